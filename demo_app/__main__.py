@@ -5,28 +5,15 @@ from __future__ import annotations
 import argparse
 import gc
 import os
-import socket
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from functools import partial
 from io import StringIO
 from typing import Any
 
+TRIES = 100  # ports
 VISITORS = 200  # of whom Gradio keeps what it needs itself
-
-
-def free_port(wanted: int, host: str, tries: int = 100) -> int:
-    """The wanted port, or the next one that nobody uses."""
-    for port in range(wanted, min(wanted + tries, 65536)):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError:
-                continue
-            return port
-    raise SystemExit(f"No free port from {wanted} on: name another one with --port.")
 
 
 def quiet() -> None:
@@ -88,23 +75,20 @@ def open_page(
 
 
 def _launch(demo: Any, port: int, host: str, **settings: Any) -> None:
-    """Start the web server; another page may have taken a port that was free a moment ago."""
-    while True:
-        port = free_port(port, host)
-        try:
-            with redirect_stdout(StringIO()):  # gradio's paragraphs about a public link
-                demo.launch(
-                    server_name=host,
-                    server_port=port,
-                    prevent_thread_lock=True,
-                    quiet=True,
-                    state_session_capacity=VISITORS,
-                    **settings,
-                )
+    """Start the web server on the port, or on the next one that gradio finds free."""
+    for one in range(port, min(port + TRIES, 65536)):
+        # the output: gradio's paragraphs about a public link
+        with suppress(OSError), redirect_stdout(StringIO()):
+            demo.launch(
+                server_name=host,
+                server_port=one,
+                prevent_thread_lock=True,
+                quiet=True,
+                state_session_capacity=VISITORS,
+                **settings,
+            )
             return
-        except OSError:
-            if free_port(port, host) == port:
-                raise  # for another reason
+    raise SystemExit(f"No port of {host} is free from {port} on: name another one with --port.")
 
 
 def main(arguments: list[str] | None = None) -> int:

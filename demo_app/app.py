@@ -54,7 +54,7 @@ def build(studio: Studio, examples: finished.Examples | None, ready: View) -> Bl
             last = gr.Button("Undo", size="sm", interactive=False, scale=0, min_width=100)
         with gr.Tabs(selected="try", overflow_behavior="wrap") as tabs:
             with gr.Tab("Try", id="try") as first:
-                page = Page(studio, ready, live, last, examples and examples.written)
+                page = Page(studio, ready, live, last, examples)
             with gr.Tab("Surprises", id=links.SURPRISES) as second:
                 surprises(studio)
             with gr.Tab("Lab", id=links.LAB) as third:
@@ -66,7 +66,7 @@ def build(studio: Studio, examples: finished.Examples | None, ready: View) -> Bl
                         mount = f"{memory.SCRIPT}{read('memory_in_lab.js')}"
                         gr.HTML(read("memory_in_lab.html"), js_on_load=mount)
                     cards = [Card(studio, examples, one) for one in questions(studio, examples)]
-                    taken = TakeAway(studio, ready)
+                    taken = TakeAway(studio, page.shown)
         gr.HTML(about(studio.lm.plain_name))
 
         for tab in (first, second, third):

@@ -68,19 +68,19 @@ def status(view: View) -> str:
         line = "Before, and after your edits so far." if view.live else "What the model says now."
         line += f" Press <b>Edit</b> to make it say “{escape(view.new)}”."
         return f'<div class="status" role="status"><span>{line}</span></div>'
-    editor, lead = escape(column.name), ""
+    editor, lead, earlier = escape(column.name), "", view.live - view.kept
+    where = f", on top of {earlier} earlier edit{'s' * (earlier > 1)}" if earlier else ""
+    where += ", in place of your last edit" * view.again
     if begins(first.before, view.new):
-        lead = "The model said so before any edit. "
+        lead = f"The model said so before any edit{where}. "
     elif view.kept:
-        lead = '<b class="now">Live.</b> '
+        lead = f'<b class="now">Live{where}.</b> '
     if first.good is False:
         lead = f"✗ {editor} did not make the model say “{escape(view.new)}”. "
         if view.kept:
             lead += f'<button type="button" data-out="{view.live - 1}">take it out</button> '
         elif not view.stored:
             lead += f"The edit is not live: {KEEP.format(view.chosen)} "
-    elif earlier := view.live - view.kept:  # they answer as well
-        lead = lead.replace(".", f", on top of {earlier} earlier edit{'s' * (earlier > 1)}.")
     editor += " · stored example" * view.stored
     return (
         f'<div class="status done" role="status"><span>{lead}<b>What else moved?</b> '
@@ -462,7 +462,7 @@ def judged(rows: Sequence[Row]) -> tuple[bool | None, str]:
         return None, "written, neighbors kept; not tested in other words"
     good, total = counts["follows"]
     missed = f", {'some ' * (good > 0)}consequences missing" * (good < total)
-    return True, f"holds{missed}"
+    return True, f"holds{missed}" if total else "written, neighbors kept"
 
 
 def _source(subject: Subject) -> str:
@@ -482,15 +482,11 @@ def _source(subject: Subject) -> str:
             else "Rewordings are not tested: the unedited model answers them otherwise than your "
             "prompt, so they would say nothing about the edit."
         )
-        head, tail = case.fact.prompt.casefold().split("{}")
-        asked = [one.prompt.casefold() for one in case.neighborhood]
-        alike = all(text.startswith(head) and text.endswith(tail) for text in asked)
         stay = (
             "Neighbors are other subjects of the same kind, of whom the model was sure before "
-            "the edit."
-            + " It is sure of fewer than three in your prompt, so some are asked something else."
-            * (not alike)
-            if asked
+            "the edit. Where it was sure of fewer than three in your prompt, some are asked "
+            "something else."
+            if case.neighborhood
             else "Locality is not tested: the model is sure of fewer than three other subjects of "
             "the same kind in your prompt. Your prompt about another "
             "subject counts as a neighbor where you write it under “Ask these as well”."

@@ -21,10 +21,11 @@ LISTED = 5  # candidates in the table
 
 def shown(found: Findings) -> str:
     """All layers, and names to guess among; then the verdict and the candidates."""
-    names = ", ".join(sorted(one.name for one in found.suspects[:LISTED]))
-    guess = f"Guess first: does a layer stand out, and whom was it about? Perhaps one of: {names}."
+    names = sorted(one.name for one in found.suspects[:LISTED])
+    buttons = "".join(f'<button type="button" data-whom>{escape(name)}</button> ' for name in names)
+    guess = f"Guess first: does a layer stand out, and whom was it about? Perhaps one of: {buttons}"
     return (
-        f'<div class="trace">{hint(escape(guess))}{_layers(found)}'
+        f'<div class="trace">{_layers(found)}{hint(guess)}'
         f"{folded('What the weights say', _verdict(found))}</div>"
     )
 

@@ -58,6 +58,11 @@ const copy = async (button) => {
 element.addEventListener("click", (event) => {
   const at = (selector) => event.target.closest(selector);
   if (at("[data-guess]")) guess(at("[data-guess]"));
+  else if (at("[data-whom]")) {  // in the lab: whom an edit was about
+    at(".trace").querySelectorAll("[data-whom]").forEach((name) =>
+      name.classList.toggle("picked", name === at("[data-whom]")));
+    at(".trace").querySelector("details").open = true;
+  }
   else if (at("[data-link]")) copy(at("[data-link]"));
   else if (at("[data-dot]")) point(at("[data-dot]"));
   else if (at("[data-keep]")) trigger("select", {keep: Number(at("[data-keep]").dataset.keep)});

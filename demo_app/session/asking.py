@@ -23,7 +23,7 @@ from lib.model import questions, scoring
 
 from . import verdicts
 from .consequences import drawn, known
-from .views import EARLIER, UNASKED, YOURS, Answer, Ask, Row, Subject, View, first_word
+from .views import EARLIER, UNASKED, YOURS, Answer, Ask, Row, Subject, View, clause
 from .worker import Job
 
 TOKENS = 12  # of an answer; a longer new answer gets a few more than itself
@@ -57,11 +57,11 @@ class Asker:
         return View(subject, tuple(rows))
 
     def old(self, subject: Subject) -> str | None:
-        """The answer so far: what the case says, else the first word of the base (once read)."""
+        """The answer so far: what the case says, else what the base says (once read)."""
         fact = subject.case.fact
         known = self._base.get(((fact.text, False), self._size(fact.target_new)))
-        old = fact.target_true or (first_word(known.text) if known else None)
-        return None if old is None or plain(old) == plain(fact.target_new) else old
+        old = fact.target_true or (clause(known.text) if known else "")
+        return None if plain(old) in ("", plain(fact.target_new)) else old
 
     def look(
         self,

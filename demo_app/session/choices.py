@@ -53,6 +53,12 @@ class Choices:
         """How an example is listed: "The Eiffel Tower → Rome"."""
         return f"{capital(fact.subject)} → {fact.target_new}"
 
+    def example_of(self, fact: lib.Fact) -> str:
+        """The label of the example that is this fact; "" where none is."""
+        label = self.label(fact)
+        known = label in self.examples and self.example(label).fact.text == fact.text
+        return label if known else ""
+
     def used(self, use: str) -> list[str]:
         """The editors that can edit here and that the page uses so (see `lib.Editor.page`)."""
         return [name for name in self.editors if use in lib.EDITORS[name].page]

@@ -90,7 +90,7 @@ def of_each(lm: lib.LM, editors: Sequence[str], text: str) -> dict[str, dict[str
     found = {}
     for editor in editors:
         mine = [
-            line.strip().removeprefix(f"{editor}.")
+            line.strip().removeprefix(f"{editor}.") or line
             for line, name in zip(lines, named, strict=True)
             if name == editor or name not in editors
         ]

@@ -51,6 +51,11 @@ class AppliedEdit:
         return None if self.said is None else begins(self.said, self.fact.target_new)
 
 
+def patch_of(edits: Sequence[AppliedEdit]) -> lib.Patch:
+    """All of a list of edits as one patch."""
+    return edits[-1].patch if edits else lib.EMPTY
+
+
 def without(
     job: Job, lm: lib.LM, edits: Sequence[AppliedEdit], place: int
 ) -> Generator[None, None, tuple[AppliedEdit, ...]]:

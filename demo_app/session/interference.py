@@ -18,6 +18,7 @@ from lib import associative_memory as memory
 from lib.data.relations import bare
 from lib.evaluation.answers import begins
 
+from .edits import patch_of
 from .studio import Studio
 from .subject_in_view import layers_of
 from .views import Answer
@@ -79,7 +80,7 @@ def measure(studio: Studio, session: Session) -> Job:
         if not edits:
             raise Trouble("There is no edit to measure: make one in “Try” first.")
         line, after = edits[-1].line, edits[-1].patch
-        before = edits[-2].patch if len(edits) > 1 else lib.EMPTY
+        before = patch_of(edits[:-1])
         fact, layer = line.facts[0], layer_of(studio, line, before, after)
         groups = in_view(studio, session, fact)
         rho, shares = _shares(job, studio, [fact, *groups], line.editor, layer, before, after)

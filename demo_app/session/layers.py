@@ -17,6 +17,7 @@ from lib.keys_values import value_search
 from lib.workbench.interpret.logit_lens import lens
 
 from . import editor_settings
+from .edits import patch_of
 from .studio import Studio
 from .subject_in_view import listed
 from .views import Column, Subject, View
@@ -92,7 +93,7 @@ def compare(studio: Studio, session: Session) -> Job:
     about, patch, kept = _asked(studio, session)
     line, held, lm = patch.log[-1], session.edits, studio.lm
     before = held[:-1] if kept else held
-    start = before[-1].patch if before else lib.EMPTY
+    start = patch_of(before)
     fact, own = about.case.fact, editor_settings.changed(lm, line)
     writer, shown = _writer(studio, line), studio.choices.editors[line.editor][0]
     width, here = len(writer.layers()), writer.layers()[-1]

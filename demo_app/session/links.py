@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-import lib
-
 from . import editor_settings
 from .choices import BESIDE, Choices
 from .views import View
@@ -60,7 +58,7 @@ def link(choices: Choices, view: View) -> str:
     """The query that makes a view's edit again: "?example=the-eiffel-tower&editors=rome"."""
     subject, fact = view.subject, view.subject.case.fact
     query = {"subject": fact.subject, "prompt": fact.prompt, "target": fact.target_new}
-    if _label(choices, fact):
+    if choices.example_of(fact):
         query = {"example": slug(fact.subject)}
     if view.columns:
         query["editors"] = ",".join(column.editor for column in view.columns)
@@ -76,7 +74,7 @@ def opened(choices: Choices, query: Mapping[str, str]) -> Opened:
     """What an address asks for; never an error."""
     given = {key: str(query.get(key) or "").strip() for key in KEYS}
     left_out = []
-    label, fact = _fact(choices, given)
+    example, fact = _fact(choices, given)
     if fact is None and any(given[key] for key in KEYS[:4]):
         left_out.append("fact")
     names = list(dict.fromkeys(name.strip() for name in given["editors"].split(",") if name))
@@ -96,7 +94,7 @@ def opened(choices: Choices, query: Mapping[str, str]) -> Opened:
         settings = ""
         left_out.append("settings")
     said = f"Left out of this link, because the page cannot use it: {', '.join(left_out)}."
-    return Opened(fact, label, editors, own, settings, said if left_out else None)
+    return Opened(fact, example, editors, own, settings, said if left_out else None)
 
 
 def sentence(choices: Choices, query: Mapping[str, str]) -> str:
@@ -107,19 +105,12 @@ def sentence(choices: Choices, query: Mapping[str, str]) -> str:
 
 def _fact(choices: Choices, given: Mapping[str, str]) -> tuple[str, tuple[str, str, str] | None]:
     """(label, fact): of an example by its name, or as it is spelled out."""
-    for label in choices.examples:
-        fact = choices.example(label).fact
-        if given["example"] and given["example"] in (slug(fact.subject), slug(label)):
-            return label, (fact.subject, fact.prompt, fact.target_new)
+    for name in choices.examples:
+        fact = choices.example(name).fact
+        if given["example"] and given["example"] in (slug(fact.subject), slug(name)):
+            return name, (fact.subject, fact.prompt, fact.target_new)
     try:
         fact = choices.subject(given["subject"], given["prompt"], given["target"]).case.fact
     except Trouble:
         return "", None
-    return _label(choices, fact), (fact.subject, fact.prompt, fact.target_new)
-
-
-def _label(choices: Choices, fact: lib.Fact) -> str:
-    """The example that is this fact; "" where none is."""
-    known = {label: choices.example(label).fact for label in choices.examples}
-    same = [name for name, one in known.items() if one.text == fact.text]
-    return next((name for name in same if known[name].target_new == fact.target_new), "")
+    return choices.example_of(fact), (fact.subject, fact.prompt, fact.target_new)

@@ -37,19 +37,18 @@ def available() -> int | None:
     return max(0, min(free)) if free else None
 
 
-def forbid(ceiling: int | None = None) -> None:
-    """Have the operating system refuse memory beyond a ceiling, in bytes, for good.
+def forbid(more: int | None = None) -> None:
+    """Have the operating system refuse memory beyond what is in use now and `more` bytes, for good.
 
-    By default that is what is in use now, and half of what is still free. Allocations then fail
-    with an error that a job survives. Only for a process of the page's own.
+    By default these are half of what is still free. Allocations then fail with an error that a job
+    survives. Only for a process of the page's own.
     """
-    here, data, free = resident(), _pages(5), available()
-    if here is None or data is None or free is None:
+    data, free = _pages(5), available()
+    if data is None or free is None:
         return
     import resource  # which Windows does not have
 
-    more = free // 2 if ceiling is None else ceiling - here
-    wanted = data + max(more, LEAST) + SLACK
+    wanted = data + max(free // 2 if more is None else more, LEAST) + SLACK
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
     if most == resource.RLIM_INFINITY or wanted < most:
         resource.setrlimit(resource.RLIMIT_DATA, (wanted, most))

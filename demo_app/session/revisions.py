@@ -16,7 +16,7 @@ from lib import atomic_files
 from . import edits, given
 from .asking import Asker
 from .choices import Choices
-from .edits import AppliedEdit, Health
+from .edits import AppliedEdit, Health, patch_of
 from .subject_in_view import subject_of
 from .views import View
 from .visitors import Session
@@ -48,15 +48,17 @@ class Revisions:
 
         def work(job: Job) -> View:
             view = session.layers if layers else session.view
-            here = view is not None and 0 <= index < len(view.columns)
-            if not here or len(session.edits) != view.live:
+            if view is None or not 0 <= index < len(view.columns):
                 raise Trouble(OVER)
-            column = view.columns[index]
+            column, first = view.columns[index], view.live - view.kept
             if column.patch is None:
                 raise Trouble(f"{column.name} made no edit: {column.error}.")
-            before = session.edits[:-1] if view.kept else session.edits
-            if column.patch.log[:-1] != (before[-1].patch.log if before else ()):
-                raise Trouble(OVER)  # as many edits are live as then, but others
+            before, above = session.edits[:first], session.edits[first:]
+            same = all(edit.fact == view.subject.case.fact for edit in above)
+            if not same or len(above) > (view.kept or view.again):
+                raise Trouble(OVER)  # other edits are live than then
+            if column.patch.log[:-1] != patch_of(before).log:
+                raise Trouble(OVER)  # as many as then, but others
             now = (*before, AppliedEdit(column.patch, column.name))
             self._put(job, session, now, view.keep(index))
             return session.view
@@ -82,7 +84,7 @@ class Revisions:
             if session.edits is not held:
                 raise Trouble("Your edits changed meanwhile, so nothing was done: try again.")
             asked = subject_of(self.choices, session)
-            under = left[-1].patch if left else lib.EMPTY
+            under = patch_of(left)
             patches = [lib.EMPTY, *(edit.patch for edit in left)]
             before = [p for p in patches if asked.case.fact not in p.facts][-1]
             rows = self.asker.look(job, asked, under, fresh=True, end=0.9, start=before)

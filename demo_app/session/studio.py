@@ -17,7 +17,7 @@ from lib.computed_once import make_missing
 from . import editor_settings, given
 from .asking import Asker
 from .choices import BESIDE, Choices
-from .edits import AppliedEdit, Health
+from .edits import AppliedEdit, Health, patch_of
 from .first_edits import FirstEdits
 from .own_facts import OwnFacts
 from .revisions import Revisions
@@ -122,26 +122,30 @@ class Studio:
         At most one becomes an edit of the visitor's: the first that the model says, and where it
         says none, none until the visitor takes it (`revisions.keep`). keep="any": then the first
         that was made; "none": none in any case. more: lines of settings.
-        listed: whether the list of edits is shown behind it, and with it how likely ordinary text
-        still is; with False that is measured when somebody looks.
+        listed: whether somebody looks on. Then the list of edits is shown behind it, and with it
+        how likely ordinary text still is; and a last edit that wrote the same fact makes room.
 
         Raises Trouble at once where none of the editors can follow the edits that are live.
         """
         names = self.choices.several(editor)
         settings = editor_settings.of_each(self.lm, names, more)
 
-        def live() -> lib.Patch:
-            refused = self.choices.refused(session.patch, names, settings)
+        def below() -> tuple[AppliedEdit, ...]:
+            held = session.edits
+            same = listed and held and held[-1].line.facts == (subject.case.fact,)
+            held = held[:-1] if same else held
+            refused = self.choices.refused(patch_of(held), names, settings)
             if len(refused) == len(names):
                 raise Trouble(". ".join(refused.values()))
-            return session.patch
+            return held
 
         def work(job: Job) -> Generator[None, None, View]:
-            if len(session.edits) >= EDITS:
+            edits, held = session.edits, below()
+            start, again = patch_of(held), held is not edits
+            if len(held) >= EDITS:
                 raise Trouble(
                     f"{EDITS} edits are live, as many as one visitor may have: undo some."
                 )
-            start, held = live(), session.edits
             asked, before = self.own_facts.judged(job, subject), ()
             if listed and keep != "none":  # somebody looks on, and sees what the model says so far
                 before = self.asker.look(job, asked, lib.EMPTY, 0.2 * asked.typed, end=0.3)
@@ -157,29 +161,30 @@ class Studio:
                 if column.rows and one != names[-1]:  # what is there is shown while others write
                     so_far = View(asked, (), len(held), columns=tuple(columns), stored=True)
                     job.report(end, f"{column.name} is done", so_far.show(i))
-            view = View(asked, (), len(held), columns=tuple(columns), old=self.asker.old(asked))
+            old, made = self.asker.old(asked), tuple(columns)
+            view = View(asked, (), len(held), columns=made, old=old, again=again)
             if keep == "none":
                 return view
             good = [i for i, column in enumerate(columns) if column.patch is not None]
             if not good:
                 raise Trouble(columns[0].error)
-            if session.edits is not held:
+            if session.edits is not edits:
                 raise Trouble("Your edits changed meanwhile, so this one was not kept: try again.")
             said = [i for i in good if tally(columns[i].rows, "edit")[0]]
             best = (said or good)[0]
             if not said and keep == "said":
                 session.view = view.show(best)
                 return session.view
-            edits = (*held, AppliedEdit(columns[best].patch, columns[best].name))
+            now = (*held, AppliedEdit(columns[best].patch, columns[best].name))
             warning = None
             if listed:
-                edits, warning = self.health.checked(job, edits)
-            session.edits, session.warning = edits, warning
+                now, warning = self.health.checked(job, now)
+            session.edits, session.warning = now, warning
             session.view = view.keep(best)
             return session.view
 
         if not session.before:  # else an earlier job may take out what is in the way
-            live()
+            below()
         return session.submit(self.worker, work, partial=self.asker.unasked(subject))
 
     def answer(

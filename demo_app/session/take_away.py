@@ -25,7 +25,7 @@ from .worker import Job, Trouble
 
 NOTHING = "No edit is live, so there is nothing to take away: make one in “Try” first."
 KINDS = {"patch": ".safetensors", "adapter": "-adapter.zip", "model": "-model.zip"}
-TABLES = {"csv": "answers.csv", "json": "answers.json"}
+ANSWERS = "csv"  # the kind of file that holds what is in view, without an edit as well
 COLUMNS = {
     "p_before": "p_new_before",
     "p_after": "p_new_after",
@@ -37,17 +37,14 @@ COLUMNS = {
 
 
 def table(view: View, path: Path) -> Path:
-    """The answers in view, those of every editor, as a file of CSV or JSON."""
+    """The answers in view, those of every editor, as a file of CSV."""
     rows = [
         {"editor": column.name} | {COLUMNS.get(k, k): v for k, v in asdict(row).items()}
         for column in view.asked.values()
         for row in column.rows
     ]
     with path.open("w", encoding="utf-8", newline="") as file:
-        if path.suffix == ".csv":
-            csv.writer(file).writerows([rows[0].keys(), *(row.values() for row in rows)])
-        else:
-            json.dump(rows, file, ensure_ascii=False, indent=1)
+        csv.writer(file).writerows([rows[0].keys(), *(row.values() for row in rows)])
     return path
 
 
@@ -56,8 +53,8 @@ def make(
 ) -> Job:
     """The file of a kind, made in a folder: its path. view: what is shown, for the answers."""
     lm, patch = studio.lm, session.patch
-    if kind in TABLES:
-        to = folder / TABLES[kind]
+    if kind == ANSWERS:
+        to = folder / "answers.csv"
         return session.submit(studio.worker, lambda job: table(view, to), aside=True)
     if kind not in KINDS:
         raise Trouble(f"There is no '{kind}' to take away.")

@@ -154,6 +154,7 @@ class View:
     kept: whether that is the visitor's last edit.
     old: the answer so far, where one is known.
     stored: whether it was computed before the page opened, and is nobody's edit.
+    again: whether it was made in the place of the visitor's last edit, which wrote the same fact.
     """
 
     subject: Subject
@@ -165,6 +166,7 @@ class View:
     kept: bool = False
     old: str | None = None
     stored: bool = False
+    again: bool = False
 
     @property
     def column(self) -> Column | None:
@@ -188,10 +190,10 @@ class View:
         """The same view with another column in it."""
         return replace(self, rows=self.columns[chosen].rows, chosen=chosen)
 
-    def answers(self, subject: Subject, editors: Sequence[str]) -> View | None:
-        """A stored view with the first of these editors in it; None where not all is stored."""
+    def by(self, editors: Sequence[str]) -> View | None:
+        """The same view with the first of these editors in it; None where one is not there."""
         held = [column.editor for column in self.columns]
-        if not self.stored or subject != self.subject or not set(editors) <= set(held):
+        if not set(editors) <= set(held):
             return None
         return self.show(held.index(editors[0]) if editors else self.chosen)
 
@@ -246,12 +248,6 @@ def first_sentence(text: str) -> str:
 def capital(text: str) -> str:
     """The text with a capital at its beginning; the rest stays as it is."""
     return text[:1].upper() + text[1:]
-
-
-def first_word(text: str) -> str | None:
-    """The first word of an answer, None without one: " Paris, France" -> "Paris"."""
-    found = _WORD.search(text)
-    return found.group() if found else None
 
 
 def clause(text: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 import lib
 
-from .edits import AppliedEdit
+from .edits import AppliedEdit, patch_of
 from .views import View
 from .worker import Job, Trouble, Work, Worker
 
@@ -60,7 +60,7 @@ class Session:
     @property
     def patch(self) -> lib.Patch:
         """All of the visitor's edits."""
-        return self.edits[-1].patch if self.edits else lib.EMPTY
+        return patch_of(self.edits)
 
     @property
     def before(self) -> list[Job]:

@@ -1,7 +1,7 @@
 """`python -m demo_app.stored`: computes the finished examples of a model and writes their file.
 
 About twenty minutes on one core for the embedded model. Each example is written as soon as it is
-there, and `--only race,trace` makes some of them again and leaves the others as they are.
+there, and `--only race traced` makes some of them again and leaves the others as they are.
 """
 
 from __future__ import annotations
@@ -72,14 +72,11 @@ def make(studio: Studio, part: str, natural: tuple[float, ...] | None = None) ->
     """
     if part == "natural":
         return tracing.natural(studio.lm)
-    whole = {"layers": in_layers, "forecast": forecasts, "race": race, "opening": opening}
+    whole = dict(layers=in_layers, forecast=forecasts, race=race, opening=opening, written=goes_on)
     if part in whole:
         return whole[part](studio)
     subject, session = studio.choices.ready_subject(), Session()
-    fact = studio.edit(session, subject, EDITOR, keep="any").outcome().subject.case.fact
-    if part == "written":
-        said = studio.answer(session, consequences.opening(fact), False, consequences.TOKENS)
-        return said.outcome() | {"live": 0, "example": studio.choices.editors[EDITOR][0]}
+    studio.edit(session, subject, EDITOR, keep="any").outcome()
     if part == "traced":
         return traced(studio, session, natural or ())
     return dossiers.asked(studio, session, subject.case.fact.subject).outcome()
@@ -132,11 +129,24 @@ def traced(studio: Studio, session: Session, natural: tuple[float, ...]) -> Trac
     return Traced(found, undone, tracing.reveal(studio, session).outcome())
 
 
-def opening(studio: Studio) -> tuple[Column, ...]:
-    """The fact written by several editors, each on the model as it came."""
-    subject = studio.choices.ready_subject()
-    view = studio.edit(Session(), subject, OPENING, keep="none").outcome()
-    return tuple(plainly(column) for column in view.columns if column.rows)
+def opening(studio: Studio) -> dict[str, tuple[Column, ...]]:
+    """Each of the page's examples written by several editors, each on the model as it came."""
+    found = {}
+    for subject in map(studio.choices.ready_subject, studio.choices.examples):
+        view = studio.edit(Session(), subject, OPENING, keep="none").outcome()
+        columns = tuple(plainly(column) for column in view.columns if column.rows)
+        found[examples.key(subject.case.fact)] = columns
+    return found
+
+
+def goes_on(studio: Studio) -> dict[str, dict[str, Any]]:
+    """How the page's text about each of its examples goes on, before the edit and after it."""
+    found, name = {}, studio.choices.editors[EDITOR][0]
+    for view, session in written(studio, "any"):
+        text = consequences.opening(fact := view.subject.case.fact)
+        said = studio.answer(session, text, False, consequences.TOKENS).outcome()
+        found[examples.key(fact)] = said | {"live": 0, "example": name}
+    return found
 
 
 def race(studio: Studio) -> stress_test.Test:
@@ -153,13 +163,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Parse, compute what is asked for, and write it part by part."""
     parser = argparse.ArgumentParser(prog="python -m demo_app.stored", description=__doc__)
     parser.add_argument("--model", help="a hub id, a local folder, or gemma-3-270m")
-    parser.add_argument("--only", default=",".join(PARTS), help=f"some of {', '.join(PARTS)}")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="some of them")
     parser.add_argument("--to", type=path_of, default=examples.FOLDER, help="another folder")
     asked = parser.parse_args(arguments)
-    wanted = [part for part in PARTS if part in asked.only.split(",")]
-    if unknown := set(asked.only.split(",")) - set(PARTS):
-        print(f"--only: there is no example '{sorted(unknown)[0]}'.", file=sys.stderr)
-        return 2
     try:
         studio = Studio(lib.load(asked.model))
     except lib.errors.EXPECTED as error:
@@ -170,7 +176,7 @@ def main(arguments: list[str] | None = None) -> int:
         if old is not None and old.facts == found.facts:
             if current(old.settings, found.settings) == found.settings:
                 found = replace(old, settings=found.settings)  # else it would not be made so today
-        for part in wanted:
+        for part in sorted(asked.only, key=PARTS.index):
             found = replace(found, **{part: make(studio, part, found.natural)})
             print(f"\r{part}: written to {examples.write(found, asked.to)}\033[K")
     finally:

@@ -38,7 +38,7 @@ class Examples:
 
     model: its name.
     fingerprint: a hash of its weights.
-    fact: the fact that is edited in all of them but the race, the layers and the forecast.
+    fact: the fact that is edited in the dossier and the trace, with which the page opens.
     editor: the editor that writes it, except in the race and side by side.
     settings: {editor: its settings}, of every editor that has a part in them.
     facts: a digest of the classroom's cases and of the held-out text, as `digest` makes it.
@@ -47,8 +47,8 @@ class Examples:
     race: a stress test that has run to its end; its cases are the facts alone.
     natural: the largest z of each layer of the unedited model (see session/tracing.py).
     dossier: the subject of the fact, asked about before and after the edit.
-    opening: the fact written by several editors side by side, with which the page opens.
-    written: what the page's free prompt about the fact gives, as Studio.answer tells it.
+    opening: each of the page's examples, by `key`, written by several editors side by side.
+    written: of each of them what the page's free prompt gives, as Studio.answer tells it.
     """
 
     model: str
@@ -63,15 +63,21 @@ class Examples:
     natural: tuple[float, ...] | None = None
     traced: Traced | None = None
     dossier: lib.workbench.Dossier | None = None
-    opening: tuple[Column, ...] | None = None
-    written: dict[str, Any] | None = None
+    opening: dict[str, tuple[Column, ...]] | None = None
+    written: dict[str, dict[str, Any]] | None = None
 
     def view(self, subject: Subject) -> View | None:
-        """The comparison with which the page opens, where it is about this subject."""
-        if not self.opening or subject.case.fact != self.fact:
+        """The comparison of an example; None where this subject, with its prompts, is none."""
+        columns = (self.opening or {}).get(key(subject.case.fact))
+        if columns is None or subject.own or subject.typed:
             return None
-        old = self.fact.target_true
-        return View(subject, (), columns=self.opening, old=old, stored=True).show(0)
+        old = subject.case.fact.target_true
+        return View(subject, (), columns=columns, old=old, stored=True).show(0)
+
+
+def key(fact: lib.Fact) -> str:
+    """The name of a fact in the file: what an edit makes the model say."""
+    return f"{fact.text} {fact.target_new}"
 
 
 def file_of(model: str, folder: Path = FOLDER) -> Path:

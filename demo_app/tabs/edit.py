@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,9 +18,10 @@ from ..html.theme import SCRIPT, read
 from ..session import consequences, gallery, given, links
 from ..session.choices import taken
 from ..session.studio import Studio
-from ..session.views import View
+from ..session.views import Subject, View
 from ..session.visitors import Session
 from ..session.worker import WAITING, Job, Progress
+from ..stored.examples import Examples, key
 from . import gallery as surprises
 from .edit_form import Form
 from .jobs import HIDDEN, OPEN, follow, stopping
@@ -36,7 +37,7 @@ class Page:
     """The first place.
 
     live, last: the number of edits and the button that undoes the last one, in the page's head.
-    written: how the opening's text goes on before and after its edit, where that is stored.
+    examples: what is stored of the page's examples; None for a model without any.
     """
 
     def __init__(
@@ -45,10 +46,10 @@ class Page:
         ready: View,
         live: gr.HTML,
         last: gr.Button,
-        written: Mapping[str, Any] | None,
+        examples: Examples | None,
     ) -> None:
         self.studio, self.ready, self.live, self.last = studio, ready, live, last
-        self.stored = written
+        self.examples = examples
         with gr.Column(elem_id="try"):
             with gr.Column(elem_classes="card", elem_id="form"):
                 self.form = Form(studio, ready)
@@ -92,9 +93,7 @@ class Page:
         studio, form = self.studio, self.form
 
         def look(label: str, request: gr.Request) -> Iterator:
-            yield from self.run(
-                request, lambda session: studio.look(session, studio.choices.ready_subject(label))
-            )
+            yield from self.look(request, studio.choices.ready_subject(label))
 
         def edit(
             subject: str,
@@ -192,23 +191,9 @@ class Page:
             if found.ignored:
                 gr.Warning(found.ignored, title="Link")
             yield form.reopen(found, request)
-            if found.fact is None:
-                return
-            subject = studio.choices.subject(*found.fact, found.own)
-            stored = None if found.settings else self.ready.answers(subject, found.editors)
-            if stored is not None:  # it is asked of nobody, and no edit is live
-                session = studio.sessions.get(request.session_hash)
-                session.view = stored
-                yield self.rest(session, None, stored)
-            elif found.editors:
-                yield from self.run(
-                    request,
-                    lambda session: studio.edit(
-                        session, subject, found.editors, more=found.settings
-                    ),
-                )
-            else:
-                yield from self.run(request, lambda session: studio.look(session, subject))
+            if found.fact is not None:
+                subject = studio.choices.subject(*found.fact, found.own)
+                yield from self.look(request, subject, found.editors, found.settings)
 
         fields = [form.example, *form.fact, form.editors, form.own]
         demo.load(self.prepare, form.editors, [form.wait, form.go], **HIDDEN)
@@ -233,13 +218,35 @@ class Page:
 
     # ---- what then stands on the page --------------------------------------------------------
 
+    def look(
+        self, request: gr.Request, subject: Subject, editors: Sequence[str] = (), more: str = ""
+    ) -> Iterator[dict]:
+        """What is stored of a fact, and is nobody's edit; else it is written by these, or asked."""
+        session = self.studio.sessions.get(request.session_hash)
+        free = not (more or session.edits or session.before)
+        stored = self.examples.view(subject) if self.examples and free else None
+        if stored is not None and (found := stored.by(editors)) is not None:
+            session.view = found
+            yield self.rest(session, None, found)
+        elif editors:
+            write = partial(self.studio.edit, subject=subject, editor=editors, more=more)
+            yield from self.run(request, write)
+        else:
+            yield from self.run(request, partial(self.studio.look, subject=subject))
+
+    def shown(self, session: Session, view: View | None = None) -> View:
+        """A view, or else what the visitor sees, with the stored editors of its example beside."""
+        view = view or session.view or self.ready
+        stored = self.examples.view(view.subject) if self.examples else None
+        return view if stored is None else view.beside(stored)
+
     def run(self, request: gr.Request, start: Callable[[Session], Job]) -> Iterator[dict]:
         """A job of this place: progress, then its view; in the end the page as it was."""
-        view = self.studio.sessions.get(request.session_hash).view or self.ready
-        working = partial(self.working, view.subject.case.fact)
+        session = self.studio.sessions.get(request.session_hash)
+        working = partial(self.working, session, self.shown(session).subject.case.fact)
         yield from follow(self.studio, request, start, working, self.rest)
 
-    def working(self, shown: lib.Fact, progress: Progress, ahead: int) -> dict:
+    def working(self, session: Session, shown: lib.Fact, progress: Progress, ahead: int) -> dict:
         """The page while a job runs: answers about the fact that is shown stay and say that they
         are old, and those about any other go at once.
 
@@ -248,7 +255,7 @@ class Page:
         """
         off, new = gr.Button(interactive=False), progress.partial
         old = new is None or not (new.columns or new.subject.case.fact != shown)
-        page = {} if old else self.result(new.beside(self.ready))
+        page = {} if old else self.result(self.shown(session, new))
         return page | {
             self.status: render.busy(progress, ahead) + render.STALE * old,
             self.last: off,
@@ -258,7 +265,7 @@ class Page:
 
     def rest(self, session: Session, wrong: str | None, view: View | None) -> dict:
         """The page at rest, with a view's comparison or the one that is there."""
-        edits, shown = session.edits, (view or session.view or self.ready).beside(self.ready)
+        edits, shown = session.edits, self.shown(session, view)
         page: dict[Any, Any] = {
             self.live: render.header(self.studio.lm.plain_name, len(edits)),
             self.last: gr.Button(interactive=bool(edits)),
@@ -274,14 +281,13 @@ class Page:
         }
         if view is None:  # what was there before stands again
             return {self.status: f"{wrong}{status(shown)}", **page}
-        return {self.status: status(view), self.exhibit: "", **page}
+        return {self.status: status(view), self.exhibit: "", self.written: self.told(view), **page}
 
     def result(self, view: View) -> dict:
         """What an edit, or several side by side, made the model say."""
         return {
             self.headline: headline(view),
             self.table: comparison(view),
-            self.written: self.told(view),
             self.score: scoreboard(view, links.link(self.studio.choices, view)),
             self.answers: answers(view),
         }
@@ -343,8 +349,9 @@ class Page:
 
     def told(self, view: View) -> str:
         """Under the free prompt when another view comes: what is stored of it, or what to do."""
-        if self.stored is not None and view.stored and view.rows == self.ready.rows:
-            return render.continued(self.stored)
+        said = self.examples and (self.examples.written or {}).get(key(view.subject.case.fact))
+        if said and view.stored and not view.chosen:
+            return render.continued(said)
         return render.hint("<b>Go</b> lets the model write on, before and after your edits.")
 
     def lead(self, text: str, given: str, request: gr.Request) -> tuple[str, str]:

@@ -12,6 +12,7 @@ from ..session import editor_settings
 from ..session.choices import BESIDE, continued, taken
 from ..session.links import Opened
 from ..session.studio import Studio
+from ..session.subject_in_view import subject_of
 from ..session.views import View
 
 Known = dict[str, tuple[str, str]]  # {editor: (how it is written, a sentence about it)}
@@ -76,7 +77,7 @@ class Form:
                 editor_settings.table(studio.lm, first), elem_classes="options-box"
             )
         self.fact = [self.subject, self.prompt, self.target]
-        self.marked = [self.editors, self.told, self.fold, self.blocked]
+        self.marked = [self.example, self.editors, self.told, self.fold, self.blocked]
         self.chosen = [self.told, self.fold, self.blocked, self.table]
         self.all = [*self.fact, self.editors, self.own, self.options]
 
@@ -98,16 +99,12 @@ class Form:
 
     def reopen(self, found: Opened, request: gr.Request) -> dict:
         """The form as a link wants it; a field of its own where the link has nothing of use."""
-        page: dict = {self.example: gr.skip()}  # where nothing is given all fields are emptied
+        page: dict = {self.own: found.own, self.options: found.settings}
         if found.fact is not None:
             subject, prompt, target = found.fact
             texts = subject, continued(prompt), target
             page |= dict(zip(self.fact, texts, strict=True))
-            page[self.example] = found.label or gr.skip()
-        if found.own:
-            page[self.own] = found.own
-        if found.settings:
-            page[self.options] = found.settings
+            page[self.example] = found.label or None
         if found.editors:
             page[self.editors] = list(found.editors)
             chosen = self.choose(list(found.editors), request)
@@ -115,29 +112,29 @@ class Form:
         return page
 
     def mark(self, editors: list[str], request: gr.Request) -> Any:
-        """The list of editors, what the ticked ones do, the fold's name, and what is in the way.
+        """The example in view, the list of editors, what the ticked ones do, the fold's name, and
+        what is in the way.
 
         An editor that cannot follow the visitor's edits is marked, and says why instead. Where none
         of the ticked ones can, that stands under the line, before anybody presses Edit.
         """
-        after = self.studio.sessions.get(request.session_hash).patch
-        known, names = dict(self.studio.choices.editors), editors or []
-        refused = self.studio.choices.refused(after, known, {})
+        session, choices = self.studio.sessions.get(request.session_hash), self.studio.choices
+        known, names = dict(choices.editors), editors or []
+        refused = choices.refused(session.patch, known, {})
         for name, why in refused.items():
             known[name] = f"{known[name][0]} (cannot follow)", f"{why}."
         told = _told(known, names)
         blocked = told if names and refused.keys() >= set(names) else ""
         if len(names) > BESIDE:
             blocked = f'<p class="about-editor">Up to {BESIDE} editors fit side by side.</p>'
-        fold = gr.Accordion(label=_with(known, names))
-        return gr.CheckboxGroup(_listed(known)), told, fold, blocked
+        fold, listed = gr.Accordion(label=_with(known, names)), gr.CheckboxGroup(_listed(known))
+        example = choices.example_of(subject_of(choices, session).case.fact) or None
+        return example, listed, told, fold, blocked
 
     def choose(self, editors: list[str], request: gr.Request) -> Any:
         """What the ticked editors do, the name of the fold, and their settings."""
         names = editors or []
-        for name in names:
-            self.studio.choices.kind(name)
-        _, *marked = self.mark(names, request)
+        _, _, *marked = self.mark(names, request)
         return *marked, "".join(editor_settings.table(self.studio.lm, name) for name in names)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gradio as gr
@@ -21,16 +21,16 @@ FILES = {  # kind -> (button, what it is)
     "patch": ("The patch", "a few numbers beside the model; lib.Patch.load reads it"),
     "adapter": ("A PEFT adapter", "LoRA files for peft; where the update is low rank, exact"),
     "model": ("The whole model", "a folder for transformers, with edits in or beside its weights"),
-    "csv": ("The answers as CSV", "what “Try” shows, with editors, probabilities and verdicts"),
-    "json": ("The answers as JSON", "the same for programs"),
+    "csv": ("The answers", "what “Try” shows, as CSV, with editors, probabilities and verdicts"),
 }
 
 
 class TakeAway:
     """Files, and the lines of Python that make the same edits."""
 
-    def __init__(self, studio: Studio, ready: View) -> None:
-        self.studio, self.ready = studio, ready
+    def __init__(self, studio: Studio, shown: Callable[[Session], View]) -> None:
+        """shown: what the first place shows a visitor."""
+        self.studio, self.shown = studio, shown
         with gr.Accordion("Take it away", open=False, elem_id="take") as self.fold:
             offers = "; ".join(f"<b>{name}</b>: {what}" for name, what in FILES.values())
             gr.HTML(render.hint(f"Your edits and their answers as files. {offers}."))
@@ -78,8 +78,7 @@ class TakeAway:
         with tempfile.TemporaryDirectory() as folder:
 
             def start(session: Session) -> Job:
-                shown = (session.view or self.ready).beside(self.ready)
-                return take_away.make(self.studio, session, kind, Path(folder), shown)
+                return take_away.make(self.studio, session, kind, Path(folder), self.shown(session))
 
             def rest(session: Session, wrong: str | None, path: Path | None) -> dict:
                 if path is None:

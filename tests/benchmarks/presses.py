@@ -26,7 +26,7 @@ import torch
 from gradio_client import Client
 
 import lib
-from demo_app.__main__ import free_port, open_page
+from demo_app.__main__ import open_page
 from demo_app.session.choices import Choices
 from demo_app.session.views import Subject
 from demo_app.session.visitors import Session
@@ -63,7 +63,7 @@ def calls(demo: Any, editor: str, some: list[Subject]) -> list[float]:
 
 def at_the_start(editor: str) -> list[float]:
     """Seconds from the choice until the editor is prepared, then calls while the page prepares."""
-    demo, studio = open_page(lib.load(), free_port(7860, "127.0.0.1"))
+    demo, studio = open_page(lib.load(), 7860)
     time.sleep(1.0)  # nobody chooses in the same second
     start = time.perf_counter()
     studio.prepare(Session(), [editor]).outcome()
@@ -73,7 +73,7 @@ def at_the_start(editor: str) -> list[float]:
 
 def when_ready(editors: list[str]) -> dict[str, list[list[float]]]:
     """Calls of every editor when everything is prepared: with facts of the own, with examples."""
-    demo, studio = open_page(lib.load(), free_port(7860, "127.0.0.1"))
+    demo, studio = open_page(lib.load(), 7860)
     while not studio.worker.idle:
         time.sleep(0.1)
     own, offered = (subjects(studio.choices, which) for which in (False, True))

@@ -41,16 +41,14 @@ def test_answers_that_are_kept_are_bounded_in_bytes(studio, monkeypatch):
 
 PROGRAM = """
 import torch
-from demo_app.__main__ import free_port, open_page
+from demo_app.__main__ import open_page
 from demo_app.session import memory_ceiling
 from demo_app.session.visitors import Session
 from demo_app.session.worker import Trouble
 from tests.support import tiny
 
-here = memory_ceiling.resident()
-ceiling = here + (400 << 20)
-memory_ceiling.forbid(ceiling)
-demo, studio = open_page(tiny.model("llama"), free_port(22860, "127.0.0.1"))
+memory_ceiling.forbid(400 << 20)
+demo, studio = open_page(tiny.model("llama"), 22860)
 from gradio_client import Client
 other = Client(demo.local_url, verbose=False)
 tower = ("The Eiffel Tower", "{} is located in the city of")

@@ -209,15 +209,12 @@ def test_a_phone_writes_no_capital_at_the_beginning_of_a_field():
     assert made.html_attributes.autocapitalize == "off"
 
 
-def test_a_link_to_what_is_stored_is_answered_from_the_store():
+def test_the_first_of_the_editors_that_are_asked_for_is_shown():
     opening = view(rows(), rows(neighbor=1), kept=False, stored=True)
-    assert opening.answers(SUBJECT, ()) is not None and opening.answers(SUBJECT, ()).chosen == 0
-    second = opening.answers(SUBJECT, ("ft_m", "rome"))
+    assert opening.by(()).chosen == 0
+    second = opening.by(("ft_m", "rome"))
     assert second.column.editor == "ft_m" and second.rows == opening.columns[1].rows
-    assert opening.answers(SUBJECT, ("rome", "grace")) is None, "one of them is not there"
-    assert opening.answers(replace(SUBJECT, own=("Where?",)), ("rome",)) is None
-    made = replace(opening, stored=False)
-    assert made.answers(SUBJECT, ("rome",)) is None, "of somebody's own edit"
+    assert opening.by(("rome", "grace")) is None, "one of them is not there"
 
 
 def test_stored_editors_stay_beside_the_first_edit_of_a_visitor():
@@ -240,6 +237,8 @@ def test_the_sentence_under_the_headline_says_whose_it_is():
     assert ">Live.<" in own and "Why might others move?" in LOOKS and "earlier" not in own
     assert "Live, on top of 2 earlier edits.<" in status(replace(view(rows()), live=3))
     assert "Live, on top of 1 earlier edit.<" in status(replace(view(rows()), live=2))
+    again = replace(view(rows()), live=2, again=True)
+    assert "Live, on top of 1 earlier edit, in place of your last edit.<" in status(again)
     timed = replace(view(rows()), columns=(replace(view(rows()).columns[0], seconds=4.25),))
     assert "4.2 s<" in scoreboard(timed) and " s<" not in scoreboard(view(rows()))
     assert "stored" not in own and "data-link" not in scoreboard(view(rows()))

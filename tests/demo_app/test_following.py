@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from functools import partial
 from html import escape
 from types import SimpleNamespace
@@ -14,9 +15,11 @@ import lib
 from demo_app.html.render import sentences
 from demo_app.session.consequences import opening
 from demo_app.session.editor_settings import of_each
-from demo_app.session.views import View
+from demo_app.session.views import Column, View
 from demo_app.session.visitors import Session
 from demo_app.session.worker import Trouble
+from demo_app.stored.__main__ import blank
+from demo_app.stored.examples import key
 from demo_app.tabs.edit import Page
 from demo_app.tabs.edit_form import Form
 
@@ -51,7 +54,7 @@ def test_the_list_marks_who_cannot_follow_and_says_why_until_the_edit_is_undone(
     session = studio.sessions.get(first)
 
     def shown(*ticked: str) -> tuple[dict[str, str], str, str, str]:
-        listed, told, fold, blocked = Form.mark(form, list(ticked) or [cannot, can], request)
+        _, listed, told, fold, blocked = Form.mark(form, list(ticked) or [cannot, can], request)
         return {key: label for label, key in listed.choices}, told, fold.label, blocked
 
     plain = {key: label for key, (label, _) in studio.choices.editors.items()}
@@ -171,6 +174,8 @@ def test_a_setting_is_of_the_editor_that_its_line_names_or_of_all_that_are_ticke
         pressed(studio, Session(), ["ft", "rome"], more="lr = 0.5")
     with pytest.raises(Trouble, match="ft has no setting “mend.lr” to change here"):
         pressed(studio, Session(), ["ft"], more="mend.lr = 0.5")
+    with pytest.raises(Trouble, match="“ft.” is no setting"):
+        pressed(studio, Session(), ["ft"], more="ft.")
 
 
 def test_the_text_to_go_on_with_is_about_the_subject_unless_the_visitor_wrote_one(studio):
@@ -196,6 +201,44 @@ def test_the_pages_own_text_goes_on_behind_an_edit_and_a_visitors_does_not(studi
     assert list(Page.go_on(page, f"{text} my", text, request)) == [gr.skip()], "he wrote on it"
     *_, shown = Page.go_on(page, text, text, request)
     assert ">Before<" in shown and ">After<" in shown and text not in shown
+
+
+def test_an_example_comes_from_the_store_and_what_was_changed_is_asked(studio):
+    found = blank(studio)
+    ready, request = studio.choices.ready_subject(), SimpleNamespace(session_hash="looks")
+    rows = studio.asker.unasked(ready).rows
+    stored = tuple(Column(name, name.upper(), rows) for name in ("ft", "retrieval"))
+    found = replace(found, opening={key(ready.case.fact): stored})
+    page, ran = SimpleNamespace(studio=studio, examples=found), []
+    page.rest = lambda session, wrong, view: view
+    page.run = lambda request, start: iter([ran.append(start)])
+    session = studio.sessions.get("looks")
+
+    def shown(*given):
+        return list(Page.look(page, request, *given))[0]
+
+    assert shown(ready).column.editor == "ft" and session.view.stored
+    assert shown(ready, ("retrieval",)).column.editor == "retrieval" and not ran
+    other = studio.choices.subject(*TOWER, "Oslo")
+    own = replace(ready, own=("And?",))
+    typed = replace(ready, typed=True)
+    asked = [(ready, ("rome",)), (ready, ("ft",), "seed = 3"), (other,), (own,), (typed,)]
+    assert [shown(*given) for given in asked] == [None] * 5 and len(ran) == 5
+    session.edits = edited(studio, "xy").edits
+    assert shown(ready) is None and len(ran) == 6, "an edit of the visitor's is live"
+    page.examples = None
+    assert shown(other) is None and len(ran) == 7, "a model without a store"
+
+
+def test_what_stands_in_the_list_of_examples_is_the_fact_in_view(studio):
+    form, request = SimpleNamespace(studio=studio), SimpleNamespace(session_hash="lists")
+    first, other = list(studio.choices.examples)[:2]
+    assert Form.mark(form, ["ft"], request)[0] == first
+    view = View(studio.choices.ready_subject(other), ())
+    studio.sessions.get("lists").view = view
+    assert Form.mark(form, ["ft"], request)[0] == other
+    studio.sessions.get("lists").view = View(studio.choices.subject(*TOWER, "Oslo"), ())
+    assert Form.mark(form, ["ft"], request)[0] is None, "an own fact is no example"
 
 
 def test_of_a_stored_text_whole_sentences_are_shown():

@@ -42,13 +42,13 @@ def edit(studio, session, target="xy", editor="ft", **settings) -> View:
 @contextmanager
 def opened(folder: Path, presets: dict = QUICK) -> Iterator[tuple]:
     """A page of a tiny model and its studio; Gradio's files are in a folder."""
-    from demo_app.__main__ import free_port, open_page
+    from demo_app.__main__ import open_page
 
     with pytest.MonkeyPatch.context() as env:
         env.setenv("GRADIO_HEARTBEAT_INTERVAL", "0.2")  # a closed client is noticed at once
         env.setenv("GRADIO_TEMP_DIR", str(folder))
         env.setattr("lib.editors.shared.config._presets", lambda: presets)
-        demo, studio = open_page(tiny.model("llama"), free_port(21860, "127.0.0.1"))
+        demo, studio = open_page(tiny.model("llama"), 21860)
         yield demo, studio
         demo.close()
         studio.close()

@@ -21,7 +21,7 @@ from ..support.editor_settings import quick
 def test_the_page_starts_with_every_file_of_its_cache_damaged(tmp_path, monkeypatch):
     """A tiny model stands for the packaged one; its edits need all that the page has computed."""
     pytest.importorskip("gradio")
-    from demo_app.__main__ import free_port, open_page
+    from demo_app.__main__ import open_page
 
     def convert(wanted, gguf, folder):
         tiny.model("llama").model.save_pretrained(folder)
@@ -38,7 +38,7 @@ def test_the_page_starts_with_every_file_of_its_cache_damaged(tmp_path, monkeypa
     def started() -> dict[str, torch.Tensor]:
         """What an edit on the open page makes of the weights."""
         store.forget()
-        demo, studio = open_page(lib.load(dtype="float32"), free_port(20860, "127.0.0.1"))
+        demo, studio = open_page(lib.load(dtype="float32"), 20860)
         try:
             assert urllib.request.urlopen(demo.local_url, timeout=30).status == 200
             found, fact = {}, lib.Fact("alpha", "{} is", "xy")

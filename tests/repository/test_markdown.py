@@ -74,10 +74,10 @@ def test_snippets_run(name, text, request, monkeypatch):
 
 @pytest.mark.slow
 def test_the_client_of_the_readme(default_lm, monkeypatch):
-    from demo_app.__main__ import free_port, open_page
+    from demo_app.__main__ import open_page
 
     (text,) = (text for _, text in blocks("python") if "gradio_client" in text)
-    demo, _ = open_page(default_lm, free_port(7860, "127.0.0.1"))
+    demo, _ = open_page(default_lm, 7860)
     try:
         made, said = {}, io.StringIO()
         with contextlib.redirect_stdout(said):
