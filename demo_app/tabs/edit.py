@@ -160,13 +160,12 @@ class Page:
             self.settled(event)
 
     def settled(self, event: Any) -> None:
-        """Behind an event: the editors that can follow what is live then, and a text to go on,
-        which goes on at once where an edit is live.
-        """
+        """Behind an event: a text, which goes on where an edit is live; and who can follow it."""
         texts = [self.text, self.given]
-        event.then(self.form.mark, self.form.editors, self.form.marked, **HIDDEN).then(
-            self.lead, texts, texts, **HIDDEN
-        ).then(self.go_on, texts, self.written, **HIDDEN)
+        event.then(self.lead, texts, texts, **HIDDEN).then(
+            self.go_on, texts, self.written, **HIDDEN
+        )
+        event.then(self.form.mark, self.form.editors, self.form.marked, **HIDDEN)
 
     def layers(self, answer: gr.HTML) -> None:
         """The lab's comparison of layers: the one that is pressed becomes the last edit."""
@@ -223,8 +222,8 @@ class Page:
     ) -> Iterator[dict]:
         """What is stored of a fact, and is nobody's edit; else it is written by these, or asked."""
         session = self.studio.sessions.get(request.session_hash)
-        free = not (more or session.edits or session.before)
-        stored = self.examples.view(subject) if self.examples and free else None
+        own = more or session.edits or any(job.progress.partial for job in session.before)
+        stored = None if own or self.examples is None else self.examples.view(subject)
         if stored is not None and (found := stored.by(editors)) is not None:
             session.view = found
             yield self.rest(session, None, found)
@@ -280,14 +279,16 @@ class Page:
             **self.result(shown),
         }
         if view is None:  # what was there before stands again
-            return {self.status: f"{wrong}{status(shown)}", **page}
-        return {self.status: status(view), self.exhibit: "", self.written: self.told(view), **page}
+            text = page[self.written] if shown.stored else gr.skip()
+            return {**page, self.status: f"{wrong}{status(shown)}", self.written: text}
+        return {self.status: status(view), self.exhibit: "", **page}
 
     def result(self, view: View) -> dict:
         """What an edit, or several side by side, made the model say."""
         return {
             self.headline: headline(view),
             self.table: comparison(view),
+            self.written: self.told(view),
             self.score: scoreboard(view, links.link(self.studio.choices, view)),
             self.answers: answers(view),
         }

@@ -133,9 +133,8 @@ class Form:
 
     def choose(self, editors: list[str], request: gr.Request) -> Any:
         """What the ticked editors do, the name of the fold, and their settings."""
-        names = editors or []
-        _, _, *marked = self.mark(names, request)
-        return *marked, "".join(editor_settings.table(self.studio.lm, name) for name in names)
+        _, _, *marked = self.mark(editors, request)
+        return *marked, "".join(editor_settings.table(self.studio.lm, one) for one in editors or ())
 
 
 def _field(value: str, label: str, hint: str, scale: int) -> gr.Textbox:
