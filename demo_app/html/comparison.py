@@ -47,7 +47,13 @@ BLOCKS = (
     ("stay", "Should stay", ("neighbor",)),
     ("own", "Your prompts", ("own",)),
 )
-ABOUT = {  # why a neighbor is not counted
+LACKS = {  # group -> what is said of an edit that did both halves, and not this
+    "follows": "consequences missing",
+    "chat": "not in a chat",
+    "negation": "also said when denied",
+}
+ABOUT = {  # a row that is asked in another form, and why a neighbor is not counted
+    "chat": "as a chat message",
     YOURS: "yours: you edited it before",
     EARLIER: "moved by an earlier edit of yours",
 }
@@ -84,7 +90,7 @@ def status(view: View) -> str:
     editor += " · stored example" * view.stored
     return (
         f'<div class="status done" role="status"><span>{lead}<b>What else moved?</b> '
-        f'<small title="the editing method">{editor}</small>{WHY * view.stored}</span></div>'
+        f"<small>method: {editor}</small>{WHY * view.stored}</span></div>"
     )
 
 
@@ -125,7 +131,7 @@ def _blocks(view: View, rows: Sequence[Row]) -> str:
     for kind, title, groups in BLOCKS:
         some = [row for row in rows if row.group in groups]
         if kind == "change" and not some:
-            some = [row for row in rows if row.group == "edit"]
+            some = [row for row in rows if row.group in ("edit", "chat")]
         body = "".join(_run(view, run, kind) for run in _runs(some))
         body += _unrelated(rows) if kind == "stay" else ""
         if body or kind != "own":
@@ -202,7 +208,8 @@ def _shown(prompt: str, edit: str) -> str:
 
 def _row(view: View, row: Row, kind: str, shown: str) -> str:
     """Prompt as shown, answers, mark; the numbers below it, and the guess over the answers."""
-    about = f"<small>{ABOUT[row.word]}</small>" if row.word in ABOUT else ""
+    note = ABOUT.get(row.group) or ABOUT.get(row.word)
+    about = f"<small>{note}</small>" if note else ""
     prompt = (
         f'<td class="prompt" title="{escape(row.prompt)}"><span>{escape(shown)}</span>'
         f"{about}{_numbers(view, row)}</td>"
@@ -314,7 +321,7 @@ def _few(words: Sequence[str], letters: int = LETTERS) -> str:
 
 def _numbers(view: View, row: Row) -> str:
     """The row's verdict in words, its probabilities and its divergence."""
-    parts = [NAMES.get(row.group, ""), row.word.replace("new answer", view.new)]
+    parts = [NAMES.get(row.group, ""), re.sub("(the )?new answer", lambda _: view.new, row.word)]
     for answer, was, now in (
         (view.new, row.p_before, row.p_after),
         (view.old, row.old, row.old_after),
@@ -343,7 +350,8 @@ def scoreboard(view: View, link: str = "") -> str:
     link: the query of an address that makes the edit again.
     """
     columns = view.columns
-    copy = f'<button type="button" data-link="{escape(link)}">copy link to this edit</button>'
+    copy = "copy link to this edit" + " alone" * (view.live > view.kept)  # without earlier ones
+    copy = f'<button type="button" data-link="{escape(link)}">{copy}</button>'
     copy = f'<p class="source">{copy}</p>' if link else ""
     if not any(column.rows for column in columns):
         return copy
@@ -363,7 +371,7 @@ def _line_of(view: View, column: Column, index: int) -> str:
             f'<tr class="bad"><th scope="row">{name}</th>'
             f'<td class="words" colspan="{len(NAMES) + 1}">✗ {why}</td></tr>'
         )
-    shown, stored = index == view.chosen, ""
+    shown = index == view.chosen
     if len(view.columns) > 1:  # the one that is shown is a name, each of the others a button
         name = (
             f'<b tabindex="-1">{name}</b><button type="button" data-show="{index}">{name}</button>'
@@ -372,8 +380,8 @@ def _line_of(view: View, column: Column, index: int) -> str:
             name += ' <small class="now">live</small>'
         elif column.patch is not None and not view.stored:
             name += f" {KEEP.format(index)}"
-        elif column.rows[-1].after is not None:
-            stored = ' title="stored example"'
+        elif column.stored and column.patch is None:
+            name += " <small>stored example</small>"
     if column.seconds and not column.stored:  # else they are those of whoever had it written
         name += f' <small title="to write the edit">{column.seconds:.1f} s</small>'
     cells = "".join(
@@ -381,10 +389,9 @@ def _line_of(view: View, column: Column, index: int) -> str:
         for group, heading in NAMES.items()
     )
     good, words = judged(column.rows)
-    follows, asked = tally(column.rows, "follows")
-    style = STYLES[None if good and follows < asked else good]  # green is nothing but all of it
+    style = STYLES[None if good and lacking(column.rows) else good]  # green is only all of it
     return (
-        f'<tr class="{style}{" shown" * shown}"><th scope="row"{stored}>{name}</th>{cells}'
+        f'<tr class="{style}{" shown" * shown}"><th scope="row">{name}</th>{cells}'
         f'<td class="words">{words}</td></tr>'
     )
 
@@ -460,9 +467,14 @@ def judged(rows: Sequence[Row]) -> tuple[bool | None, str]:
         return None, "written; locality not tested"
     if not counts["reworded"][1]:
         return None, "written, neighbors kept; not tested in other words"
-    good, total = counts["follows"]
-    missed = f", {'some ' * (good > 0)}consequences missing" * (good < total)
-    return True, f"holds{missed}" if total else "written, neighbors kept"
+    holds = "holds" if counts["follows"][1] else "written, neighbors kept"
+    return True, f"{holds}{lacking(rows)}"
+
+
+def lacking(rows: Sequence[Row]) -> str:
+    """What an edit does not reach beside these halves, each behind a comma; "" where nothing."""
+    counts = {words: tally(rows, group) for group, words in LACKS.items()}
+    return "".join(f", {words}" for words, (good, total) in counts.items() if good < total)
 
 
 def _source(subject: Subject) -> str:
@@ -491,5 +503,5 @@ def _source(subject: Subject) -> str:
             "the same kind in your prompt. Your prompt about another "
             "subject counts as a neighbor where you write it under “Ask these as well”."
         )
-        said = f"The page has no ready facts of this kind. {again} {stay}"
+        said = f"The page has no ready prompts for this wording. {again} {stay}"
     return f'<p class="source">{said}</p>'

@@ -39,12 +39,11 @@ def shown(found: lib.workbench.Dossier) -> str:
     said = f'<p class="verdict" role="status">{escape(said)}.</p>{live}'
     if not moved:
         return f"{said}{_table(others, both)}"
-    more = f"{len(moved) - LISTED} more that changed"
-    rest = f"{len(others)} that did not change, or were never sure"
+    more, rest = moved[LISTED:] and _table(moved[LISTED:], both), _table(others, both)
     return (
         f"{said}{_table(moved[:LISTED], both)}"
-        f"{folded(more, moved[LISTED:] and _table(moved[LISTED:], both))}"
-        f"{folded(rest, _table(others, both))}"
+        f"{folded(f'{len(moved) - LISTED} more that changed', more)}"
+        f"{folded(f'{len(others)} that did not change, or were never sure', rest)}"
     )
 
 

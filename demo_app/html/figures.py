@@ -81,10 +81,9 @@ def interference(found: Prediction, name: str) -> str:
         f"foretold, {hits or 'none'} did. Most was foretold for {first.fact.subject}, "
         f"{_percent(first.rho)} of the edit."
     )
-    was = "was" if 2 * hits > changed else "was not"
-    head = f"Here it {was} foretold whose answer changes" if changed else "No other answer changed"
+    head = f"{hits} of {changed} changed answers stood high in the forecast" * (changed > 0)
     parts = f'<div class="pairs wide">{_scatter(found)}<div>{_table(found)}</div></div>'
-    return f"<h2>{head}</h2>{finding(said)}{parts}"
+    return f"<h2>{head or 'No other answer changed'}</h2>{finding(said)}{parts}"
 
 
 def _scatter(found: Prediction) -> str:

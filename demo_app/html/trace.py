@@ -93,21 +93,15 @@ def _candidates(found: Findings) -> str:
         )
         for one in found.suspects[:LISTED]
     ]
-    note = f"From {found.threshold:g} on a candidate is called a suspect.{_unedited(found)}"
+    note = f"From {found.threshold:g} on a candidate is called a suspect."
     return numbers(("Candidate", "z", "layers"), rows, [note])
-
-
-def _unedited(found: Findings) -> str:
-    """What the statistic is where nothing was edited, in a sentence; "" where that is not known."""
-    usual = [place.null for place in found.places if place.null is not None]
-    return f" In the unedited model the largest z is {max(usual):.1f}." if usual else ""
 
 
 def _layers(found: Findings) -> str:
     """The largest z of each layer, with that of the unedited model and the threshold."""
     layers = [int(place.where.removeprefix("layer ")) for place in found.places]
     series = {"edited": [place.value for place in found.places]}
-    if _unedited(found):
+    if any(place.null is not None for place in found.places):
         series["unedited"] = [place.null for place in found.places]
     figure = plot.layer_curve(layers, series, "largest z of any subject")
     figure.axes[0].axhline(found.threshold, color=plot.QUIET, linewidth=1, linestyle="--")

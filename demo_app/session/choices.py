@@ -108,10 +108,8 @@ class Choices:
     def subject(self, subject: str, prompt: str, target: str, own: str = "") -> Subject:
         """The fact that a form asks for, checked. Raises Trouble in one sentence.
 
-        A fact of the classroom brings its own test prompts, whatever its new answer (only the
-        consequences belong to one answer: for another they are those of an example that asks the
-        same). Any other has unrelated prompts only, until the model was asked for more (see
-        own_facts.py).
+        A fact of the classroom brings its test prompts, and the consequences of its new answer. Any
+        other has unrelated prompts only, until the model was asked for more (see own_facts.py).
         """
         for name, text in ("subject", subject), ("prompt", prompt), ("new answer", target):
             given.text(name, text)

@@ -20,7 +20,7 @@ from lib.setting_fields import explain
 from . import given
 from .worker import Trouble
 
-LINES = 12
+CHARACTERS = 2400  # of all lines of settings
 STEPS = ("steps", "epochs", "n_iter")  # what editors call the length of their search
 NONE = "none"  # how a value that is not set is written
 LARGEST = 10_000  # of a number: what a visitor may make the machine do
@@ -85,7 +85,7 @@ def lines_of(lm: lib.LM, edit: lib.Edit) -> list[str]:
 
 def of_each(lm: lib.LM, editors: Sequence[str], text: str) -> dict[str, dict[str, Any]]:
     """{editor: its settings}: a line rome.layer = 4 is of ROME alone, one without a name of all."""
-    lines = given.lines("list of settings", text, most=LINES * 200)
+    lines = given.lines("list of settings", text, most=CHARACTERS)
     named = [line.partition("=")[0].partition(".")[0].strip() for line in lines]
     found = {}
     for editor in editors:
@@ -94,16 +94,13 @@ def of_each(lm: lib.LM, editors: Sequence[str], text: str) -> dict[str, dict[str
             for line, name in zip(lines, named, strict=True)
             if name == editor or name not in editors
         ]
-        found[editor] = changes(lm, editor, "\n".join(mine))
+        found[editor] = changes(lm, editor, mine)
     return found
 
 
-def changes(lm: lib.LM, editor: str, text: str) -> dict[str, Any]:
+def changes(lm: lib.LM, editor: str, lines: Sequence[str]) -> dict[str, Any]:
     """Settings from lines `name = value`, values as in JSON. Raises Trouble in one sentence."""
     known, found = shown(lm, editor), {}
-    lines = given.lines("list of settings", text, most=LINES * 200)
-    if len(lines) > LINES:
-        raise Trouble(f"{len(lines)} settings are too many: this page takes {LINES}.")
     for line in lines:
         name, equals, value = (part.strip() for part in line.partition("="))
         if not equals or not value:

@@ -16,6 +16,7 @@ import lib
 from lib.cancellation import finished
 from lib.computed_once import Stored, make_missing
 
+from . import given
 from .asking import Asker
 from .choices import Choices
 from .editor_settings import STEPS
@@ -67,7 +68,9 @@ class FirstEdits:
         where they are given, the edit itself is told as soon as it is known, as a View in which
         they stand behind it.
         """
-        name, middle = self.choices.editors[editor][0], begin + (end - begin) * 0.7
+        own = (f", {one} {value}" for one, value in settings.items())
+        name = given.short("".join([self.choices.editors[editor][0], *own]))
+        middle = begin + (end - begin) * 0.7
         try:
             made = self.first(job, editor, subject, start, settings, begin, middle)
         except (ValueError, lib.errors.OwnerError) as error:

@@ -25,7 +25,6 @@ from .worker import Job, Trouble
 
 NOTHING = "No edit is live, so there is nothing to take away: make one in “Try” first."
 KINDS = {"patch": ".safetensors", "adapter": "-adapter.zip", "model": "-model.zip"}
-ANSWERS = "csv"  # the kind of file that holds what is in view, without an edit as well
 COLUMNS = {
     "p_before": "p_new_before",
     "p_after": "p_new_after",
@@ -53,7 +52,7 @@ def make(
 ) -> Job:
     """The file of a kind, made in a folder: its path. view: what is shown, for the answers."""
     lm, patch = studio.lm, session.patch
-    if kind == ANSWERS:
+    if kind == "csv":  # what is in view, without an edit as well
         to = folder / "answers.csv"
         return session.submit(studio.worker, lambda job: table(view, to), aside=True)
     if kind not in KINDS:

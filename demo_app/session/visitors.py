@@ -110,9 +110,6 @@ class Sessions:
         self._left: dict[str, float] = {}  # id: when that visitor left
         self._lock = threading.Lock()
 
-    def __len__(self) -> int:
-        return len(self._all)
-
     def get(self, key: str | None) -> Session:
         """The visitor's session, a new one where there is none (any more).
 

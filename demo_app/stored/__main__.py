@@ -134,7 +134,7 @@ def opening(studio: Studio) -> dict[str, tuple[Column, ...]]:
     found = {}
     for subject in map(studio.choices.ready_subject, studio.choices.examples):
         view = studio.edit(Session(), subject, OPENING, keep="none").outcome()
-        columns = tuple(plainly(column) for column in view.columns if column.rows)
+        columns = tuple(replace(plainly(one), stored=True) for one in view.columns if one.rows)
         found[examples.key(subject.case.fact)] = columns
     return found
 

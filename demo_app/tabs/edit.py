@@ -127,7 +127,7 @@ class Page:
             yield from self.run(request, start)
 
         looked = form.example.input(
-            form.fill, form.example, [*form.fact, form.own, form.ends], api_name="fill", **OPEN
+            form.fill, form.example, form.filled, api_name="fill", **OPEN
         ).success(look, form.example, self.outputs, api_name="look", **OPEN)
         edited = gr.on(
             [form.go.click, form.target.submit],

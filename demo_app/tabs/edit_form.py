@@ -25,6 +25,7 @@ class Form:
         self.studio, fact = studio, ready.subject.case.fact
         editors = studio.choices.editors
         first = next(iter(editors))
+        begin = [editors[name][0] for name in studio.choices.used("opening")]
         with gr.Row(elem_id="sentence"):
             self.subject = _field(fact.subject, "Subject", "Subject", 4)
             self.prompt = _field(
@@ -54,7 +55,7 @@ class Form:
                 _listed(editors),
                 value=[first],
                 label="Editors",
-                info=f"one, or up to {BESIDE} side by side",
+                info=f"one, or up to {BESIDE} side by side; to begin with {', '.join(begin)}",
                 elem_id="editors",
             )
             self.told = gr.HTML(_told(editors, [first]))
@@ -77,14 +78,15 @@ class Form:
                 editor_settings.table(studio.lm, first), elem_classes="options-box"
             )
         self.fact = [self.subject, self.prompt, self.target]
+        self.filled = [*self.fact, self.own, self.ends, self.fold]
         self.marked = [self.example, self.editors, self.told, self.fold, self.blocked]
         self.chosen = [self.told, self.fold, self.blocked, self.table]
         self.all = [*self.fact, self.editors, self.own, self.options]
 
     def fill(self, label: str) -> Any:
-        """An example's texts."""
-        fact = self.studio.choices.example(label).fact
-        return fact.subject, continued(fact.prompt), fact.target_new, "", ""
+        """An example's texts, and the settings closed, so that its answers are seen."""
+        fact, closed = self.studio.choices.example(label).fact, gr.Accordion(open=False)
+        return fact.subject, continued(fact.prompt), fact.target_new, "", "", closed
 
     @staticmethod
     def take(subject: str, prompt: str) -> tuple[str, str, str]:
@@ -112,8 +114,7 @@ class Form:
         return page
 
     def mark(self, editors: list[str], request: gr.Request) -> Any:
-        """The example in view, the list of editors, what the ticked ones do, the fold's name, and
-        what is in the way.
+        """The example in view, the editors, what the ticked ones do, the fold, what is in the way.
 
         An editor that cannot follow the visitor's edits is marked, and says why instead. Where none
         of the ticked ones can, that stands under the line, before anybody presses Edit.

@@ -7,6 +7,7 @@ place of the stored one as soon as its first part is there.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from ..html import render
 from ..html.theme import SCRIPT
 from ..session.studio import Studio
 from ..session.visitors import Session
-from ..session.worker import Job, Progress
+from ..session.worker import Job, Progress, Trouble
 from ..stored.examples import Examples
 from .jobs import HIDDEN, OPEN, follow, stopping
 
@@ -144,10 +145,11 @@ class Card:
             page |= dict.fromkeys(self.buttons, gr.Button(interactive=True))
             return page | (own(found) if found is not None else {})
 
-        yield from follow(
-            self.studio,
-            request,
-            lambda session: action.job(self.studio, session, *given),
-            working,
-            rest,
-        )
+        with suppress(Trouble):  # its sentence stands below the buttons
+            yield from follow(
+                self.studio,
+                request,
+                lambda session: action.job(self.studio, session, *given),
+                working,
+                rest,
+            )

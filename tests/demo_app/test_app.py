@@ -375,22 +375,22 @@ def test_all_settings_are_listed_and_changed_line_by_line(studio):
             word: said[word].sentence for word in editor_settings.shown(studio.lm, name)
         }
     assert editor_settings.shown(studio.lm, "ft")["epochs"] == 60
-    lines = "epochs = 2\n\nlr=0.5"
-    assert editor_settings.changes(studio.lm, "ft", lines) == {"epochs": 2, "lr": 0.5}
+    found = editor_settings.of_each(studio.lm, ["ft"], "epochs = 2\n\nlr=0.5")
+    assert found == {"ft": {"epochs": 2, "lr": 0.5}}
     subject = studio.choices.subject(*TOWER, "qz")
     for text, said in {
         "lr 0.5": "is no setting", "nothing = 1": "has no setting", "lr = [": "should be a number",
         "lr = 1e9": "should be a number", "lr = {}": "should be a number",
         "target_eos = 3": "of that kind", "epochs = 5000": "1 to 100 can",
-        "lr = 1\n" * 13: "too many",
+        "lr = 1\n" * 400: "takes up to 2400",
     }.items():  # fmt: skip
         with pytest.raises(Trouble, match=said):
             studio.edit(Session(), subject, "ft", more=text)
     with pytest.raises(Trouble, match="1 to 100 can"):
-        editor_settings.changes(studio.lm, "sdf", "documents = 5000")
+        editor_settings.changes(studio.lm, "sdf", ["documents = 5000"])
     for name in ("network", "text", "inner"):  # nothing that names a file
         with pytest.raises(Trouble, match="has no setting"):
-            editor_settings.changes(studio.lm, "mend", f'{name} = "/etc/passwd"')
+            editor_settings.changes(studio.lm, "mend", [f'{name} = "/etc/passwd"'])
 
 
 # ---- what is computed once
@@ -603,7 +603,7 @@ def test_visitors_are_bounded_in_number_and_time():
     first, second = sessions.get("a"), sessions.get("b")
     assert sessions.get("a") is first
     sessions.get("c")
-    assert len(sessions) == 2 and sessions.get("a") is first
+    assert len(sessions._all) == 2 and sessions.get("a") is first
     first.seen -= 1000
     sessions.get("d")
     assert sessions.get("b") is not second
@@ -616,7 +616,7 @@ def test_a_call_that_arrives_after_its_visitor_has_left_opens_no_session():
     sessions.get("a")
     sessions.drop("a")
     late = sessions.get("a")
-    assert late.left and not len(sessions) and sessions.get("a") is not late
+    assert late.left and not len(sessions._all) and sessions.get("a") is not late
     sessions._left["a"] -= LATE
     assert sessions.get("a") is sessions.get("a"), "who comes back later is a visitor again"
 
@@ -627,11 +627,11 @@ def test_a_visitor_with_edits_is_kept_before_those_who_have_none():
     live(first, lib.EMPTY)
     for number in range(50):
         sessions.get(f"flood {number}")
-    assert len(sessions) == 3 and sessions.get("edits") is first
+    assert len(sessions._all) == 3 and sessions.get("edits") is first
     for session in sessions._all.values():
         session.seen -= SOON + 1
     sessions.get("one more")
-    assert len(sessions) == 2, "who has nothing to lose goes after half a minute"
+    assert len(sessions._all) == 2, "who has nothing to lose goes after half a minute"
     assert sessions.get(None) is not sessions.get(None), "without an id each call is its own"
     for bad in (7, "x" * (KEY + 1)):
         with pytest.raises(Trouble, match="id is a word"):
@@ -836,9 +836,9 @@ def test_programs_edit_answer_and_compare(page):
     status, *_ = client.predict(*TOWER, "qz", *FORM[:2], "lr = 0.000001", api_name="/page_edit")
     assert "The edit is not live" in status
     assert client.predict("A", api_name="/answer")["live"] == 2
-    held = len(page[1].sessions) - 1
+    held = len(page[1].sessions._all) - 1
     client.close()
-    assert until(lambda: len(page[1].sessions) == held, 20), "its edits are dropped with it"
+    assert until(lambda: len(page[1].sessions._all) == held, 20), "its edits are dropped with it"
 
 
 def test_programs_read_what_the_settings_of_an_editor_do(page):

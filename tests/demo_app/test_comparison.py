@@ -39,6 +39,7 @@ def row(group: str, good: bool | None = True, word: str = "") -> Row:
 def rows(**wrong: int) -> tuple[Row, ...]:
     """One edit, two rewordings, four neighbors and two texts, of which so many are not right."""
     sizes = {"edit": 1, "reworded": 2, "follows": 1, "neighbor": 4, "unrelated": 2}
+    sizes |= {group: 1 for group in wrong if group in ("chat", "negation")}
     return tuple(
         row(group, i >= wrong.get(group, 0)) for group, size in sizes.items() for i in range(size)
     )
@@ -59,6 +60,7 @@ def view(*asked: tuple[Row, ...], refused: str = "", kept: bool = True, **more) 
     [
         ({}, True, "holds"),
         ({"follows": 1}, True, "holds, consequences missing"),
+        ({"chat": 1, "negation": 1}, True, "holds, not in a chat, also said when denied"),
         ({"edit": 1}, False, "did not write it"),
         ({"neighbor": 2}, False, "moves 2 neighbors"),
         ({"reworded": 2, "unrelated": 1}, False,
@@ -68,9 +70,10 @@ def view(*asked: tuple[Row, ...], refused: str = "", kept: bool = True, **more) 
 def test_a_row_of_the_scoreboard_is_judged_by_both_halves(wrong, good, words):
     assert judged(rows(**wrong)) == (good, words)
     shown = scoreboard(view(rows(**wrong)))
-    color = "free" if "missing" in words else "good" if good else "bad"  # green is all of it
+    color = "free" if "holds," in words else "good" if good else "bad"  # green is all of it
     assert f">{words}<" in shown and f'<tr class="{color} shown">' in shown
-    assert shown.count('class="dot bad"') == sum(wrong.values())
+    dots = sum(count for group, count in wrong.items() if group not in ("chat", "negation"))
+    assert shown.count('class="dot bad"') == dots
 
 
 def test_what_was_not_tested_gets_no_score():
@@ -188,7 +191,7 @@ def test_the_judged_answer_stands_in_the_row(group, good, before, after, shown):
     changed = shown[0] != shown[1]
     assert ("</b> <i" in answers(view((one,)))) == changed
     struck = "<s>" in comparison(view((one,)))
-    assert struck == (changed and group != "chat"), "red and struck only where it changed"
+    assert struck == changed, "red and struck only where it changed"
 
 
 def test_an_earlier_edit_of_the_visitor_is_no_neighbor_that_moved():
@@ -219,11 +222,13 @@ def test_the_first_of_the_editors_that_are_asked_for_is_shown():
 
 def test_stored_editors_stay_beside_the_first_edit_of_a_visitor():
     opening = view(rows(), rows(), rows(), kept=False, stored=True)
+    parts = [replace(column, patch=None, stored=True) for column in opening.columns]
+    opening = replace(opening, columns=tuple(parts))
     own = replace(view(rows()), live=1)
     both = own.beside(opening)
     assert [column.editor for column in both.columns] == ["rome", "ft_m", "grace"]
     shown = scoreboard(replace(both, columns=both.columns[:1] + opening.columns[1:]))
-    assert "data-keep" not in shown and shown.count('title="stored example"') == 2
+    assert "data-keep" not in shown and shown.count("<small>stored example<") == 2
     assert shown.count(">live</small>") == 1, "and the visitor's own is marked"
     assert replace(own, live=2).beside(opening) == replace(own, live=2)
     other = replace(own, rows=own.rows[:-1])
@@ -319,7 +324,7 @@ def test_the_page_opens_with_the_stored_comparison():
         assert {(one.group, one.prompt) for one in column.rows} == asked
     assert judged(shown.rows) == (
         True,
-        "holds, consequences missing",
+        "holds, consequences missing, not in a chat, also said when denied",
     )
     assert "<small>kept" not in scoreboard(shown), "nobody has kept anything yet"
     assert "stored example" in status(shown) and "data-keep" not in scoreboard(shown)

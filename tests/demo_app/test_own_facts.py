@@ -64,7 +64,7 @@ def test_where_nothing_fits_the_page_says_so(studio):
     assert not view.subject.case.neighborhood
     assert "neighbor" not in [row.group for row in view.rows]
     shown = comparison(view)
-    assert "no ready facts of this kind" in shown and "Locality is not tested" in shown
+    assert "no ready prompts for this wording" in shown and "Locality is not tested" in shown
     column = (
         studio.edit(Session(), studio.choices.subject(*flurble), "retrieval").outcome().columns[0]
     )

@@ -61,7 +61,7 @@ def held(page) -> dict[str, int]:
     objects = [type(one) for one in gc.get_objects()]
     queue, cache = demo._queue, Path(demo.GRADIO_CACHE)
     return {
-        "visitors": len(studio.sessions),
+        "visitors": len(studio.sessions._all),
         "sessions": objects.count(Session),
         "patches": objects.count(lib.Patch),
         "first edits": len(studio.first_edits.made),
