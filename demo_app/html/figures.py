@@ -59,15 +59,14 @@ def _why(found: Tried) -> list[str]:
         moved = f"moved {asked - kept} of {asked} neighbors" if asked else "locality was not tested"
         end = f"it took, and {moved}"
     elif ends is None or ends >= HALF:
+        again, wordings = tally(rows, "reworded")
         end = "it was lost in writing" if ends else "it did not take"
+        end += f", but {again} of {wordings} rewordings say it" * (again > 0)
     else:
         end = "the search did not find it"
     good = [column.name for column in view.columns if column.rows and judged(column.rows)[0]]
-    which = (
-        f"Written, with all else left alone: {'; '.join(good)}."
-        if good
-        else "None of these layers writes it and leaves all else alone."
-    )
+    which = "None of these layers writes it and leaves all else alone."
+    which = f"Written, with all else left alone: {'; '.join(good)}." if good else which
     said = f"{'✓' if rows[0].good else '✗'} The answer should now be “{new}”."
     return [f"{said} {view.columns[view.chosen].name}. {lead}: {end}.", which]
 

@@ -68,9 +68,8 @@ class FirstEdits:
         where they are given, the edit itself is told as soon as it is known, as a View in which
         they stand behind it.
         """
-        own = (f", {one} {value}" for one, value in settings.items())
-        name = given.short("".join([self.choices.editors[editor][0], *own]))
-        middle = begin + (end - begin) * 0.7
+        own = [self.choices.editors[editor][0], *(f"{k} {v}" for k, v in settings.items())]
+        name, middle = given.short(", ".join(own)), begin + (end - begin) * 0.7
         try:
             made = self.first(job, editor, subject, start, settings, begin, middle)
         except (ValueError, lib.errors.OwnerError) as error:

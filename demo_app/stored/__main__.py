@@ -119,7 +119,7 @@ def forecasts(studio: Studio) -> tuple[interference.Prediction, ...] | None:
 
 def plainly(column: Column) -> Column:
     """A column without its patch and the time that it took here."""
-    return replace(column, patch=None, seconds=0.0)
+    return replace(column, patch=None, seconds=0.0, stored=False)
 
 
 def traced(studio: Studio, session: Session, natural: tuple[float, ...]) -> Traced:
