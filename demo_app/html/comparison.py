@@ -38,10 +38,11 @@ MORE = {  # group -> what it is, and what one wishes for it
 NAMES = {  # group -> its name over the dots of the scoreboard, and in a row's numbers
     "edit": "edit",
     "reworded": "reworded",
-    "follows": "follows",
+    "follows": "consequences",
     "neighbor": "neighbors",
     "unrelated": "unrelated",
 }
+FACT = ("edit", "reworded", "chat", "negation")  # groups that ask for the fact itself
 BLOCKS = (
     ("change", "Should change", ("reworded", "follows")),
     ("stay", "Should stay", ("neighbor",)),
@@ -49,18 +50,20 @@ BLOCKS = (
 )
 LACKS = {  # group -> what is said of an edit that did both halves, and not this
     "follows": "consequences missing",
-    "chat": "not in a chat",
-    "negation": "also said when denied",
+    "chat": "not said in a chat",
+    "negation": "said even where denied",
 }
-ABOUT = {  # a row that is asked in another form, and why a neighbor is not counted
+ABOUT = {  # a row that is asked in another form or place, and why a neighbor is not counted
     "chat": "as a chat message",
+    "unrelated": "has nothing to do with it",
     YOURS: "yours: you edited it before",
     EARLIER: "moved by an earlier edit of yours",
 }
 STYLES = {True: "good", False: "bad", None: "free"}
-WHY = '<a href="./?place=memory" target="_blank">Why might others move? ↗</a>'
+WHY = '<a href="./?place=memory" target="_blank" title="Why might others move?">Why? ↗</a>'
 KEEP = '<button type="button" data-keep="{}">keep it</button>'
 WORDS, LETTERS = 2, 21  # of an answer in a row, where two stand there; of a single one twice that
+LEFT = 3  # words of the headline's prompt that other prompts keep
 RUN = 3  # rows from which on what is the same in their prompts is said once
 STOPS = ",;:.!?"  # end a clause
 
@@ -87,10 +90,11 @@ def status(view: View) -> str:
             lead += f'<button type="button" data-out="{view.live - 1}">take it out</button> '
         elif not view.stored:
             lead += f"The edit is not live: {KEEP.format(view.chosen)} "
-    editor += " · stored example" * view.stored
+    below = ", ".join(escape(one.name) for one in view.columns if one.patch and one is not column)
+    editor += f", below {below}" * bool(below) + " · stored example" * view.stored
     return (
         f'<div class="status done" role="status"><span>{lead}<b>What else moved?</b> '
-        f"<small>method: {editor}</small>{WHY * view.stored}</span></div>"
+        f'<small title="the editing method">{editor}</small>{WHY * view.stored}</span></div>'
     )
 
 
@@ -132,8 +136,9 @@ def _blocks(view: View, rows: Sequence[Row]) -> str:
         some = [row for row in rows if row.group in groups]
         if kind == "change" and not some:
             some = [row for row in rows if row.group in ("edit", "chat")]
+        if kind == "stay":  # of what has nothing to do with the edit, what moved
+            some += [row for row in rows if row.group == "unrelated" and row.good is False]
         body = "".join(_run(view, run, kind) for run in _runs(some))
-        body += _unrelated(rows) if kind == "stay" else ""
         if body or kind != "own":
             none = (
                 "Prompts that test this fact are being looked for …"
@@ -146,17 +151,6 @@ def _blocks(view: View, rows: Sequence[Row]) -> str:
                 title += " <small>what the model said, true or not</small>"
             blocks.append(f'<section class="half {kind}"><h3>{title}</h3>{shown}</section>')
     return f'<div class="two">{"".join(blocks)}</div>'
-
-
-def _unrelated(rows: Sequence[Row]) -> str:
-    """One line for the texts that have nothing to do with the edit, where one of them changed."""
-    good, total = tally(rows, "unrelated")
-    if good == total or all(row.after is None for row in rows):
-        return ""
-    return (
-        f'<tr class="texts"><td class="prompt">{total} unrelated texts</td>'
-        f'<td class="answer"><small class="mark bad">{total - good} moved</small></td></tr>'
-    )
 
 
 def _runs(rows: Sequence[Row]) -> Iterator[list[Row]]:
@@ -181,11 +175,13 @@ def shared(prompts: Sequence[str]) -> tuple[str, str]:
 
 
 def _run(view: View, run: Sequence[Row], kind: str) -> str:
-    """Rows of one sentence: it stands over them once, and each names what it puts into it."""
+    """Rows one by one; where several of what should stay are of one sentence, it stands over them
+    once, and each names what it puts into it.
+    """
     # a visitor's own prompt stands whole behind its openings
-    tail = view.subject.case.fact.prompt.rpartition("{}")[2]
-    edit = "" if kind == "change" and view.subject.by_model else tail
-    if len(run) < RUN:
+    whole = kind == "change" and view.subject.by_model
+    edit = "" if whole else view.subject.case.fact.prompt.rpartition("{}")[2]
+    if len(run) < RUN or kind == "change":
         return "".join(_row(view, row, kind, _shown(row.prompt, edit)) for row in run)
     begin, end = shared([row.prompt for row in run])
     body = "".join(
@@ -196,20 +192,15 @@ def _run(view: View, run: Sequence[Row], kind: str) -> str:
 
 
 def _shown(prompt: str, edit: str) -> str:
-    """A prompt without those last words, three or more, that stand behind the headline's subject.
-
-    It is whole where nothing would be left behind the place of its own.
-    """
-    words = prompt.split()
-    same = len(commonprefix([words[::-1], edit.split()[::-1]]))
-    cut = 2 < same < len(words) and words[-same - 1] != "…"
-    return f"{' '.join(words[:-same] if cut else words)} …"
+    """A prompt without the last words, three or more, that the headline's has behind its first."""
+    words, tail = prompt.split(), edit.split()[LEFT:]
+    same = len(commonprefix([words[::-1], tail[::-1]]))
+    return f"{' '.join(words[:-same] if same > 2 else words)} …"
 
 
 def _row(view: View, row: Row, kind: str, shown: str) -> str:
     """Prompt as shown, answers, mark; the numbers below it, and the guess over the answers."""
-    note = ABOUT.get(row.group) or ABOUT.get(row.word)
-    about = f"<small>{note}</small>" if note else ""
+    about = "".join(f"<small>{ABOUT[one]}</small>" for one in (row.group, row.word) if one in ABOUT)
     prompt = (
         f'<td class="prompt" title="{escape(row.prompt)}"><span>{escape(shown)}</span>'
         f"{about}{_numbers(view, row)}</td>"
@@ -324,7 +315,7 @@ def _numbers(view: View, row: Row) -> str:
     parts = [NAMES.get(row.group, ""), re.sub("(the )?new answer", lambda _: view.new, row.word)]
     for answer, was, now in (
         (view.new, row.p_before, row.p_after),
-        (view.old, row.old, row.old_after),
+        (view.old if row.group in FACT else None, row.old, row.old_after),
     ):
         if answer and was is not None:
             after = "" if now is None else f" → {number(now)}"
@@ -358,7 +349,7 @@ def scoreboard(view: View, link: str = "") -> str:
     heads = NAMES | ({"reworded": "behind an opening"} if view.subject.by_model else {})
     names = ("<i>Editor</i>", *heads.values(), "<i>Verdict</i>")
     lines = (_line_of(view, column, i) for i, column in enumerate(columns))
-    dots = "A dot for each prompt: filled where the answer is as it should be."
+    dots = "A dot for each prompt: filled where the answer is as it should be; dashed: not counted."
     return table("score", names, lines, dots) + copy
 
 
@@ -462,11 +453,11 @@ def judged(rows: Sequence[Row]) -> tuple[bool | None, str]:
         words.format(wrong[of], "s" * (wrong[of] > 1)) for of, words in faults.items() if wrong[of]
     ]
     if found:
-        return False, ", ".join(found)
+        return False, f"{', '.join(found)}{lacking(rows)}"
     if counts["neighbor"][1] < LEAST:
-        return None, "written; locality not tested"
+        return None, f"written{lacking(rows)}; locality not tested"
     if not counts["reworded"][1]:
-        return None, "written, neighbors kept; not tested in other words"
+        return None, f"written, neighbors kept{lacking(rows)}; not tested in other words"
     holds = "holds" if counts["follows"][1] else "written, neighbors kept"
     return True, f"{holds}{lacking(rows)}"
 

@@ -77,7 +77,7 @@ def interference(found: Prediction, name: str) -> str:
     said = (
         f"{found.fact.subject} → {found.fact.target_new}, by {name} in layer {found.layer}: "
         f"{changed} of {len(found.victims)} answers changed; among the {upper} for which most was "
-        f"foretold, {hits or 'none'} did. Most was foretold for {first.fact.subject}, "
+        f"foretold, {hits or 'none'} did. The largest share was foretold for {first.fact.subject}: "
         f"{_percent(first.rho)} of the edit."
     )
     head = f"{hits} of {changed} changed answers stood high in the forecast" * (changed > 0)

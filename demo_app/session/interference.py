@@ -82,7 +82,7 @@ def measure(studio: Studio, session: Session) -> Job:
         line, after = edits[-1].line, edits[-1].patch
         before = patch_of(edits[:-1])
         fact, layer = line.facts[0], layer_of(studio, line, before, after)
-        groups = in_view(studio, session, fact)
+        groups = in_view(job, studio, session, fact)
         rho, shares = _shares(job, studio, [fact, *groups], line.editor, layer, before, after)
         yield
         said: list[list[Answer]] = []
@@ -101,19 +101,26 @@ def measure(studio: Studio, session: Session) -> Job:
     return session.submit(studio.worker, work, aside=True)
 
 
-def in_view(studio: Studio, session: Session, fact: lib.Fact) -> dict[lib.Fact, str]:
+def in_view(job: Job, studio: Studio, session: Session, fact: lib.Fact) -> dict[lib.Fact, str]:
     """Facts to look at: the visitor's edits, those asked alike, and some of every other kind.
 
     {fact: its group}; each subject once, and none that is the edited fact's.
     """
     subject = studio.choices.subject(fact.subject or "", fact.prompt, fact.target_new)
-    relation, cases = subject.case.relation, studio.choices.cases.values()
-    found = [(edit.fact, GROUPS[1]) for edit in session.edits]
-    found += [(one.fact, GROUPS[0]) for one in cases if one.relation == relation][: MOST // 2]
+    case, cases = studio.own_facts.judged(job, subject).case, studio.choices.cases.values()
+    relation, (head, _, tail) = case.relation, fact.prompt.partition("{}")
+    same, yours, other = GROUPS
+    found = [(edit.fact, yours) for edit in session.edits]
+    found += [  # of a typed fact: the same prompt about other subjects
+        (lib.Fact(one.prompt.removeprefix(head).removesuffix(tail), fact.prompt, one.target), same)
+        for one in (case.neighborhood if subject.typed else ())
+        if one.prompt.startswith(head) and one.prompt.endswith(tail)
+    ]
+    found += [(one.fact, same) for one in cases if one.relation == relation][: MOST // 2]
     # the rest of the view is filled with facts that are evenly spread over the other relations
     rest = [case.fact for case in cases if case.relation != relation]
     step = max(1, len(rest) // max(1, MOST - len(found)))
-    found += [(one, GROUPS[2]) for one in rest[::step]]
+    found += [(one, other) for one in rest[::step]]
     seen, chosen = {bare(fact.subject or fact.prompt)}, {}
     for one, group in found:
         if one.subject and bare(one.subject) not in seen and len(chosen) < MOST:

@@ -13,7 +13,7 @@ import lib
 from ..gradio_internals import chosen
 from ..html import edits as listed
 from ..html import render
-from ..html.comparison import WHY, answers, comparison, headline, scoreboard, status
+from ..html.comparison import answers, comparison, headline, scoreboard, status
 from ..html.theme import SCRIPT, read
 from ..session import consequences, gallery, given, links
 from ..session.choices import taken
@@ -29,7 +29,7 @@ from .lab import Card
 from .questions import LASTS
 
 # what they show and hide stands in try.css; they keep what they are through an edit
-LOOKS = read("looks.html").format(WHY)
+LOOKS = read("looks.html")
 WRITTEN = 40  # tokens that the model writes on where a visitor asks for it
 
 

@@ -160,9 +160,9 @@ def _listed(editors: Known) -> list[tuple[str, str]]:
 
 
 def _with(editors: Known, names: list[str]) -> str:
-    """The name of the fold: "With ROME · examples, settings"."""
+    """The name of the fold: "Examples · ROME · settings"."""
     known = [editors[name][0] for name in names if name in editors]
-    return f"With {', '.join(known) or 'no editor'} · examples, settings"
+    return f"Examples · {', '.join(known) or 'no editor'} · settings"
 
 
 def _told(editors: Known, names: list[str]) -> str:

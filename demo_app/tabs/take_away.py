@@ -86,7 +86,9 @@ class TakeAway:
                 count = path.stat().st_size
                 size = f"{count / 1e3:.0f} kB" if count < 1e6 else f"{count / 1e6:.1f} MB"
                 value = handed_out(session, self.file, path)
-                button = gr.DownloadButton(label=f"Download, {size}", value=value, visible=True)
+                button = gr.DownloadButton(
+                    label=f"Download {path.name}, {size}", value=value, visible=True
+                )
                 said = render.finding(f"✓ {path.name} is ready, {size}.")
                 return {**self.busy(False), self.status: said, self.file: button}
 

@@ -179,6 +179,7 @@ def test_the_same_fact_again_takes_the_place_of_the_last_edit(studio):
     assert first.live == 2 and not first.again
     again = edit(studio, session, keep="any", more="seed = 3")
     assert again.again and again.live == len(session.edits) == 2, "it is no third edit"
+    assert again.column.name == "FT, seed 3", "and its settings stand beside its name"
     assert session.edits[0].patch is below.columns[0].patch
     assert session.patch.log[-1].settings["seed"] == 3
     failed, held = edit(studio, session, more=weak), session.edits

@@ -60,7 +60,7 @@ def view(*asked: tuple[Row, ...], refused: str = "", kept: bool = True, **more) 
     [
         ({}, True, "holds"),
         ({"follows": 1}, True, "holds, consequences missing"),
-        ({"chat": 1, "negation": 1}, True, "holds, not in a chat, also said when denied"),
+        ({"chat": 1, "negation": 1}, True, "holds, not said in a chat, said even where denied"),
         ({"edit": 1}, False, "did not write it"),
         ({"neighbor": 2}, False, "moves 2 neighbors"),
         ({"reworded": 2, "unrelated": 1}, False,
@@ -105,7 +105,8 @@ def test_the_editors_stand_beside_each_other_and_one_is_shown(count):
     assert "reworded is" in change and "neighbor is" not in change.split("Should change")[1]
     stay = stay.split("</section>")[0]
     assert "neighbor is" in stay and "unrelated" not in stay, "none of the texts changed"
-    assert "2 unrelated texts</td>" in comparison(view(rows(unrelated=1)))
+    texts = comparison(view(rows(unrelated=1)))
+    assert texts.count('<tr class="unrelated"') == 1 and "has nothing to do with it<" in texts
     told = answers(found)
     assert told.count('<tr class="unrelated">') == 2 and "p(Rome) 0.100 → 0.200" in told
     assert [told.count(f">{name}</th>") for name in ("ROME", "MEND")] == [1, 0]
@@ -231,6 +232,8 @@ def test_stored_editors_stay_beside_the_first_edit_of_a_visitor():
     assert "data-keep" not in shown and shown.count("<small>stored example<") == 2
     assert shown.count(">live</small>") == 1, "and the visitor's own is marked"
     assert replace(own, live=2).beside(opening) == replace(own, live=2)
+    two = (scoreboard(replace(own, live=n), "?") for n in (1, 2))
+    assert ["this edit alone<" in shown for shown in two] == [False, True], "without the earlier"
     other = replace(own, rows=own.rows[:-1])
     assert other.beside(opening) == other, "it asked something else"
 
@@ -324,7 +327,7 @@ def test_the_page_opens_with_the_stored_comparison():
         assert {(one.group, one.prompt) for one in column.rows} == asked
     assert judged(shown.rows) == (
         True,
-        "holds, consequences missing, not in a chat, also said when denied",
+        "holds, consequences missing, not said in a chat, said even where denied",
     )
     assert "<small>kept" not in scoreboard(shown), "nobody has kept anything yet"
     assert "stored example" in status(shown) and "data-keep" not in scoreboard(shown)
