@@ -50,8 +50,8 @@ BLOCKS = (
 )
 LACKS = {  # group -> what is said of an edit that did both halves, and not this
     "follows": "consequences missing",
-    "chat": "not said in a chat",
-    "negation": "said even where denied",
+    "chat": "not in a chat",
+    "negation": "said even if denied",
 }
 ABOUT = {  # a row that is asked in another form or place, and why a neighbor is not counted
     "chat": "as a chat message",
@@ -90,8 +90,8 @@ def status(view: View) -> str:
             lead += f'<button type="button" data-out="{view.live - 1}">take it out</button> '
         elif not view.stored:
             lead += f"The edit is not live: {KEEP.format(view.chosen)} "
-    below = ", ".join(escape(one.name) for one in view.columns if one.patch and one is not column)
-    editor += f", below {below}" * bool(below) + " · stored example" * view.stored
+    beside = ", ".join(escape(one.name) for one in view.columns if one.patch and one is not column)
+    editor += f", beside {beside}" * bool(beside) + " · stored example" * view.stored
     return (
         f'<div class="status done" role="status"><span>{lead}<b>What else moved?</b> '
         f'<small title="the editing method">{editor}</small>{WHY * view.stored}</span></div>'

@@ -241,7 +241,7 @@ font-size:.9em;font-variant-numeric:tabular-nums;text-align:right}
 @container (max-width:${LARGE}em) or ((max-width:${BESIDE}em) and (max-width:800px)){
 .memory-inside .planes{grid-template-columns:minmax(0,1fr)}}
 @container (max-width:30em){.memory-inside .said{min-height:4.4em}.memory-inside .bar{display:block;width:56px;margin:0}
-.memory-inside .number{min-width:56px;text-align:center}.memory-inside .card{padding:8px}.memory-inside td,.memory-inside th{padding:4px 2px}
+.memory-inside .number{min-width:56px;text-align:center}.memory-inside table{font-size:.88em}.memory-inside .card{padding:8px}.memory-inside td,.memory-inside th{padding:4px 2px}
 .memory-inside button{padding:7px 10px}.memory-inside .long{display:none}.memory-inside .short{display:inline}}
 @media (max-width:420px){.memory{padding:10px 10px}}`;
   const SHORT = ["Move", "Mend", "Keep"];

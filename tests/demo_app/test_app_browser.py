@@ -73,7 +73,7 @@ def tick(page, *editors: str) -> None:
         name = box.locator("xpath=..").inner_text().strip()
         if box.is_checked() != (name in editors):
             box.set_checked(name in editors)
-    page.locator("#settings > button", has_text=f"With {editors[0]}").wait_for()
+    page.locator("#settings > button", has_text=f"· {editors[0]}").wait_for()
     page.locator("#settings > button").click()
 
 
@@ -135,7 +135,7 @@ def test_it_opens_on_the_finished_comparison(visit, tmp_path):
     page.locator('[data-dot^="2.reworded"]').first.click()
     picked = page.locator("tr.picked >> visible=true")
     assert "In which city" in picked.inner_text() and "= Paris" in picked.inner_text()
-    assert page.locator("tr.shown th").inner_text() == "GRACE"
+    assert page.locator("tr.shown th").inner_text() == "GRACE stored example"
     page.locator('[data-dot^="2.unrelated"]').first.click()
     assert page.locator("tr.picked.unrelated >> visible=true").count() == 1, "it opens its fold"
     fits_both(page)
@@ -297,10 +297,10 @@ def test_a_link_to_a_stored_example_waits_for_nobody(visit, tmp_path):
     press(busy, "Edit")
     busy.wait_for_function(WAITING)
     page = visit(query="&example=the-eiffel-tower&editors=ft_m")
-    page.locator("#settings > button", has_text="With FT-M").wait_for()
+    page.locator("#settings > button", has_text="FT-M").wait_for()
     assert "FT-M · stored example" in said(page, "What else moved?")
     assert busy.locator("#status [role=progressbar]").count() == 1, "the model is not free"
-    assert page.locator("tr.shown th").inner_text() == "FT-M"
+    assert page.locator("tr.shown th").inner_text() == "FT-M stored example"
     assert page.locator(".stale").count() == 0 and not page.locator("#top .live.on").count()
     page.screenshot(path=tmp_path / "stored.png")
     fits_both(page)
@@ -400,7 +400,7 @@ def test_the_ends_of_the_subject_are_dragged_and_moved_by_keys(visit, tmp_path, 
     touched = ends.first.evaluate(TOUCHED)
     assert touched["width"] >= 24 and touched["height"] >= 44, touched
     fits_both(page)
-    page.get_by_role("button", name="With ROME").click()
+    page.get_by_role("button", name="Examples · ROME").click()
     page.get_by_label("Example", exact=True).click()
     page.get_by_role("option", name="China").click()
     page.locator("#ends .ends").wait_for(state="detached")

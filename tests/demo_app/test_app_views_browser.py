@@ -206,7 +206,7 @@ def test_large_type_leaves_prompts_room_on_a_small_projector_and_reaches_the_lab
 
 def test_the_keyboard_closes_menus_and_the_page_has_a_preview(visit):
     page = visit()
-    page.get_by_role("button", name="With ROME").focus()
+    page.get_by_role("button", name="Examples · ROME").focus()
     page.keyboard.press("Enter")
     menu = page.get_by_label("Example", exact=True)
     menu.wait_for()

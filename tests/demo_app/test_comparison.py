@@ -60,7 +60,7 @@ def view(*asked: tuple[Row, ...], refused: str = "", kept: bool = True, **more) 
     [
         ({}, True, "holds"),
         ({"follows": 1}, True, "holds, consequences missing"),
-        ({"chat": 1, "negation": 1}, True, "holds, not said in a chat, said even where denied"),
+        ({"chat": 1, "negation": 1}, True, "holds, not in a chat, said even if denied"),
         ({"edit": 1}, False, "did not write it"),
         ({"neighbor": 2}, False, "moves 2 neighbors"),
         ({"reworded": 2, "unrelated": 1}, False,
@@ -327,7 +327,7 @@ def test_the_page_opens_with_the_stored_comparison():
         assert {(one.group, one.prompt) for one in column.rows} == asked
     assert judged(shown.rows) == (
         True,
-        "holds, consequences missing, not said in a chat, said even where denied",
+        "holds, consequences missing, not in a chat, said even if denied",
     )
     assert "<small>kept" not in scoreboard(shown), "nobody has kept anything yet"
     assert "stored example" in status(shown) and "data-keep" not in scoreboard(shown)

@@ -143,7 +143,7 @@ def test_the_marks_follow_each_edit_in_a_browser(page, browser):
     grace = group.get_by_role("checkbox", name="GRACE", exact=True)
     group.get_by_role("checkbox", checked=True).first.uncheck()
     group.get_by_role("checkbox", name="FT", exact=True).check()
-    tab.locator("#settings > button", has_text="With FT ·").wait_for()
+    tab.locator("#settings > button", has_text="· FT ·").wait_for()
     tab.get_by_label("New answer").fill("xy")
     tab.get_by_role("button", name="Edit", exact=True).click()
     tab.locator("#top", has_text="1 edit").wait_for(timeout=20_000)

@@ -64,7 +64,7 @@ def test_an_edit_is_looked_into_and_taken_home(visit, tmp_path):
     ask(page, "take", "The patch")
     status.get_by_text("the-eiffel-tower.safetensors is ready").wait_for(timeout=60_000)
     with page.expect_download() as found:
-        page.get_by_text("Download, ").click()
+        page.get_by_text("Download the-eiffel").click()
     (fact,) = lib.Patch.load(found.value.path()).facts
     assert (fact.subject, fact.target_new) == ("The Eiffel Tower", "Rome")
     for key, button, said in (
