@@ -47,6 +47,8 @@ from demo_app.session.visitors import Session
 from demo_app.session.worker import Trouble
 from tests.support import tiny
 
+here = memory_ceiling.resident()
+ceiling = here + (400 << 20)
 memory_ceiling.forbid(400 << 20)
 demo, studio = open_page(tiny.model("llama"), 22860)
 from gradio_client import Client
