@@ -1,6 +1,6 @@
 """`python -m demo_app.stored`: computes the finished examples of a model and writes their file.
 
-About twenty minutes on one core for the embedded model. Each example is written as soon as it is
+About half an hour on one core for the embedded model. Each example is written as soon as it is
 there, and `--only race traced` makes some of them again and leaves the others as they are.
 """
 
