@@ -18,12 +18,14 @@ from ..session.views import (
     EARLIER,
     LEAST,
     SMALL,
+    STAY,
     UNASKED,
     YOURS,
     Column,
     Row,
     Subject,
     View,
+    clause,
     first_sentence,
     tally,
 )
@@ -221,7 +223,7 @@ def _row(view: View, row: Row, kind: str, shown: str) -> str:
 def _did(row: Row, new: str) -> str:
     """The verdict on a row, in a word or two that say what the editor did to it."""
     before, after = told(row, new)
-    if row.good is not None and row.group in ("neighbor", "unrelated"):
+    if row.good is not None and row.group in STAY:
         return "kept" if row.good else "moved"
     if row.good is not None and row.group in ("edit", "reworded", "chat"):
         return ("changed" if before != after else "as before") if row.good else f"not {new}"
@@ -313,9 +315,11 @@ def _few(words: Sequence[str], letters: int = LETTERS) -> str:
 def _numbers(view: View, row: Row) -> str:
     """The row's verdict in words, its probabilities and its divergence."""
     parts = [NAMES.get(row.group, ""), re.sub("(the )?new answer", lambda _: view.new, row.word)]
+    own = clause(row.before) if row.group in STAY else None
+    old = view.old if row.group in FACT else own
     for answer, was, now in (
         (view.new, row.p_before, row.p_after),
-        (view.old if row.group in FACT else None, row.old, row.old_after),
+        (old if old != view.new else None, row.old, row.old_after),
     ):
         if answer and was is not None:
             after = "" if now is None else f" → {number(now)}"
@@ -350,6 +354,8 @@ def scoreboard(view: View, link: str = "") -> str:
     names = ("<i>Editor</i>", *heads.values(), "<i>Verdict</i>")
     lines = (_line_of(view, column, i) for i, column in enumerate(columns))
     dots = "A dot for each prompt: filled where the answer is as it should be; dashed: not counted."
+    if any(other(view.subject, row) for row in view.rows):
+        dots += " Square: a neighbor that is asked something else."
     return table("score", names, lines, dots) + copy
 
 
@@ -376,7 +382,7 @@ def _line_of(view: View, column: Column, index: int) -> str:
     if column.seconds and not column.stored:  # else they are those of whoever had it written
         name += f' <small title="to write the edit">{column.seconds:.1f} s</small>'
     cells = "".join(
-        f'<td data-name="{heading}">{_dots(column.rows, group, view.new, index)}</td>'
+        f'<td data-name="{heading}">{_dots(view, column.rows, group, index)}</td>'
         for group, heading in NAMES.items()
     )
     good, words = judged(column.rows)
@@ -419,18 +425,24 @@ def _cell(view: View, row: Row, editor: str) -> str:
     )
 
 
-def _dots(rows: Sequence[Row], group: str, new: str, column: int) -> str:
+def _dots(view: View, rows: Sequence[Row], group: str, column: int) -> str:
     """The dots of one kind of prompt, with the same in words."""
     asked = [row for row in rows if row.group == group]
     if not asked:
         return '<span class="none">not asked</span>'
     good, total = tally(rows, group)
     dots = "".join(
-        f'<i class="dot {STYLES[row.good]}" data-dot="{column}.{row.group}.{i}" '
-        f'title="{escape(row.prompt)} … {escape(" → ".join(told(row, new)))}"></i>'
+        f'<i class="dot {STYLES[row.good]}{" other" * other(view.subject, row)}" '
+        f'data-dot="{column}.{row.group}.{i}" '
+        f'title="{escape(row.prompt)} … {escape(" → ".join(told(row, view.new)))}"></i>'
         for i, row in enumerate(asked)
     )
     return f'<span role="img" aria-label="{good} of {total}">{dots}</span>'
+
+
+def other(subject: Subject, row: Row) -> bool:
+    """Whether a row is a neighbor that is asked something else than the fact."""
+    return subject.by_model and row.group == "neighbor" and not subject.same(row.prompt)
 
 
 def judged(rows: Sequence[Row]) -> tuple[bool | None, str]:

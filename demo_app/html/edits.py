@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-import lib
-
 from ..session import given
 from ..session.edits import AppliedEdit
 
@@ -27,15 +25,10 @@ def _item(place: int, edit: AppliedEdit, later: Sequence[AppliedEdit]) -> str:
         if not edit.holds and edit.fact.subject in {one.fact.subject for one in later}:
             kind, words = "free", "overwritten by your later edit of the same subject: it says"
         said = f'<small class="{kind}">{words} “{escape(edit.said or "")}”</small>'
-    fact = escape(_fact(edit.fact, len(edit.line)))
+    count, one = len(edit.line), f"{given.short(edit.fact.subject or edit.fact.prompt)} → "
+    fact = f"{count} facts" if count > 1 else escape(f"{one}{edit.fact.target_new}")
     return (
         f"<li><b>{fact}</b> <small>{escape(edit.name)}</small> {said}"
         f'<button type="button" data-out="{place}" aria-label="take out: {fact}">take it out'
         "</button></li>"
     )
-
-
-def _fact(fact: lib.Fact, count: int) -> str:
-    if count > 1:
-        return f"{count} facts"
-    return f"{given.short(fact.subject or fact.prompt)} → {fact.target_new}"

@@ -23,15 +23,16 @@ from lib.model import questions, scoring
 
 from . import verdicts
 from .consequences import drawn, known
-from .views import EARLIER, UNASKED, YOURS, Answer, Ask, Row, Subject, View, clause
+from .views import EARLIER, STAY, UNASKED, YOURS, Answer, Ask, Row, Subject, View, clause
 from .worker import Job
 
 TOKENS = 12  # of an answer; a longer new answer gets a few more than itself
 CHAT = 24  # of an answer in chat form, which is a whole sentence
-STAY = ("neighbor", "unrelated")  # groups of prompts whose answers should stay
 KNOWN = 12  # passes, about, to ask for what a consequence takes
 KEPT = 512  # prompts whose base answer is kept, with a distribution of the next token each
 BYTES = 100 << 20  # of these distributions at most; one of Gemma's 262144 tokens takes 1 MB
+
+Pair = tuple[Ask, str | None]  # a prompt and an answer to it
 
 
 class Asker:
@@ -44,7 +45,7 @@ class Asker:
         self.lm = lm
         self.chats = bool(getattr(lm.tokenizer, "chat_template", None))
         self._base: OrderedDict[tuple[Ask, int], Answer] = OrderedDict()
-        self._chance: OrderedDict[tuple[Ask, str | None], float | None] = OrderedDict()
+        self._chance: OrderedDict[Pair, float | None] = OrderedDict()
         self._parts = Base(lm.identity)
 
     def prompts(self, subject: Subject) -> list[tuple[str, str, str | None]]:
@@ -89,9 +90,13 @@ class Asker:
         mine = [fact for fact in patch.facts if fact.subject != subject.case.fact.subject]
         middle = begin + (end - begin) * 0.4 if patch or fresh else end
         before = self.base(job, asks, target, begin, middle)
-        answers = target, self.old(subject)
         said = dict(zip(asks, before, strict=True))
-        was = [self.chances([(ask, answer) for ask in asks], said) for answer in answers]
+        so_far, new = self.old(subject), [(ask, target) for ask in asks]
+        old = [  # a neighbor has an answer of its own
+            (ask, clause(said[ask].text) or None if group in STAY else so_far)
+            for ask, (group, *_) in zip(asks, prompts, strict=True)
+        ]
+        was = [self.chances(pairs, said) for pairs in (new, old)]
         plain_rows = tuple(
             Row(group, text, a.text, p, old=o)
             for (group, text, _), a, p, o in zip(prompts, before, *was, strict=True)
@@ -99,7 +104,7 @@ class Asker:
         if not (patch or fresh):
             return plain_rows
 
-        after, chances = self.ask(job, asks, target, patch, words, middle, end, answers)
+        after, chances = self.ask(job, asks, target, patch, words, middle, end, (new, old))
         stay = [text for group, text, _ in prompts if group in STAY and start]
         found = self.ask(job, stay, target, start, words, end, end)[0] if stay else []
         earlier = dict(zip(stay, found, strict=True))
@@ -133,8 +138,9 @@ class Asker:
         if missing:
             words = "Asking the model as it is"
             # the chances of this answer come with the same run of the model
-            _, (chances,) = self.ask(job, missing, target, lib.EMPTY, words, begin, end, (target,))
-            self._chance.update(zip([(ask, target) for ask in missing], chances, strict=True))
+            new = [(ask, target) for ask in missing]
+            _, (chances,) = self.ask(job, missing, target, lib.EMPTY, words, begin, end, (new,))
+            self._chance.update(zip(new, chances, strict=True))
         found = [self._base[ask, size] for ask in asks]
         for ask in asks:
             self._base.move_to_end((ask, size))
@@ -152,17 +158,17 @@ class Asker:
         words: str,
         begin: float,
         end: float,
-        wanted: Sequence[str | None] = (),
+        wanted: Sequence[Sequence[Pair]] = (),
     ) -> tuple[list[Answer], list[list[float | None]]]:
-        """Answers under a patch, and for each wanted answer its probabilities.
+        """Answers under a patch, and the probabilities of wanted ones, a list for each list.
 
-        target says how long an answer may get. The patch is entered and left in here.
+        target says how long an answer may get. wanted: lists of (prompt, answer), new answers and
+        old ones, each beginning with that of the fact. The patch is entered and left in here.
         """
         pairs: list[Ask] = [(ask, False) if isinstance(ask, str) else ask for ask in asks]
-        once = list(dict.fromkeys(pairs))
+        once, first = list(dict.fromkeys(pairs)), [some[0][1] for some in wanted[:2]]
         sizes = [max(self._size(target), CHAT if chat else 0) for _, chat in once]
-        known = [answer for answer in wanted if answer is not None]
-        ends = {(ask, one): tuple(self._ids(ask, one)) for ask in once for one in known}
+        ends = {pair: tuple(self._ids(*pair)) for some in wanted for pair in some if pair[1]}
         with (
             job.counting(self.lm, words, max(sizes) + 4, begin, end),
             self.lm.patched(patch, only=True),
@@ -171,11 +177,11 @@ class Asker:
             asked = [
                 questions.Question(
                     row,
-                    [ends[ask, one] for one in known],
+                    [end for (of, _), end in ends.items() if of == ask],
                     state=True,
                     most=size,
                     # the unedited model is asked the same way each time, to the same bits
-                    draft=self._expected(ask, target, *wanted[:2]) if patch else (),
+                    draft=self._expected(ask, target, *first) if patch else (),
                 )
                 for ask, row, size in zip(once, rows, sizes, strict=True)
             ]
@@ -190,16 +196,11 @@ class Asker:
         if not patch:
             for ask, (answer, _) in found.items():
                 self._base.setdefault((ask, self._size(target)), answer)
-        chances: list[list[float | None]] = [
-            [
-                None
-                if answer is None
-                else math.exp(found[ask][1].scores[ends[ask, answer]].log_probs.sum().item())
-                for ask in pairs
-            ]
-            for answer in wanted
-        ]
-        return [found[ask][0] for ask in pairs], chances
+        chances = {
+            pair: math.exp(found[pair[0]][1].scores[end].log_probs.sum().item())
+            for pair, end in ends.items()
+        }
+        return [found[ask][0] for ask in pairs], [[chances.get(one) for one in w] for w in wanted]
 
     def _expected(
         self, ask: Ask, target: str, new: str | None = None, old: str | None = None
@@ -216,9 +217,7 @@ class Asker:
             return self.lm.tokenizer(text, add_special_tokens=False)["input_ids"]
         return known.ids
 
-    def chances(
-        self, pairs: Sequence[tuple[Ask, str | None]], said: Mapping[Ask, Answer]
-    ) -> list[float | None]:
+    def chances(self, pairs: Sequence[Pair], said: Mapping[Ask, Answer]) -> list[float | None]:
         """The base model's probability of a whole answer behind a prompt, computed once.
 
         It is the product over the answer's tokens. For a single token it is looked up in what was
@@ -234,8 +233,8 @@ class Asker:
                 rows = [self.lm.rows([text], chat=chat)[0][0] for (text, chat), _ in long]
                 scores = scoring.score(self.lm, rows, [ends[pair] for pair in long])
             sums |= {pair: score.log_probs.sum() for pair, score in zip(long, scores, strict=True)}
-        for pair in missing:
-            self._chance[pair] = math.exp(sums[pair].item()) if pair in sums else None
+        chances = {pair: math.exp(sums[pair].item()) if pair in sums else None for pair in missing}
+        self._chance.update(chances)
         found = [self._chance[pair] for pair in pairs]
         while len(self._chance) > 8 * KEPT:
             self._chance.popitem(last=False)

@@ -57,7 +57,7 @@ def listed(lm: lib.LM, editor: str) -> list[dict[str, Any]]:
 def table(lm: lib.LM, editor: str) -> str:
     """HTML: every setting with its value here, the published one, and what it does."""
     rows = ""
-    for row in listed(lm, editor):
+    for row in sorted(listed(lm, editor), key=lambda one: not one["name"].startswith("layer")):
         said = row["sentence"] + OWN * (row["source"] == "ours")
         rows += (
             f"<tr><td>{escape(row['name'])}<small>{escape(said)}</small></td>"

@@ -25,7 +25,7 @@ def train_on(studio: Studio, session: Session) -> Job:
     if not session.edits:
         raise Trouble("No edit is live: make one first, and then see whether it lasts.")
     fact, begun = session.edits[-1].fact, session.patch
-    new = fact.target_new
+    ask, new = (fact.text, False), fact.target_new
 
     def work(job: Job) -> Generator[None, None, tuple[Stage, ...]]:
         patch, stages = begun, []
@@ -39,7 +39,7 @@ def train_on(studio: Studio, session: Session) -> Job:
                         studio.lm, patch
                     )
             (said,), ((p,),) = studio.asker.ask(
-                job, [fact.text], new, patch, "Asking", share, share + 0.04, [new]
+                job, [ask], new, patch, "Asking", share, share + 0.04, [[(ask, new)]]
             )
             stages.append((done * STEPS, said.shown, p))
             job.report(share, "The fact was asked", tuple(stages))

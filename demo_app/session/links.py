@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from urllib.parse import urlencode
 
 from . import editor_settings
@@ -81,20 +82,19 @@ def opened(choices: Choices, query: Mapping[str, str]) -> Opened:
     editors = tuple(name for name in names if name in choices.editors)[:BESIDE]
     if len(editors) < len(names):
         left_out.append("editors" if not editors else "some of the editors")
-    own = given["own"]
-    try:
-        choices.subject("A", "{} is", "b", own)
-    except Trouble:
-        own = ""
-        left_out.append("prompts")
-    settings = given["settings"]
-    try:
-        editor_settings.of_each(choices.lm, editors, settings)
-    except Trouble:
-        settings = ""
-        left_out.append("settings")
+    checks = {
+        "own": ("prompts", partial(choices.subject, "A", "{} is", "b")),
+        "settings": ("settings", partial(editor_settings.of_each, choices.lm, editors)),
+    }
+    for key, (name, check) in checks.items():
+        try:
+            check(given[key])
+        except Trouble:
+            given[key] = ""
+            left_out.append(name)
     said = f"Left out of this link, because the page cannot use it: {', '.join(left_out)}."
-    return Opened(fact, example, editors, own, settings, said if left_out else None)
+    ignored = said if left_out else None
+    return Opened(fact, example, editors, given["own"], given["settings"], ignored)
 
 
 def sentence(choices: Choices, query: Mapping[str, str]) -> str:

@@ -19,11 +19,6 @@ LEAST = 128 << 20  # bytes for jobs beside what the page holds when it opens
 SLACK = 1 << 30  # the system also counts stacks of threads, which are reserved and hardly used
 
 
-def resident() -> int | None:
-    """Bytes of memory that this process uses; None where the system does not say."""
-    return _pages(1)
-
-
 def available() -> int | None:
     """Bytes that this process could still get, in its container too; None if it is not known."""
     try:
@@ -43,7 +38,7 @@ def forbid(more: int | None = None) -> None:
     By default these are half of what is still free. Allocations then fail with an error that a job
     survives. Only for a process of the page's own.
     """
-    data, free = _pages(5), available()
+    data, free = pages(5), available()
     if data is None or free is None:
         return
     import resource  # which Windows does not have
@@ -54,8 +49,10 @@ def forbid(more: int | None = None) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (wanted, most))
 
 
-def _pages(column: int) -> int | None:
-    """A column of /proc/self/statm in bytes: 1 is resident memory, 5 data and stacks."""
+def pages(column: int) -> int | None:
+    """A column of /proc/self/statm in bytes: 1 is resident memory, 5 data and stacks; None where
+    the system does not say.
+    """
     try:
         return int(STATM.read_text().split()[column]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, AttributeError, ValueError):

@@ -14,7 +14,6 @@ facts.
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -68,14 +67,14 @@ class OwnFacts:
                 self._found.popitem(last=False)
         self._found.move_to_end(key)
         case = self._found[key]
-        mine = self._asked_as_well(job, case.fact, subject.own)
+        mine = self._asked_as_well(job, subject)
         others = [one for one in case.neighborhood if one.prompt not in subject.own]
         return replace(subject, case=replace(case, neighborhood=(*mine, *others)))
 
-    def _asked_as_well(self, job: Job, fact: lib.Fact, own: Sequence[str]) -> list[Probe]:
+    def _asked_as_well(self, job: Job, subject: Subject) -> list[Probe]:
         """The visitor's own prompts that ask the same of another subject, as neighbors."""
-        same = re.compile(re.escape(fact.prompt).replace(r"\{\}", ".+"), re.IGNORECASE)
-        asks = [(text, False) for text in own if same.fullmatch(text) and not about(text, [fact])]
+        fact, same = subject.case.fact, filter(subject.same, subject.own)
+        asks = [(text, False) for text in same if not about(text, [fact])]
         said = self.asker.base(job, asks, fact.target_new, 0.18, 0.2)
         found = [Probe(text, clause(one.text)) for (text, _), one in zip(asks, said, strict=True)]
         return [one for one in found if plain(one.target) not in ("", plain(fact.target_new))]

@@ -55,10 +55,9 @@ class Revisions:
                 raise Trouble(f"{column.name} made no edit: {column.error}.")
             before, above = session.edits[:first], session.edits[first:]
             same = all(edit.fact == view.subject.case.fact for edit in above)
-            if not same or len(above) > (view.kept or view.again):
-                raise Trouble(OVER)  # other edits are live than then
-            if column.patch.log[:-1] != patch_of(before).log:
-                raise Trouble(OVER)  # as many as then, but others
+            other = column.patch.log[:-1] != patch_of(before).log  # as many as then, but others
+            if other or not same or len(above) > (view.kept or view.again):
+                raise Trouble(OVER)
             now = (*before, AppliedEdit(column.patch, column.name))
             self._put(job, session, now, view.keep(index))
             return session.view

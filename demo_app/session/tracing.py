@@ -213,12 +213,12 @@ def _undone(job: Job, lm: lib.LM, trial: Trial, first: Suspect) -> Generator[Non
 
 def _left(lm: lib.LM, patch: lib.Patch, now: lib.Patch) -> float:
     """‖W − W₀‖_F over ‖ΔW‖_F, over all matrices that either patch changes."""
-    here = was = 0.0
-    for module in patch.weights.keys() | now.weights.keys():
-        W0 = lm.weight(module)
-        here += (lm.weight(module, now) - W0).square().sum().item()
-        was += (lm.weight(module, patch) - W0).square().sum().item()
-    return math.sqrt(here / was) if was else 0.0
+    modules = sorted(patch.weights.keys() | now.weights.keys())
+    here, was = (
+        math.hypot(*((lm.weight(one, of) - lm.weight(one)).norm().item() for one in modules))
+        for of in (now, patch)
+    )
+    return here / was if was else 0.0
 
 
 def _said(

@@ -13,7 +13,7 @@ import lib
 from lib.data.relations import bare
 from lib.evaluation.answers import begins, contains
 
-from .views import Answer
+from .views import STAY, Answer
 
 
 def divergence(before: Answer, after: Answer) -> float:
@@ -41,7 +41,7 @@ def verdict(
         return written, "new answer" if written else "not the new answer"
     if meant and group == "negation":
         return not written, "new answer, though denied" if written else "not the new answer"
-    if group in ("neighbor", "unrelated"):
+    if group in STAY:
         # a neighbor that the base itself gets wrong is kept when it says the same as before
         known = reference is not None and begins(before.text, reference)
         kept = begins(after.text, reference) if known else same

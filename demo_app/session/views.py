@@ -19,6 +19,7 @@ from lib.data.negation import negate
 
 Ask = tuple[str, bool]  # a prompt, and whether it is asked in chat form
 
+STAY = ("neighbor", "unrelated")  # groups of prompts whose answers should stay
 # verdicts on a neighbor that is not counted: the visitor edited it before, or an earlier edit of
 # the visitor's had moved it already
 YOURS, EARLIER = "yours", "moved before"
@@ -65,8 +66,9 @@ class Row:
     kl: KL(base ‖ edited) of the next token, in nats.
     good: whether the row is as one would wish; None where there is nothing to wish.
     word: the verdict in words.
-    old: the base model's probability of the old answer; None where none is known.
-    old_after: the edited model's probability of the old answer.
+    old: the base model's probability of the old answer, or of a neighbor's own, which is the clause
+        of `before`; None where none is known.
+    old_after: the edited model's probability of that answer.
     """
 
     group: str
@@ -99,6 +101,11 @@ class Subject:
     def by_model(self) -> bool:
         """Whether the model itself was asked for the test prompts: it is of no known relation."""
         return self.typed and self.case.relation is None
+
+    def same(self, prompt: str) -> bool:
+        """Whether a prompt asks the fact's question, of whatever subject."""
+        wanted = re.escape(self.case.fact.prompt).replace(r"\{\}", ".+")
+        return re.fullmatch(wanted, prompt, re.IGNORECASE) is not None
 
     @property
     def prompts(self) -> list[tuple[str, str, str | None]]:

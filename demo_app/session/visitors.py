@@ -74,8 +74,10 @@ class Session:
         these. partial: what is shown of the result until the work tells more.
         """
         running = [old for old in self.jobs if not old.ended.done()]
-        if aside and sum(old.aside for old in running) >= ASIDE:
-            raise Trouble("Two long questions of yours are under way: wait for one, or stop it.")
+        long = [f"“{old.progress.words}”" for old in running if old.aside]
+        if aside and len(long) >= ASIDE:
+            both = " and ".join(long)
+            raise Trouble(f"Two long questions of yours are under way, {both}: stop one, or wait.")
         before = self.before
         after = before[-1] if before and not aside else None
         job = worker.submit(work, after, aside, partial)

@@ -37,6 +37,7 @@ from demo_app.session.views import (
     Row,
     Subject,
     View,
+    clause,
     first_sentence,
     tally,
 )
@@ -137,6 +138,12 @@ def test_an_edit_is_measured_and_undone_exactly(studio):
     row = view.rows[0]
     assert tally(view.rows, "edit") == (1, 1) and row.p_after > 10 * row.p_before and row.kl > 0
     assert view.column.seconds > 0 and view.live == len(session.edits) == 1
+    stays = next(
+        one for one in view.rows if one.group == "neighbor" and clause(one.before) != view.old
+    )
+    with studio.lm.patched(session.patch):
+        own = studio.lm.score(stays.prompt, clause(stays.before)).sum().exp().item()
+    assert stays.old_after == pytest.approx(own, rel=1e-3, abs=0), "p of its own answer"
     again = edit(studio, session, "qz")
     assert again.rows[0].before == row.before, "before is always the base model"
     undone = studio.revisions.undo(session, -1).outcome()
@@ -417,7 +424,8 @@ def test_prompts_are_read_once_for_answer_and_chances_and_drafts_save_runs(studi
     wrong = {(ask, asker._size("x")): Answer("", None, (5, 6, 7)) for ask in asks}
     for drafts in ({}, wrong):  # a wrong draft changes nothing
         asker._base.update(drafts)
-        found, chances = asker.ask(Job(None), asks, "x", patch, "", 0, 1, answers)
+        wanted = [[(ask, answer) for ask in asks] for answer in answers]
+        found, chances = asker.ask(Job(None), asks, "x", patch, "", 0, 1, wanted)
         assert [answer.text for answer in found] == said
         for answer, row in zip(found, table, strict=True):
             torch.testing.assert_close(answer.next_token, row, atol=1e-4, rtol=1e-4)

@@ -134,7 +134,7 @@ class Visitors:
 def test_twenty_visitors_for_minutes(page):
     """MODELEDIT_VISITORS_SECONDS says for how long; two minutes without it."""
     crowd = Visitors(page)
-    began, used = time.monotonic(), [memory_ceiling.resident()]
+    began, used = time.monotonic(), [memory_ceiling.pages(1)]
     threads = [
         threading.Thread(target=crowd.live, args=(began + SECONDS, seed), daemon=True)
         for seed in range(VISITORS)
@@ -143,7 +143,7 @@ def test_twenty_visitors_for_minutes(page):
         thread.start()
     for at in (min(30, SECONDS / 2), SECONDS):
         time.sleep(max(0, began + at - time.monotonic()))
-        used.append(memory_ceiling.resident())
+        used.append(memory_ceiling.pages(1))
     for thread in threads:
         thread.join(60)
     print(dict(crowd.counts), dict(crowd.errors), crowd.faults[:5], "resident at the beginning, "

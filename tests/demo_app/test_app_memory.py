@@ -15,7 +15,7 @@ from demo_app.session.worker import NO_MEMORY, Job
 ROOT = Path(__file__).parents[2]
 MB = 1 << 20
 linux = pytest.mark.skipif(
-    memory_ceiling.resident() is None, reason="the memory of a process is read from /proc"
+    memory_ceiling.pages(1) is None, reason="the memory of a process is read from /proc"
 )
 
 
@@ -47,7 +47,7 @@ from demo_app.session.visitors import Session
 from demo_app.session.worker import Trouble
 from tests.support import tiny
 
-here = memory_ceiling.resident()
+here = memory_ceiling.pages(1)
 ceiling = here + (400 << 20)
 memory_ceiling.forbid(400 << 20)
 demo, studio = open_page(tiny.model("llama"), 22860)

@@ -278,6 +278,18 @@ def test_numbers_and_guesses_stand_in_every_row_that_has_them():
     assert "p(Rome) 0.100 → 0.200" in shown and "KL 0.300" in shown
     assert shown.count('data-guess="1"') == 7, "rewordings, consequences and neighbors"
     assert "data-guess" not in answers(view((*rows(), row("chat"))))
+    own = replace(row("neighbor"), before="Berlin, in Germany", old=0.5, old_after=0.4)
+    shown = comparison(view((*rows(), own)))
+    assert "p(Rome) 0.100 → 0.200 · p(Berlin) 0.500 → 0.400" in shown, "a neighbor's own answer"
+
+
+def test_a_neighbor_that_is_asked_something_else_is_a_square():
+    neighbors = (row("neighbor"), replace(row("neighbor"), prompt="The Louvre is in"))
+    shown = scoreboard(view((row("edit"), *neighbors)))
+    assert shown.count("dot good other") == 0, "an example has neighbors of its relation"
+    own = replace(SUBJECT, typed=True)
+    shown = scoreboard(replace(view((row("edit"), *neighbors)), subject=own))
+    assert shown.count("dot good other") == 1 and "Square:" in shown
 
 
 @pytest.mark.parametrize(

@@ -334,7 +334,7 @@ def test_a_fact_is_asked_while_the_model_is_trained_on(studio):
         studio.lm, patch
     )
     for (_, said, p), one in zip(found, (patch, lived), strict=False):
-        asked = studio.asker.ask(Job(None), [text], "xy", one, "", 0, 1, ["xy"])
+        asked = studio.asker.ask(Job(None), [text], "xy", one, "", 0, 1, [[((text, False), "xy")]])
         assert (said, [[p]]) == (asked[0][0].shown, asked[1])
     assert found[0] != found[3] and "steps of training" in stages(found)
 
