@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import os
 import socket
 import subprocess
@@ -142,7 +143,7 @@ def test_an_edit_is_measured_and_undone_exactly(studio):
         one for one in view.rows if one.group == "neighbor" and clause(one.before) != view.old
     )
     with studio.lm.patched(session.patch):
-        own = studio.lm.score(stays.prompt, clause(stays.before)).sum().exp().item()
+        own = math.exp(studio.lm.score(stays.prompt, clause(stays.before)).sum().item())
     assert stays.old_after == pytest.approx(own, rel=1e-3, abs=0), "p of its own answer"
     again = edit(studio, session, "qz")
     assert again.rows[0].before == row.before, "before is always the base model"
