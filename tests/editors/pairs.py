@@ -3,7 +3,7 @@
     python -m tests.editors.pairs    writes notebooks/reference/editors_together.md
 
 The page follows from the presets alone: each editor is asked whether it can follow each other one,
-which runs no model. tests/editors/test_pairs.py tries all pairs on a random model.
+which runs no model. tests/editors/test_pairs.py tries pairs on a random model.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ from ..support.editor_settings import TRAINING, quick
 from ..support.usual import few
 
 OLD = Path(__file__).parents[1] / "reference" / "version_0_1"
-FEW, MANY = 300, 10_000
+FEW, MANY = 300, 2_000
 
 
 @dataclass
