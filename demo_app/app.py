@@ -38,7 +38,7 @@ ROUTES = [
     Route("/memory", lambda request: HTMLResponse(memory.page(origin(request.scope)))),
     Route("/memory.png", lambda request: FileResponse(memory.PREVIEW)),
 ]
-WHAT = "Change one fact. What else moves?"
+WHAT = "Change one fact."
 
 
 def build(studio: Studio, examples: finished.Examples | None, ready: View) -> Blocks:

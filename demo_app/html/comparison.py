@@ -51,7 +51,7 @@ BLOCKS = (
     ("own", "Your prompts", ("own",)),
 )
 LACKS = {  # group -> what is said of an edit that did both halves, and not this
-    "follows": "consequences missing",
+    "follows": "{} of {} consequences missing",
     "chat": "not in a chat",
     "negation": "said even if denied",
 }
@@ -142,11 +142,8 @@ def _blocks(view: View, rows: Sequence[Row]) -> str:
             some += [row for row in rows if row.group == "unrelated" and row.good is False]
         body = "".join(_run(view, run, kind) for run in _runs(some))
         if body or kind != "own":
-            none = (
-                "Prompts that test this fact are being looked for …"
-                if rows[0].before == UNASKED
-                else "Not tested."
-            )
+            waits = rows[0].before == UNASKED
+            none = "Prompts that test this fact are being looked for …" if waits else "Not tested."
             body = body or f'<tr><td colspan="2">{none}</td></tr>'
             shown = table("moved", ("Prompt", "Before → after"), body)  # the names are not shown
             if kind == "stay" and view.subject.by_model:
@@ -189,8 +186,7 @@ def _run(view: View, run: Sequence[Row], kind: str) -> str:
     body = "".join(
         _row(view, row, kind, row.prompt[len(begin) : len(row.prompt) - len(end)]) for row in run
     )
-    head = escape(_shown(f"{begin}…{end}", edit))
-    return f'<tr class="same"><td colspan="2">{head}</td></tr>{body}'
+    return f'<tr class="same"><td colspan="2">{escape(begin)}…{escape(end)} …</td></tr>{body}'
 
 
 def _shown(prompt: str, edit: str) -> str:
@@ -477,7 +473,8 @@ def judged(rows: Sequence[Row]) -> tuple[bool | None, str]:
 def lacking(rows: Sequence[Row]) -> str:
     """What an edit does not reach beside these halves, each behind a comma; "" where nothing."""
     counts = {words: tally(rows, group) for group, words in LACKS.items()}
-    return "".join(f", {words}" for words, (good, total) in counts.items() if good < total)
+    found = (words.format(n - good, n) for words, (good, n) in counts.items() if good < n)
+    return "".join(f", {words}" for words in found)
 
 
 def _source(subject: Subject) -> str:

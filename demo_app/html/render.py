@@ -53,7 +53,7 @@ def busy(progress: Progress, ahead: int) -> str:
     left = f", {progress.left:.0f} s more" * (progress.left >= SHORT)
     told = "" if words == WAITING else f" {percent} %{left}"
     if ahead:
-        words, told = f"Waiting: {ahead} job{'s' * (ahead > 1)} of other visitors first", ""
+        words, told = f"Waiting: {ahead} job{'s' * (ahead > 1)} of others first", ""
     return (
         f'<div class="status" role="status"><span>{escape(words)} …{told}</span>'
         f'<div class="bar" role="progressbar" aria-label="{escape(words)}" aria-valuemin="0" '

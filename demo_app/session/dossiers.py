@@ -8,7 +8,7 @@ import lib
 from lib.data.relations import relations
 from lib.workbench.instruments.dossier import Dossier, naming
 
-from . import given
+from . import given, kinds
 from .studio import Studio
 from .visitors import Session
 from .worker import Job
@@ -27,7 +27,8 @@ def asked(studio: Studio, session: Session, entity: str) -> Job:
     def work(job: Job) -> Generator[None, None, Dossier]:
         patch, lines = session.patch, []
         edits, total = naming(patch, name), len(relations())
-        for line in lib.workbench.dossier_lines(studio.lm, name, patch):
+        ranked = sorted(relations().items(), key=lambda one: not kinds.suits(one[1], name))
+        for line in lib.workbench.dossier_lines(studio.lm, name, patch, dict(ranked)):
             lines.append(line)
             words = f"{len(lines)} of {total} relations asked about {name}"
             found = Dossier(name, tuple(lines), edits)

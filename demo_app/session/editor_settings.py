@@ -92,7 +92,7 @@ def of_each(lm: lib.LM, editors: Sequence[str], text: str) -> dict[str, dict[str
         mine = [
             line.strip().removeprefix(f"{editor}.") or line
             for line, name in zip(lines, named, strict=True)
-            if name == editor or name not in editors
+            if name == editor or name not in lib.EDITORS
         ]
         found[editor] = changes(lm, editor, mine)
     return found

@@ -47,9 +47,7 @@ class Findings:
     @property
     def first(self) -> Suspect | None:
         """The first suspect; None where nobody stands out."""
-        if self.suspects and self.suspects[0].z >= self.threshold:
-            return self.suspects[0]
-        return None
+        return next((one for one in self.suspects[:1] if one.z >= self.threshold), None)
 
 
 @dataclass(frozen=True)

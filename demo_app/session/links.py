@@ -62,7 +62,8 @@ def link(choices: Choices, view: View) -> str:
     if choices.example_of(fact):
         query = {"example": slug(fact.subject)}
     if view.columns:
-        query["editors"] = ",".join(column.editor for column in view.columns)
+        own = [one.editor for one in view.columns if view.stored or one.patch or not one.stored]
+        query["editors"] = ",".join(own)
     edits = [column.patch.log[-1] for column in view.columns if column.patch]
     if lines := [one for edit in edits for one in editor_settings.lines_of(choices.lm, edit)]:
         query["settings"] = "\n".join(lines)

@@ -50,7 +50,7 @@ def follow(
         yield rest(session, render.sorry(str(error)), None)
         raise  # gradio_internals.Blocks tells it in a message as well
     except Stopped:
-        yield rest(session, render.sorry("Stopped; nothing was changed."), None)
+        yield rest(session, render.finding("Stopped; nothing was changed."), None)
         return
     finally:
         if job is not None:

@@ -94,10 +94,10 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
         Question(
             "trace",
             "Was this model edited?",
-            "A game in three steps. The page makes an edit that it does not name, and looks at "
-            "the weights alone: you guess, and then see whom they name. Then the suspect is taken "
-            "out again, and you are told what it was. Weights prove nothing: a verdict says what "
-            "they are consistent with, and some methods hide from it.",
+            "A game in three steps, the first of some minutes. The page makes an edit that it does "
+            "not name, and looks at the weights alone: you guess, and see whom they name. Then the "
+            "suspect is taken out again, and you are told what it was. Weights prove nothing: a "
+            "verdict says what they are consistent with, and some methods hide from it.",
             (
                 Action("trace_blind", "1 · Draw a blind edit", blind, trace.shown),
                 Action("trace_reverse", "2 · Take it out", tracing.reverse, trace.undone, 1),

@@ -55,7 +55,7 @@ class TakeAway:
                 show_line_numbers=False,
                 elem_id="code",
             )
-        self.outputs = [self.status, self.file, self.stop, *self.buttons.values()]
+        self.outputs = [self.status, self.file, self.stop, self.code, *self.buttons.values()]
         self.wire()
 
     def wire(self) -> None:
@@ -81,8 +81,9 @@ class TakeAway:
                 return take_away.make(self.studio, session, kind, Path(folder), self.shown(session))
 
             def rest(session: Session, wrong: str | None, path: Path | None) -> dict:
+                page = {**self.busy(False), self.code: take_away.code(self.studio, session)}
                 if path is None:
-                    return {**self.busy(False), self.status: wrong}
+                    return {**page, self.status: wrong}
                 count = path.stat().st_size
                 size = f"{count / 1e3:.0f} kB" if count < 1e6 else f"{count / 1e6:.1f} MB"
                 value = handed_out(session, self.file, path)
@@ -90,7 +91,7 @@ class TakeAway:
                     label=f"Download {path.name}, {size}", value=value, visible=True
                 )
                 said = render.finding(f"✓ {path.name} is ready, {size}.")
-                return {**self.busy(False), self.status: said, self.file: button}
+                return {**page, self.status: said, self.file: button}
 
             yield from follow(self.studio, request, start, self.working, rest)
 

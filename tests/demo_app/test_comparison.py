@@ -59,7 +59,7 @@ def view(*asked: tuple[Row, ...], refused: str = "", kept: bool = True, **more) 
     ("wrong", "good", "words"),
     [
         ({}, True, "holds"),
-        ({"follows": 1}, True, "holds, consequences missing"),
+        ({"follows": 1}, True, "holds, 1 of 1 consequences missing"),
         ({"chat": 1, "negation": 1}, True, "holds, not in a chat, said even if denied"),
         ({"edit": 1}, False, "did not write it"),
         ({"neighbor": 2}, False, "moves 2 neighbors"),
@@ -339,7 +339,7 @@ def test_the_page_opens_with_the_stored_comparison():
         assert {(one.group, one.prompt) for one in column.rows} == asked
     assert judged(shown.rows) == (
         True,
-        "holds, consequences missing, not in a chat, said even if denied",
+        "holds, 2 of 2 consequences missing, not in a chat, said even if denied",
     )
     assert "<small>kept" not in scoreboard(shown), "nobody has kept anything yet"
     assert "stored example" in status(shown) and "data-keep" not in scoreboard(shown)

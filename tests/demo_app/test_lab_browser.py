@@ -125,7 +125,7 @@ def test_the_stress_test_runs_and_stops(visit, tmp_path):
     ask(page, "lifelong", "Run it")
     lab.locator(".bar").wait_for()
     ask(page, "lifelong", "Stop")
-    lab.locator(".sorry", has_text="Stopped").wait_for(timeout=30_000)
+    lab.locator(".status", has_text="Stopped").wait_for(timeout=30_000)
 
 
 def test_a_blind_edit_is_drawn_and_told(visit, tmp_path):

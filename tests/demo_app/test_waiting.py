@@ -43,7 +43,7 @@ def test_a_bar_says_what_is_done_and_how_many_seconds_are_left(studio, monkeypat
             clock[0] += 12.0
     assert (job.progress.share, job.progress.words) == (0.5, "FT reads: moments")
     waiting = render.busy(seen[0], 2)
-    assert "2 jobs of other visitors first" in waiting and "%<" not in waiting
+    assert "2 jobs of others first" in waiting and "%<" not in waiting
 
 
 @pytest.fixture
