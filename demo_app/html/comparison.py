@@ -411,12 +411,11 @@ def answers(view: View) -> str:
 
 def _cell(view: View, row: Row, editor: str) -> str:
     """An answer with its mark and its numbers; in bold where it is another than before."""
-    name = escape(editor or "After")
     before, after = told(row, view.new)
     said = escape(after) or NOTHING
     said = said if before == after else f"<b>{said}</b>"
     return (
-        f'<td class="{STYLES[row.good]}" data-name="{name}">{said} '
+        f'<td class="{STYLES[row.good]}" data-name="{escape(editor or "After")}">{said} '
         f"<i>{escape(_did(row, view.new))}</i>{_numbers(view, row)}</td>"
     )
 
@@ -494,10 +493,12 @@ def _source(subject: Subject) -> str:
             else "Rewordings are not tested: the unedited model answers them otherwise than your "
             "prompt, so they would say nothing about the edit."
         )
+        others = not all(subject.same(one.prompt) for one in case.neighborhood)
         stay = (
             "Neighbors are other subjects of the same kind, of whom the model was sure before "
-            "the edit. Where it was sure of fewer than three in your prompt, some are asked "
-            "something else."
+            "the edit."
+            + " Some are asked something else: in your prompt it was sure of few."
+            * others
             if case.neighborhood
             else "Locality is not tested: the model is sure of fewer than three other subjects of "
             "the same kind in your prompt. Your prompt about another "

@@ -92,7 +92,7 @@ def of_each(lm: lib.LM, editors: Sequence[str], text: str) -> dict[str, dict[str
         mine = [
             line.strip().removeprefix(f"{editor}.") or line
             for line, name in zip(lines, named, strict=True)
-            if name == editor or name not in lib.EDITORS
+            if name == editor or name not in editors
         ]
         found[editor] = changes(lm, editor, mine)
     return found
@@ -106,7 +106,8 @@ def changes(lm: lib.LM, editor: str, lines: Sequence[str]) -> dict[str, Any]:
         if not equals or not value:
             raise Trouble(f"“{line[:60]}” is no setting: write name = value.")
         if name not in known:
-            raise Trouble(f"{editor} has no setting “{name[:40]}” to change here.")
+            tick = "take the line out, or tick the editor that has it"
+            raise Trouble(f"{editor} has no setting “{name[:40]}” to change here: {tick}.")
         try:
             found[name] = msgspec.json.decode("null" if value == NONE else value, type=Value)
         except msgspec.MsgspecError:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import parse_qsl
 
 import pytest
 
 from demo_app.session import links
+from demo_app.session.views import Column
 from demo_app.session.visitors import Session
 
 pytestmark = pytest.mark.usefixtures("strong_settings")
@@ -36,6 +38,8 @@ def test_a_link_carries_editors_and_own_prompts(studio):
     found = links.opened(studio.choices, asked(studio, view))
     assert found == links.Opened(("alpha", "{} is", "xy"), "", ("ft", "retrieval"), own)
     assert "editors=ft,retrieval&" in links.link(studio.choices, view)
+    shown = replace(view, columns=(*view.columns, Column("grace", "GRACE", view.rows, stored=True)))
+    assert "grace" not in links.link(studio.choices, shown), "a stored one that nobody ticked"
     view = studio.edit(Session(), subject, ["ft", "retrieval"], more="ft.lr = 0.5").outcome()
     found = links.opened(studio.choices, asked(studio, view))
     assert found.settings == "ft.lr = 0.5" and found.ignored is None
