@@ -144,7 +144,8 @@ def test_a_number_a_name_and_a_word_are_of_three_forms():
 def test_a_prompt_of_ones_own_about_another_subject_is_a_neighbor(own):
     rows = {"E is": "red too.", "E eats": "hay", "D thing is": "blue", "F is": "black"}
     fact = lib.Fact("D thing", "{} is", "black")
-    asked = own(rows, 0.9)._asked_as_well(None, fact, tuple(rows))
+    subject = Subject(lib.Case(fact), own=tuple(rows))
+    asked = own(rows, 0.9)._asked_as_well(None, subject)
     assert asked == [Probe("E is", "red")], "F was black already"
     case = lib.Case(fact, neighborhood=tuple(asked))
     groups = {prompt: group for group, prompt, _ in Subject(case, own=("E is", "E eats")).prompts}
