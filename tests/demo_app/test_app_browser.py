@@ -312,7 +312,7 @@ def test_four_editors_answers_are_columns_on_a_wide_screen_and_named_on_a_phone(
     page = visit()
     look_closer(page)
     row = page.locator(".beside tbody tr", has_text="visit Notre-Dame").first
-    told = [text.split() for text in row.locator("td").all_inner_texts()]
+    told = [text.split()[:2] for text in row.locator("td").all_inner_texts()]
     kept, moved = ["Paris", "kept"], ["Rome", "moved"]
     assert told == [["Paris"], kept, moved, kept]
     wide = [cell.bounding_box() for cell in row.locator("th, td").all()]
