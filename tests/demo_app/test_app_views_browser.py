@@ -50,7 +50,7 @@ def opened(page) -> None:
     size = page.viewport_size
     page.set_viewport_size({**size, "width": 1280})  # a phone shows one question at a time
     for card in page.locator("#lab .label-wrap").all():
-        card.click()
+        card.press("Enter")  # what opens above may move it away under a click
     page.set_viewport_size(size)
     for key, count in {"layers": 2, "interference": 2, "lifelong": 1, "trace": 1}.items():
         page.locator(f"#{key} img").nth(count - 1).wait_for(timeout=60_000)
