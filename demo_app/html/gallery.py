@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from html import escape
 
-from lib.model.apply_patch import parted
+from lib.patch.identity import parted
 
 from ..session.gallery import KEY, Exhibit, Gallery, Said
 from .comparison import alike

@@ -23,6 +23,7 @@ from ..model import questions
 from ..model.lm import LM
 from ..model.questions import Question
 from ..model.scoring import TokenScores
+from ..patch.identity import same_model
 from ..patch.patch import EMPTY
 from .answers import LIMIT, Named, Verdict, judge_any, named
 from .metrics import BASE
@@ -248,7 +249,7 @@ class Base(Answers):
 
     def read(self, lm: LM, items: Sequence[Item], kl_prompts: int) -> None:
         """Ask the base model everything that is not known yet; an entered patch is left out."""
-        if self.model != lm.identity:
+        if not same_model(self.model, lm.identity):
             raise ArgumentError(
                 f"these base answers are of {self.model}, the model here is {lm.identity}"
             )

@@ -39,6 +39,7 @@ from ..data.facts import Case
 from ..data.short_repr import as_json
 from ..errors import EXPECTED, ArgumentError, JournalError, sentence
 from ..evaluation.scores import COLUMNS
+from ..patch.identity import same_model
 from ..patch.patch import EMPTY, Patch
 
 FORMAT = 2  # grows when an older library would misread a journal; 2 has checksums
@@ -175,6 +176,8 @@ class Journal:
             raise JournalError(f"{self.folder} cannot go on: {error}") from None
         with self._part("header.json"):
             stored["format"] = FORMAT
+            if same_model(stored["model"], self._header["model"]):  # whatever its folder is called
+                stored["model"] = self._header["model"]
             differing = list(_differences(stored, self._header))
         if differing:
             before = {"format": FORMAT, **json.loads(json.dumps(self._before()))}

@@ -6,32 +6,37 @@ when the body raises. Undo is exact because nothing is ever added back or divide
 
 from __future__ import annotations
 
-import hashlib
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatch
 from functools import partial, wraps
+from types import MethodType
 from typing import Any, Self
 from unittest import mock
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 
 from ..arguments import checked
-from ..errors import FamilyError, PatchError
+from ..computed_once import forget
+from ..errors import EditWarning, FamilyError, PatchError
+from ..patch.identity import parted, same_model
 from ..patch.patch import EMPTY, Patch
 from ..patch.route import Route
 from .architectures import below_head, dense, refuse_unpatchable
 from .experts import separate
+from .fingerprint import Seen, fingerprint, parameters
 from .hooks import hooked_all, swapped
 from .model_lock import Owner
-from .quantized import is_quantized, plain
+from .quantized import is_quantized
 from .recognition import arch_of
 from .sequences import Sequences
 
 # The methods of transformers' and torch's modules by which a model is run, written or copied.
 AROUND = ("forward", "generate", "state_dict", "save_pretrained", "push_to_hub", "__reduce_ex__")
-BEHIND = " behind "  # stands in a model's name between its weights' and the token in front of texts
+LOST = "inside `lm.patched`, which puts the model's own weights back when it ends"
 
 
 class Patchable:
@@ -40,9 +45,11 @@ class Patchable:
     arch         the row of ARCHS that names the model's modules.
     model        the transformers model in eval mode; no weight gets a gradient.
     name         its name, by which presets are found.
-    fingerprint  hash of its weights, by which a patch knows its model.
     quantized    whether some of its weights are quantized (see quantized.py).
     owner        the lock of the model: one owner at a time.
+
+    The weights may change under it: by an optimizer, `load_state_dict`, `to`, or an adapter that is
+    merged. The next edit or `patched` notices, says so once, and takes them for another model.
     """
 
     def __init__(self, model: nn.Module, name: str | None = None) -> None:
@@ -52,8 +59,7 @@ class Patchable:
         self.model: Any = model.eval().requires_grad_(False)  # attributes depend on the family
         config: Any = model.config
         self.name: str = name or getattr(config, "_name_or_path", "") or config.model_type
-        self.fingerprint = fingerprint(model)
-        self.quantized = any(map(is_quantized, model.parameters()))
+        self._read_weights()
         self.owner = Owner()
         self._base: dict[str, Tensor] = {}  # original parameters of the modules bound at the moment
         self._routes: dict[str, Route] = {}
@@ -71,9 +77,41 @@ class Patchable:
         return parted(self.name)[1]
 
     @property
+    def fingerprint(self) -> str:
+        """A hash of the weights as they are now, by which a patch knows its model."""
+        self._look()
+        return self._fingerprint
+
+    @property
     def identity(self) -> str:
-        """Name and fingerprint, which a patch keeps in `base`."""
+        """Name and fingerprint, which a patch keeps in `base`; `same_model` compares two."""
         return f"{self.name} {self.fingerprint}"
+
+    def _look(self) -> None:
+        """Notice weights that were changed since the last look.
+
+        While somebody owns the model nothing is looked at: the owner looked when it began, and
+        patched weights stand in the place of the model's own.
+        """
+        with self.owner.idle() as free:
+            if not free or self._seen.still(parameters(self.model)):
+                return
+            before = self._fingerprint
+            self._read_weights()
+        if self._fingerprint != before:
+            forget()
+            warnings.warn(
+                f"the weights of {self.name} have changed. What was computed from the old ones is "
+                "computed again, and patches that were made for them no longer fit",
+                EditWarning,
+                stacklevel=3,
+            )
+
+    def _read_weights(self) -> None:
+        """Take the model's present weights for those of the base model."""
+        refuse_unpatchable(self.model)
+        self._fingerprint, self._seen = fingerprint(self.model), Seen(parameters(self.model))
+        self.quantized = any(map(is_quantized, self.model.parameters()))
 
     @property
     def is_patched(self) -> bool:
@@ -108,8 +146,9 @@ class Patchable:
 
         An inner `patched` shadows the outer one on the same modules and leaves the others;
         only=True shadows everything outside, which editors need. Nothing may yield inside. Raises
-        PatchError for a patch of another model, OwnerError when another owner holds the model too
-        long.
+        PatchError for a patch of another model, and where weights that the patch replaces are
+        trained, loaded or cast inside, because that would be lost; OwnerError when another owner
+        holds the model too long.
         """
         self.check(patch)
         with self.owner.hold() as token, ExitStack() as undo:
@@ -125,7 +164,10 @@ class Patchable:
                     held["weight"] = self._base[name]
                 for name, weight in made.items():
                     self._exchange(name, weight, undo)
+                bound = {name: Seen([weight]) for name, weight in made.items()}
                 del made  # the model has them
+                if bound:
+                    undo.enter_context(_closed(self.model, below_head(self.model)))
                 undo.enter_context(self._routed(patch, only))
             try:
                 yield self
@@ -135,6 +177,12 @@ class Patchable:
                 ]:  # these threads run on the weights bound here
                     stream.join()
                 del token.streams[streams:]
+            for name, seen in bound.items():
+                if not seen.still([self.model.get_submodule(name)._parameters["weight"]]):
+                    raise PatchError(
+                        f"{name} was written {LOST}: this is lost, and what was written to other "
+                        "modules is not. Train or load the model outside"
+                    )
 
     @contextmanager
     def bind(self, masters: Mapping[str, Tensor]) -> Iterator[None]:
@@ -160,6 +208,11 @@ class Patchable:
     def _made(self, name: str, patch: Patch) -> Tensor:
         """A module's weight under a patch, as the model stores it."""
         value, here = patch.weights[name], self.model.get_submodule(name).weight
+        if self._base.get(name, here).requires_grad:
+            raise PatchError(
+                f"{name} requires gradients, and training would not reach it {LOST}: call "
+                "lm.model.requires_grad_(False) first"
+            )
         master = value if isinstance(value, Tensor) else self.weight(name, patch)
         return self._stored(master, here.dtype, here.device)
 
@@ -245,12 +298,12 @@ class Patchable:
 
     def check(self, patch: Patch) -> None:
         """Raise PatchError unless the patch is for this model, and its matrices and routes fit."""
-        if patch.base and patch.base != self.identity:
+        self._look()
+        if patch.base and not same_model(patch.base, self.identity):
             said = f"this patch is for {patch.base}, the model here is {self.identity}"
             name, _, weights = patch.base.rpartition(" ")
-            plain, sink = parted(name)
-            if (plain, weights) == (self.plain_name, self.fingerprint):
-                said += f"; load the model with sink={sink!r} for it"
+            if weights == self.fingerprint:
+                said += f"; load the model with sink={parted(name)[1]!r} for it"
             raise PatchError(said)
         for name, value in patch.weights.items():
             if self.arch.fused_in and any(fnmatch(name, n.format("*")) for n in self.arch.mlp_in):
@@ -299,24 +352,37 @@ class Patchable:
         )
 
 
-def parted(name: str) -> tuple[str, str | None]:
-    """A model's name without the token in front of every text, and this token, None without one.
+_CLOSED = WeakSet[nn.Module]()
 
-    parted("gpt2 behind </s>") -> ("gpt2", "</s>")
+
+@contextmanager
+def _closed(*modules: nn.Module) -> Iterator[None]:
+    """Refuse in the body, before anything happens, what would write weights that are put back.
+
+    A copy of the model, which somebody may make in the body, has the weights for its own.
     """
-    plain, _, sink = name.partition(BEHIND)
-    return plain, sink or None
+    new = {*modules} - {*_CLOSED}
+    _CLOSED.update(new)
+    for module in new:
+        vars(module).update({name: MethodType(_WRITERS[name], module) for name in _WRITERS})
+    try:
+        yield
+    finally:
+        for module in new:
+            _CLOSED.remove(module)
+            for name in _WRITERS:
+                del vars(module)[name]
 
 
-def fingerprint(model: nn.Module) -> str:
-    """A hash of shapes and some entries of all parameters, equal in bf16 and float32.
+def _refused(name: str) -> Callable[..., Any]:
+    """A method of this name that is refused while its module is closed."""
 
-    A quantized parameter is another one, also where it rounds nothing.
-    """
-    digest = hashlib.sha256()
-    for name, p in model.named_parameters():
-        few = plain(p.detach()).flatten()[:: max(1, p.numel() // 64)][:64]
-        kind = type(p).__name__ if is_quantized(p) else ""
-        digest.update(f"{name}{tuple(p.shape)}{kind}".encode())
-        digest.update(few.to(torch.bfloat16).view(torch.int16).cpu().numpy().tobytes())
-    return digest.hexdigest()[:16]
+    def method(module: nn.Module, *inputs: Any, **more: Any) -> Any:
+        if module in _CLOSED:
+            raise PatchError(f"`{name}` would be lost {LOST}: train, load or cast it outside")
+        return getattr(type(module), name)(module, *inputs, **more)
+
+    return method
+
+
+_WRITERS = {name: _refused(name) for name in ("load_state_dict", "_apply", "requires_grad_")}

@@ -233,6 +233,16 @@ def refuse_unpatchable(model: nn.Module) -> None:
     """Raise FamilyError for models whose weights are not plain matrices in memory."""
     if hasattr(model, "_orig_mod") or getattr(model, "_compiled_call_impl", None) is not None:
         raise FamilyError("a compiled model may go on using old weights: load it without compiling")
+    if hasattr(model, "get_base_model") or any(hasattr(m, "base_layer") for m in model.modules()):
+        raise FamilyError(
+            "this model carries adapters of peft beside its weights: take the model that "
+            "merge_and_unload() gives"
+        )
+    if getattr(model, "get_output_embeddings", lambda: None)() is None:
+        raise FamilyError(
+            f"{type(model).__name__} has no head that predicts tokens: load the model by "
+            "AutoModelForCausalLM"
+        )
     refuse_foreign(model)
     where = set(map(str, (getattr(model, "hf_device_map", None) or {}).values()))
     if where & {"disk", "meta"} or any(p.is_meta for p in model.parameters()):

@@ -66,3 +66,16 @@ def watched(
 
     with hooked_all(model, {name: partial(look, name) for name in modules}):
         yield seen
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Leave training mode for the body: dropout would make every answer a random one."""
+    training = [part for part in model.modules() if part.training] if model.training else []
+    for part in training:
+        part.training = False
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True

@@ -27,14 +27,15 @@ from ..data import taken
 from ..data.facts import Fact, encode_prompt, lookup, require_encodable
 from ..data.normalized_text import normalized
 from ..data.texts import GENERAL
-from ..errors import ArgumentError, ArgumentTypeError, EditError
+from ..errors import ArgumentError, ArgumentTypeError, EditError, FamilyError
+from ..patch.identity import BEHIND
 from ..patch.patch import EMPTY, Patch
 from ..setting_fields import Amount, Count, Size, Whole, shown
 from . import activations, experts, generation, packaged_models, scoring
-from .apply_patch import BEHIND, Patchable
+from .apply_patch import Patchable
 from .architectures import below_head, block_signature, cache_argument
 from .devices import dtype_of, refuse_missing
-from .hooks import swapped
+from .hooks import evaluating, swapped
 from .presets_file import Presets, read_presets
 from .quantized import KINDS, products, quantize
 from .recognition import arch_of, confirmed
@@ -65,16 +66,48 @@ class LM(Patchable):
     """
 
     def __init__(self, model: nn.Module, tokenizer: Any, name: str | None = None) -> None:
+        if not isinstance(model, nn.Module) or not hasattr(tokenizer, "decode"):
+            raise ArgumentTypeError(
+                "lib.LM takes a loaded model and its tokenizer, in this order, not "
+                f"{type(model).__name__} and {type(tokenizer).__name__}"
+            )
         super().__init__(model, name)
+        sink = getattr(tokenizer, "init_kwargs", {}).get("sink")
+        if sink and self.sink is None:
+            self.name += f"{BEHIND}{sink}"
         self.tokenizer = tokenizer
         self.presets = Presets()
         self.blocks = self.model.get_submodule(self.arch.blocks)
         self.cache_name = cache_argument(below_head(self.model))
         self.expert: Literal["routed", "shared"] = "routed"
         self.sent_to: dict[int, str] = {}  # the module of each layer that a fact is written into
-        self._reads: tuple[Any, str] = None, ""  # a tokenizer, and what it makes of a text
+        # what a tokenizer makes of a text, and the configuration of these weights
+        self._reads: tuple[Any, str] = None, ""
+        self._tokens = 0  # the length of a tokenizer whose tokens the model was found to have
+        self._refuse_unknown_tokens()
         if self.arch.recognized:
             self.arch = confirmed(self)
+
+    def _refuse_unknown_tokens(self) -> None:
+        """Raise FamilyError where the tokenizer makes tokens that the embedding table has not."""
+        table, tokens = self.model.get_submodule(self.arch.embed).weight, len(self.tokenizer)
+        if tokens <= max(len(table), self._tokens):
+            return
+        # Gemma 3's has one for images, which a model of texts never reads
+        media = {
+            value
+            for key, value in self.tokenizer.init_kwargs.items()
+            if key.endswith("_token") and key not in self.tokenizer.SPECIAL_TOKENS_ATTRIBUTES
+        }
+        known = self.tokenizer.get_vocab().items()
+        if unknown := [text for text, i in known if i >= len(table) and text not in media]:
+            raise FamilyError(
+                f"the tokenizer has {tokens:,} tokens, the model of {self.name} only "
+                f"{len(table):,}: {shown(unknown[0])} is not one of them. Call "
+                "model.resize_token_embeddings(len(tokenizer)) first, or take the model's own "
+                "tokenizer"
+            )
+        self._tokens = tokens
 
     def __repr__(self) -> str:
         whence = f", presets of {self.presets.source}" if self.presets.source else ""
@@ -134,18 +167,18 @@ class LM(Patchable):
         The weights and the configuration, and the tokenizer by the ids of a long text, by its added
         and special tokens, and by what it puts before a text and around a message.
         """
-        tokenizer = self.tokenizer
-        if self._reads[0] is not tokenizer:
+        tokenizer, weights = self.tokenizer, self.fingerprint
+        if self._reads[0] != (tokenizer, weights):
             text = GENERAL.read_text(encoding="utf-8")
             ids = tokenizer(text, add_special_tokens=False)["input_ids"]
             # what differs from the family's defaults, which grow with transformers' versions
             ours = {"_name_or_path": None, "transformers_version": None}
             config = self.model.config.to_diff_dict() | ours
-            self._reads = tokenizer, f"{config} {ids}"
+            self._reads = (tokenizer, weights), f"{config} {ids}"
         special = tokenizer.special_tokens_map, getattr(tokenizer, "added_tokens_decoder", None)
         template = getattr(tokenizer, "chat_template", None)
         reads = f"{self._reads[1]} {special} {encode_prompt(tokenizer, 'a')} {template}"
-        return f"{self.fingerprint} {self.dtype} {hashlib.sha256(reads.encode()).hexdigest()[:16]}"
+        return f"{weights} {self.dtype} {hashlib.sha256(reads.encode()).hexdigest()[:16]}"
 
     @property
     def leading_bos(self) -> int | None:
@@ -218,11 +251,13 @@ class LM(Patchable):
 
         Every run of the model goes through here.
         """
+        self._refuse_unknown_tokens()
         with (
             self.owner.hold() as token,
             token.running,
             torch.set_grad_enabled(grad),
             products(self.quantized),
+            evaluating(self.model),
             swapped(self, _seqs=seqs),
         ):
             seqs.embed = self.model.get_submodule(self.arch.embed)
@@ -672,3 +707,4 @@ def put_in_front(tokenizer: Any, token: str) -> None:
         single=f"{token} $A", pair=f"{token} $A $B", special_tokens=[(token, number)]
     )
     tokenizer.bos_token = token
+    tokenizer.init_kwargs["sink"] = token  # is saved with it: a copy has the same prepended token

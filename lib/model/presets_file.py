@@ -14,8 +14,8 @@ from typing import Any
 
 from ..atomic_files import path_of
 from ..errors import EditError
+from ..patch.identity import parted
 from ..registry import EDITORS
-from .apply_patch import parted
 
 LARGEST = 1 << 20  # bytes: a preset has some dozens of lines
 

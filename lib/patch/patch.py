@@ -25,6 +25,7 @@ from ..data.facts import Fact, quoted
 from ..data.readers import read_facts
 from ..errors import FactError, PatchError
 from ..setting_fields import Real
+from .identity import same_model
 from .route import Rewrite, Route
 
 SHOWN = 3  # facts, edits and changed modules that a `repr` names at most
@@ -226,7 +227,7 @@ class Patch:
                 f"both patches change {sorted(both)[0]}, which `|` does not add: use `lib.merge`, "
                 "or write the facts of one after the other patch (`after=`, or `--after FILE`)"
             )
-        if self.base and other.base and self.base != other.base:
+        if self.base and other.base and not same_model(self.base, other.base):
             raise PatchError(f"one patch is for {self.base}, the other for {other.base}")
         twice = self.memory.keys() & other.memory.keys()
         if twice:

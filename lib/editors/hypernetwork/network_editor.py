@@ -52,7 +52,7 @@ class NetworkEditor(Editor[N]):
 
     def __init__(self, lm: LM, config: TrainableConfig | None = None, **settings: Any) -> None:
         super().__init__(lm, config, **settings)
-        self._networks: Networks | None = None
+        self._networks: dict[str, Networks] = {}  # by the weights that they were trained for
 
     @property
     def order(self) -> Order:
@@ -163,7 +163,8 @@ class NetworkEditor(Editor[N]):
 
     def networks(self) -> Networks:
         """The trained networks, read once; EditError names the command when there are none."""
-        if self._networks is None:
+        weights = self.lm.fingerprint
+        if weights not in self._networks:
             try:
                 own = self.path
             except RuntimeError:  # nobody knows a home folder
@@ -176,10 +177,10 @@ class NetworkEditor(Editor[N]):
                     f"{self.name} has no trained network for {self.lm.name} at {own}: run "
                     f"`python -m lib train --editor {self.name}{model}`"
                 )
-            header, state, content = network_file.load(path, self.lm.fingerprint, self.name)
-            self._networks = self.restored(path, header, state)
-            self._networks.hash = content
-        return self._networks
+            header, state, content = network_file.load(path, weights, self.name)
+            self._networks = {weights: self.restored(path, header, state)}
+            self._networks[weights].hash = content
+        return self._networks[weights]
 
     def fresh(self, cases: Sequence[Case] = ()) -> Networks:
         """Untrained networks, which are the identity, with moments over some of the cases."""

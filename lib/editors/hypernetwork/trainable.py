@@ -108,7 +108,7 @@ class Trainable(NetworkEditor[N]):
         network_file.save(path, header, {"now": network_file.compact(state)})
         if path != self.path:
             self.config = replace(self.config, network=str(path.absolute()))
-        self._networks = None
+        self._networks = {}
         self.networks()
         return path
 

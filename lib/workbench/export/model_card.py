@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...model import packaged_models
-from ...model.apply_patch import parted
+from ...patch.identity import parted
 from ...patch.patch import Edit, Patch
 
 PACKAGED = {one.name: one for one in packaged_models.PACKAGED.values()}

@@ -19,6 +19,7 @@ from typing import Any
 
 from ...errors import EditError
 from ...model.lm import LM
+from ...patch.identity import same_model
 from ...registry import EDITORS
 
 COARSE = 6  # about so many layers are tried in stage 1
@@ -132,14 +133,19 @@ class Space:
         return json.dumps({**self.config, **known}, sort_keys=True)
 
 
-def read_journal(path: Path) -> dict[str, Any]:
-    """The journal of a search, {} where there is none; EditError for what is none."""
+def read_journal(path: Path, model: str) -> dict[str, Any]:
+    """The journal of a search, {} where there is none; EditError for what is none.
+
+    model  the identity of the model at hand, which stands in it if its weights are the same
+    """
     if not path.exists():
         return {}
     try:
         found = json.loads(path.read_text())
         sum(row["trial_seconds"] for row in found["rows"])
-    except (ValueError, KeyError, TypeError):
+        if same_model(found["model"], model):
+            found["model"] = model
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise EditError(f"{path} is not the journal of a search: remove it to begin anew") from None
     return found
 

@@ -301,7 +301,9 @@ class Scan:
 
     def _read(self) -> list[dict[str, Any]]:
         """The rows of the journal; none without one."""
-        stored = {} if self.journal is None else read_journal(path_of(self.journal))
+        stored = (
+            {} if self.journal is None else read_journal(path_of(self.journal), self.lm.identity)
+        )
         if not stored:
             return []
         before = self._identity(repr)

@@ -186,7 +186,7 @@ class _Run:
 
     def _spent(self, name: str) -> float:
         """The seconds that earlier calls took for an editor."""
-        both = [read_journal(path).get("rows", []) for path in self._files(name)]
+        both = [read_journal(path, self.lm.identity).get("rows", []) for path in self._files(name)]
         return sum(row.get("trial_seconds", 0.0) for rows in both for row in rows)
 
     def _editor(self, name: str, share: float, before: float) -> Scan:
@@ -198,7 +198,7 @@ class _Run:
         together = "widths" in editor.search_grid or not editor.needs_subject
         cases = self.tuning if together else self.tuning[:ALONE]
         # a search that had ended is not taken up again, so that held-out facts fit what it found
-        own = read_journal(searched).get("rows", [])
+        own = read_journal(searched, self.lm.identity).get("rows", [])
         done = measured.exists()
         used = sum(row["trial_seconds"] for row in own)
         budget = 1e-9 if done else max(1e-9, SEARCH * (share + before) - used)
@@ -239,7 +239,7 @@ class _Run:
         """The rows of held-out facts, as many as there is time for; at least one."""
         path = self._files(name)[1]
         head = {"model": self.lm.identity, "editor": name, "settings": plain_json(settings)}
-        kept = read_journal(path)
+        kept = read_journal(path, self.lm.identity)
         rows = kept["rows"] if {k: kept.get(k) for k in head} == head else []
         # one call of an editor of many facts holds as many of them as in the search
         size = len(self.tuning) if together else 1
