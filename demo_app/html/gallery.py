@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from html import escape
 
-from lib.patch.identity import parted
+from lib.patch.identity import parted, same_model
 
 from ..session.gallery import KEY, Exhibit, Gallery, Said
 from .comparison import alike
@@ -23,7 +23,7 @@ def cards(held: Gallery, model: str, editors: dict[str, tuple[str, str]]) -> str
     """
     items = "".join(_card(one, editors, True) for one in held.exhibits)
     other = "This page runs another model: the edits may come out otherwise here. "
-    here = "" if model == f"{held.model} {held.fingerprint}" else other
+    here = "" if same_model(model, f"{held.model} {held.fingerprint}") else other
     return (
         f'<ul class="gallery">{items}</ul><p class="source">What is said in the cards was measured '
         f'on <abbr title="The checksum of its weights is {escape(held.fingerprint)}.">'

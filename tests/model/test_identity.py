@@ -179,6 +179,14 @@ def test_a_prepended_token_is_saved_with_the_tokenizer(folder, tmp_path):
             pass
 
 
+def test_a_copy_of_the_default_model_has_its_presets(default_lm, tmp_path):
+    default_lm.model.save_pretrained(tmp_path / "mine")
+    default_lm.tokenizer.save_pretrained(tmp_path / "mine")
+    copied = lib.load(tmp_path / "mine", dtype="float32")
+    assert copied.name == default_lm.name and len(lib.classroom(copied.name)) > 100
+    assert lib.EDITORS["rome"](copied).config == lib.EDITORS["rome"](default_lm).config
+
+
 def test_identities():
     assert same_model("a 01", "b/c d 01") and not same_model("a 01", "a 02")
     assert not same_model("a behind x 01", "a 01") and same_model("a behind x 01", "b behind x 01")
