@@ -176,8 +176,8 @@ class Journal:
             raise JournalError(f"{self.folder} cannot go on: {error}") from None
         with self._part("header.json"):
             stored["format"] = FORMAT
-            if same_model(stored["model"], self._header["model"]):  # whatever its folder is called
-                stored["model"] = self._header["model"]
+            if "model" in stored and same_model(stored["model"], self._header["model"]):
+                stored["model"] = self._header["model"]  # whatever its folder is called
             differing = list(_differences(stored, self._header))
         if differing:
             before = {"format": FORMAT, **json.loads(json.dumps(self._before()))}

@@ -53,16 +53,6 @@ class Owner:
         return self.token is not None and self._mine.get() is self.token
 
     @contextmanager
-    def idle(self) -> Iterator[bool]:
-        """Keep everybody out for the body if nobody owns the model; it gets False otherwise."""
-        free = self._lock.acquire(blocking=False)
-        try:
-            yield free
-        finally:
-            if free:
-                self._lock.release()
-
-    @contextmanager
     def hold(self) -> Iterator[_Token]:
         """Own the model for the body. Raises OwnerError after `patience` seconds."""
         mine = self._mine.get()

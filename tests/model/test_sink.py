@@ -56,7 +56,7 @@ def test_patches_belong_to_one_of_the_two(both):
             f"this patch is for {lm.identity}, the model here is {other.identity}; load the model "
             f"with sink={token!r} for it"
         )
-    elsewhere = replace(patch, base=f"another behind <|end|> {plain.fingerprint}")
+    elsewhere = replace(patch, base="another behind <|end|> 0123456789abcdef")
     with pytest.raises(lib.errors.PatchError, match=r"the model here is \S+ \w+$"):
         plain.check(elsewhere)
 
