@@ -59,7 +59,6 @@ class LM(Patchable):
     """A frozen transformers model with its tokenizer, and what `Patchable` has.
 
     tokenizer     its tokenizer.
-    blocks        its transformer blocks.
     cache_name    the name of its key-value cache, as an argument and in an output.
     presets       presets that it carries from a person's own file.
     expert        the expert of a mixture that is written, see `write_expert`.
@@ -79,7 +78,6 @@ class LM(Patchable):
         self.name = f"{plain}{BEHIND}{sink}" if sink else plain
         self.tokenizer = tokenizer
         self.presets = Presets()
-        self.blocks = self.model.get_submodule(self.arch.blocks)
         self.cache_name = cache_argument(below_head(self.model))
         self.expert: Literal["routed", "shared"] = "routed"
         self.sent_to: dict[int, str] = {}  # the module of each layer that a fact is written into
@@ -118,6 +116,11 @@ class LM(Patchable):
         return f"LM({self.name}, {self.n_layers} layers, {kind}, {self.device}{whence}{found})"
 
     # ---- its properties ---------------------------------------------------------------------
+
+    @property
+    def blocks(self) -> Any:
+        """The transformer blocks, an nn.ModuleList."""
+        return self.model.get_submodule(self.arch.blocks)
 
     @property
     def n_layers(self) -> int:

@@ -87,8 +87,17 @@ def larger_table(lm: lib.LM) -> None:
     lm.model.resize_token_embeddings(300)
 
 
+def another_model(lm: lib.LM) -> None:
+    lm.model = copy.deepcopy(lm.model)
+    other_state(lm)
+
+
+def new_layers(lm: lib.LM) -> None:
+    lm.model.model.layers = torch.nn.ModuleList(copy.deepcopy(lm.blocks)[::-1])
+
+
 CHANGES = [step, other_state, assigned_state, through_data, new_tensor, new_module,
-           merged_adapter, larger_table]  # fmt: skip
+           merged_adapter, larger_table, another_model, new_layers]  # fmt: skip
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)

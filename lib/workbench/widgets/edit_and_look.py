@@ -50,7 +50,7 @@ class EditAndLook(Panel):
         alone = [name for name, kind in EDITORS.items() if not (kind.trained or kind.inner)]
         self.editors, self.settings = list(editors or alone), dict(settings or {})
         self.patch = after
-        self._made: dict[tuple[Fact, str], tuple[Patch, View]] = {}
+        self._made: dict[tuple[Fact, str, str], tuple[Patch, View]] = {}
         super().__init__(
             subject=fact.subject or "",
             prompt=fact.prompt,
@@ -79,9 +79,10 @@ class EditAndLook(Panel):
     def look(self, subject: str, prompt: str, new_answer: str, editor: str) -> View:
         """Make the edit: bars of the most probable next tokens, and a table of the answers."""
         fact = Fact(subject or None, prompt, new_answer)
-        if (fact, editor) not in self._made:
-            self._made[fact, editor] = self._edited(fact, editor)
-        self.patch, view = self._made[fact, editor]
+        key = fact, editor, self.lm.fingerprint  # weights that were trained on need another edit
+        if key not in self._made:
+            self._made[key] = self._edited(fact, editor)
+        self.patch, view = self._made[key]
         return view
 
     def _edited(self, fact: Fact, name: str) -> tuple[Patch, View]:
