@@ -141,8 +141,8 @@ def completed(subject: Any, prompt: Any) -> Any:
     """The prompt with the subject's place in it, where it only goes on from the subject.
 
     ("The Louvre", "is located in") -> "{} is located in", ("长城", "位于") -> "{}位于": a text that
-    begins with no capital and does not name the subject. Anything else is left to the check of the
-    form.
+    begins with no capital, does not name the subject and holds no placeholder. Anything else is
+    left to the check of the form.
     """
     if not (isinstance(prompt, str) and isinstance(subject, str) and subject.strip()):
         return prompt

@@ -73,9 +73,11 @@ def read_cases(
     that follows from all of them stands at the last one. A limit may cut a batch, which loses the
     question.
 
-    Texts are normalized (`normalized_text`), and a row's subject is found in its prompt as
-    `Fact.find` finds it. `as_written=True` reads them as version 0.1 did, whose journals know
-    their cases by a hash of the texts.
+    Texts are normalized (`normalized_text`), and a row's subject, or a placeholder for it, is found
+    in its prompt as `Fact.find` finds it. A cell may hold several texts: as a list in brackets, or
+    with separators (`list_cells.separated`), and one DataWarning says how those were read.
+    `as_written=True` reads texts as version 0.1 did, whose journals know their cases by a hash of
+    the texts.
 
     An unrelated prompt that has a reference answer (`loc_ans`, `locality_ground_truth`, KnowEdit's
     `locality`) is listed twice: in `neighborhood` with it, in `locality` without. CounterFact has
