@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import lib
+from lib.data.placeholders import MARKS
 
 from . import consequences, given
 from .views import Subject, capital
@@ -113,16 +114,17 @@ class Choices:
         """
         for name, text in ("subject", subject), ("prompt", prompt), ("new answer", target):
             given.text(name, text)
-        try:
-            fact = lib.Fact.find(prompt.strip(), subject.strip(), target.strip())
-        except lib.errors.FactError as error:
-            raise Trouble(f"{capital(str(error))}.") from None
         most = 2 * OWN * given.CHARACTERS
         lines = tuple(dict.fromkeys(given.lines("list of your own prompts", own, most)))
         if len(lines) > OWN:
             raise Trouble(f"{len(lines)} prompts of your own are too many: this page takes {OWN}.")
         for line in lines:
             given.text("prompt of your own", line)
+        try:
+            fact = lib.Fact.find(prompt.strip(), subject.strip(), target.strip())
+            lines = lib.Case(fact, locality=lines).locality  # with the subject in its place
+        except lib.errors.FactError as error:
+            raise Trouble(f"{capital(str(error))}.") from None
         for case in self.cases.values():
             if case.fact.text == fact.text and case.fact.subject == fact.subject:
                 fact = replace(fact, target_true=case.fact.target_true)
@@ -139,13 +141,13 @@ def completed(subject: Any, prompt: Any) -> Any:
     """The prompt with the subject's place in it, where it only goes on from the subject.
 
     ("The Louvre", "is located in") -> "{} is located in", ("长城", "位于") -> "{}位于": a text that
-    begins with no capital and does not name the subject. Anything else is left to the check of the
-    form.
+    begins with no capital, does not name the subject and holds no placeholder. Anything else is
+    left to the check of the form.
     """
     if not (isinstance(prompt, str) and isinstance(subject, str) and subject.strip()):
         return prompt
     text = prompt.strip()
-    named = "{}" in text or subject.strip().casefold() in text.casefold()
+    named = MARKS.search(text) or subject.strip().casefold() in text.casefold()
     if not text or text[0].isupper() or named:
         return prompt
     joined = text[0] in "'’,、，" or unicodedata.east_asian_width(text[0]) in "WF"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from operator import is_
 from pathlib import Path
@@ -92,7 +93,7 @@ class LazyCases(Sequence):
         number = self._numbers[i]
         try:
             row = row_at(self._path, self._begins[number], number)
-            found = cases_of(self._form, row, number, self._options)
+            found = cases_of(self._form, row, number, self._options, Counter())
             # a row may hold several cases, which stand one after another
             return found[i - bisect_left(self._numbers, number, 0, i)]
         except (FactError, IndexError) as error:

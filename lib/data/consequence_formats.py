@@ -162,7 +162,9 @@ def _queries(row: Row, key: str) -> Iterable[Probe]:
 def _query(query: Row) -> tuple[Probe, ...]:
     """One query with all its answers and their other names; none without an answer."""
     prompt, answers = query.text("prompt"), query.parts("answers")
-    right = [text for one in answers for text in (one.text("value"), *one.texts("aliases"))]
+    right = [
+        text for one in answers for text in (one.text("value"), *one.texts("aliases", short=True))
+    ]
     return (Probe(prompt, right[0], tuple(right[1:])),) if right else ()
 
 
@@ -228,13 +230,13 @@ def _batch(
         raise FactError("key 'questions' is empty")
     before = options.target == "true"
     right = row.text("answer" if before else "new_answer")
-    aliases = row.texts("answer_alias" if before else "new_answer_alias")
+    aliases = row.texts("answer_alias" if before else "new_answer_alias", short=True)
     written = {edit.text("question") for edit in edits}
     hops = [
         Probe(
             hop.text("cloze"),
             hop.text("answer"),
-            hop.texts("answer_alias"),
+            hop.texts("answer_alias", short=True),
             wordings=(hop.text("question"),),
         )
         for hop in row.parts("single_hops" if before else "new_single_hops")

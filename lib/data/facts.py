@@ -9,12 +9,13 @@ answer has the same ids behind every prompt.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import FactError
 from .normalized_text import around, normalized
-from .short_repr import Short, only_if_set
+from .placeholders import place
+from .short_repr import Short, only_if_set, quoted
 
 
 def require_text(value: object, name: str) -> str:
@@ -40,11 +41,6 @@ def require_encodable(value: str, name: str) -> str:
     return value
 
 
-def quoted(text: str) -> str:
-    """The text for an error message: quoted, on one line, shortened in the middle when long."""
-    return repr(text if len(text) <= 100 else f"{text[:60]} … {text[-30:]}")
-
-
 def fill(template: str, text: str) -> str:
     """The template with its one `{}` replaced by the text; all other braces stay.
 
@@ -67,7 +63,10 @@ class Fact(Short):
     target_true  the answer so far, where it is known.
 
     All texts are normalized (`normalized_text`): "Rome " is taught as "Rome", and an accent has one
-    spelling. Raises FactError for an empty text, and unless exactly one `{}` marks the subject.
+    spelling. A prompt that does not name the subject may write its place otherwise, as in
+    "{subject} is in", "[X] is in" or "____ is in" (`placeholders`); it becomes `{}`. Raises
+    FactError for an empty text, unless exactly one place is marked, and for a marked place without
+    a subject: "{subject}" anywhere, "____" or "%s" at the beginning.
     Fact("The Eiffel Tower", "{} is in", "Rome").text -> "The Eiffel Tower is in"
     """
 
@@ -78,20 +77,20 @@ class Fact(Short):
 
     def __post_init__(self) -> None:
         _tidy(self, prompt="the prompt", target_new="target_new", target_true="target_true")
-        marks, prompt = self.prompt.count("{}"), quoted(self.prompt)
         if self.subject is None:
-            if marks:
-                raise FactError(f"the prompt {prompt} has a {{}}, but there is no subject for it")
+            place(self.prompt, None)  # refuses a place for a subject
             return
         spelled = self.subject
         _tidy(self, subject="the subject")
-        subject = quoted(self.subject)
-        if not marks and self.subject not in self.prompt:
-            raise FactError(f"subject {subject} does not occur in the prompt {prompt}")
-        if marks != 1:
+        if "{}" not in self.prompt and (mark := place(self.prompt, self.subject)):
+            object.__setattr__(self, "prompt", self.prompt.replace(mark, "{}"))
+        if (marks := self.prompt.count("{}")) != 1:
             raise FactError(
-                f"the prompt {prompt} has {marks or 'no'} {{}}, where exactly one should stand "
-                f"in place of the subject {subject}"
+                f"the prompt {quoted(self.prompt)} has {marks or 'no'} {{}}, where exactly one "
+                f"should stand in place of the subject {quoted(self.subject)}"
+                if marks or self.subject in self.prompt
+                else f"subject {quoted(self.subject)} does not occur in the prompt "
+                f"{quoted(self.prompt)}; write {{}} for it"
             )
         # blanks at the subject's ends that parted it from the words around it stand in the prompt
         if self.subject != spelled:
@@ -107,12 +106,13 @@ class Fact(Short):
 
         The subject is the one that stands in the prompt, as whole words: where it is nowhere as it
         is written, other quotation marks and then another case of letters are taken. A prompt that
-        already has its `{}` is taken as it is. Raises FactError when the subject does not occur in
-        the prompt, only inside a longer word, or more than once.
+        already has its `{}` is taken as it is, and one that does not name the subject may hold
+        another placeholder. Raises FactError when the subject does not occur in the prompt, only
+        inside a longer word, or more than once.
         Fact.find("Rome is in", "Rome", "Spain").prompt -> "{} is in"
         """
         prompt, subject = require_text(prompt, "the prompt"), require_text(subject, "the subject")
-        if "{}" in prompt and "{}" not in subject:
+        if ("{}" in prompt and "{}" not in subject) or place(prompt, subject):
             return cls(subject, prompt, target_new, target_true)
         found = around(subject, prompt)
         if len(found) > 1 or (not found and subject in prompt):
@@ -210,8 +210,10 @@ class Case(Short):
                   They are edited together, or one after another, and the questions of the last one
                   follow from all of them.
 
-    Lists become tuples, so that a case can be hashed. Raises FactError when a group holds anything
-    else.
+    Lists become tuples, so that a case can be hashed. A placeholder in a prompt that does not name
+    the subject becomes the subject (`placeholders`): any in `paraphrases` and `portability`, and in
+    the other groups one that names the place, as "{subject}". Answers stay as they are. Raises
+    FactError when a group holds anything else, or a placeholder that cannot be filled.
     """
 
     fact: Fact
@@ -227,10 +229,24 @@ class Case(Short):
         if not isinstance(self.fact, Fact):
             raise FactError(f"a case has a Fact, not {quoted(repr(self.fact))}")
         _tuples(self, texts=("paraphrases", "locality"), probes=("neighborhood", "portability"))
+        for name in ("paraphrases", "portability", "locality", "neighborhood"):
+            about, given = name in ("paraphrases", "portability"), getattr(self, name)
+            filled = tuple(_filled(one, self.fact.subject, about) for one in given)
+            object.__setattr__(self, name, filled)
         for name, value in {"id": self.id, "batch": self.batch or 0}.items():
             if isinstance(value, bool) or not isinstance(value, (int, str)):
                 raise FactError(f"the {name} should be a number or text, not {quoted(str(value))}")
         _tidy(self, relation="the relation")
+
+
+def _filled(given: Any, subject: str | None, bare: bool) -> Any:
+    """A text or a probe with the subject in place of its placeholder (`placeholders.place`)."""
+    if not isinstance(given, Probe):
+        return given.replace(mark, subject) if (mark := place(given, subject, bare)) else given
+    prompt, *wordings = (_filled(text, subject, bare) for text in given.prompts)
+    parts = tuple(_filled(part, subject, False) for part in given.parts)
+    made = {"prompt": prompt, "wordings": tuple(wordings), "parts": parts}
+    return given if made.items() <= vars(given).items() else replace(given, **made)
 
 
 def _tidy(owner: Fact | Probe | Case, **names: str) -> None:

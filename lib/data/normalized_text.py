@@ -16,7 +16,7 @@ from contextvars import ContextVar
 
 from ..cancellation import during
 
-_AS_WRITTEN = ContextVar("texts stay as they are written", default=False)
+AS_WRITTEN = ContextVar("texts stay as they are written", default=False)
 # blanks that do not break a line become plain ones; what is never seen goes: a soft hyphen, a
 # zero-width space, marks of direction, a mark of byte order
 _PLAIN = dict.fromkeys((0xA0, 0x2007, 0x202F), " ") | dict.fromkeys(
@@ -49,7 +49,7 @@ _UNBROKEN = tuple(
 
 def as_written() -> AbstractContextManager[None]:
     """In the body texts stay as they are, and subjects are found as version 0.1 found them."""
-    return during(_AS_WRITTEN, True)
+    return during(AS_WRITTEN, True)
 
 
 def normalized(text: str, ends: str | None = None) -> str:
@@ -59,7 +59,7 @@ def normalized(text: str, ends: str | None = None) -> str:
 
     normalized(" Beyonce\u0301\u00a0Knowles ") -> "Beyonc\u00e9 Knowles"
     """
-    if _AS_WRITTEN.get():
+    if AS_WRITTEN.get():
         return text
     text = unicodedata.normalize("NFC", text.translate(_PLAIN))
     return text.strip(_ENDS) if ends is None else text.rstrip(ends)
@@ -74,7 +74,7 @@ def around(subject: str, text: str) -> list[tuple[str, str, str]]:
     Overlapping places count.
     around("Rome", "Romeo loves Rome") -> [("Romeo loves ", "Rome", "")]
     """
-    kept, abbreviation = _AS_WRITTEN.get(), subject.isupper() and len(subject) <= 4
+    kept, abbreviation = AS_WRITTEN.get(), subject.isupper() and len(subject) <= 4
     for way in range(1 if kept else 2 if abbreviation else 3):
         (name, _), (read, at) = _compared(subject, way), _compared(text, way)
         places = [i for i in range(len(read)) if name and read.startswith(name, i)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import warnings
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -72,9 +73,11 @@ def read_cases(
     that follows from all of them stands at the last one. A limit may cut a batch, which loses the
     question.
 
-    Texts are normalized (`normalized_text`), and a row's subject is found in its prompt as
-    `Fact.find` finds it. `as_written=True` reads them as version 0.1 did, whose journals know
-    their cases by a hash of the texts.
+    Texts are normalized (`normalized_text`), and a row's subject, or a placeholder for it, is found
+    in its prompt as `Fact.find` finds it. A cell may hold several texts: as a list in brackets, or
+    with separators (`list_cells.separated`), and one DataWarning says how those were read.
+    `as_written=True` reads texts as version 0.1 did, whose journals know their cases by a hash of
+    the texts.
 
     An unrelated prompt that has a reference answer (`loc_ans`, `locality_ground_truth`, KnowEdit's
     `locality`) is listed twice: in `neighborhood` with it, in `locality` without. CounterFact has
@@ -155,11 +158,12 @@ def _cases(
     left_out: list[int] = []
     vague: list[int] = []  # cases whose rows name a subject that their prompts do not have once
     unused: dict[str, None] = {}  # keys in the order in which they were met
+    said: Counter[tuple[str, str]] = Counter()
     form, count = None, 0
     for number, row in enumerate(found):
         try:
             form = form or recognize(row)
-            cases = cases_of(form, row, number, options)
+            cases = cases_of(form, row, number, options, said)
         except FactError as error:
             raise FactError(f"{path}, row {number}: {error}") from None
         unused.update(dict.fromkeys(unused_keys(form, row)))
@@ -172,16 +176,21 @@ def _cases(
             count += 1
         if count == limit:
             break
-    if left_out and warn:
-        _warn(f"{path}: left out rows without a new answer: {_some(left_out)}")
-    if vague and warn:
-        _warn(
-            f"{path}: {len(vague)} of {count} cases have no subject, because that of their row is "
-            f"not in the prompt exactly once, and many editors refuse them: {_some(vague, 3)} "
-            "(counted from 0 in what was read)"
-        )
-    if unused and warn and form:
-        _warn(f"{path}: {form.name} is read without these keys: {_some(map(quoted, unused))}")
+    read = (
+        f"{quoted(key)} were read as {how} ({n} row{'s' * (n > 1)})"
+        for (key, how), n in said.items()
+    )
+    warnings_of = {
+        f"left out rows without a new answer: {_some(left_out)}": left_out,
+        f"{len(vague)} of {count} cases have no subject, because that of their row is not in the "
+        f"prompt exactly once, and many editors refuse them: {_some(vague, 3)} (counted from 0 in "
+        "what was read)": vague,
+        f"cells of {_some(read)}; a JSON list in a cell leaves no doubt": said,
+        f"{form and form.name} is read without these keys: {_some(map(quoted, unused))}": unused,
+    }
+    for what, noted in warnings_of.items():
+        if noted and warn:
+            warnings.warn(f"{path}: {what}", DataWarning, stacklevel=5)
     if not count:
         kind = "rows with a new answer" if left_out else "rows"
         raise FactError(f"{path} holds no {kind}")
@@ -191,10 +200,6 @@ def _some(items: Iterable[Any], most: int = 10) -> str:
     """Up to ten items, or so many, as a list."""
     listed = list(map(str, items))
     return ", ".join(listed[:most]) + (", …" if len(listed) > most else "")
-
-
-def _warn(what: str) -> None:
-    warnings.warn(what, DataWarning, stacklevel=6)
 
 
 def classroom(model: str | None = None) -> list[Case]:

@@ -6,14 +6,15 @@ of such lists. A `Row` knows the shapes, and the readers of the formats know the
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 from ..errors import FactError
 from .facts import Case, Fact, Probe, quoted, require_text
-from .normalized_text import around, normalized
+from .list_cells import bracketed, separated
+from .normalized_text import AS_WRITTEN, around, normalized
+from .placeholders import place
 
 
 class Options(NamedTuple):
@@ -62,7 +63,14 @@ def reads(name: str, keys: str, also: str = "") -> Callable[[Callable], Format]:
 
 
 class Row(dict):
-    """A row of a data file, or an object inside one; a missing key is a FactError."""
+    """A row of a data file, or an object inside one; a missing key is a FactError.
+
+    said  what was read of cells with separators, as (key, words); one set for a row and all in it
+    """
+
+    def __init__(self, row: Mapping, said: set[tuple[str, str]]) -> None:
+        super().__init__(row)
+        self.said = said
 
     def __missing__(self, key: str) -> Any:
         raise FactError(f"key '{key}' is missing")
@@ -88,24 +96,30 @@ class Row(dict):
     def listed(self, key: str) -> list:
         """The list of a key; a cell of a table is its one item, or spells it out in brackets."""
         text = self[key].strip() if isinstance(self[key], str) else ""
-        if text:
-            return ast.literal_eval(text) if text.startswith("[") else [text]
-        return self.typed(key, list, "a list")
+        return bracketed(text) if text else self.typed(key, list, "a list")
 
-    def texts(self, key: str) -> tuple[str, ...]:
-        """The texts of a key that holds a list of them."""
-        return tuple(require_text(v, f"key '{key}'") for v in self.listed(key))
+    def texts(self, key: str, about: str | None = None, *, short: bool = False) -> tuple[str, ...]:
+        """The texts of a key that holds a list of them; a cell's are `list_cells.separated`.
+
+        about  the subject, where the texts are about it
+        short  whether the texts are names or answers and not prompts
+        """
+        found = self.listed(key)
+        if found == [str(self[key]).strip()] and not AS_WRITTEN.get():
+            found, words = separated(found[0], about, short)
+            self.said |= {(key, words)} if words else set()
+        return tuple(require_text(text, f"key '{key}'") for text in found)
 
     def part(self, key: str) -> Row:
         """The object of a key."""
-        return Row(self.typed(key, dict, "an object"))
+        return Row(self.typed(key, dict, "an object"), self.said)
 
     def parts(self, key: str) -> list[Row]:
         """The objects of a key that holds a list of them."""
         found = self.listed(key)
         if not all(isinstance(item, dict) for item in found):
             raise FactError(f"key '{key}' should be a list of objects")
-        return list(map(Row, found))
+        return [Row(item, self.said) for item in found]
 
     def answers(self, key: str) -> tuple[str, ...]:
         """The right answers of a key: a text, a list of texts, or a list of lists of texts.
@@ -129,7 +143,7 @@ class Row(dict):
             Probe(
                 item.text("prompt"),
                 item.text("target"),
-                item.texts("aliases") if item.has("aliases") else (),
+                item.texts("aliases", short=True) if item.has("aliases") else (),
                 item.optional("kind"),
                 item.texts("wordings") if item.has("wordings") else (),
                 item.probes("parts") if item.has("parts") else (),
@@ -160,6 +174,8 @@ class Row(dict):
 
 def found_fact(subject: str | None, prompt: str, new: str, true: str | None = None) -> Fact:
     """The fact of a plain prompt, without a subject where it is not in the prompt exactly once."""
+    if subject and place(prompt, subject):
+        return Fact(subject, prompt, new, true)
     found = around(normalized(subject or ""), normalized(prompt))
     if len(found) != 1:
         return Fact(None, prompt, new, true)

@@ -30,6 +30,11 @@ class Short:
         return f"{type(self).__name__}({', '.join(inside)})"
 
 
+def quoted(text: str) -> str:
+    """The text for an error message: quoted, on one line, shortened in the middle when long."""
+    return repr(text if len(text) <= 100 else f"{text[:60]} … {text[-30:]}")
+
+
 def as_json(value: Any) -> str:
     """A value that may hold facts and cases, as JSON with sorted keys: what a hash is made of."""
     return json.dumps(value, sort_keys=True, default=Short.shown)

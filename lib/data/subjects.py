@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from ..errors import FactError
 from .facts import quoted, require_text
+from .placeholders import place
 
 HOW = "state the subject (Fact.find; --subject and --prompt on the command line)"
 SHORT = 4  # characters of an initial or abbreviation with its full stop
@@ -84,8 +85,7 @@ def find_subject(sentence: str) -> str:
     require_text(sentence, "the sentence")
     if len(sentence) > LONGEST:
         raise FactError(f"a sentence of {len(sentence)} characters is too long for a fact: {HOW}")
-    if "{}" in sentence:
-        raise FactError(f"{quoted(sentence)} has a {{}} where a subject stood: {HOW}")
+    place(sentence, None)  # refuses a place where a subject stood
     words = _words(sentence)
     runs = _runs(words)
     names = [sentence[words[first].start : words[last].end] for first, last in runs]

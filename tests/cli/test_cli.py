@@ -55,6 +55,17 @@ def test_edit_prints_before_and_after_and_keeps_the_patch(tiny_model, tmp_path, 
     assert len(lib.Patch.load(file).log) == 2
 
 
+def test_edit_reads_the_place_of_the_subject_however_it_is_written(tiny_model, capsys):
+    words = ["edit", "--prompt", "I saw a <subject>", "--target", "xy", "--editor", "ft_m", *TUNE]
+    assert main([*words, "--subject", "cat", "--ask", "[X] is a"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("I saw a cat\n  before: ") and "\ncat is a\n" in shown
+    assert main(words) != 0
+    assert "but there is no subject" in capsys.readouterr().err
+    refused = ["edit", "--sentence", "{subject} is in Rome, at", "--target", "x", "--editor", "ft"]
+    assert main(refused) != 0 and "but there is no subject" in capsys.readouterr().err
+
+
 def test_stream_writes_the_json_that_the_design_fixes(tiny_model, tmp_path, capsys):
     out = tmp_path / "deep" / "out.json"
     data = tmp_path / "data.jsonl"

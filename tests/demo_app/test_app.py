@@ -22,7 +22,7 @@ import lib
 from demo_app.html import dossier, edits, figures, gallery, render, trace
 from demo_app.html.comparison import answers, comparison, headline, scoreboard, status
 from demo_app.session import editor_settings
-from demo_app.session.choices import Choices
+from demo_app.session.choices import Choices, taken
 from demo_app.session.edits import AppliedEdit, warning, without
 from demo_app.session.findings import Findings, Place, Said, Told, Undone, Way
 from demo_app.session.first_edits import steps
@@ -107,9 +107,19 @@ def test_a_typed_fact_has_no_neighbors_until_the_model_was_asked(studio):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("place", ["{subject}", "[X]", "____", "%s"])
+def test_a_typed_fact_may_mark_its_subject_otherwise(studio, place):
+    typed = taken("Devin Castle", f"{place} is located in the city of")
+    found = studio.choices.subject(*typed, "Oslo", "{subject} is in\nA dog is ____")
+    assert found.case.fact.text == "Devin Castle is located in the city of"
+    assert found.own == ("Devin Castle is in", "A dog is ____")
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
+        (("A", "[X] is in [Y]", "x"), "place of the subject"),
+        (("A", "{} is", "x", "{} is in"), "place of the subject"),
         (("", "{} is", "x"), "subject is empty"),
         (("A", "  ", "x"), "prompt is empty"),
         (("A", "{} is", ""), "new answer is empty"),

@@ -306,6 +306,10 @@ def test_a_neighbor_that_is_asked_something_else_is_a_square():
         ("France", ", whose capital is", "{}, whose capital is"),
         ("长城", "位于", "{}位于"),
         ("Москва", "является", "{} является"),
+        ("Lake Garda", "{subject} lies in", "{subject} lies in"),
+        ("Lake Garda", "[X] lies in", "[X] lies in"),
+        ("Lake Garda", "the shore of ____ is in", "the shore of ____ is in"),
+        ("Lake Garda", "is known as ____", "{} is known as ____"),
         ("A", None, None),
     ],
 )

@@ -132,7 +132,7 @@ def run_edit(given: argparse.Namespace) -> None:
     editor = editor_class(lm, **options.settings(given.set))
     case, remark = _case(lm, fact, given.relation)
     groups = {
-        "": [fact.text, *given.ask],
+        "": [fact.text, *Case(fact, locality=given.ask).locality],
         "reworded, should give the new answer": case.paraphrases,
         "neighbors, should stay": [probe.prompt for probe in case.neighborhood],
     }

@@ -1,0 +1,63 @@
+"""Placeholders: what people write for the place of a subject, besides `{}`.
+
+A word for the subject in brackets names the place: `{subject}`, `<entity>`, `[SUBJECT]`, `[X]`,
+`%(subject)s`. A bare mark may be one: `{}`, `{ }`, `{0}`, `{city}`, `____`, `%s`, `$subject`. What
+stands for the answer is none: a blank at the end of a text, `[Y]`, `{object}`, `[MASK]`.
+
+A prompt that names its subject in plain words is never changed, whatever else it holds: "The
+capital of France is ____" keeps its blank, and the subject "[X]" is found in "[X] is a band". Only
+where the subject is not named, the text's one placeholder is its place. Texts about something else
+may hold bare marks, as code does, so only a placeholder that names the place is read there.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ..errors import FactError
+from .normalized_text import AS_WRITTEN, around
+from .short_repr import quoted
+
+_WORD = r"(?i:(?:subject|subj|entity|sub_label|head_entity)(?:[ _-]?(?:name|label))?)"
+MARKS = re.compile(
+    rf"(?=[\[{{<_$%#(])(?:(?P<named>"
+    rf"\$?[\[{{<]{{1,3}}\s{{0,3}}{_WORD}\s{{0,3}}[\]}}>]{{1,3}}|%\({_WORD}\)s|\[X\]|<X>"
+    r")|(?P<answer>"
+    r"\[Y\]|<Y>|[\[{<](?i:obj|object|obj_label|answer|target|mask)[\]}>]"
+    r")|(?P<bare>"  # not `\frac{1}{2}`, snake__case, "50 %s", or a blank that the answer fills
+    r"(?<![a-zA-Z}])\{{1,2}[\w .:!-]{0,40}\}{1,2}"
+    r"|(?<!\w)_{2,}+(?!\w)(?![\s.…]*$)"
+    r"|(?<![\w%])(?<!\d\s)%s(?!\w)"
+    rf"|[$%#_(]{{1,2}}{_WORD}[%#_)]{{0,2}}"
+    r"|[\[<](?i:name|head|topic)[\]>]"
+    r"))"
+)
+
+
+def place(text: str, subject: str | None, bare: bool = True) -> str | None:
+    """The placeholder of this text that stands for the subject, as it is written; None without one.
+
+    bare  whether bare marks count, as in texts that are about the subject
+
+    Raises FactError where the text does not name the subject and holds a placeholder that cannot be
+    filled: one that names the place, or a bare mark at the beginning, or `{}` without a subject.
+    place("____ lies in", "Rome") -> "____", place("Rome is ____ in", "Rome") -> None
+    """
+    marks = [] if AS_WRITTEN.get() else [*MARKS.finditer(text)]
+    named = [mark[0] for mark in marks if mark.lastgroup == "named"]
+    if marks and subject:
+        # "[X]" does not name the subject "X", but the subject "[X] and Y"
+        hidden = MARKS.sub(lambda mark: "\0" if mark.lastgroup == "named" else mark[0], text)
+        if around(subject, text if MARKS.search(subject) else hidden):
+            return None
+        found = [mark[0] for mark in marks] if bare else named
+        # the same sign may stand elsewhere as text or for the answer: "____ lies in ____"
+        single = len(found) == 1 == text.count(found[0])
+        if single and not any(mark.lastgroup == "answer" for mark in marks):
+            return found[0]
+    if named or (marks and (marks[0].start() == 0 or (bare and not subject and "{}" in text))):
+        raise FactError(
+            f"the prompt {quoted(text)} has a {(*named, marks[0][0])[0]}, "
+            + ("but not as its one place of the subject" if subject else "but there is no subject")
+        )
+    return None
