@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # of gradio's client
@@ -44,3 +45,14 @@ def plain_lm():
     import lib
 
     return lib.load(dtype="float32", sink=None)
+
+
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C interrupts this process and its children, as in a terminal.
+
+    A shell ignores SIGINT in what it starts in the background, and children inherit that.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -291,7 +291,7 @@ def test_a_folder_that_cannot_be_made_is_said(used, tmp_path):
     assert (tmp_path / "my").read_text() == "a file"
 
 
-def test_an_interrupt_is_a_sentence_and_leaves_nothing_running(used, monkeypatch):
+def test_an_interrupt_is_a_sentence_and_leaves_nothing_running(used, ctrl_c):
     there = threading.active_count()
     timer = threading.Timer(1.5, _thread.interrupt_main)  # the loop runs by then, under load too
     timer.start()

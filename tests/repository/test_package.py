@@ -196,7 +196,7 @@ def test_the_third_command_of_the_readme_opens_a_notebook(tmp_path):
             time.sleep(0.2)
         assert found["type"] == "notebook" and found["path"] == path
     finally:
-        server.terminate()
+        server.kill()
         server.wait()
 
 
