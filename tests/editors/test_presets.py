@@ -273,7 +273,7 @@ def test_a_model_that_a_paper_names_has_the_paper_s_settings():
 NAMES = [name for name in lib.EDITORS if not lib.EDITORS[name].trained]
 
 
-@pytest.mark.parametrize("name", few(NAMES, ("grace", "memit", "rome", "ultraedit")))
+@pytest.mark.parametrize("name", few(NAMES, ("grace", "memit", "rome", "ultraedit"), drawn=4))
 def test_an_edit_as_published_is_made(name):
     """On random weights the published step sizes say little: the patch is whole, and logged."""
     lm = tiny.model("llama")

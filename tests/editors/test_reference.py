@@ -50,18 +50,10 @@ def test_tokens(plain_lm):
     assert encode_target(plain_lm.tokenizer, FACT.target_new) == ROME["target_ids"]
 
 
-RUNS = [  # with one template alone in the slow ones
-    pytest.param(
-        run,
-        marks=() if len(run["templates"]) > 1 else pytest.mark.slow,
-        id=f"{run['keys']}-{len(run['templates'])}-lr{run['v_lr']}",
-    )
-    for run in ROME["runs"]
-]
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize(
+    "run", ROME["runs"], ids=lambda run: f"{run['keys']}-{len(run['templates'])}-lr{run['v_lr']}"
+)
 def test_rome_and_r_rome(plain_lm, run):
     lm = plain_lm
     editor = lib.EDITORS["rome"](

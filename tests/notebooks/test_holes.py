@@ -241,7 +241,7 @@ PAGE += "from lib import associative_memory as memory\n"
 PAGE += "from torch.linalg import solve\n"
 
 
-@pytest.mark.parametrize("kind", few(BOTH, 4))
+@pytest.mark.parametrize("kind", few(BOTH, 4, drawn=6))
 def test_the_page_and_the_grader_say_the_same(kind, used, sandbox, tmp_path, monkeypatch):
     text, status, word = BOTH[kind]
     monkeypatch.setattr("lessons.grading.trial.SECONDS", 2.0)
