@@ -242,14 +242,21 @@ PUBLISHED = {
 }
 
 
+@pytest.fixture(scope="module")
+def deep():
+    """A model with as many layers as published settings name."""
+    return tiny.model("llama", num_hidden_layers=40)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", lib.EDITORS)
-def test_the_published_settings_differ_where_it_is_said(name):
-    lm, editor = tiny.model("llama", num_hidden_layers=40), lib.EDITORS[name]
+def test_the_published_settings_differ_where_it_is_said(name, deep, monkeypatch):
+    lm, editor = deep, lib.EDITORS[name]
     config, own = editor.published(lm), editor(lm).config  # of a model that has no row
     differs = {key: value for key, value in asdict(config).items() if value != getattr(own, key)}
     assert differs == PUBLISHED.get(name, {})
-    lm.name = f"{EMBEDDED} <|endoftext|>"  # tuned here: nothing but its layers is taken
+    # tuned here: nothing but its layers is taken
+    monkeypatch.setattr(lm, "name", f"{EMBEDDED} <|endoftext|>")
     tuned = editor.published(lm)
     rows = TABLE.get(TABLE.get(name, {}).get("any", {}).get("like", name), {})
     row = rows.get(EMBEDDED, {})
