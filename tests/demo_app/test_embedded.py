@@ -9,13 +9,13 @@ from demo_app.session import gallery
 from demo_app.session.studio import Studio
 from demo_app.session.visitors import Session
 
-from ..support.usual import some
+from ..support.usual import sample
 
 HELD = gallery.gallery()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shown", some(HELD.exhibits, 3), ids=lambda one: one.key)
+@pytest.mark.parametrize("shown", sample(HELD.exhibits, 3), ids=lambda one: one.key)
 def test_every_link_comes_to_its_stated_verdict(embedded, shown):
     session = Session()
     for start in gallery.plan(embedded, shown):

@@ -18,7 +18,7 @@ import pytest
 import lib
 
 from ..support.editor_settings import A, model, settings
-from ..support.usual import few, some
+from ..support.usual import few, sample
 from . import pairs
 
 SAME = lib.Fact(A.subject, A.prompt, "qz")  # the first editor's prompt, another answer
@@ -118,7 +118,7 @@ def test_of_each_two_kinds_one_pair_writes_and_holds_both(one):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("one", some(sorted(lib.EDITORS.keys() - {*KINDS}), 3))
+@pytest.mark.parametrize("one", sample(sorted(lib.EDITORS.keys() - {*KINDS}), 3))
 def test_every_editor_before_and_behind_each_kind_holds_both_or_is_refused_before(one):
     asked = {(one, kind) for kind in KINDS} | {(kind, one) for kind in KINDS if one not in KINDS}
     assert not {pair: said for pair in sorted(asked) if (said := wrong(*pair))}

@@ -16,7 +16,7 @@ import lib
 from lib.data.facts import encode_target, lookup
 from lib.keys_values import running_moments
 
-from ..support.usual import some
+from ..support.usual import sample
 
 REFERENCE = Path(__file__).parents[1] / "reference"
 ROME = json.loads((REFERENCE / "rome.json").read_text(encoding="utf-8"))
@@ -55,7 +55,7 @@ def test_tokens(plain_lm):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "run",
-    some(ROME["runs"], 2),
+    sample(ROME["runs"], 2),
     ids=lambda run: f"{run['keys']}-{len(run['templates'])}-lr{run['v_lr']}",
 )
 def test_rome_and_r_rome(plain_lm, run):

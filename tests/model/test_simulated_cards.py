@@ -12,7 +12,7 @@ import lib
 
 from ..benchmarks.gpu import worker
 from ..support import simulated_checks as checks
-from ..support.usual import few, some
+from ..support.usual import few, sample
 
 # ROME searches from a block of the first card up, over the boundary. The anchors of "paper" are not
 # fitted on the CPU first, which takes a dozen seconds here.
@@ -66,7 +66,7 @@ def test_the_script_for_a_card_runs_on_a_simulated_one(cards):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", some(sorted(lib.EDITORS.keys() - DAILY.keys()), 5))
+@pytest.mark.parametrize("name", sample(sorted(lib.EDITORS.keys() - DAILY.keys()), 5))
 def test_other_editors_on_two_cards(cards, name):
     cards(checks.editor_keeps_its_promises, name, 2)
 
@@ -74,7 +74,7 @@ def test_other_editors_on_two_cards(cards, name):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "more"),
-    some(
+    sample(
         [
             *(("pmet", {"layers": (0,)}), ("grace", BELOW), ("ft", BELOW), ("lemoe", BELOW)),
             *(("wise", BETWEEN), ("wise", {**BETWEEN, "activation": "hidden"})),

@@ -39,7 +39,7 @@ from notebooks.scratch import (
 from notebooks.scratch.common import Fact
 from tests.support import editor_settings, tiny
 
-from ..support.usual import few, some
+from ..support.usual import few, sample
 
 FOLDER = Path(rome.__file__).parent
 METHODS = "interference rome memit alphaedit wilke mend malmen ultraedit grace wise lemoe".split()
@@ -130,7 +130,7 @@ def test_it_does_what_the_library_does(method):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", some(METHODS, 3))
+@pytest.mark.parametrize("method", sample(METHODS, 3))
 def test_it_does_so_on_the_embedded_model(method, plain_lm):
     # in float32 the gradients of thirty layers are rounded, and the changes 3e-4 apart
     lm = in_double() if method in ("mend", "malmen", "ultraedit") else plain_lm

@@ -8,7 +8,7 @@ import pytest
 
 import lib
 
-from ..support.usual import some
+from ..support.usual import sample
 from .test_frozen import (
     FILES,
     RETIRED,
@@ -45,7 +45,7 @@ def test_patches_of_the_embedded_model(name, embedded):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", some(EMBEDDED["patches"], 2))
+@pytest.mark.parametrize("name", sample(EMBEDDED["patches"], 2))
 def test_edits_of_the_embedded_model(name, embedded):
     old = lib.Patch.load(FILES / f"embedded-{name}.safetensors")
     line = old.log[-1]

@@ -17,7 +17,7 @@ import pytest
 EVERY = bool(os.environ.get("EVERY_CASE"))
 
 
-def some(values: Iterable[Any], drawn: int) -> list[Any]:
+def sample(values: Iterable[Any], drawn: int) -> list[Any]:
     """So many of the values, the same ones in every run; all of them with EVERY_CASE."""
     every = [*values]
     if EVERY or drawn >= len(every):
@@ -36,7 +36,7 @@ def few(values: Iterable[Any], usual: int | Collection[Any], drawn: int | None =
     else:
         quick = [place for place, value in enumerate(every) if value in usual]
     others = [place for place in range(len(every)) if place not in quick]
-    slow = others if drawn is None else some(others, drawn)
+    slow = others if drawn is None else sample(others, drawn)
     return [
         pytest.param(every[place], marks=() if place in quick else pytest.mark.slow)
         for place in sorted([*quick, *slow])
