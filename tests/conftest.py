@@ -15,10 +15,8 @@ import torch
 from .support.progress import no_shared_lock
 
 no_shared_lock()
-# a worker of pytest-xdist has one core to itself
-torch.set_num_threads(
-    1 if "PYTEST_XDIST_WORKER" in os.environ else int(os.environ.get("OMP_NUM_THREADS", "2"))
-)
+# a worker of pytest-xdist has one core to itself, and no result may depend on -n
+torch.set_num_threads(1)
 
 
 def pytest_xdist_auto_num_workers(config):
