@@ -4,7 +4,7 @@ Editors that declare it are tried on two families with mixtures of experts as we
 
 A new editor is finished when adding its name to EDITORS (and, where its published settings make no
 sense on a random 32-wide model, a row to TINY below) keeps this green. The usual suite runs one
-family for each editor, `-m slow` one more, and with EVERY_CASE=1 all of them.
+family for each editor, `-m slow` another one, and with EVERY_CASE=1 all of them.
 """
 
 from __future__ import annotations
@@ -98,20 +98,19 @@ def further(name: str, family: str) -> lib.Patch:
 def pairs(promise=lambda editor: True, usual=True):
     """All editors that promise it × families; what only a real model can show is elsewhere.
 
-    Each editor has one of the families by turns in the usual suite, where the test is of that, and
-    another one in the slow suite: a mixture of experts for every second editor that knows them.
+    Each editor has one of the families by turns: in the usual suite, or else in the slow suite,
+    where it is a mixture of experts for every second editor that knows them.
     """
     found = []
     for place, name in enumerate(sorted(lib.EDITORS)):
         if promise(lib.EDITORS[name]):
-            first, other = (FAMILIES[(place + more) % len(FAMILIES)] for more in (0, 1))
             mixtures = MIXTURES if lib.EDITORS[name].mixtures else ()
-            if mixtures and place % 2:
-                other = mixtures[place // 2 % 2]
-            quick = [first] if usual else []
+            turn = FAMILIES[(place + (not usual)) % len(FAMILIES)]
+            if mixtures and place % 2 and not usual:
+                turn = mixtures[place // 2 % 2]
             found += [
-                pytest.param(name, one, marks=() if one in quick else pytest.mark.slow)
-                for one in ((*FAMILIES, *mixtures) if EVERY else (*quick, other))
+                pytest.param(name, one, marks=() if usual and one == turn else pytest.mark.slow)
+                for one in ((*FAMILIES, *mixtures) if EVERY else [turn])
             ]
     return pytest.mark.parametrize(("name", "family"), found)
 

@@ -112,13 +112,13 @@ def wrong(one: str, other: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("one", few(KINDS, ("rome", "grace", "lemoe"), drawn=2))
+@pytest.mark.parametrize("one", few(KINDS, ("rome", "grace", "lemoe"), drawn=1))
 def test_of_each_two_kinds_one_pair_writes_and_holds_both(one):
     assert not {other: said for other in KINDS if (said := wrong(one, other))}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("one", sample(sorted(lib.EDITORS.keys() - {*KINDS}), 3))
+@pytest.mark.parametrize("one", sample(sorted(lib.EDITORS.keys() - {*KINDS}), 2))
 def test_every_editor_before_and_behind_each_kind_holds_both_or_is_refused_before(one):
     asked = {(one, kind) for kind in KINDS} | {(kind, one) for kind in KINDS if one not in KINDS}
     assert not {pair: said for pair in sorted(asked) if (said := wrong(*pair))}

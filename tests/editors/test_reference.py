@@ -55,7 +55,7 @@ def test_tokens(plain_lm):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "run",
-    sample(ROME["runs"], 2),
+    sample(ROME["runs"], 1),
     ids=lambda run: f"{run['keys']}-{len(run['templates'])}-lr{run['v_lr']}",
 )
 def test_rome_and_r_rome(plain_lm, run):

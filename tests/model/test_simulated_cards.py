@@ -12,7 +12,7 @@ import lib
 
 from ..benchmarks.gpu import worker
 from ..support import simulated_checks as checks
-from ..support.usual import few, sample
+from ..support.usual import sample
 
 # ROME searches from a block of the first card up, over the boundary. The anchors of "paper" are not
 # fitted on the CPU first, which takes a dozen seconds here.
@@ -39,7 +39,8 @@ def cards():
     process.close()
 
 
-@pytest.mark.parametrize("name", few(DAILY, ("memit",)))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DAILY)
 def test_an_editor_on_two_cards(cards, name):
     cards(checks.editor_keeps_its_promises, name, 2, "llama", DAILY[name])
 
@@ -66,7 +67,7 @@ def test_the_script_for_a_card_runs_on_a_simulated_one(cards):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sample(sorted(lib.EDITORS.keys() - DAILY.keys()), 5))
+@pytest.mark.parametrize("name", sample(sorted(lib.EDITORS.keys() - DAILY.keys()), 3))
 def test_other_editors_on_two_cards(cards, name):
     cards(checks.editor_keeps_its_promises, name, 2)
 
@@ -80,7 +81,7 @@ def test_other_editors_on_two_cards(cards, name):
             *(("wise", BETWEEN), ("wise", {**BETWEEN, "activation": "hidden"})),
             ("memoir", BETWEEN),
         ],
-        3,
+        2,
     ),
 )
 def test_layers_at_the_boundary(cards, name, more):
