@@ -40,14 +40,14 @@ def cards():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", DAILY)
+@pytest.mark.parametrize("name", sample(DAILY, 2))
 def test_an_editor_on_two_cards(cards, name):
     cards(checks.editor_keeps_its_promises, name, 2, "llama", DAILY[name])
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "steps"), [("rome", "steps"), ("grace", "n_iter"), ("ft", "epochs")]
+    ("name", "steps"), sample([("rome", "steps"), ("grace", "n_iter"), ("ft", "epochs")], 2)
 )
 def test_a_step_waits_for_the_card_once(cards, name, steps):
     assert cards(checks.waits_per_step, name, steps) == 1
@@ -56,7 +56,7 @@ def test_a_step_waits_for_the_card_once(cards, name, steps):
 @pytest.mark.slow
 def test_the_script_for_a_card_runs_on_a_simulated_one(cards):
     order = {"device": "sim:0", "scale": "tiny", "editors": ["rome"]}
-    messages = cards(worker.collected, {**order, "parts": dict.fromkeys("abf", 60.0)})
+    messages = cards(worker.collected, {**order, "parts": dict.fromkeys("abf", 600.0)})
     ended = [message["state"] for message in messages if message.get("state", "begun") != "begun"]
     assert ended == ["done"] * 3
     rows = [message["row"] for message in messages if "row" in message]
@@ -67,7 +67,7 @@ def test_the_script_for_a_card_runs_on_a_simulated_one(cards):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sample(sorted(lib.EDITORS.keys() - DAILY.keys()), 3))
+@pytest.mark.parametrize("name", sample(sorted(lib.EDITORS.keys() - DAILY.keys()), 1))
 def test_other_editors_on_two_cards(cards, name):
     cards(checks.editor_keeps_its_promises, name, 2)
 
@@ -81,7 +81,7 @@ def test_other_editors_on_two_cards(cards, name):
             *(("wise", BETWEEN), ("wise", {**BETWEEN, "activation": "hidden"})),
             ("memoir", BETWEEN),
         ],
-        2,
+        1,
     ),
 )
 def test_layers_at_the_boundary(cards, name, more):
@@ -89,7 +89,7 @@ def test_layers_at_the_boundary(cards, name, more):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["memit", "grace"])
+@pytest.mark.parametrize("name", sample(["memit", "grace"], 1))
 def test_transposed_weights_and_a_tied_head_on_one_card(cards, name):
     cards(checks.editor_keeps_its_promises, name, 1, "gpt2")
 
@@ -105,6 +105,8 @@ def test_streams_and_scans(cards):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "family"), [("rome", "qwen3_moe"), ("grace", "mixtral")])
+@pytest.mark.parametrize(
+    ("name", "family"), sample([("rome", "qwen3_moe"), ("grace", "mixtral")], 1)
+)
 def test_a_mixture_of_experts_on_two_cards(cards, name, family):
     cards(checks.editor_keeps_its_promises, name, 2, family)
