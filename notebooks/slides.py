@@ -8,13 +8,12 @@ the formula line by line; what is to be predicted, and after a pause the figure 
 holes. Then come the session's questions, each with its answer at the next press, its pitfalls and
 exercises, and the five questions once more. An arrow key, the space bar or a tap goes on, `n` shows
 below a slide what the page says there, and printing gives one slide to a page, with that text where
-it is shown. Nothing is executed. `pip install latex2mathml` brings what formulas need.
+it is shown. Nothing is executed.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import re
 import sys
@@ -23,6 +22,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
+
+from latex2mathml.converter import convert
+from markdown_it import MarkdownIt
 
 from lessons.grading import files
 from lib.atomic_files import path_of
@@ -297,9 +299,6 @@ def deck(text: str, notebooks: Path, room: float) -> list[Slide]:
 
 def page(number: int, root: Path = ROOT) -> str:
     """The slides of a session as one page of HTML."""
-    from latex2mathml.converter import convert
-    from markdown_it import MarkdownIt
-
     reader = MarkdownIt("commonmark", {"html": True}).enable("table")
     reader.validateLink = lambda url: url.startswith(("data:image/png;", "https:"))  # type: ignore[method-assign]
 
@@ -338,10 +337,6 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("session", type=int, help="the number of the session, from 1")
     parser.add_argument("out", type=path_of, help="the file to write, as session_3.html")
     given = parser.parse_args(arguments)
-    missing = [n for n in ("latex2mathml", "markdown_it") if importlib.util.find_spec(n) is None]
-    if missing:
-        print(f"slides need: pip install {' '.join(missing).replace('_', '-')}", file=sys.stderr)
-        return 2
     try:
         files.writable(given.out)
         files.write(given.out, page(given.session))

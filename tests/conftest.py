@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # of gradio's client
@@ -14,10 +15,8 @@ import torch
 from .support.progress import no_shared_lock
 
 no_shared_lock()
-# a worker of pytest-xdist has one core to itself
-torch.set_num_threads(
-    1 if "PYTEST_XDIST_WORKER" in os.environ else int(os.environ.get("OMP_NUM_THREADS", "2"))
-)
+# a worker of pytest-xdist has one core to itself, and no result may depend on -n
+torch.set_num_threads(1)
 
 
 def pytest_xdist_auto_num_workers(config):
@@ -44,3 +43,14 @@ def plain_lm():
     import lib
 
     return lib.load(dtype="float32", sink=None)
+
+
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C interrupts this process and its children, as in a terminal.
+
+    A shell ignores SIGINT in what it starts in the background, and children inherit that.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

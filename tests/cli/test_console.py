@@ -121,7 +121,7 @@ def test_a_closed_pipe_is_silent(words, how):
 
 
 @pytest.mark.slow
-def test_ctrl_c_is_one_line(tmp_path):
+def test_ctrl_c_is_one_line(ctrl_c):
     script = (
         "import sys, lib.workbench.cli.options as options\n"
         "from lib.workbench.cli.main import main\n"

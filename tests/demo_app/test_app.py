@@ -835,7 +835,7 @@ def test_the_page_runs_as_a_space_starts_it(tmp_path):
             assert found["before"].startswith(" Paris")
             client.close()
         finally:
-            server.terminate()
+            server.kill()
 
 
 def test_programs_edit_answer_and_compare(page):

@@ -11,6 +11,7 @@ from demo_app.guard import Guard, hosts_of
 from demo_app.session.worker import FAILED
 
 from ..support.page import Caller
+from ..support.usual import few
 from .visits import TOWER, until, visitor
 
 pytest.importorskip("gradio")
@@ -75,13 +76,7 @@ def test_an_address_with_nothing_of_use_opens_the_page_as_it_is(page):
     assert fails(sent(caller, calls)) == []
 
 
-QUICK = ("huge", "half a character", "a million", "an object")
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [kind if kind in QUICK else pytest.param(kind, marks=pytest.mark.slow) for kind in HOSTILE],
-)
+@pytest.mark.parametrize("kind", few(HOSTILE, ("huge", "an object"), drawn=3))
 def test_a_hostile_value_is_answered_with_one_sentence(page, kind):
     caller = Caller(page[0].local_url, f"hostile {kind}")
     calls, value = [], HOSTILE[kind]

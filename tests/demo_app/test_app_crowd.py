@@ -17,9 +17,10 @@ import pytest
 
 from demo_app.session import memory_ceiling
 
+from ..support.usual import EVERY
 from . import visits
 
-SECONDS = float(os.environ.get("MODELEDIT_VISITORS_SECONDS", "120"))
+SECONDS = 120 if EVERY else 15
 VISITORS = 20
 ROOT = Path(__file__).parents[2]
 GROWTH = 8e6  # bytes
@@ -42,6 +43,7 @@ def test_visitors_who_have_left_leave_nothing(page, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not EVERY, reason="takes minutes: with EVERY_CASE=1")
 def test_memory_does_not_grow_with_every_visit():
     """In one of three stretches of fifteen visits, less than 8 MB more is allocated than before it.
 
@@ -131,8 +133,7 @@ class Visitors:
 
 
 @pytest.mark.slow
-def test_twenty_visitors_for_minutes(page):
-    """MODELEDIT_VISITORS_SECONDS says for how long; two minutes without it."""
+def test_twenty_visitors_at_once(page):
     crowd = Visitors(page)
     began, used = time.monotonic(), [memory_ceiling.pages(1)]
     threads = [

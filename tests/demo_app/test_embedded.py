@@ -9,11 +9,13 @@ from demo_app.session import gallery
 from demo_app.session.studio import Studio
 from demo_app.session.visitors import Session
 
+from ..support.usual import sample
+
 HELD = gallery.gallery()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shown", HELD.exhibits, ids=lambda one: one.key)
+@pytest.mark.parametrize("shown", sample(HELD.exhibits, 2), ids=lambda one: one.key)
 def test_every_link_comes_to_its_stated_verdict(embedded, shown):
     session = Session()
     for start in gallery.plan(embedded, shown):

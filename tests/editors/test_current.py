@@ -15,7 +15,7 @@ WRITTEN = [name for name in current.NAMES if current.path(name).exists()]
 
 
 @pytest.mark.filterwarnings("ignore::lib.errors.EditWarning")
-@pytest.mark.parametrize("name", few(WRITTEN, USUAL))
+@pytest.mark.parametrize("name", few(WRITTEN, USUAL, drawn=1))
 def test_the_code_does_what_its_reference_says(default_lm, name):
     now = current.made(default_lm, name)
     assert not current.differences(now, current.stored(name), name)

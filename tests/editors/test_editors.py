@@ -4,7 +4,7 @@ Editors that declare it are tried on two families with mixtures of experts as we
 
 A new editor is finished when adding its name to EDITORS (and, where its published settings make no
 sense on a random 32-wide model, a row to TINY below) keeps this green. The usual suite runs one
-family for each editor, `-m "slow or not slow"` all five.
+family for each editor, `-m slow` another one, and with EVERY_CASE=1 all of them.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from lib.patch.patch import LowRank
 
 from ..support import tiny
 from ..support.editor_settings import ELSEWHERE, TINY, A, B, model, settings
+from ..support.usual import EVERY
 
 FAMILIES = ("llama", "gpt2", "gpt_neox", "qwen3", "gemma3_text")  # the embedded model's first
 MIXTURES = ("qwen3_moe", "mixtral")  # of experts
@@ -94,26 +95,24 @@ def further(name: str, family: str) -> lib.Patch:
     return both
 
 
-def pairs(promise=lambda editor: True):
-    """All editors that promise it × all families; what only a real model can show is elsewhere.
+def pairs(promise=lambda editor: True, usual=True):
+    """All editors that promise it × families; what only a real model can show is elsewhere.
 
-    Each editor has one of the families by turns in the usual suite, and the rest in the slow one.
+    Each editor has one of the families by turns: in the usual suite, or else in the slow suite,
+    where it is a mixture of experts for every second editor that knows them.
     """
-
-    def param(place: int, name: str, family: str):
-        usual = family == FAMILIES[place % len(FAMILIES)]
-        return pytest.param(name, family, marks=() if usual else pytest.mark.slow)
-
-    names = sorted(lib.EDITORS)
-    return pytest.mark.parametrize(
-        ("name", "family"),
-        [
-            param(place, name, family)
-            for place, name in enumerate(names)
-            if promise(lib.EDITORS[name])
-            for family in (*FAMILIES, *(MIXTURES if lib.EDITORS[name].mixtures else ()))
-        ],
-    )
+    found = []
+    for place, name in enumerate(sorted(lib.EDITORS)):
+        if promise(lib.EDITORS[name]):
+            mixtures = MIXTURES if lib.EDITORS[name].mixtures else ()
+            turn = FAMILIES[(place + (not usual)) % len(FAMILIES)]
+            if mixtures and place % 2 and not usual:
+                turn = mixtures[place // 2 % 2]
+            found += [
+                pytest.param(name, one, marks=() if usual and one == turn else pytest.mark.slow)
+                for one in ((*FAMILIES, *mixtures) if EVERY else [turn])
+            ]
+    return pytest.mark.parametrize(("name", "family"), found)
 
 
 def state_of(lm: lib.LM) -> tuple:
@@ -173,8 +172,7 @@ def test_edit_leaves_the_model_untouched_and_patched_undoes_exactly(name, family
     assert state_of(lm) == before
 
 
-@pytest.mark.slow
-@pairs()
+@pairs(usual=False)
 def test_an_edit_after_another_leaves_the_model_untouched(name, family):
     patch, both = edited(name, family)[2], further(name, family)
     assert both.facts == (A, B) and patch.facts == (A,)
@@ -188,8 +186,7 @@ def test_same_seed_same_patch_and_editing_inside_another_patch_sees_only_after(n
         assert same_patch(again.edit([A]), patch)
 
 
-@pytest.mark.slow
-@pairs()
+@pairs(usual=False)
 def test_cached_uncached_padded_and_batched_runs_agree(name, family):
     lm, _, patch = edited(name, family)
     texts = [A.text, *ELSEWHERE]
@@ -215,8 +212,7 @@ def test_cached_uncached_padded_and_batched_runs_agree(name, family):
             )
 
 
-@pytest.mark.slow
-@pairs()
+@pairs(usual=False)
 def test_prompts_read_once_and_drafts_change_no_token_and_no_score(name, family):
     lm, _, patch = edited(name, family)
     texts = [A.text, B.text, *ELSEWHERE, "I saw a cat"]
@@ -266,8 +262,7 @@ def test_a_saved_patch_goes_on_identically(name, family, tmp_path):
     assert same_patch(editor.edit([B], after=again), further(name, family))
 
 
-@pytest.mark.slow
-@pairs()
+@pairs(usual=False)
 def test_bf16_models_keep_float32_masters(name, family):
     lm = tiny.model(family, dtype=torch.bfloat16)
     patch = lib.EDITORS[name](lm, **settings(name, family)).edit([A])

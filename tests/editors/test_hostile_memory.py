@@ -48,7 +48,7 @@ def written(name: str) -> tuple[lib.Editor, lib.Patch]:
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize(
-    "name", few(sorted(lib.EDITORS), ("grace", "memit", "retrieval", "rledit"))
+    "name", few(sorted(lib.EDITORS), ("grace", "memit", "retrieval", "rledit"), drawn=5)
 )
 def test_a_made_up_memory_is_gone_on_from_or_refused_in_one_sentence(name, change):
     editor, patch = written(name)

@@ -242,14 +242,21 @@ PUBLISHED = {
 }
 
 
+@pytest.fixture(scope="module")
+def deep():
+    """A model with as many layers as published settings name."""
+    return tiny.model("llama", num_hidden_layers=40)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", lib.EDITORS)
-def test_the_published_settings_differ_where_it_is_said(name):
-    lm, editor = tiny.model("llama", num_hidden_layers=40), lib.EDITORS[name]
+def test_the_published_settings_differ_where_it_is_said(name, deep, monkeypatch):
+    lm, editor = deep, lib.EDITORS[name]
     config, own = editor.published(lm), editor(lm).config  # of a model that has no row
     differs = {key: value for key, value in asdict(config).items() if value != getattr(own, key)}
     assert differs == PUBLISHED.get(name, {})
-    lm.name = f"{EMBEDDED} <|endoftext|>"  # tuned here: nothing but its layers is taken
+    # tuned here: nothing but its layers is taken
+    monkeypatch.setattr(lm, "name", f"{EMBEDDED} <|endoftext|>")
     tuned = editor.published(lm)
     rows = TABLE.get(TABLE.get(name, {}).get("any", {}).get("like", name), {})
     row = rows.get(EMBEDDED, {})
@@ -273,7 +280,7 @@ def test_a_model_that_a_paper_names_has_the_paper_s_settings():
 NAMES = [name for name in lib.EDITORS if not lib.EDITORS[name].trained]
 
 
-@pytest.mark.parametrize("name", few(NAMES, ("grace", "memit", "rome", "ultraedit")))
+@pytest.mark.parametrize("name", few(NAMES, ("grace", "memit", "rome", "ultraedit"), drawn=4))
 def test_an_edit_as_published_is_made(name):
     """On random weights the published step sizes say little: the patch is whole, and logged."""
     lm = tiny.model("llama")

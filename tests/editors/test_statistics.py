@@ -56,7 +56,7 @@ def made(name: str, family: str = "llama", **more) -> lib.Editor:
 
 
 @pytest.mark.parametrize(
-    "name", few(sorted(lib.EDITORS), ("alphaedit", "crispedit", "memit", "ultraedit"))
+    "name", few(sorted(lib.EDITORS), ("alphaedit", "crispedit", "memit", "ultraedit"), drawn=6)
 )
 def test_an_editor_reads_just_the_statistics_that_it_has_declared(name, monkeypatch):
     editor, read, tensors = made(name, **MORE.get(name, {})), [], store.Stored.tensors

@@ -90,7 +90,7 @@ def slow(lm, cells, samples=3, noise=2.0, deviation=0.3, seed=1):
     return p_clean.item(), torch.stack(found or [p_clean])
 
 
-@pytest.mark.parametrize("family", few(sorted(ARCHS), ("gpt2", "llama")))
+@pytest.mark.parametrize("family", few(sorted(ARCHS), ("gpt2", "llama"), drawn=4))
 def test_every_cell_equals_a_whole_forward_with_hooks(family):
     lm = tiny.model(family)
     end = len(FACT.text) - 1

@@ -29,6 +29,7 @@ from lib.patch.patch import Edit, Patch
 from ..support import tiny
 from ..support.cases import small_cases
 from ..support.streams import Noise, contradicting, fold, same
+from ..support.usual import sample
 
 ROOT = Path(__file__).parents[2]
 BRIEF = {"metrics": ("generalization", "locality"), "events": ("teacher_forced", "probability")}
@@ -151,15 +152,11 @@ def crash_at(monkeypatch, count, after):
     return left
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("after", "save_every", "same"),
-    [
-        pytest.param(False, 1, False, marks=pytest.mark.slow),
-        # memory may be behind the folder then: it is read again
-        pytest.param(True, 1, True, marks=pytest.mark.slow),
-        pytest.param(True, 1, False, marks=pytest.mark.slow),
-        pytest.param(False, 2, False, marks=pytest.mark.slow),
-    ],
+    # where the same run goes on, memory may be behind the folder: it is read again
+    sample([(False, 1, False), (True, 1, True), (True, 1, False), (False, 2, False)], 2),
 )
 def test_stopped_at_every_step_of_writing_it_goes_on(lm, tmp_path, after, save_every, same):
     """A new run goes on, or the very one that was stopped."""

@@ -9,6 +9,7 @@ from packaging.version import parse as version
 
 import lib
 
+from ..support.usual import sample
 from . import families
 
 ROWS = families.kept_rows()
@@ -62,7 +63,7 @@ def test_a_head_may_read_a_multiple_of_the_states():
 
 @pytest.mark.slow
 @families.of_older
-@pytest.mark.parametrize("family", ROWS)
+@pytest.mark.parametrize("family", sample(ROWS, 8))
 def test_a_family_becomes_what_it_became(family):
     found, kept = families.asked(family), ROWS[family]
     assert (found["kind"], found.get("editors")) == (kept["kind"], kept.get("editors"))

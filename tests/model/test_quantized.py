@@ -22,11 +22,10 @@ from lib.model.quantized import KINDS, is_quantized, plain, quantize
 from ..benchmarks.quantized import counted, weight_bytes
 from ..support import tiny
 from ..support.editor_settings import ELSEWHERE, TRAINING, A, B, quick
+from ..support.usual import few
 
 USUAL = ("rome", "memit", "ultraedit", "ft", "lora", "grace", "wise")
-EDITORS = [
-    pytest.param(name, marks=() if name in USUAL else pytest.mark.slow) for name in lib.EDITORS
-]
+EDITORS = few(lib.EDITORS, USUAL, drawn=4)
 TEXTS = [A.text, *ELSEWHERE]
 
 

@@ -241,7 +241,7 @@ PAGE += "from lib import associative_memory as memory\n"
 PAGE += "from torch.linalg import solve\n"
 
 
-@pytest.mark.parametrize("kind", few(BOTH, 4))
+@pytest.mark.parametrize("kind", few(BOTH, 4, drawn=6))
 def test_the_page_and_the_grader_say_the_same(kind, used, sandbox, tmp_path, monkeypatch):
     text, status, word = BOTH[kind]
     monkeypatch.setattr("lessons.grading.trial.SECONDS", 2.0)
@@ -291,7 +291,7 @@ def test_a_folder_that_cannot_be_made_is_said(used, tmp_path):
     assert (tmp_path / "my").read_text() == "a file"
 
 
-def test_an_interrupt_is_a_sentence_and_leaves_nothing_running(used, monkeypatch):
+def test_an_interrupt_is_a_sentence_and_leaves_nothing_running(used, ctrl_c):
     there = threading.active_count()
     timer = threading.Timer(1.5, _thread.interrupt_main)  # the loop runs by then, under load too
     timer.start()

@@ -14,6 +14,8 @@ import lib
 from notebooks.support import models, stored_runs
 from notebooks.support import runs_04_rome as runs_04
 
+from ..support.usual import sample
+
 FOLDER = Path(stored_runs.__file__).parent
 MODULES = [
     path.stem for path in sorted(FOLDER.glob("runs_*.py")) if "def runs(" in path.read_text()
@@ -26,7 +28,7 @@ def lm():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", sample(MODULES, 4))
 def test_a_stored_run_has_the_settings_that_its_module_gives_now(name):
     module = importlib.import_module(f"notebooks.support.{name}")
     if hasattr(module, "counterfact") and "EDIT_DATA" not in os.environ:
@@ -38,7 +40,7 @@ def test_a_stored_run_has_the_settings_that_its_module_gives_now(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", sample(MODULES, 2))
 def test_every_long_run_has_jobs_that_make_rows_and_settings_that_name_reading_and_configs(
     name, lm, monkeypatch, tmp_path
 ):

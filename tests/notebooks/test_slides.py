@@ -114,7 +114,6 @@ def test_nothing_is_lost_where_a_slide_is_full():
 
 
 def test_the_page_needs_no_other_file():
-    pytest.importorskip("latex2mathml")
     for number in (3, 7):
         page = slides.page(number)
         assert page.count("<section") == len(slides.slides(number))
@@ -125,7 +124,6 @@ def test_the_page_needs_no_other_file():
 
 @pytest.mark.browser
 def test_slides_are_whole_on_a_screen_and_on_paper(browser, tmp_path):  # noqa: F811
-    pytest.importorskip("latex2mathml")
     for number in (1, 8):
         path = tmp_path / f"{number}.html"
         assert slides.main([str(number), str(path)]) == 0
@@ -151,7 +149,6 @@ def test_slides_are_whole_on_a_screen_and_on_paper(browser, tmp_path):  # noqa: 
 
 
 def test_what_cannot_be_made_is_one_sentence(tmp_path, capsys):
-    pytest.importorskip("latex2mathml")
     assert slides.main(["77", str(tmp_path / "out.html")]) == 2
     assert slides.main(["3", str(tmp_path / "nowhere" / "out.html")]) == 2
     assert slides.main(["3", str(tmp_path)]) == 2

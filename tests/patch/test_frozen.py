@@ -103,7 +103,7 @@ def goldens(kind: str) -> list[Any]:
     usual = {editor: families[place % len(families)] for place, editor in enumerate(editors)}
     asked = [name for name, edit in EDITS.items() if edit["again"] or kind == "all"]
     named = [name for name in asked if EDITS[name]["family"] == usual[EDITS[name]["editor"]]]
-    return few(asked, named)
+    return few(asked, named, drawn=8)
 
 
 def processor() -> str:

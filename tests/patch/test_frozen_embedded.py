@@ -8,6 +8,7 @@ import pytest
 
 import lib
 
+from ..support.usual import sample
 from .test_frozen import (
     FILES,
     RETIRED,
@@ -44,7 +45,7 @@ def test_patches_of_the_embedded_model(name, embedded):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", EMBEDDED["patches"])
+@pytest.mark.parametrize("name", sample(EMBEDDED["patches"], 1))
 def test_edits_of_the_embedded_model(name, embedded):
     old = lib.Patch.load(FILES / f"embedded-{name}.safetensors")
     line = old.log[-1]
@@ -55,7 +56,7 @@ def test_edits_of_the_embedded_model(name, embedded):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["rome", "grace"])
+@pytest.mark.parametrize("name", sample(["rome", "grace"], 1))
 def test_dossiers_of_the_embedded_model(name, embedded):
     patch = lib.Patch.load(FILES / f"embedded-{name}.safetensors")
     found = dossier(embedded, patch.facts[0].subject, patch)
@@ -64,7 +65,7 @@ def test_dossiers_of_the_embedded_model(name, embedded):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["memit", "grace", "retrieval"])
+@pytest.mark.parametrize("name", sample(["memit", "grace", "retrieval"], 1))
 def test_evaluation_on_the_embedded_model(name, embedded):
     scores = evaluated(embedded, f"embedded-{name}", 1)
     same_scores(scores, stored(f"scores-embedded-{name}.json.gz"))

@@ -23,6 +23,7 @@ from lib.data.relations import relations
 from lib.editors.shared.earlier_settings import ADDED
 
 from ..support import tiny
+from ..support.usual import few
 from .test_frozen import (
     FILES,
     MADE,
@@ -276,14 +277,9 @@ def evaluated(lm: lib.LM, name: str, sample: int) -> lib.Scores:
 
 
 @pytest.mark.filterwarnings("ignore")
+# the last one, on all cases, with EVERY_CASE=1 only
 @pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param("ultraedit", marks=pytest.mark.slow),  # on all cases
-        "ultraedit-third",
-        "grace",
-        "retrieval",
-    ],
+    "name", few(["ultraedit-third", "grace", "retrieval", "ultraedit"], 3, drawn=0)
 )
 def test_evaluation_of_a_weight_patch_a_route_and_a_rewrite(name):
     patch = f"evaluated-tiny-{name.removesuffix('-third')}"

@@ -268,7 +268,7 @@ def layer_of(module: str) -> int:
 
 
 @pytest.mark.parametrize(
-    "pair", few([(a, b) for i, a in enumerate(NAMES) for b in NAMES[i + 1 :]], 2)
+    "pair", few([(a, b) for i, a in enumerate(NAMES) for b in NAMES[i + 1 :]], 2, drawn=3)
 )
 def test_two_routed_editors_on_two_layers_hold_both_facts(pair):
     lm, patch, first = edited(pair[0])

@@ -18,6 +18,7 @@ from lib.workbench.preset_search.scan import Scan
 from lib.workbench.preset_search.tune import _Run, divide, tune, values_of
 
 from ..support import tiny
+from ..support.usual import sample
 
 TUNE, SCAN = (sys.modules[f"lib.workbench.preset_search.{name}"] for name in ("tune", "scan"))
 NAMES = "cat dog bat cow hen pig fox owl ant bee elk emu ape rat eel ram".split()
@@ -101,7 +102,7 @@ def clock(monkeypatch):
 
 # a norm after the MLP, grouped heads, a tied head
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["gemma3_text", "qwen3", "gpt2"])
+@pytest.mark.parametrize("family", sample(["gemma3_text", "qwen3", "gpt2"], 1))
 def test_presets_and_page_come_out_and_are_used(knowing, tmp_path, family):
     lm = tiny.model(family)
     found = tune(lm, ["rome", "ultraedit"], facts(), 1, tmp_path / "p.toml")
@@ -179,7 +180,7 @@ def test_the_minutes_are_kept_and_shared(knowing, clock, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stop", [1, 4, 6])
+@pytest.mark.parametrize("stop", sample([1, 4, 6], 2))
 def test_an_interrupted_run_goes_on(knowing, clock, tmp_path, stop):
     lm = tiny.model("llama")
     whole = tune(lm, ["ft_m", "ultraedit"], facts(), 3, tmp_path / "a.toml")

@@ -175,7 +175,7 @@ def once(function):
     return kept
 
 
-@pytest.mark.parametrize("place", few(PLACES, 6))
+@pytest.mark.parametrize("place", few(PLACES, 6, drawn=6))
 @pytest.mark.filterwarnings("ignore")
 def test_every_error_of_a_dependency_ends_a_command_in_a_sentence(here, monkeypatch, capsys, place):
     target, words = PLACES[place]

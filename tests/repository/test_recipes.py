@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from ..support.usual import sample
 from .test_contributing import ROOT, section
 
 pytestmark = pytest.mark.slow
@@ -124,7 +125,7 @@ def placed(text: str, where: str, new: list[str]) -> str:
     return "\n".join([*lines[: at + 1], *(indent + line for line in new), *lines[at + 1 :], ""])
 
 
-@pytest.mark.parametrize(("title", "tests", "which"), RECIPES)
+@pytest.mark.parametrize(("title", "tests", "which"), sample(RECIPES, 2))
 def test_a_recipe_is_followed_to_the_letter(title, tests, which, tmp_path):
     recipe = Recipe(title, tmp_path)
     recipe.follow()

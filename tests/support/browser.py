@@ -46,7 +46,7 @@ def address(browser):
             assert said.startswith("Open http://127.0.0.1:")
             yield said.split()[1]
         finally:
-            server.terminate()
+            server.kill()
             server.wait(30)
 
 

@@ -1,5 +1,6 @@
 """A model with a patch as a model of lm-evaluation-harness, which then measures what it measures.
 
+    pip install "lm_eval>=0.4.9,<0.6"
     lm_eval --model modeledit --model_args patch=edit.safetensors --tasks hellaswag
 
 `base` names the model as `lib.load` does (none: the embedded one), `patch` a saved patch, routed
