@@ -106,7 +106,7 @@ class Editor(ABC, Generic[C]):
 
     def __new__(cls, *given: Any, **more: Any) -> Self:
         """An editor, unless its class lacks something: EditError says what."""
-        called, config = cls.__name__, cls.Config
+        called, config, takes = cls.__name__, cls.Config, inspect.signature(cls.write)
         for wrong, said in (
             (
                 not hasattr(cls, "name"),
@@ -118,7 +118,7 @@ class Editor(ABC, Generic[C]):
             ),
             (
                 "write" in cls.__abstractmethods__
-                or len(inspect.signature(cls.write).parameters) < 3,
+                or (len(takes.parameters) < 3 and "*" not in str(takes)),
                 "has no method write(self, facts, after), which returns the next patch",
             ),
         ):
