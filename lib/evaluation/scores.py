@@ -116,7 +116,7 @@ class Scores(Results):
                 "those whose parts the base model knows"
             )
         if left := dict.fromkeys(m for m, _ in self.asked if m not in self.rows["metric"].values):
-            measured += f"; no question for {', '.join(LABELS.get(one, one) for one in left)}"
+            measured += f"; no question for {', '.join(left)}"
         return measured + ("" if self.perplexity is None else f"; perplexity {self.perplexity:.2f}")
 
 

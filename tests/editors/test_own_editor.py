@@ -156,7 +156,11 @@ def test_what_cannot_be_registered_is_a_sentence(editors, lm, name, made, said):
 
 @pytest.mark.parametrize(
     ("text", "name"),
-    [(CLASS.format(name='name = "mine"'), "mine"), (CLASS.format(name=""), "file"), (FUNCTION, "file")],
+    [
+        (CLASS.format(name='name = "mine"'), "mine"),
+        (CLASS.format(name=""), "file"),
+        (FUNCTION, "file"),
+    ],
     ids=["class", "class without a name", "function"],
 )
 def test_a_file_holds_an_editor(editors, lm, tmp_path, text, name):

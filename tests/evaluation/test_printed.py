@@ -32,7 +32,9 @@ def scores(lm):
     return {
         "three": lib.evaluate(lm, cases[:3], patch),
         "one": lib.evaluate(lm, cases[:1], patch),
-        "facts": lib.evaluate(lm, facts[:3], patch, metrics=("efficacy", "locality", "portability")),
+        "facts": lib.evaluate(
+            lm, facts[:3], patch, metrics=("efficacy", "locality", "portability")
+        ),
         "single": singly(Noise(lm), cases[:2]),
         "stream": run.scores[len(cases)],
         "sample": run.groups(len(cases))["recent"],

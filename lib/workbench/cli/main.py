@@ -78,13 +78,9 @@ def _in_options(said: str, command: Command) -> str:
     """
     for names, keywords in command.options:
         name = keywords.get("dest", names[-1].strip("-").replace("-", "_"))
-        wanted = [rf"the parameter {name}\b", rf"{name}=True\b", rf"{name}="]
-        wanted += [rf"{name}\b"] * ("_" in name)  # such a name is not a word of English
-        said = re.sub(
-            rf"\b(?:{'|'.join(wanted)})",
-            lambda found, option=names[-1]: option + " " * found[0].endswith("="),
-            said,
-        )
+        bare = rf"|{name}\b" * ("_" in name)  # such a name is not a word of English
+        said = re.sub(rf"\b{name}=(?!True\b)", f"{names[-1]} ", said)
+        said = re.sub(rf"\b(?:the parameter {name}\b|{name}=True\b{bare})", names[-1], said)
     return said
 
 
