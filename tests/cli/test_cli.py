@@ -168,7 +168,7 @@ def test_stream_reads_lazily_what_it_reads_at_once(tiny_model, tmp_path, capsys)
     capsys.readouterr()
     assert main([*command, "--lazy"]) == 2
     said = capsys.readouterr().err.strip()
-    assert "or read it without lazy=True" in said and len(said.splitlines()) == 1
+    assert "or read it without --lazy" in said and len(said.splitlines()) == 1
 
 
 def test_tune_prints_the_presets_and_says_where_they_are(tiny_model, tmp_path, capsys, monkeypatch):

@@ -416,7 +416,7 @@ def test_a_network_that_does_not_fit_is_refused_in_one_sentence(lm, trained, tmp
     fact, given = CASES[0].fact, {**SMALL, "network": str(trained)}
     assert lib.EDITORS["malmen"](lm, **given).edit([fact])
     with pytest.raises(
-        lib.errors.EditError, match="python -m lib train --editor malmen --model tiny-ll"
+        lib.errors.EditError, match="python -m lib train --editor malmen` with the --model"
     ):
         lib.EDITORS["malmen"](lm, **SMALL).edit([fact])
     other = tiny.model("llama", seed=1)
