@@ -1,8 +1,6 @@
-"""An editor that a user writes: registered, read from a file, and each beginner's slip a sentence."""
+"""An editor that a user writes is registered or read from a file; a slip is one sentence."""
 
 from __future__ import annotations
-
-import types
 
 import pytest
 import torch
@@ -53,10 +51,8 @@ def good(self, facts, after):
 
 def own(write=good, **parts):
     """A class as a user writes it, outside of the library."""
-    parts = {"name": "mine", **parts}
-    return types.new_class(
-        "Mine", (lib.Editor,), exec_body=lambda body: body.update(
-            {k: v for k, v in {"__module__": "mine", "write": write, **parts}.items() if v}))  # fmt: skip
+    given = {"__module__": "mine", "name": "mine", "write": write, **parts}
+    return type("Mine", (lib.Editor,), {k: v for k, v in given.items() if v})
 
 
 def move(how):
