@@ -49,6 +49,7 @@ class Editor(ABC, Generic[C]):
     The class attributes declare the properties of a method, and the conformance suite tests them.
 
     name           name in EDITORS, in presets.toml and in the log
+    own            whether a user wrote it, so that its results are looked at; it is set by itself
     paper          the source of the method
     Config         the class of its settings, by default the one that `Editor[…]` names
     needs_subject  whether facts must name their subject
@@ -76,6 +77,7 @@ class Editor(ABC, Generic[C]):
     """
 
     name: ClassVar[str]
+    own: ClassVar[bool]
     paper: ClassVar[str]
     Config: ClassVar[type[AnyConfig]] = AnyConfig
     config: C = cast(C, AnyConfig())
@@ -95,6 +97,7 @@ class Editor(ABC, Generic[C]):
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
+        cls.own = not of_library(cls)
         bases = vars(cls).get("__orig_bases__", ())
         named = [one for base in bases for one in get_args(base) if isinstance(one, type)]
         if named and "Config" not in vars(cls):
@@ -177,7 +180,7 @@ class Editor(ABC, Generic[C]):
             )
         LOG.info("%s: writing %d facts", self.name, len(facts))
         # ours leave the model alone, and need not be watched
-        weights = None if of_library(type(self)) else fingerprint(self.lm.model)
+        weights = fingerprint(self.lm.model) if self.own else ""
         try:
             with patient(0.0 if len(facts) > 2 else 3.0):
                 if self.lm.arch.experts and self.writes == "weights":
@@ -188,7 +191,8 @@ class Editor(ABC, Generic[C]):
         except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
             self.refuse_memory(error, after)
             raise
-        self._refuse_result(patch, after, weights)
+        if self.own:
+            self._refuse_result(patch, after, weights)
         for name, value in patch.weights.items():
             new = [value] if isinstance(value, Tensor) else value.chunks[-1]
             if value is not after.weights.get(name) and not all(map(_is_finite, new)):
@@ -213,12 +217,12 @@ class Editor(ABC, Generic[C]):
                 after = self.write([fact], after)
         return after
 
-    def _refuse_result(self, patch: Any, after: Patch, weights: str | None) -> None:
+    def _refuse_result(self, patch: Any, after: Patch, weights: str) -> None:
         """Raise EditError unless `write` left the model alone and returned a patch on `after`.
 
-        weights  the model's fingerprint before, None where it is not looked at
+        weights  the model's fingerprint before
         """
-        if weights and weights != fingerprint(self.lm.model):
+        if weights != fingerprint(self.lm.model):
             raise EditError(
                 f"{self.name}: write changed the model's own weights, which nothing can undo: load "
                 "the model again, and return the change as a lib.Patch instead"
