@@ -10,11 +10,14 @@ from __future__ import annotations
 from typing import Any
 
 from .errors import EditError
-from .setting_fields import nearest
+from .setting_fields import nearest, shown
 
 
 class Registry(dict[str, type[Any]]):
-    """Name -> class. An unknown name raises EditError, which lists the known ones."""
+    """Name -> class. An unknown name raises EditError, which lists the known ones.
+
+    `EDITORS["mine"] = Mine` registers an editor of your own, and replaces it after a change.
+    """
 
     def __missing__(self, name: str) -> type[Any]:
         """Called for an unknown name."""
@@ -22,6 +25,21 @@ class Registry(dict[str, type[Any]]):
             f"there is no editor '{name}'; there are {', '.join(sorted(self))}"
             f"{nearest(str(name), self)}"
         )
+
+    def __setitem__(self, name: str, kind: type[Any]) -> None:
+        """Register a class; raises EditError if it is not one, or its name differs or is taken."""
+        if not isinstance(kind, type) or getattr(kind, "name", None) != name:
+            raise EditError(
+                f"EDITORS['{name}'] should be a class in which name = '{name}', not {shown(kind)}"
+            )
+        if name in self and of_library(self[name]) and not of_library(kind):
+            raise EditError(f"the library has an editor '{name}': give yours another name")
+        super().__setitem__(name, kind)
+
+
+def of_library(kind: type[Any]) -> bool:
+    """Return whether a class is the library's own rather than its user's."""
+    return kind.__module__.partition(".")[0] == __package__
 
 
 EDITORS = Registry()

@@ -17,8 +17,6 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import safetensors.torch
 import torch
@@ -26,55 +24,12 @@ import torch
 import lib
 from lessons.grading import audit_hook, confinement
 from lessons.grading.leaderboard_entry import sentence
+from lib.editors.shared.editor_file import editor_of
 from lib.patch import tensor_file
 
 FILE = 1 << 30  # bytes of a file that is written
 LESSONS = Path(__file__).parents[1]
 LIBRARY = Path(lib.__file__).parent
-
-
-class Written(lib.Editor):
-    """A student's function `edit(lm, facts, after)` as an editor."""
-
-    name = "own"
-    paper = "none yet"
-
-    def __init__(self, lm: lib.LM, function: Any, name: str) -> None:
-        super().__init__(lm, lib.Config())
-        self.function, self.name = function, name
-
-    def write(self, facts: list[lib.Fact], after: lib.Patch) -> lib.Patch:
-        found = self.function(self.lm, facts, after)
-        if not isinstance(found, lib.Patch):
-            raise TypeError(f"edit returned a {type(found).__name__}, not a lib.Patch")
-        return found
-
-
-def editor_of(source: str, lm: lib.LM, text: str) -> lib.Editor:
-    """The editor of a file's text: its class, or its function `edit`."""
-    path, module = Path(source), ModuleType("own_editor")
-    module.__file__ = source
-    linecache.cache[source] = (1, None, text.splitlines(keepends=True), source)
-    sys.modules["own_editor"] = module  # dataclasses look it up
-    exec(compile(text, source, "exec"), module.__dict__)
-    own = [
-        found
-        for found in vars(module).values()
-        if isinstance(found, type)
-        and issubclass(found, lib.Editor)
-        and found.__module__ == "own_editor"
-    ]
-    if len(own) == 1:
-        for name, default in (("name", path.stem), ("paper", Written.paper)):
-            if not hasattr(own[0], name):
-                setattr(own[0], name, default)
-        return own[0](lm)
-    if own or not callable(getattr(module, "edit", None)):
-        raise TypeError(
-            f"{path.name} needs a function edit(lm, facts, after), or one class that is a "
-            f"lib.Editor; it has {len(own)} such classes"
-        )
-    return Written(lm, module.edit, path.stem)
 
 
 def enclose(asked: dict) -> None:
@@ -129,7 +84,10 @@ def serve(pipe: socket.socket) -> None:
         lm = lib.load(asked["model"])
         # after the model, which transformers loads with ctypes
         audit_hook.install(asked["folder"], hidden(asked), folders=True, threads=True)
-        editor = editor_of(asked["source"], lm, asked["text"])
+        source, text = asked["source"], asked["text"]
+        # the file itself is closed to this process: tracebacks quote its lines from here
+        linecache.cache[source] = (1, None, text.splitlines(keepends=True), source)
+        editor = editor_of(Path(source), text)(lm)
         reply()
     except BaseException as error:
         reply(sentence(error))

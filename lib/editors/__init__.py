@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from .. import registry
 from .alphaedit import AlphaEdit
 from .crispedit import CrispEdit
@@ -61,4 +59,4 @@ registry.EDITORS.update(
         Steer,
     )
 )
-EDITORS: Mapping[str, type[Editor]] = registry.EDITORS
+EDITORS: dict[str, type[Editor]] = registry.EDITORS

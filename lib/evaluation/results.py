@@ -2,18 +2,35 @@
 
 A result holds one row per question. Its table has one line per group of questions, each number with
 its 95 % interval (`intervals.Estimate`). Where several models were asked the same questions, two of
-them are compared question by question.
+them are compared question by question. All of it is printed whole, in at most 100 columns.
 """
 
 from __future__ import annotations
 
 import html
 from abc import ABC, abstractmethod
+from textwrap import fill
 from typing import ClassVar
 
 import pandas as pd
 
 from .intervals import DIFFERENCE, Estimate
+
+WIDTH = 100  # characters of a printed line
+
+
+class Table(pd.DataFrame):
+    """A DataFrame that is shown whole: three digits, and columns that fit into no line go below."""
+
+    @property
+    def _constructor(self) -> type[Table]:
+        return Table
+
+    def __repr__(self) -> str:
+        return self.to_string(na_rep="–", float_format="{:.3g}".format, line_width=WIDTH)
+
+    def _repr_html_(self) -> str:
+        return self.to_html(na_rep="–", float_format="{:.3g}".format, border=0)
 
 
 class Results(ABC):
@@ -31,13 +48,13 @@ class Results(ABC):
         """What was measured, for readers."""
 
     def __repr__(self) -> str:
-        return f"{self.title}\n{self.table().to_string()}\n{self.footer}"
+        return f"{fill(self.title, WIDTH)}\n{Table(self.table())!r}\n{fill(self.footer, WIDTH)}"
 
     def _repr_html_(self) -> str:
-        style = "text-align: left; font-weight: 600; padding: 4px 0"
-        caption = f">\n  <caption style='{style}'>{html.escape(self.title)}</caption>\n"
-        body = self.table().to_html(border=0).replace(">\n", caption, 1)
-        return f"<div>{body}<small>{self.footer}</small></div>"
+        return (
+            f"<div><b>{html.escape(self.title)}</b>{Table(self.table())._repr_html_()}"
+            f"<small>{self.footer}</small></div>"
+        )
 
 
 class Shares(Results):

@@ -19,7 +19,7 @@ from .answers import EVENTS
 from .asked_together import Base
 from .intervals import DIFFERENCE, SHARE, Estimate
 from .metrics import LABELS, LOWER_IS_BETTER, NAMED
-from .results import Results
+from .results import Results, Table
 
 COLUMNS = ["case", "metric", "event", "prompt", "value", "text", "answer"]
 
@@ -31,7 +31,7 @@ class Scores(Results):
     rows        One row per prompt and event: case, metric, event, prompt, value, text, answer. The
                 text is the generated one, as long as the event needed it, and None in other events.
                 The answer is the wanted one, or the base model's own where that should be kept.
-    asked       The (metric, event) pairs of the tables; a pair without a row shows no number.
+    asked       The (metric, event) pairs of the tables; a pair without a row is left out of them.
     title       One line over the tables: editors, edits, batch size, cases, model.
     perplexity  The perplexity of held-out text, None where it was not measured.
     base        The base model's answers, which the next `evaluate` can use again.
@@ -63,25 +63,24 @@ class Scores(Results):
         }
 
     def estimates(self) -> dict[tuple[str, str], Estimate]:
-        """The mean over cases of each (metric, event), with its interval; in the tables' order."""
-        by_case, nothing = self.by_case(), pd.DataFrame({"mean": []})
+        """The mean over cases of each (metric, event) with a row, with its interval; in order."""
+        by_case = self.by_case()
         return {
-            pair: Estimate.of(by_case.get(pair, nothing)["mean"], None if _nats(pair) else SHARE)
+            pair: Estimate.of(by_case[pair]["mean"], None if _nats(pair) else SHARE)
             for pair in self.asked
+            if pair in by_case
         }
 
-    def summary(self) -> pd.DataFrame:
+    def summary(self) -> Table:
         """One row per metric and event: mean, low, high (95 %), cases, prompts.
 
-        The mean is nan where the data gave no row. The perplexity is a row of its own.
+        What the data gave no row for is left out. The perplexity is a row of its own.
         """
         prompts = self.rows.groupby(["metric", "event"]).size()
-        lines = [(*pair, *one, prompts.get(pair, 0)) for pair, one in self.estimates().items()]
+        lines = [(*pair, *one, prompts[pair]) for pair, one in self.estimates().items()]
         if self.perplexity is not None:
             lines.append(("perplexity", "", self.perplexity, math.nan, math.nan, 0, 0))
-        return pd.DataFrame(
-            lines, columns=["metric", "event", "mean", "low", "high", "cases", "prompts"]
-        )
+        return Table(lines, columns=["metric", "event", "mean", "low", "high", "cases", "prompts"])
 
     def json(self) -> dict[str, Any]:
         """The means as plain values: {metric: {event: mean or None}, "perplexity": number}."""
@@ -93,16 +92,16 @@ class Scores(Results):
             found.setdefault(metric, {})[event] = mean
         return {**found, "perplexity": self.perplexity}
 
-    def table(self) -> pd.DataFrame:
+    def table(self) -> Table:
         """The summary for readers: one line per metric, one column per event, in percent."""
         every = (*EVENTS, "generation_exact", NAMED, "kl_nats")
-        shown = {event for _, event in self.asked}
-        cells = pd.DataFrame(
+        found = self.estimates()
+        cells = Table(
             "",
-            list(dict.fromkeys(metric for metric, _ in self.asked)),
-            [event for event in every if event in shown],
+            list(dict.fromkeys(metric for metric, _ in found)),
+            [event for event in every if event in {event for _, event in found}],
         )
-        for pair, one in self.estimates().items():
+        for pair, one in found.items():
             cells.at[pair] = one.cell(not _nats(pair))
         return cells.rename(LABELS, axis=0).rename(LABELS, axis=1)
 
@@ -116,6 +115,8 @@ class Scores(Results):
                 f"; {self.counted[line]}: {int(value.sum())} of {len(value)} questions count, "
                 "those whose parts the base model knows"
             )
+        if left := dict.fromkeys(m for m, _ in self.asked if m not in self.rows["metric"].values):
+            measured += f"; no question for {', '.join(left)}"
         return measured + ("" if self.perplexity is None else f"; perplexity {self.perplexity:.2f}")
 
 
@@ -132,12 +133,12 @@ def changes(
     found = {}
     for pair in (pair for pair in a.asked if pair in left and pair in right):
         paired = (left[pair]["mean"] - right[pair]["mean"]).dropna()
-        difference = paired[paired.index.isin(common)]
-        found[pair] = Estimate.of(difference, None if _nats(pair) else DIFFERENCE)
+        if len(difference := paired[paired.index.isin(common)]):
+            found[pair] = Estimate.of(difference, None if _nats(pair) else DIFFERENCE)
     return found
 
 
-def compare(a: Scores, b: Scores, pairs: Collection[tuple[str, str]] | None = None) -> pd.DataFrame:
+def compare(a: Scores, b: Scores, pairs: Collection[tuple[str, str]] | None = None) -> Table:
     """The paired difference a − b of each metric and event, or of those in `pairs`.
 
     Columns: metric, event, difference, low, high (95 %), n, better. The interval is over the
@@ -150,9 +151,7 @@ def compare(a: Scores, b: Scores, pairs: Collection[tuple[str, str]] | None = No
         if found.low > 0 or found.high < 0:
             better = "b" if (found.low > 0) == bool({*pair} & {*LOWER_IS_BETTER}) else "a"
         lines.append((*pair, *found, better))
-    return pd.DataFrame(
-        lines, columns=["metric", "event", "difference", "low", "high", "n", "better"]
-    )
+    return Table(lines, columns=["metric", "event", "difference", "low", "high", "n", "better"])
 
 
 def _nats(pair: tuple[str, str]) -> bool:

@@ -170,8 +170,14 @@ class Journal:
             if number > 1 and not whole:
                 raise ArgumentError("it has no checksum")
         try:
-            if "settings" in stored:
-                stored["settings"] = json.loads(json.dumps(self._current(stored["settings"])))
+            if "settings" in stored:  # those of another editor say nothing here: its name differs
+                stored["settings"] = json.loads(
+                    json.dumps(
+                        self._current(stored["settings"])
+                        if stored.get("editor") == self._header.get("editor")
+                        else self._header.get("settings")
+                    )
+                )
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise JournalError(f"{self.folder} cannot go on: {error}") from None
         with self._part("header.json"):
@@ -182,11 +188,16 @@ class Journal:
         if differing:
             before = {"format": FORMAT, **json.loads(json.dumps(self._before()))}
             differing = min(differing, list(_differences(stored, before)), key=len)
-        for name, old, new in differing:
-            differs = f"{name} ({old!r:.60}, not {new!r:.60})"
-            if name == "cases":
-                differs = "cases; those of version 0.1 are read by read_cases(…, as_written=True)"
-            raise JournalError(f"{self.folder} is the journal of a run with other {differs}")
+        if differing:
+            differs = ", ".join(
+                "cases" if name == "cases" else f"{name} ({old!r:.60}, not {new!r:.60})"
+                for name, old, new in differing
+            )
+            old = "; cases of version 0.1 are read by read_cases(…, as_written=True)"
+            raise JournalError(
+                f"{self.folder} is the journal of a run with other {differs}: name another folder"
+                + old * any(name == "cases" for name, *_ in differing)
+            )
         self._format = number
 
     def damaged(self, name: str, what: object) -> JournalError:

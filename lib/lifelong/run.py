@@ -204,7 +204,7 @@ class Run:
         if not self._checked and (found := unusable(self.editor, self.cases, self.edits)):
             raise EditError(
                 f"{listed(found)}; nothing was edited: mend them, or leave them out with "
-                "skip_unusable=True (on a command line --skip-unusable)"
+                "skip_unusable=True"
             )
         self._checked = True
 

@@ -264,9 +264,8 @@ class Patchable:
         def called(*inputs: Any, **more: Any) -> Any:
             if self._seqs is None and (self._routes or self._rewrites):
                 raise PatchError(
-                    "this patch acts on prompts, which lm.answer, lm.generate, lm.score and lm.run "
-                    "give it: ask by one of these, and write the model with "
-                    "lib.workbench.export_model (`python -m lib export --as model`)"
+                    "this patch acts on prompts, which the model alone does not show it: ask by "
+                    "lm.answer, lm.generate, lm.score or lm.run, and keep the patch by patch.save"
                 )
             return method(*inputs, **more)
 

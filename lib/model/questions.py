@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..cancellation import Bar
 from ..errors import ArgumentError
 from . import generation
 from .architectures import attention_window
@@ -112,7 +113,8 @@ def ask(lm: LM, questions: Sequence[Question]) -> list[Reply]:
         limit = (GROWN if grows else RUN) if lm.device.type == "cpu" else BATCH_TOKENS
         # every token that a text grows by is a run of its own, which the rows of a group share
         steps = max(q.most for q, _ in some)
-        for group in planned(lengths, limit, EXTRA * (1 + steps)):
+        groups = planned(lengths, limit, EXTRA * (1 + steps))
+        for group in Bar(groups, "prompts asked", disable=None, delay=2, leave=False):
             _Batch(lm, *zip(*(some[j] for j in group), strict=True)).run()
     return replies
 

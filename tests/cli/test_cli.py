@@ -71,7 +71,8 @@ def test_stream_writes_the_json_that_the_design_fixes(tiny_model, tmp_path, caps
     data = tmp_path / "data.jsonl"
     data.write_text("\n".join(map(json.dumps, ROWS)))
     command = ["stream", "--editor", "ft_m", "--data", str(data), "--edits", "4", "--batch", "2"]
-    assert main([*command, "--eval-at", "0,4", "--json", str(out), *TUNE]) == 0
+    every = ["--metrics", "all", "--events", "all"]
+    assert main([*command, *every, "--eval-at", "0,4", "--json", str(out), *TUNE]) == 0
     found = json.loads(out.read_text())
     assert found["editor"] == "ft_m" and found["edits"] == 4 and found["settings"]["layer"] == 1
     assert found["seconds"].keys() == {"edit", "evaluate"} and found["peak_memory_bytes"] > 0
@@ -81,7 +82,68 @@ def test_stream_writes_the_json_that_the_design_fixes(tiny_model, tmp_path, caps
     assert last["efficacy"]["teacher_forced"] > found["scores"]["0"]["efficacy"]["teacher_forced"]
     assert {"generalization", "specificity", "locality", "retention", "perplexity"} <= last.keys()
     assert "kl_nats" in last["locality"]
-    assert "ft_m on tiny-llama, 4 edits" in capsys.readouterr().out
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == "ft_m on tiny-llama, 4 edits" and len(shown) <= 14
+    assert shown[1].split() == ["after", "0", "after", "4"]
+    assert all(len(line) <= 100 for line in shown)
+
+
+def test_stream_measures_little_unless_it_is_asked(tiny_model, tmp_path, capsys):
+    out, data = tmp_path / "out.json", tmp_path / "data.jsonl"
+    data.write_text("\n".join(map(json.dumps, ROWS)))
+    command = ["stream", "--editor", "ft_m", "--data", str(data), "--json", str(out), *TUNE]
+    usual = {"efficacy", "retention", "generalization", "specificity", "locality"}
+    for words, points, metrics in (
+        ([], ["0", "4"], usual),
+        (["--metrics", "locality", "--events", "teacher_forced"], ["0", "4"],
+         {"efficacy", "retention", "locality"}),
+        (["--eval-at", "none"], [], set()),
+    ):  # fmt: skip
+        assert main([*command, *words]) == 0
+        scores = json.loads(out.read_text())["scores"]
+        assert list(scores) == points
+        for found in scores.values():
+            assert found.keys() - {"perplexity", "contradicted"} == metrics
+            assert ("generation" in found["efficacy"]) != bool(words)
+    capsys.readouterr()
+    for words in (["--metrics", "speed"], ["--events", "luck"]):
+        assert main([*command, *words]) == 2
+        assert "should be a list of" in capsys.readouterr().err
+
+
+def test_stream_says_how_long_it_will_measure(tiny_model, tmp_path, capsys):
+    data = tmp_path / "data.jsonl"
+    data.write_text("\n".join(json.dumps({**ROWS[0], "subject": f"{n}", "prompt": f"I saw a {n}"})
+                              for n in range(26)))  # fmt: skip
+    command = ["stream", "--editor", "retrieval", "--data", str(data), "--batch", "26"]
+    journal = ["--journal", str(tmp_path / "run")]
+    assert main([*command, *journal]) == 0
+    said = capsys.readouterr().err
+    assert said.startswith("measuring 52 facts will take about ") and said.count("\n") == 1
+    assert main([*command, *journal]) == 0  # its points are there
+    assert main([*command, "--sample", "1"]) == 0  # few facts
+    assert main([*command, "--eval-at", "none"]) == 0
+    assert not capsys.readouterr().err
+
+
+def test_an_editor_of_ones_own_is_named_by_its_file(tiny_model, tmp_path, capsys, monkeypatch):
+    file, saved = tmp_path / "mine.py", tmp_path / "p.safetensors"
+    file.write_text(
+        "import lib\n\nclass Mine(lib.Editor):\n    name = 'own_test'\n\n"
+        "    def write(self, facts, after):\n        module = self.lm.mlp_out(1)\n"
+        "        return after.with_weights({module: 1.1 * self.lm.weight(module, after)})\n"
+    )
+    monkeypatch.setitem(lib.EDITORS, "own_test", type("Own", (lib.Editor,), {"name": "own_test"}))
+    words = ["--subject", "cat", "--prompt", "I saw a cat", "--target", "xy", "--relation", "none"]
+    assert main(["edit", *words, "--editor", str(file), "--save", str(saved)]) == 0
+    assert lib.Patch.load(saved).log[0].editor == "own_test"
+    data = tmp_path / "data.jsonl"
+    data.write_text("\n".join(map(json.dumps, ROWS)))
+    command = ["stream", "--editor", str(file), "--data", str(data), "--journal", str(tmp_path)]
+    assert main([*command[:-1], str(tmp_path / "run"), "--eval-at", "none"]) == 0
+    assert "own_test on tiny-llama, 4 edits" in capsys.readouterr().out
+    assert main(["edit", *words, "--editor", str(tmp_path / "none.py")]) == 2
+    assert "none.py" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -117,7 +179,7 @@ def test_stream_reads_lazily_what_it_reads_at_once(tiny_model, tmp_path, capsys)
     capsys.readouterr()
     assert main([*command, "--lazy"]) == 2
     said = capsys.readouterr().err.strip()
-    assert "or read it without lazy=True" in said and len(said.splitlines()) == 1
+    assert "or read it without --lazy" in said and len(said.splitlines()) == 1
 
 
 def test_tune_prints_the_presets_and_says_where_they_are(tiny_model, tmp_path, capsys, monkeypatch):
@@ -173,7 +235,11 @@ def test_describe_prints_the_relations_before_and_after_a_patch(tiny_model, tmp_
         (["stream", "--edits", "9999"], "has 203 facts, not 9999"),
         (["stream", "--lazy"], "--lazy reads a file: name it with --data"),
         (["tune", "m", "--editors", "retrieval"], "retrieval cannot be tuned: there are settings"),
-        (["tune", "m", "--minutes", "0"], "minutes should be a number above 0, not 0.0"),
+        (["tune", "m", "--minutes", "0"], ": --minutes should be a number above 0, not 0.0"),
+        (["tune", "m", "--editors", "ft_m"], "with their true answers, by --data"),
+        (["stream", "--batch", "7", "--eval-at", "3"], ": --eval-at 3 is not at the end of a"),
+        (["stream", "--save-every", "0"], ": --save-every should be a whole number from 1 on"),
+        (["stream", "--sample", "0"], ": --sample should be a whole number from 1 on"),
         (["tune", "m", "--to", "p.txt"], "give a file that ends in .toml, not p.txt"),
         (["describe", " "], "the entity is empty"),
         (["describe", "Rome", "--patch", "none"], "there is no patch file at none"),

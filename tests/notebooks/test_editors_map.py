@@ -27,7 +27,8 @@ def test_no_cell_runs_into_the_next():
 
 
 def test_an_editor_that_is_not_on_the_map_is_named(monkeypatch):
-    monkeypatch.setitem(lib.EDITORS, "new_one", lib.EDITORS["rome"])
+    kind = type("New", (lib.EDITORS["rome"],), {"name": "new_one"})
+    monkeypatch.setitem(lib.EDITORS, "new_one", kind)
     with pytest.raises(ValueError, match="differ in new_one"):
         editors_map.groups()
 

@@ -26,6 +26,7 @@ OPENED = {
     "lessons": {
         "lib.atomic_files",  # what a teacher keeps is whole, and what an entrant reads is cached
         "lib.workbench.console",
+        "lib.editors.shared.editor_file",  # a file is read as the command line reads it
         "lib.evaluation.intervals",
         "lib.keys_values.answer_gradients",
         "lib.patch.tensor_file",  # an entrant renames nothing: it writes in place

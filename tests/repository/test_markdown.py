@@ -34,6 +34,9 @@ TOPS = ("lib", "lessons", "notebooks", "tests", "demo_app", ".ci", ".github")
 ELSEWHERE = {
     "from gradio_client import Client": "wants a page: test_the_client_of_the_readme",
     "class Nudge(Editor[NudgeConfig]):": "is a file in lib/editors: test_recipes",
+    "class Push(lib.Editor):": "is a file of the reader's own: test_own_method",
+    "from my_method import Push": "wants that file: test_own_method",
+    "run.scores[6]": "goes on from the snippet before it: test_own_method",
     'lib.read_cases("facts.csv")': "wants a file of the reader's own: tests/data",
     '"meta-llama/Llama-3.1-8B"': "wants a card and a model of eight billion weights",
 }

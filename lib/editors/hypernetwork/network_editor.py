@@ -22,7 +22,6 @@ from ...errors import EditError, NetworkError
 from ...keys_values import answer_gradients
 from ...keys_values.answer_gradients import KeyGradients, Reduction
 from ...keys_values.running_moments import KeyGradientMoments
-from ...model import packaged_models
 from ...model.lm import LM
 from ...patch.patch import EMPTY, Patch
 from ..shared.base import Editor, add_low_rank
@@ -171,11 +170,10 @@ class NetworkEditor(Editor[N]):
                 own = self.shipped
             path = own if own.is_file() or self.config.network else self.shipped
             if not path.is_file():
-                default = self.lm.plain_name == packaged_models.DEFAULT.name
-                model = "" if default else f" --model {self.lm.plain_name}"
                 raise EditError(
-                    f"{self.name} has no trained network for {self.lm.name} at {own}: run "
-                    f"`python -m lib train --editor {self.name}{model}`"
+                    f"{self.name} has no trained network for {self.lm.name} at {own}: train one by "
+                    f"lib.EDITORS['{self.name}'](lm).fit(cases, other_cases), or by `python -m lib "
+                    f"train --editor {self.name}` with the --model that you load by its name"
                 )
             header, state, content = network_file.load(path, weights, self.name)
             self._networks = {weights: self.restored(path, header, state)}

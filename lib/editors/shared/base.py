@@ -8,12 +8,13 @@ green.
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any, ClassVar, Generic, Literal, TypeVar, cast, get_args
+from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, cast, get_args
 
 import torch
 from torch import Tensor
@@ -29,10 +30,11 @@ from ...evaluation.answers import begins, plain
 from ...keys_values import context_templates
 from ...keys_values.second_moment import second_moment, stored_moments
 from ...model import generation
+from ...model.apply_patch import fingerprint
 from ...model.lm import LM
 from ...model.scoring import score
 from ...patch.patch import EMPTY, Edit, LowRank, Patch
-from ...registry import EDITORS
+from ...registry import EDITORS, of_library
 from ...setting_fields import shown
 from .config import Config as AnyConfig  # `Config` is an attribute of `Editor`
 from .earlier_settings import ADDED
@@ -47,6 +49,7 @@ class Editor(ABC, Generic[C]):
     The class attributes declare the properties of a method, and the conformance suite tests them.
 
     name           name in EDITORS, in presets.toml and in the log
+    own            whether a user wrote it, so that its results are looked at; it is set by itself
     paper          the source of the method
     Config         the class of its settings, by default the one that `Editor[…]` names
     needs_subject  whether facts must name their subject
@@ -74,9 +77,10 @@ class Editor(ABC, Generic[C]):
     """
 
     name: ClassVar[str]
+    own: ClassVar[bool]
     paper: ClassVar[str]
     Config: ClassVar[type[AnyConfig]] = AnyConfig
-    config: C
+    config: C = cast(C, AnyConfig())
     needs_subject: ClassVar[bool] = False
     writes: ClassVar[Literal["weights", "routes", "prompt"]] = "weights"
     trained: ClassVar[bool] = False
@@ -93,6 +97,7 @@ class Editor(ABC, Generic[C]):
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
+        cls.own = not of_library(cls)
         bases = vars(cls).get("__orig_bases__", ())
         named = [one for base in bases for one in get_args(base) if isinstance(one, type)]
         if named and "Config" not in vars(cls):
@@ -101,6 +106,28 @@ class Editor(ABC, Generic[C]):
             own = {"title": cls.name.upper().replace("_", "-"), "search_grid": {}, "page": ()}
             for name in own.keys() - vars(cls).keys():
                 setattr(cls, name, own[name])
+
+    def __new__(cls, *given: Any, **more: Any) -> Self:
+        """An editor, unless its class lacks something: EditError says what."""
+        called, config, takes = cls.__name__, cls.Config, inspect.signature(cls.write)
+        for wrong, said in (
+            (
+                not hasattr(cls, "name"),
+                f"has no name: write name = '{called.lower()}' in the class",
+            ),
+            (
+                not (isinstance(config, type) and issubclass(config, AnyConfig)),
+                "has a Config that does not inherit lib.Config: write class Config(lib.Config)",
+            ),
+            (
+                "write" in cls.__abstractmethods__
+                or (len(takes.parameters) < 3 and "*" not in str(takes)),
+                "has no method write(self, facts, after), which returns the next patch",
+            ),
+        ):
+            if wrong:
+                raise EditError(f"the editor {called} {said}")
+        return super().__new__(cls)
 
     @checked
     def __init__(self, lm: LM, config: AnyConfig | None = None, **settings: Any) -> None:
@@ -152,6 +179,8 @@ class Editor(ABC, Generic[C]):
                 stacklevel=3,
             )
         LOG.info("%s: writing %d facts", self.name, len(facts))
+        # ours leave the model alone, and need not be watched
+        weights = fingerprint(self.lm.model) if self.own else ""
         try:
             with patient(0.0 if len(facts) > 2 else 3.0):
                 if self.lm.arch.experts and self.writes == "weights":
@@ -162,6 +191,8 @@ class Editor(ABC, Generic[C]):
         except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
             self.refuse_memory(error, after)
             raise
+        if self.own:
+            self._refuse_result(patch, after, weights)
         for name, value in patch.weights.items():
             new = [value] if isinstance(value, Tensor) else value.chunks[-1]
             if value is not after.weights.get(name) and not all(map(_is_finite, new)):
@@ -185,6 +216,37 @@ class Editor(ABC, Generic[C]):
                 make_missing(self.statistics(after))
                 after = self.write([fact], after)
         return after
+
+    def _refuse_result(self, patch: Any, after: Patch, weights: str) -> None:
+        """Raise EditError unless `write` left the model alone and returned a patch on `after`.
+
+        weights  the model's fingerprint before
+        """
+        if weights != fingerprint(self.lm.model):
+            raise EditError(
+                f"{self.name}: write changed the model's own weights, which nothing can undo: load "
+                "the model again, and return the change as a lib.Patch instead"
+            )
+        if not isinstance(patch, Patch):
+            raise EditError(
+                f"{self.name}: write returned "
+                f"{'None' if patch is None else type(patch).__name__}, not a lib.Patch: return "
+                "after.with_weights({module: W}) or lib.add_low_rank(self.lm, after, …)"
+            )
+        lost = [
+            name
+            for name, old in {**after.weights, **after.routes}.items()
+            for new in [{**patch.weights, **patch.routes}.get(name)]
+            if new is None
+            or isinstance(old, LowRank)  # factors go on from the earlier ones
+            and isinstance(new, LowRank)
+            and {id(a) for a, _ in old.chunks}.isdisjoint(id(a) for a, _ in new.chunks)
+        ]
+        if lost or (after.rewrites and not patch.rewrites):
+            raise EditError(
+                f"{self.name}: write returned a patch without the earlier edits"
+                f"{' of ' * bool(lost)}{', '.join(lost[:1])}: begin from `after`, not lib.EMPTY"
+            )
 
     def refuse_memory(self, error: Exception, after: Patch) -> None:
         """Raise EditError where an edit failed on what the patch remembers of this editor.

@@ -113,7 +113,7 @@ def run_prepare(given: argparse.Namespace) -> None:
 )
 def run_edit(given: argparse.Namespace) -> None:
     """Write one fact, and print the answers before and after."""
-    editor_class = EDITORS[given.editor]
+    editor_class = options.editor(given.editor)
     if (given.prompt is None) == (given.sentence is None):
         raise FactError("a fact needs --prompt, or --sentence in its place")
     if given.sentence is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import textwrap
 from pathlib import Path
@@ -61,12 +62,26 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         raise
     except EXPECTED as error:
-        print(f"{parser.prog} {given.command}: {sentence(error)}", file=sys.stderr)
+        said = _in_options(sentence(error), COMMANDS[given.command])
+        print(f"{parser.prog} {given.command}: {said}", file=sys.stderr)
         return 1 if isinstance(error, MemoryError) or error_number(error) in NO_ROOM else 2
     except KeyboardInterrupt:
         print(f"\n{parser.prog} {given.command}: stopped", file=sys.stderr)
         return 130
     return 0
+
+
+def _in_options(said: str, command: Command) -> str:
+    """The sentence of an error with the command's options in place of Python's arguments.
+
+    "load it with sink=None" -> "load it with --sink None"
+    """
+    for names, keywords in command.options:
+        name = keywords.get("dest", names[-1].strip("-").replace("-", "_"))
+        bare = rf"|{name}\b" * ("_" in name)  # such a name is not a word of English
+        said = re.sub(rf"\b{name}=(?!True\b)", f"{names[-1]} ", said)
+        said = re.sub(rf"\b(?:the parameter {name}\b|{name}=True\b{bare})", names[-1], said)
+    return said
 
 
 def _once(command: Command, words: list[str]) -> None:

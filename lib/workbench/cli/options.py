@@ -16,8 +16,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ... import LM
+from ... import EDITORS, LM, Editor
 from ...atomic_files import path_of, whole_file
+from ...editors.shared.editor_file import editor_of
 from ...errors import ArgumentError
 from ...model import lm
 from ...model.quantized import KINDS
@@ -85,7 +86,11 @@ MODEL = (
     ),
     *PLACEMENT,
 )
-EDITOR = option("--editor", default="rome", help="rome, ft, retrieval, … (default rome)")
+EDITOR = option(
+    "--editor",
+    default="rome",
+    help="rome, ft, retrieval, … (default rome), or the Python file of your own, my_editor.py",
+)
 # the options of a command that runs an editor: its name, its settings, and the model
 EDITING = (
     EDITOR,
@@ -101,6 +106,11 @@ EDITING = (
 PATCH = option("--patch", type=path_of, required=True, help="a saved patch")
 TARGET = option("--target", choices=("new", "true"), default="new", help="which answer is taught")
 JSON = option("--json", type=path_of, metavar="OUT", help="write the result here, as JSON")
+
+
+def editor(name: str) -> type[Editor]:
+    """The editor of this name, or the one in this Python file (see `editor_of`)."""
+    return EDITORS[name] if not name.endswith(".py") else editor_of(path_of(name))
 
 
 def settings(pairs: list[str]) -> dict[str, Any]:
@@ -203,7 +213,7 @@ def load(given: argparse.Namespace, device_map: Any = None) -> LM:
         given.model,
         given.dtype,
         given.device_map or device_map,
-        None if given.sink == "none" else given.sink,
+        None if given.sink.lower() == "none" else given.sink,
         presets,
         quantized,
         revision=given.revision,

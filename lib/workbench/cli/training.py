@@ -3,39 +3,64 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import sys
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-import pandas as pd
-
-from ... import EDITORS, Case, classroom, distributed, read_cases, stream
+from ... import EDITORS, Case, Scores, classroom, distributed, evaluate, read_cases, stream
 from ...atomic_files import path_of
 from ...errors import ArgumentError
+from ...evaluation.metrics import METRICS, TABLE
+from ...evaluation.results import Table
+from ...lifelong.run import Run
 from ...setting_fields import shown
 from .. import tune
 from . import options
 from .options import EDITING, JSON, PLACEMENT, TARGET, command, option
 
 
-def say(line: str) -> None:
+def say(line: str, file: TextIO | None = None) -> None:
     """Print a line of progress at once, also into a pipe, whose reader may have left."""
     with suppress(BrokenPipeError):
-        print(line, flush=True)
+        print(line, file=file, flush=True)
 
 
 # ---- many facts, one batch after another ---------------------------------------------------------
 
 
 @command(
-    "stream --editor rome --data FILE --edits 100 --eval-at 0,100 --json OUT.json",
-    "writes many facts one batch after another and measures at given points; with `torchrun "
-    "--nproc-per-node 2 -m lib stream …` processes share the reading of a batch",
+    "stream --editor rome --data FILE --edits 100 --journal FOLDER --json OUT.json",
+    "writes many facts one batch after another, measures before and after or at given points, and "
+    "goes on from its journal after a kill; with `torchrun --nproc-per-node 2 -m lib stream …` "
+    "processes share the reading of a batch",
     option("--data", type=path_of, help="a file in a known format (default: the classroom)"),
     option("--edits", type=int, help="how many facts (default: all)"),
-    option("--batch", type=int, default=1, help="facts per call of the editor (default 1)"),
-    option("--eval-at", help="numbers of edits after which to measure: 0,100,1000"),
+    option(
+        "--batch",
+        dest="batch_size",
+        type=int,
+        default=1,
+        help="facts per call of the editor (default 1)",
+    ),
+    option(
+        "--eval-at",
+        help="numbers of edits after which to measure, as 0,100,1000, or none (default: 0, which "
+        "is the unedited model, and the end)",
+    ),
+    option(
+        "--metrics",
+        default="generalization,specificity,locality",
+        help="what to measure besides efficacy and retention, or all (default: %(default)s)",
+    ),
+    option(
+        "--events",
+        default="generation",
+        help="what counts as an answer: probability,teacher_forced,generation, or all (default: "
+        "%(default)s)",
+    ),
     TARGET,
     option("--journal", type=path_of, help="folder to keep the run in, and go on from"),
     option("--save-every", type=int, default=1, help="batches per patch kept there"),
@@ -56,7 +81,7 @@ def run_stream(given: argparse.Namespace) -> None:
 
 def _stream(given: argparse.Namespace, device_map: Any) -> None:
     """The run in this process, whose model goes where `device_map` says."""
-    editor_class = EDITORS[given.editor]
+    editor_class = options.editor(given.editor)
     options.at_least("--edits", 1, given.edits)
     if given.lazy and not given.data:
         raise ArgumentError("--lazy reads a file: name it with --data")
@@ -70,24 +95,32 @@ def _stream(given: argparse.Namespace, device_map: Any) -> None:
             f"{given.data or 'the classroom'} has {len(cases)} facts, not {given.edits}"
         )
     # a range may be as long as the stream
-    points = options.numbers("--eval-at", given.eval_at, len(cases)) or []
+    points = (
+        () if given.eval_at == "none" else options.numbers("--eval-at", given.eval_at, len(cases))
+    )
     lm = options.load(given, device_map)
     run = stream(
         lm,
         editor_class(lm, **options.settings(given.set)),
         cases,
-        given.batch,
+        given.batch_size,
         points,
+        {
+            name: options.names(f"--{name}", getattr(given, name))
+            for name in ("metrics", "events")
+            if getattr(given, name) != "all"
+        },
         journal=given.journal,
         save_every=given.save_every,
         sample=given.sample,
         skip_unusable=given.skip_unusable,
-    ).finish()
+    )
+    _forecast(run)
+    run.finish()
     if distributed.rank():  # every process has the same result, and the first one prints it
         return
     result = run.json()
-    scores = _table(result["scores"]) if result["scores"] else _written(run.rows)
-    said = f"{result['editor']} on {result['model']}, {result['edits']} edits\n{scores}"
+    said = f"{result['editor']} on {result['model']}, {result['edits']} edits\n{_table(run.scores)}"
     try:
         if given.save:
             run.patch.save(given.save)
@@ -95,27 +128,40 @@ def _stream(given: argparse.Namespace, device_map: Any) -> None:
         options.report(said, given.json, result)
 
 
-def _written(rows: list[dict[str, Any]]) -> str:
-    """What a run without a point measured all the same: each fact right after its own batch."""
-    facts = [row["efficacy"] for row in rows for _ in range(row["rows"][0], row["rows"][1] + 1)]
-    means = pd.DataFrame(facts, dtype=float).mean().dropna()  # what was not asked has no mean
-    said = ", ".join(f"{event} {mean:.3g}" for event, mean in means.items())
-    return f"efficacy right after each batch: {said} (--eval-at measures more)"
+def _forecast(run: Run) -> None:
+    """Say how long the measurements to come take, going by the first four cases."""
+    facts = sum(
+        min(count, 3 * (run.sample or count))
+        for point in run.eval_at
+        if point not in run.scores
+        for count in [point or len(run.cases)]
+    )
+    if facts > 50 and not distributed.rank():  # fewer are soon measured
+        begin = time.perf_counter()
+        # without the perplexity, which takes as long for any number of facts
+        metrics = {*run.settings.get("metrics", METRICS)} - {"perplexity"}
+        evaluate(run.lm, run.cases[:4], **{**run.settings, "metrics": metrics})
+        say(
+            f"measuring {facts:,} facts will take about "
+            f"{(time.perf_counter() - begin) / 4 * facts / 60:.2g} minutes; --sample, --eval-at, "
+            "--metrics and --events make it less",
+            sys.stderr,
+        )
 
 
-def _table(scores: dict[str, Any]) -> str:
-    """The scores as a small table: one row per metric and event, one column per point."""
-    columns = {
-        point: {
-            f"{metric} {event}".strip(): value
-            for metric, found in metrics.items()
-            if metric != "groups"  # the parts of a sample stand in the JSON only
-            for event, value in (found if isinstance(found, dict) else {"": found}).items()
+def _table(scores: Mapping[int, Scores]) -> str:
+    """One row per metric, by generation where that was asked for, and one column per point."""
+    cells = {
+        f"after {point}": {
+            metric: one.cell(event != "kl_nats")
+            for (metric, event), one in sorted(
+                found.estimates().items(), key=lambda pair: pair[0][1] == "generation"
+            )
+            if metric in TABLE  # the lines beside them are in the JSON
         }
-        for point, metrics in scores.items()
+        for point, found in scores.items()
     }
-    table = pd.DataFrame(columns, dtype=float)
-    return table.map(lambda v: "–" if pd.isna(v) else f"{v:.3g}").to_string()
+    return f"{Table(cells)!r}\n% of facts, with 95 % intervals; --json writes every number"
 
 
 # ---- presets for a model that nobody has tuned ---------------------------------------------------
@@ -131,15 +177,16 @@ def _table(scores: dict[str, Any]) -> str:
     option("--to", type=path_of, default=Path("presets.toml"), help="default: presets.toml"),
     option(
         "--data",
+        dest="cases",
         type=path_of,
-        help="facts with true answers, JSON or JSONL (default: the classroom)",
+        help="facts with true answers, in any format that is read (default: the classroom)",
     ),
     TARGET,
     *PLACEMENT,
 )
 def run_tune(given: argparse.Namespace) -> None:
     """Search and measure as the options say; print where presets and page are."""
-    cases = read_cases(given.data, target=given.target) if given.data else None
+    cases = read_cases(given.cases, target=given.target) if given.cases else None
     editors = options.names("--editors", given.editors)
     found = tune(options.load(given), editors, cases, given.minutes, given.to, say=say)
     print(found.presets.read_text(encoding="utf-8"), end="")
@@ -184,7 +231,7 @@ def span(text: str) -> tuple[int, int]:
 )
 def run_train(given: argparse.Namespace) -> None:
     """Train as the options say; print the progress and the path of the network's file."""
-    editor_class = EDITORS[given.editor]
+    editor_class = options.editor(given.editor)
     if not editor_class.trained:
         others = ", ".join(name for name, editor in EDITORS.items() if editor.trained)
         raise ArgumentError(f"{given.editor} needs no training; there is a network in {others}")

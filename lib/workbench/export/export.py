@@ -83,7 +83,7 @@ class Exported:
         """Whether the folder holds the whole change of the patch."""
         return all(written.exact for written in self.modules.values())
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         padded = f", padded to rank {self.rank}" if self.rank else ""
         lines = [
             f"  {name}: rank {one.rank}, {said}"
@@ -220,8 +220,8 @@ def refuse(patch: Patch, kind: str = "adapter") -> None:
         else "writes into the prompt's text, before any module"
     )
     raise ExportError(
-        f"{who} {does}, which cannot be exported as plain weights: share the patch file"
-        + (", or export the whole model" if all(part.pieces for part in parts) else " instead")
+        f"{who} {does}, which cannot be exported as plain weights: share the patch file, which "
+        "lib.Patch.load reads"
     )
 
 
@@ -230,8 +230,8 @@ def refuse_whole(lm: LM, patch: Patch, kind: str = "gguf") -> None:
     refuse(patch, kind)
     if lm.quantized:
         raise ExportError(
-            f"{lm.name} is quantized, and is not written as a whole: export the patch as an "
-            "adapter, or make the edit on the float model"
+            f"{lm.name} is quantized, and is not written as a whole: share the patch file, which "
+            "lib.Patch.load reads, or make the edit on the float model"
         )
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ...cancellation import finished, steps
 from ...errors import ForensicsError
+from ...evaluation.results import Table
 from ...keys_values.second_moment import second_moment
 from ...model.architectures import dense
 from ...model.batching import grouped
@@ -89,10 +90,10 @@ class Difference:
         """What the shape of the difference is consistent with, one sentence."""
         return signature(self.table, self.elsewhere)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         if not len(self.table):
             return self.signature
-        return f"{self.table.to_string(float_format=lambda x: f'{x:.3g}')}\n{self.signature}"
+        return f"{Table(self.table)!r}\n{self.signature}"
 
 
 def difference(

@@ -114,7 +114,7 @@ class Investigation:
             },
         }
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         rows = [self.verdict, "", "candidates with the largest z:"]
         rows += [f"  {one.z:6.1f}  {_said(one)} ({_where(one)})" for one in self.suspects]
         if len(self.answers):

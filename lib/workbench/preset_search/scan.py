@@ -30,6 +30,7 @@ from ...data.facts import Case, Fact
 from ...data.short_repr import as_json
 from ...errors import EditError, EditWarning
 from ...evaluation.evaluate import baseline, evaluate
+from ...evaluation.results import Table
 from ...evaluation.single_edits import singly
 from ...model.lm import LM
 from ...registry import EDITORS
@@ -280,7 +281,7 @@ class Scan:
         how = f"after {len(self.facts)} facts in one call" if self.together else "each alone"
         on = f"{self.editor} on {self.lm.name}: {len(self.rows)} trials, {len(self.cases)} cases"
         before = "base model: " + ", ".join(f"{m} {v:.2f}" for m, v in self.before.items())
-        table = self.table().to_string(index=False, na_rep="–")
+        table = repr(Table(self.table()))
         return "\n".join([f"{on} {how}, by {EVENT}", table, before, self.note]).rstrip()
 
     def _identity(self, written: Callable[[Any], str] = as_json) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class Tuned:
 
     presets: Path
     page: Path
-    results: dict[str, dict[str, Any]] = field(default_factory=dict)
+    results: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
     seconds: float = 0.0
 
 
@@ -120,7 +120,8 @@ def divide(lm: LM, cases: Sequence[Case] | None) -> tuple[list[Case], list[Case]
     if min(len(tuning), len(held)) < LEAST:
         raise EditError(
             f"{lm.name} knows {len(tuning)} facts to search with and {len(held)} to hold out, and "
-            f"{LEAST} of each are needed: give facts with their true answers that it knows"
+            f"{LEAST} of each are needed: give facts that it knows, with their true answers, by "
+            "cases="
         )
     return tuning, held
 

@@ -1,0 +1,53 @@
+"""An editor of your own in a Python file, as the command line and the leaderboard take it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from ...atomic_files import plain_text
+from ...errors import EditError
+from ...registry import EDITORS
+from .base import Editor
+
+MODULE = "own_editor"  # the name under which a file runs
+
+
+def editor_of(path: Path, text: str | None = None) -> type[Editor]:
+    """The class of the editor in a file, which is run; it is in EDITORS from then on.
+
+    It is the one class of the file that is a `lib.Editor`, or is made of the file's function
+    `edit(lm, facts, after)`. Without a name it gets the file's. Raises EditError for neither, and
+    for a name of the library's.
+
+    text  the file's content, where it is not read here
+    """
+    module = sys.modules[MODULE] = ModuleType(MODULE)  # where dataclasses look for names
+    module.__file__ = str(path)
+    exec(compile(plain_text(path) if text is None else text, path, "exec"), vars(module))
+    own = [
+        found
+        for found in vars(module).values()
+        if isinstance(found, type) and issubclass(found, Editor) and found.__module__ == MODULE
+    ]
+    if not own and callable(edit := vars(module).get("edit")):
+        own = [
+            type(
+                "Own",
+                (Editor,),
+                {
+                    "__module__": MODULE,
+                    "write": lambda self, facts, after: edit(self.lm, facts, after),
+                },
+            )
+        ]
+    if len(own) != 1:
+        raise EditError(
+            f"{path.name} needs a function edit(lm, facts, after), or one class that is a "
+            f"lib.Editor; it has {len(own)} such classes"
+        )
+    if not hasattr(own[0], "name"):
+        own[0].name = own[0].title = path.stem
+    EDITORS[own[0].name] = own[0]
+    return own[0]
