@@ -87,11 +87,16 @@ class Patchable:
         """Name and fingerprint, which a patch keeps in `base`; `same_model` compares two."""
         return f"{self.name} {self.fingerprint}"
 
-    def _look(self) -> None:
-        """Notice weights that were changed since the last look."""
+    @property
+    def is_untouched(self) -> bool:
+        """Whether nobody has changed the weights since the last look."""
         found = list(parameters(self.model))
         # a patch that is entered puts plain tensors in the place of some; who entered it has looked
-        if not all(isinstance(p, nn.Parameter) for p in found) or self._seen.still(found):
+        return not all(isinstance(p, nn.Parameter) for p in found) or self._seen.still(found)
+
+    def _look(self) -> None:
+        """Notice weights that were changed since the last look."""
+        if self.is_untouched:
             return
         before = self._fingerprint
         self._read_weights()

@@ -30,7 +30,6 @@ from ...evaluation.answers import begins, plain
 from ...keys_values import context_templates
 from ...keys_values.second_moment import second_moment, stored_moments
 from ...model import generation
-from ...model.apply_patch import fingerprint
 from ...model.lm import LM
 from ...model.scoring import score
 from ...patch.patch import EMPTY, Edit, LowRank, Patch
@@ -179,8 +178,6 @@ class Editor(ABC, Generic[C]):
                 stacklevel=3,
             )
         LOG.info("%s: writing %d facts", self.name, len(facts))
-        # ours leave the model alone, and need not be watched
-        weights = fingerprint(self.lm.model) if self.own else ""
         try:
             with patient(0.0 if len(facts) > 2 else 3.0):
                 if self.lm.arch.experts and self.writes == "weights":
@@ -191,8 +188,8 @@ class Editor(ABC, Generic[C]):
         except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
             self.refuse_memory(error, after)
             raise
-        if self.own:
-            self._refuse_result(patch, after, weights)
+        if self.own:  # ours need not be watched
+            self._refuse_result(patch, after)
         for name, value in patch.weights.items():
             new = [value] if isinstance(value, Tensor) else value.chunks[-1]
             if value is not after.weights.get(name) and not all(map(_is_finite, new)):
@@ -217,12 +214,9 @@ class Editor(ABC, Generic[C]):
                 after = self.write([fact], after)
         return after
 
-    def _refuse_result(self, patch: Any, after: Patch, weights: str) -> None:
-        """Raise EditError unless `write` left the model alone and returned a patch on `after`.
-
-        weights  the model's fingerprint before
-        """
-        if weights != fingerprint(self.lm.model):
+    def _refuse_result(self, patch: Any, after: Patch) -> None:
+        """Raise EditError unless `write` left the model alone and returned a patch on `after`."""
+        if not self.lm.is_untouched:
             raise EditError(
                 f"{self.name}: write changed the model's own weights, which nothing can undo: load "
                 "the model again, and return the change as a lib.Patch instead"
