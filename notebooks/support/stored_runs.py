@@ -44,11 +44,13 @@ class LongRun:
     settings  everything that decides the rows, with `reading` of the model and `configs` of editors.
     jobs      functions that give the rows of one job each. A job that was stopped begins again, so
               it should take minutes at most.
+    command   what makes the file, where that is not `notebooks.build --long`.
     """
 
     name: str
     settings: Mapping[str, Any]
     jobs: Mapping[str, Callable[[], Iterable[Mapping[str, Any]]]]
+    command: str = ""
 
 
 def long_run(
@@ -110,7 +112,7 @@ def make(run: LongRun, minutes: float = math.inf, *, folder: Path = NEXT) -> Pat
             file.write(_line({"job": job, "rows": own}))
         rows[job], longest = own, max(longest, time.monotonic() - begun)
     every = [row for job in run.jobs for row in rows[job]]
-    save(run.name, run.settings, every, folder=folder)
+    save(run.name, run.settings, every, folder=folder, command=run.command)
     part.unlink(missing_ok=True)
     return path
 
@@ -153,10 +155,11 @@ def save(
     rows: Iterable[Mapping[str, Any]],
     *,
     folder: Path = DATA,
+    command: str = "",
 ) -> Path:
     """Write `folder/name.json`, one row per line, and return its path."""
     head = {
-        "command": _command(name),
+        "command": command or _command(name),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": machine(),
         "settings": _plain(settings),
