@@ -45,6 +45,7 @@ from . import (
     tables,
     tables_models,
     tables_pages,
+    tables_papers,
     tables_scale,
 )
 from .rows import note
@@ -56,6 +57,7 @@ MORE = (
     sentences,
     tables_models,
     tables_pages,
+    tables_papers,
     tables_scale,
 )  # importing them has registered their tables
 PAGES = (HERE / "RESULTS.md", *sorted((HERE / "results").glob("*.md")))
@@ -69,6 +71,7 @@ COMMON = (
     HERE / "tables.toml",
     HERE / "rows.toml",
     *(ABILITIES, CLASSROOM, KNOWN),
+    *(HERE / "papers" / name for name in ("claims.toml", "superposition.py", "verdicts.py")),
     *(Path(which_editor.__file__), which_editor.ARENA),
 )
 

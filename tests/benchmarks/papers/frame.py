@@ -33,10 +33,6 @@ SECOND = "gemma-3-270m"
 Row = dict[str, Any]
 
 
-class NoRoomError(ValueError):
-    """A run would not fit into this machine's memory."""
-
-
 @dataclass
 class Given:
     """What a command was given.

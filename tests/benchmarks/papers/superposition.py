@@ -16,6 +16,7 @@ import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,8 +25,10 @@ from transformers import AutoModelForCausalLM
 
 import lib
 from lib import associative_memory as memory
+from lib.atomic_files import sha256
 from lib.data.facts import Fact
 from lib.data.texts import HELD_OUT
+from lib.editors import Rome
 from lib.evaluation.known_facts import known
 from lib.evaluation.superposition import Superposition, kurtosis
 from lib.keys_values import value_search
@@ -63,39 +66,37 @@ SEED = 0
 
 def experiments(given: Given) -> list[Experiment]:
     """The overlaps by layer, and the stream of edits in the first model."""
-    size, found = SIZES[given.scale], {}
-    jobs, seconds, memory_ = {}, 0.0, 0
+    size = SIZES[given.scale]
+    found, jobs, seconds, room = dict[str, Any](), dict[str, Any](), 0.0, 0
     for place, model in enumerate(given.models):
         lm = given.lm(model)
-        sets = [
-            FACTS,
-            THINGS,
-            TEXT,
-            GAUSS,
-            *([RANDOM] if not place and given.scale != "paper" else []),
-        ]
+        sets = [FACTS, THINGS, TEXT, GAUSS]
+        if not place and given.scale != "paper":
+            sets.append(RANDOM)
         found[called(lm)] = {"identity": lm.identity, "sets": sets, "layers": layers_of(given, lm)}
         for kind in sets:
             jobs[f"{called(lm)}: {kind}"] = partial(layers, given, model, kind)
         one, more = second_moments(lm, tokens(given, lm), len(layers_of(given, lm)))
         seconds += one * (1 + (RANDOM in sets)) + 5 * len(sets)
-        memory_ = max(memory_, more + weights(lm))
+        room = max(room, more + weights(lm))
     settings = {"scale": given.scale, "models": found, "seed": SEED, **size}
-    settings["text"] = text_file(given) and str(text_file(given))
+    settings["text"] = text_file(given) and sha256(text_file(given))
     first = given.lm(given.models[0])
     # 20 steps, each a pass forward and one backward of a short prompt and of the KL prompt
     own = size["written"] * 20 * 3 * 24 * Speed.of(first).token
-    stream = {
+    stream: dict[str, Any] = {
         "model": first.identity,
         "seed": SEED,
         "written": size["written"],
         "editor": config(first),
     }
+    if given.data is not None:
+        settings["data"] = stream["data"] = sha256(published(given.data))
     command = "python -m tests.benchmarks.papers --paper superposition"
     job = {called(first): partial(written, given, given.models[0])}
     return [
-        Experiment(stored_runs.LongRun(LAYERS, settings, jobs, command), seconds, memory_),
-        Experiment(stored_runs.LongRun(STREAM, stream, job, command), own, memory_),
+        Experiment(stored_runs.LongRun(LAYERS, settings, jobs, command), seconds, room),
+        Experiment(stored_runs.LongRun(STREAM, stream, job, command), own, room),
     ]
 
 
@@ -120,6 +121,14 @@ def text_file(given: Given) -> Any:
     """The text of C in the folder of data, None for the library's."""
     found = given.data and given.data / "text.txt"
     return found if found and found.is_file() else None
+
+
+def published(folder: Path) -> Path:
+    """CounterFact in the folder of data; ValueError where it isn't."""
+    path = folder / "counterfact.json"
+    if not path.is_file():
+        raise ValueError(f"there is no {path}: CounterFact as it is published, as one JSON list")
+    return path
 
 
 def facts(given: Given, lm: lib.LM, count: int) -> list[Fact]:
@@ -153,7 +162,8 @@ def keys(given: Given, lm: lib.LM, kind: str, layers: Sequence[int]) -> dict[int
     places = [(row, at) for row in rows for at in range(SKIP, len(row))]
     chosen = [places[i * len(places) // count] for i in range(count)]
     names = {layer: lm.mlp_out(layer) for layer in layers}
-    seen = module_inputs_at(lm, *map(list, zip(*chosen, strict=True)), list(names.values()))
+    texts, at = [row for row, _ in chosen], [at for _, at in chosen]
+    seen = module_inputs_at(lm, texts, at, list(names.values()))
     return {layer: seen[name].float().T for layer, name in names.items()}
 
 
@@ -278,7 +288,7 @@ def short(value: Any) -> Any:
 
 def config(lm: lib.LM) -> dict[str, Any]:
     """ROME's settings with the bare prompt as the only template."""
-    return lib.EDITORS["rome"](lm, templates=("{}",)).settings_dict()
+    return Rome(lm, templates=("{}",)).settings_dict()
 
 
 def written(given: Given, model: Any) -> Iterator[Row]:
@@ -291,7 +301,7 @@ def written(given: Given, model: Any) -> Iterator[Row]:
                as far as they share a direction
     """
     lm = given.lm(model)
-    editor = lib.EDITORS["rome"](lm, templates=("{}",))
+    editor = Rome(lm, templates=("{}",))
     layer, some = editor.config.layer, facts(given, lm, SIZES[given.scale]["written"])
     name, C = lm.mlp_out(layer), editor.moment(layer)
     found = value_search.search(lm, some, layer, ("{}",), editor.config.search())

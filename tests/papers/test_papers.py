@@ -1,0 +1,151 @@
+"""The papers' experiments at the smallest scale, from an empty cache and after a kill."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+
+from lib.evaluation.superposition import Superposition, kurtosis
+from notebooks.support import stored_runs
+
+from ..benchmarks.papers import superposition
+from ..benchmarks.papers.__main__ import PAPERS, main
+from ..benchmarks.papers.frame import CLAIMS, Given, make
+from ..benchmarks.papers.verdicts import OPPOSITE, SAME, UNSEEN, detectable, overall, verdict
+from ..support import tiny
+from ..support.data_files import FULL
+from ..support.usual import few
+
+NAMES = ("Ann", "Bob", "Eve")
+FAMILIES = ("gpt2", "gptj", "llama", "mistral", "qwen2")
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def rows_of(given, folder, say=lambda text: None):
+    """All rows of a paper's experiments, by the name of their file."""
+    return {
+        experiment.run.name: stored_runs.read(make(experiment, folder, math.inf, say))["rows"]
+        for experiment in superposition.experiments(given)
+    }
+
+
+@pytest.mark.parametrize("family", few(FAMILIES, ("gptj", "llama")))
+def test_superposition_from_an_empty_cache(family, cache):
+    said: list[str] = []
+    found = rows_of(Given("tiny", (tiny.model(family),)), cache / "rows", said.append)
+    by_layer, (stream,) = found[superposition.LAYERS], found[superposition.STREAM]
+    kinds = ("facts", "things", "text", "Gaussian", "random weights")
+    assert [(row["set"], row["layer"]) for row in by_layer] == [
+        (kind, layer) for kind in kinds for layer in (0, 3, None)
+    ]
+    assert len(said) == len(kinds) + 1 and "(5 of 5)" in said[4]
+    assert all(superposition.shown(row) for row in (*by_layer, stream))
+    assert all(row["commit"] and row["cpu"] >= 0 for row in (*by_layer, stream))
+    assert max(stream["error"]) < 1e-3  # the sum is exact up to rounding
+
+
+def test_killed_in_the_middle_the_command_goes_on_and_makes_the_same_rows(cache):
+    given, folder = Given("tiny", (tiny.model("llama"),)), cache / "rows"
+    begun: list[str] = []
+
+    def until_third(text):
+        begun.append(text)
+        if len(begun) == 3:
+            raise KeyboardInterrupt
+
+    experiment = superposition.experiments(given)[0]
+    with pytest.raises(KeyboardInterrupt):
+        make(experiment, folder, math.inf, until_third)
+    part = folder / f"{superposition.LAYERS}.part.jsonl"
+    part.write_text(part.read_text("utf-8")[:-40], "utf-8")  # the second job's line was cut off
+    again: list[str] = []
+    path = make(experiment, folder, math.inf, again.append)
+    assert len(again) == 4 and ": things" in again[0] and not part.exists()
+    whole = make(experiment, cache / "whole", math.inf, again.append)
+    without = [
+        [{k: v for k, v in row.items() if k != "cpu"} for row in stored_runs.read(one)["rows"]]
+        for one in (path, whole)
+    ]
+    assert without[0] == without[1]
+
+
+def test_facts_of_a_file_are_those_that_the_model_says(cache, monkeypatch):
+    lm, folder = tiny.model("gpt2"), cache / "data"
+    folder.mkdir()
+    first = FULL[0]["requested_rewrite"]["subject"]
+    every = [json.loads(json.dumps(FULL[0]).replace(first, name)) for name in NAMES]
+    (folder / "counterfact.json").write_text(json.dumps(every), "utf-8")
+    given = Given("tiny", (lm,), folder)
+    with pytest.raises(ValueError, match="knows 0 subjects of 2"):
+        superposition.facts(given, lm, 2)
+    monkeypatch.setattr(superposition, "known", lambda lm, cases: list(cases)[1:])
+    assert [fact.subject for fact in superposition.facts(given, lm, 2)] == list(NAMES[1:])
+    (folder / "counterfact.json").unlink()
+    with pytest.raises(ValueError, match="there is no .*counterfact.json"):
+        superposition.facts(given, lm, 2)
+
+
+def test_measures_are_those_of_all_pairs_and_a_draw_leaves_out_a_subject_with_itself():
+    draw = torch.Generator().manual_seed(0)
+    K = torch.randn(12, 6, generator=draw, dtype=torch.float64) + 0.3
+    over = Superposition.of(K)
+    times = torch.tensor([[2, 0, 1, 1, 1, 1]]).double()
+    found = superposition.measures(over, times)
+    plain = over.statistics()
+    assert found["kurtosis"][0].item() == pytest.approx(plain["kurtosis"])
+    assert found["mean/sd"][0].item() == pytest.approx(plain["mean"] / plain["std"])
+    assert found["overlap"][0].item() == pytest.approx(plain["rms"] * plain["mean_q"] ** 0.5)
+    mean = K.mean(1).square().sum() / K.square().sum(0).mean()
+    assert found["common"][0].item() == pytest.approx(mean.item())
+    chosen = [0, 0, 2, 3, 4, 5]  # with repeats, as the draw has them
+    entries = [over.rho[i, j] for i in chosen for j in chosen if i != j]
+    assert found["kurtosis"][1].item() == pytest.approx(kurtosis(torch.stack(entries)))
+
+
+def test_a_curve_that_falls_has_rank_one():
+    curves = torch.tensor([[9.0, 5.0, 1.0], [1.0, 2.0, 3.0], [1.0, 3.0, 2.0]])
+    assert superposition.falling(curves, [0, 5, 9]).tolist() == pytest.approx([1.0, -1.0, -0.5])
+
+
+def test_verdicts():
+    assert verdict((0.2, 0.4)) == SAME and verdict((-0.4, -0.2)) == OPPOSITE
+    assert verdict((-0.1, 0.4)) == UNSEEN and verdict((1.2, 2.0), 1.5, 1.1) == UNSEEN
+    assert overall([SAME, SAME]) == SAME and overall([SAME, UNSEEN]) == UNSEEN
+    assert overall([OPPOSITE, OPPOSITE, SAME]) == OPPOSITE
+    assert superposition.against([-0.2, 0.1]) == (-0.2, 0.0)
+    assert superposition.against([0.6, 0.9]) == (-0.9, -0.6)
+    assert detectable((-1.96, 1.96)) == pytest.approx(2.8)
+
+
+def test_every_paper_has_claims_and_every_rule_two_numbers():
+    claims = CLAIMS["claims"]
+    assert len(claims) >= 17 and {c["paper"] for c in claims} == set(CLAIMS["papers"])
+    assert all({"same", "opposite"} <= c.keys() for c in claims if "measure" in c)
+    assert all(c["same"] >= c["opposite"] for c in claims if "measure" in c)
+    assert set(PAPERS) <= set(CLAIMS["papers"])
+
+
+def test_the_command_says_what_it_costs_before_it_begins(cache, capsys, monkeypatch):
+    given = Given("tiny", (tiny.model("gpt2"),))
+    monkeypatch.setattr("tests.benchmarks.papers.__main__.Given", lambda *_: given)
+    main(["--paper", "superposition", "--scale", "tiny", "--to", str(cache), "--plan"])
+    told = capsys.readouterr()
+    assert told.err.count("at most") == 2 and "GB" in told.err and not told.out
+    assert not list(cache.glob("*.json*"))
+    main(["--paper", "superposition", "--scale", "tiny", "--to", str(cache)])
+    assert "paper, GPT-2 small at this depth: 0 and 73" in capsys.readouterr().out
+
+
+def test_another_paper_is_refused_until_its_experiments_are_there(capsys):
+    with pytest.raises(SystemExit):
+        main(["--paper", "none"])
+    assert "superposition" in capsys.readouterr().err
