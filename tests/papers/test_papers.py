@@ -8,10 +8,12 @@ import math
 import pytest
 import torch
 
+import lib
 from lib.evaluation.superposition import Superposition, kurtosis
+from lib.keys_values import answer_gradients
 from notebooks.support import stored_runs
 
-from ..benchmarks.papers import superposition
+from ..benchmarks.papers import superposition, ultraedit
 from ..benchmarks.papers.__main__ import PAPERS, main
 from ..benchmarks.papers.frame import CLAIMS, Given, make
 from ..benchmarks.papers.verdicts import OPPOSITE, SAME, UNSEEN, detectable, overall, verdict
@@ -30,11 +32,11 @@ def cache(tmp_path, monkeypatch):
     return tmp_path
 
 
-def rows_of(given, folder, say=lambda text: None):
+def rows_of(given, folder, say=lambda text: None, paper=superposition):
     """All rows of a paper's experiments, by the name of their file."""
     return {
         experiment.run.name: stored_runs.read(make(experiment, folder, math.inf, say))["rows"]
-        for experiment in superposition.experiments(given)
+        for experiment in paper.experiments(given)
     }
 
 
@@ -51,6 +53,31 @@ def test_superposition_from_an_empty_cache(family, cache):
     assert all(superposition.shown(row) for row in (*by_layer, stream))
     assert all(row["commit"] and row["cpu"] >= 0 for row in (*by_layer, stream))
     assert max(stream["error"]) < 1e-3  # the sum is exact up to rounding
+
+
+@pytest.mark.parametrize("family", few(FAMILIES, ("gpt2",)))
+def test_suspects_from_an_empty_cache(family, cache):
+    lm = tiny.model(family)
+    found = rows_of(Given("tiny", (lm,)), cache / "rows", paper=ultraedit)
+    rows = {row["arm"]: row for row in found[ultraedit.SUSPECTS]}
+    assert tuple(rows) == (ultraedit.UNEDITED, *ultraedit.ARMS)
+    assert all(ultraedit.shown(row) and len(row["kl"]) == 2 for row in rows.values())
+    assert max(rows["unedited"]["kl"]) == 0 < min(rows["plain"]["kl"])
+    likelier = [sum(rows[arm]["facts"]["teacher_forced"]) for arm in ("unedited", "plain")]
+    assert likelier[0] < likelier[1]
+    up = ultraedit.editor(lm, ultraedit.MODULES).modules()
+    assert set(up).isdisjoint(ultraedit.editor(lm, ultraedit.PLAIN).modules())
+
+
+def test_pairs_at_the_subject_are_those_of_the_subjects_last_token():
+    lm = tiny.model("llama")
+    facts = [lib.Fact("Ann", "{} speaks", "xy"), lib.Fact("Bo", "The tongue of {} is", "qz")]
+    module = lm.mlp_out(1)
+    with ultraedit.at_subjects(answer_gradients.read):
+        pairs = answer_gradients.read(lm, facts, [module])[module]
+    wanted = lm.keys(facts[::-1], 1)  # the longest text first
+    torch.testing.assert_close(pairs.K, wanted)
+    assert pairs.G.shape[1] == len(pairs.group) == 2 and (pairs.G != 0).any(0).all()
 
 
 def test_killed_in_the_middle_the_command_goes_on_and_makes_the_same_rows(cache):

@@ -19,10 +19,13 @@ from pathlib import Path
 from notebooks.support import stored_runs
 from tests.benchmarks import command
 
-from . import superposition
+from . import superposition, ultraedit
 from .frame import HERE, SECOND, Experiment, Given, make, say
 
-PAPERS = {"superposition": superposition}  # a paper is here once its experiments are
+PAPERS = {
+    "superposition": superposition,
+    "ultraedit": ultraedit,
+}  # a paper is here once its experiments are
 SCALES = ("tiny", "default", "paper")
 
 
