@@ -71,7 +71,10 @@ COMMON = (
     HERE / "tables.toml",
     HERE / "rows.toml",
     *(ABILITIES, CLASSROOM, KNOWN),
-    *(HERE / "papers" / name for name in ("claims.toml", "superposition.py", "verdicts.py")),
+    *(
+        HERE / "papers" / name
+        for name in ("claims.toml", "superposition.py", "ultraedit.py", "verdicts.py")
+    ),
     *(Path(which_editor.__file__), which_editor.ARENA),
 )
 

@@ -7,11 +7,10 @@ from typing import Any
 from notebooks.support import stored_runs
 
 from .measured import path_of
-from .papers import superposition
+from .papers import superposition, ultraedit
 from .papers.frame import CLAIMS
-from .tables import made, table
+from .tables import Row, made, percents, table
 
-COMMAND = "`--paper superposition`"
 KINDS = {
     superposition.FACTS: "known facts",
     superposition.THINGS: "everyday things",
@@ -33,18 +32,22 @@ def stored(name: str) -> dict[str, Any]:
     return stored_runs.read(path_of(name))
 
 
-@made("five-papers", superposition.LAYERS, superposition.STREAM)
+@made("five-papers", superposition.LAYERS, superposition.STREAM, ultraedit.SUSPECTS, "10_draws")
 def five_papers() -> str:
     """Every claim with its number, what was run here, what came out, and the verdict."""
     by_layer, stream = stored(superposition.LAYERS), stored(superposition.STREAM)
-    found = {"superposition": superposition.outcomes(by_layer, stream)}
+    found = {
+        "superposition": superposition.outcomes(by_layer, stream),
+        "ultraedit": ultraedit.outcomes(stored(ultraedit.SUSPECTS)),
+    }
     lines = []
     for claim in CLAIMS["claims"]:
         paper = CLAIMS["papers"][claim["paper"]]
         said, verdict = found.get(claim["paper"], {}).get(claim["name"], ("–", "not run yet"))
         if "untestable" in claim:
             verdict = f"not testable here: {claim['untestable']}"
-        measure = f"{claim['measure']}, {COMMAND}" if "measure" in claim else "–"
+        by = "rows of page 10" if "rows" in claim else f"`--paper {claim['paper']}`"
+        measure = f"{claim['measure']}: {by}" if "measure" in claim else "–"
         quoted = " (quoted by others)" if claim.get("second") else ""
         lines.append(
             (
@@ -63,16 +66,16 @@ def five_papers() -> str:
 @made("superposition-sets", superposition.LAYERS)
 def by_set() -> str:
     """Each claim's verdict for every model and set of subjects."""
-    by_layer = stored(superposition.LAYERS)
-    rows = by_layer["rows"]
-    kinds = {(row["model"], row["set"]): [] for row in rows}
-    for row in rows:
-        kinds[row["model"], row["set"]].append(row)
-    names = ("nonzero", "zero_mean", "heavy_tails", "of_knowledge", "depth", "whitened")
-    claims = {
-        c["name"]: c["measure"]
-        for c in CLAIMS["claims"]
-        if c["paper"] == "superposition" and "measure" in c
+    kinds: dict[tuple[str, str], list[Row]] = {}
+    for row in stored(superposition.LAYERS)["rows"]:
+        kinds.setdefault((row["model"], row["set"]), []).append(row)
+    names = {
+        "nonzero": "not zero",
+        "zero_mean": "mean zero",
+        "heavy_tails": "heavy tails",
+        "of_knowledge": "heavier than text's",
+        "depth": "fall with depth",
+        "whitened": "90° after whitening",
     }
     lines = []
     for (model, kind), some in kinds.items():
@@ -84,7 +87,7 @@ def by_set() -> str:
             for name in names
         ]
         lines.append((model, KINDS[kind], *cells))
-    return table(("model", "keys of", *(claims[name] for name in names)), lines, left=8)
+    return table(("model", "keys of", *names.values()), lines, left=2 + len(names))
 
 
 @made("superposition-layers", superposition.LAYERS)
@@ -103,3 +106,30 @@ def by_depth() -> str:
         if row["layer"] in {round(i * deepest[row["model"]] / (LAYERS - 1)) for i in range(LAYERS)}
     ]
     return table(("model", "keys of", "layer", *SHOWN.values()), lines, left=2)
+
+
+ARMS = {
+    ultraedit.UNEDITED: "the unedited model",
+    ultraedit.PLAIN: "as published, at our step and layers",
+    **dict.fromkeys(ultraedit.STEPS),
+    ultraedit.MODULES: "gate and up of the last third",
+    ultraedit.TOKEN: "keys and gradients at the subject's last token",
+    ultraedit.WIDER: "a second wording written, too",
+}
+
+
+@made("ultraedit-suspects", ultraedit.SUSPECTS)
+def suspects() -> str:
+    """What follows where one suspect is changed alone: facts and rewordings by three events."""
+    lines = []
+    for row in stored(ultraedit.SUSPECTS)["rows"]:
+        cells = [
+            percents(row[name][event])
+            for event in ultraedit.EVENTS
+            for name in ("facts", "reworded")
+        ]
+        kl = sum(row["kl"]) / len(row["kl"])
+        lines.append((ARMS[row["arm"]] or row["arm"], *cells, f"{kl:.3f}"))
+    events = {"probability": "likelier", "teacher_forced": "token by token", "generation": "said"}
+    head = [f"{what}, {events[e]}" for e in ultraedit.EVENTS for what in ("facts", "reworded")]
+    return table(("changed", *head, "KL, nats"), lines)

@@ -13,7 +13,7 @@ from lib.evaluation.superposition import Superposition, kurtosis
 from lib.keys_values import answer_gradients
 from notebooks.support import stored_runs
 
-from ..benchmarks.papers import superposition, ultraedit
+from ..benchmarks.papers import figures, superposition, ultraedit
 from ..benchmarks.papers.__main__ import PAPERS, main
 from ..benchmarks.papers.frame import CLAIMS, Given, make
 from ..benchmarks.papers.verdicts import OPPOSITE, SAME, UNSEEN, detectable, overall, verdict
@@ -53,6 +53,8 @@ def test_superposition_from_an_empty_cache(family, cache):
     assert all(superposition.shown(row) for row in (*by_layer, stream))
     assert all(row["commit"] and row["cpu"] >= 0 for row in (*by_layer, stream))
     assert max(stream["error"]) < 1e-3  # the sum is exact up to rounding
+    drawn = figures.by_layer(by_layer)
+    assert [len(ax.get_lines()) for ax in drawn.axes] == [len(kinds) + 1] * 3
 
 
 @pytest.mark.parametrize("family", few(FAMILIES, ("gpt2",)))

@@ -19,7 +19,7 @@ from pathlib import Path
 from notebooks.support import stored_runs
 from tests.benchmarks import command
 
-from . import superposition, ultraedit
+from . import figures, superposition, ultraedit
 from .frame import HERE, SECOND, Experiment, Given, make, say
 
 PAPERS = {
@@ -61,6 +61,8 @@ def main(arguments: list[str] | None = None) -> None:
             return
         for row in stored_runs.read(path)["rows"]:
             print(paper.shown(row))
+        if given.stored and experiment.run.name == superposition.LAYERS:
+            figures.save(stored_runs.read(path)["rows"])
         print(f"rows: {path}")
 
 

@@ -365,8 +365,8 @@ def outcome(name: str, by_layer: Sequence[Row], stream: Sequence[Row]) -> tuple[
         return said, verdict((-worst, -worst), same, opposite)
     if name == "depth":
         (row,) = (row for row in by_layer if row["layer"] is None)
-        value, *ends = row["measures"]["depth"]
-        return f"{value:.2f} [{ends[0]:.2f}, {ends[1]:.2f}]", verdict(ends, same, opposite)
+        found = row["measures"]["depth"]
+        return number(found), verdict(found[1:], same, opposite)
     measure = {
         "nonzero": "overlap",
         "zero_mean": "mean/sd",
@@ -393,7 +393,7 @@ def outcome(name: str, by_layer: Sequence[Row], stream: Sequence[Row]) -> tuple[
 
 def number(found: Sequence[float | None]) -> str:
     """ "9.50 [7.10, 12.00]", with dashes where all keys are one."""
-    value, low, high = ("–" if x is None else f"{x:.2f}".replace("-", "−") for x in found)
+    value, low, high = ("–" if x is None else f"{x:z.2f}".replace("-", "−") for x in found)
     return f"{value} [{low}, {high}]"
 
 

@@ -1,0 +1,60 @@
+"""The figure of results/five_papers.md: superposition over the layers, for every set of keys."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+
+from lib.workbench.plot.style import BASE, CYCLE, INK, LABEL, SMALL, UNRELATED
+from notebooks.support.figures import panels, plain
+
+from . import superposition
+from .frame import HERE, Row
+
+PANELS = {
+    "mean/sd": "mean of ρ, over its sd",
+    "kurtosis": "kurtosis of ρ",
+    "common": "share in the mean key, %",
+}
+LOOK = {  # of each set: how it is called, and its color
+    superposition.FACTS: ("known facts", CYCLE[0]),
+    superposition.THINGS: ("everyday things", CYCLE[2]),
+    superposition.TEXT: ("tokens of text", UNRELATED),
+    superposition.RANDOM: ("facts, random weights", CYCLE[1]),
+    superposition.GAUSS: ("draws from N(0, C)", BASE),
+}
+
+
+def by_layer(rows: Sequence[Row]) -> Figure:
+    """Three measures of one model over its layers, a line with its interval for each set."""
+    figure, axes = panels(len(PANELS), height=4.2, titles=PANELS.values())
+    for ax, measure in zip(axes, PANELS, strict=True):
+        scale = 100 if measure == "common" else 1
+        for kind, (name, color) in LOOK.items():
+            some = [row for row in rows if row["set"] == kind and row["layer"] is not None]
+            if not some:
+                continue
+            layers = [row["layer"] for row in some]
+            value, low, high = (
+                [scale * row["measures"][measure][i] for row in some] for i in range(3)
+            )
+            ax.plot(layers, value, color=color, label=name)
+            ax.fill_between(layers, low, high, color=color, alpha=0.18, linewidth=0)
+        plain(ax)
+        ax.set_xlabel("layer", fontsize=LABEL)
+        ax.axhline(0, color=INK, linewidth=0.8)
+    axes[1].set_yscale("symlog", linthresh=10)
+    axes[1].set_ylim(bottom=-2)
+    axes[1].set_yticks([0, 5, 10, 30, 100], ["0", "5", "10", "30", "100"])
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=SMALL
+    )
+    return figure
+
+
+def save(rows: Sequence[Row]) -> None:
+    """Write the figure of the first model's rows beside the page."""
+    first = [row for row in rows if row["model"] == rows[0]["model"]]
+    drawn = by_layer(first)._repr_png_()
+    (HERE.parent / "results" / "superposition.png").write_bytes(drawn)
