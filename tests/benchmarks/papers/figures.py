@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from lib.workbench.plot.style import BASE, CYCLE, INK, LABEL, SMALL, UNRELATED
@@ -36,9 +37,9 @@ def by_layer(rows: Sequence[Row]) -> Figure:
             if not some:
                 continue
             layers = [row["layer"] for row in some]
-            value, low, high = (
-                [scale * row["measures"][measure][i] for row in some] for i in range(3)
-            )
+            # None, where all keys are one, becomes a gap
+            found = np.array([row["measures"][measure] for row in some], dtype=float)
+            value, low, high = scale * found.T
             ax.plot(layers, value, color=color, label=name)
             ax.fill_between(layers, low, high, color=color, alpha=0.18, linewidth=0)
         plain(ax)
