@@ -28,12 +28,15 @@ LOOK = {  # of each set: how it is called, and its color
 
 
 def by_layer(rows: Sequence[Row]) -> Figure:
-    """Three measures of one model over its layers, a line with its interval for each set."""
-    figure, axes = panels(len(PANELS), height=4.2, titles=PANELS.values())
-    for ax, measure in zip(axes, PANELS, strict=True):
+    """Three measures over the layers: panels for each model, a line with its interval for each set."""
+    models = list(dict.fromkeys(row["model"] for row in rows))
+    figure, axes = panels(len(PANELS), len(models), height=1.2 + 2.6 * len(models))
+    pairs = [(model, measure) for model in models for measure in PANELS]
+    for ax, (model, measure) in zip(axes, pairs, strict=True):
         scale = 100 if measure == "common" else 1
         for kind, (name, color) in LOOK.items():
-            some = [row for row in rows if row["set"] == kind and row["layer"] is not None]
+            some = [row for row in rows if (row["model"], row["set"]) == (model, kind)]
+            some = [row for row in some if row["layer"] is not None]
             if not some:
                 continue
             layers = [row["layer"] for row in some]
@@ -43,11 +46,14 @@ def by_layer(rows: Sequence[Row]) -> Figure:
             ax.plot(layers, value, color=color, label=name)
             ax.fill_between(layers, low, high, color=color, alpha=0.18, linewidth=0)
         plain(ax)
-        ax.set_xlabel("layer", fontsize=LABEL)
+        ax.set_title(PANELS[measure], fontsize=LABEL)
         ax.axhline(0, color=INK, linewidth=0.8)
-    axes[1].set_yscale("symlog", linthresh=10)
-    axes[1].set_ylim(bottom=-2)
-    axes[1].set_yticks([0, 5, 10, 30, 100], ["0", "5", "10", "30", "100"])
+        if measure == "kurtosis":
+            ax.set_yscale("symlog", linthresh=10)
+            ax.set_ylim(bottom=-2)
+            ax.set_yticks([0, 5, 10, 30, 100], ["0", "5", "10", "30", "100"])
+    for ax, model in zip(axes[:: len(PANELS)], models, strict=True):
+        ax.set_xlabel(f"layer of {model}", loc="left", fontsize=LABEL)
     figure.legend(
         *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=SMALL
     )
@@ -55,7 +61,6 @@ def by_layer(rows: Sequence[Row]) -> Figure:
 
 
 def save(rows: Sequence[Row]) -> None:
-    """Write the figure of the first model's rows beside the page."""
-    first = [row for row in rows if row["model"] == rows[0]["model"]]
-    drawn = by_layer(first)._repr_png_()
+    """Write the figure beside the page."""
+    drawn = by_layer(rows)._repr_png_()
     (HERE.parent / "results" / "superposition.png").write_bytes(drawn)
