@@ -28,7 +28,7 @@ LOOK = {  # of each set: how it is called, and its color
 
 
 def by_layer(rows: Sequence[Row]) -> Figure:
-    """Three measures over the layers: panels for each model, a line with its interval for each set."""
+    """Three measures over the layers: a row of panels per model, a line per set of keys."""
     models = list(dict.fromkeys(row["model"] for row in rows))
     figure, axes = panels(len(PANELS), len(models), height=1.2 + 2.6 * len(models))
     pairs = [(model, measure) for model in models for measure in PANELS]
