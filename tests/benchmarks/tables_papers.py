@@ -113,6 +113,7 @@ ARMS = {
     ultraedit.PLAIN: "as published, at our step and layers",
     **dict.fromkeys(ultraedit.STEPS),
     ultraedit.MODULES: "gate and up of the last third",
+    **{arm: f"the same, step {arm[-3:]}" for arm in ultraedit.SMALLER},
     ultraedit.TOKEN: "keys and gradients at the subject's last token",
     ultraedit.WIDER: "a second wording written, too",
 }

@@ -46,13 +46,14 @@ PUBLISHED = {
 PLAIN, MODULES, TOKEN, WIDER = "plain", "modules", "subject's token", "two wordings"
 STEPS = {"step × ¼": 0.25, "step × ½": 0.5, "step × 2": 2.0, "step × 4": 4.0}
 UNEDITED = "unedited"
-ARMS = (PLAIN, *STEPS, MODULES, TOKEN, WIDER)
+SMALLER = {f"{MODULES} × ¼": 0.25, f"{MODULES} × ½": 0.5}  # so that they write as little as PLAIN
+ARMS = (PLAIN, *STEPS, MODULES, *SMALLER, TOKEN, WIDER)
 DOWN = (18, 19, 20)  # where page 10's rows are written
 LATE = 0.7  # of the depth, where the published layers of gate and up begin
 
 
 def experiments(given: Given) -> list[Experiment]:
-    """Eight arms and the unedited model, the first of those given."""
+    """All arms and the unedited model, the first of those given."""
     lm = given.lm(given.models[0])
     count, token = FACTS[given.scale], Speed.of(lm).token
     settings: dict[str, Any] = {
@@ -74,10 +75,11 @@ def experiments(given: Given) -> list[Experiment]:
 
 def editor(lm: lib.LM, arm: str) -> UltraEdit:
     """The editor of an arm."""
-    changed: dict[str, Any] = {**PUBLISHED, "step": STEPS.get(arm, 1.0) * PUBLISHED["step"]}
+    step = (STEPS | SMALLER).get(arm, 1.0) * PUBLISHED["step"]
+    changed: dict[str, Any] = {**PUBLISHED, "step": step}
     if lm.n_layers > max(DOWN):  # else the editor's own choice
         changed["down"] = DOWN
-    if arm == MODULES:
+    if arm in (MODULES, *SMALLER):
         late = tuple(range(round(LATE * lm.n_layers), lm.n_layers))
         gate = late if len(lm.arch.mlp_in) > 1 else ()
         # the same step in all, shared among more matrices
