@@ -33,7 +33,7 @@ from tests.benchmarks.rows import classroom
 
 from .frame import CLAIMS, Experiment, Given, Row, Speed, weights
 from .superposition import called, published
-from .verdicts import verdict
+from .verdicts import UNSEEN, detectable, verdict
 
 SUSPECTS = "ultraedit_suspects"
 FACTS = {"tiny": 4, "default": 60, "paper": 100}
@@ -186,9 +186,7 @@ def outcomes(suspects: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
         own, other = plain["facts"][event], plain["reworded"][event]
         gaps = [b - a / 2 for a, b in zip(own, other, strict=True)]
         said = f"{len(own)} facts: {percent(own)}, reworded {percent(other)}"
-        rule = rules[name]
-        answer = verdict(interval(gaps, DIFFERENCE), rule["same"], rule["opposite"])
-        found[name] = (said, answer)
+        found[name] = judged(said, interval(gaps, DIFFERENCE), rules[name])
     rows = long_runs.rows("10_draws")
     for name, way in {"normalization": "none", "frozen": "first turn"}.items():
         arms = [
@@ -199,6 +197,13 @@ def outcomes(suspects: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
         said = "{} streams of {} facts: {:+.0f} [{:+.0f}, {:+.0f}] points".format(
             len(arms[0]), len(arms[0][0]), *(100 * x for x in (middle, *ends))
         )
-        rule = rules[name]
-        found[name] = (said.replace("-", "−"), verdict(ends, rule["same"], rule["opposite"]))
+        found[name] = judged(said.replace("-", "−"), ends, rules[name])
     return found
+
+
+def judged(said: str, ends: Sequence[float], rule: Mapping[str, Any]) -> tuple[str, str]:
+    """What came out with its verdict, and from what size on a difference would have been seen."""
+    answer = verdict(ends, rule["same"], rule["opposite"])
+    if answer == UNSEEN:
+        said += f" (a difference is found from {100 * detectable(ends):.0f} points on)"
+    return said, answer
