@@ -26,6 +26,7 @@ from ..errors import DataWarning, FactError
 from ..model import activations
 from ..model.lm import LM
 from ..patch.patch import EMPTY
+from .answers import overlap
 from .asked_together import generated
 
 # From a sweep on the embedded model over six depths (blocks 8 to 28 of 30) and five weights of the
@@ -102,7 +103,12 @@ def matches(lm: LM, fact: taken.Given, among: Mapping[str, Relation] | None = No
     own = (_states(lm, [fact.text]) - mean) / scale
     near = torch.nn.functional.cosine_similarity(own, states)
     words = _words(fact.prompt)
-    shared = torch.tensor([_share(words, _words(template)) for _, template in wordings])
+    shared = torch.tensor(
+        [
+            len(words & other) / max(1, len(words | other))
+            for other in (_words(template) for _, template in wordings)
+        ]
+    )
     best: dict[str, Match] = {}
     for (name, _), state, common in zip(wordings, near.tolist(), shared.tolist(), strict=True):
         match = Match(known[name], state, common)
@@ -122,8 +128,8 @@ def case_for(
     """The fact as a case with test prompts, or None where no relation fits it.
 
     Its rewordings are the relation's other wordings about this subject. Its neighbors are facts
-    about other subjects that the unedited model answers right, so that a loss shows. Its unrelated
-    prompts are the relation's.
+    about other subjects that the unedited model answers right, and not with the new answer, so
+    that a loss shows. Its unrelated prompts are the relation's.
 
     relation   its name, where it is known; by default the best of `matches`
     among      relations by their names; by default the classroom's
@@ -184,9 +190,16 @@ def with_tests(lm: LM, cases: Sequence[Case]) -> list[Case]:
 
 
 def _answered(lm: LM, relation: Relation, fact: Fact, most: int) -> list[Probe]:
-    """The first questions about other subjects that the unedited model answers right."""
+    """The first questions about other subjects that the unedited model answers right.
+
+    None whose right answer is the new one: there nothing could go wrong as the edit would have it.
+    """
     right: list[Probe] = []
-    open_ones = relation.others(str(fact.subject), [fact.text])
+    open_ones = [
+        probe
+        for probe in relation.others(str(fact.subject), [fact.text])
+        if not overlap(probe.target, fact.target_new)
+    ]
     while open_ones and len(right) < most:
         some, open_ones = open_ones[:TOGETHER], open_ones[TOGETHER:]
         with lm.patched(EMPTY, only=True):
@@ -238,7 +251,3 @@ def _nearness(lm: LM, words: set[str], relation: Relation) -> float:
 def _words(prompt: str) -> set[str]:
     """The words that say what a prompt asks."""
     return set(re.findall(r"\w+", prompt.replace("{}", " ").casefold())) - _SMALL
-
-
-def _share(a: set[str], b: set[str]) -> float:
-    return len(a & b) / max(1, len(a | b))
