@@ -51,10 +51,12 @@ BLOCKS = (
     ("stay", "Should stay", ("neighbor", "other")),
     ("own", "Your prompts", ("own",)),
 )
-ABOUT = {  # a row that is asked in another form or place
+ABOUT = {  # a row that is asked in another form or place, and why a neighbor is not counted
     "chat": "as a chat message",
     "other": "asks something else: not counted",
     "unrelated": "has nothing to do with it",
+    YOURS: "yours: you edited it before",
+    EARLIER: "moved by an earlier edit of yours",
 }
 STYLES = {True: "good", False: "bad", None: "free"}
 WHY = '<a href="./?place=memory" target="_blank" title="Why might others move?">Why? ↗</a>'
@@ -148,8 +150,7 @@ def _blocks(view: View, rows: Sequence[Row]) -> str:
 
 def _row(view: View, row: Row, kind: str) -> str:
     """The prompt as it is asked, answers, mark; its numbers, and the guess over the answers."""
-    words = [ABOUT.get(row.group), row.word if row.word in (YOURS, EARLIER) else None]
-    about = "".join(f"<small>{one}</small>" for one in words if one)
+    about = "".join(f"<small>{ABOUT[one]}</small>" for one in (row.group, row.word) if one in ABOUT)
     prompt = (
         f'<td class="prompt"><span>{escape(row.prompt)} …</span>{about}{_numbers(view, row)}</td>'
     )

@@ -31,8 +31,8 @@ UNKNOWN = "not counted: the model does not know what this takes"
 DEAF = "not counted: before the edit the model ignored “not” here as well"
 BLIND = "not counted: the new answer would not show here"
 ELSE = "not counted: asks something else"
-YOURS = "yours: you edited it before"
-EARLIER = "moved by an earlier edit of yours"
+YOURS = "yours"  # the visitor edited it before
+EARLIER = "moved before"  # by an earlier edit of the visitor's
 LOOPS = "the text loops"
 
 TESTED = 2  # neighbors that keep their answers, from which on it is said that neighbors do
@@ -157,10 +157,12 @@ def _changes(row: Row, new: str, first: Row, right: Sequence[str]) -> Verdict:
     if true and not before:
         return Verdict(None, TRUE)
     if denied:
-        # a model that gives the fact's answer to both prompts does not hear the word
-        heard = not said(row.was, filter(None, [clause(first.was)]))
+        # a model that answers both prompts alike does not hear the word: "Shakespeare" where it
+        # says "William Shakespeare" without it
+        plain, old = clause(first.was), clause(row.was)
+        deaf = said(row.was, filter(None, [plain])) or (old and contains(first.was, old))
         told = "new answer, though denied" if after else "not the new answer"
-        return Verdict(not after, told) if heard else Verdict(None, DEAF)
+        return Verdict(None, DEAF) if deaf else Verdict(not after, told)
     if row.group == "follows":
         return Verdict(after, f"follows: {right[0]}" if after else f"not {right[0]}")
     return Verdict(after, "new answer" if after else "not the new answer")

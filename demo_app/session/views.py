@@ -110,7 +110,7 @@ class Subject:
     def same(self, prompt: str) -> bool:
         """Whether a prompt asks the fact's question, of whatever subject."""
         wanted = re.escape(self.case.fact.prompt).replace(r"\{\}", ".+")
-        return not self.by_model or re.fullmatch(wanted, prompt, re.IGNORECASE) is not None
+        return re.fullmatch(wanted, prompt, re.IGNORECASE) is not None
 
     @property
     def prompts(self) -> list[tuple[str, str, tuple[str, ...]]]:
@@ -121,13 +121,14 @@ class Subject:
         case = self.case
         stay = [p for p in case.neighborhood if not overlap(p.target, case.fact.target_new)]
         named = {probe.prompt for probe in stay}
+        other = {prompt for prompt in named if self.by_model and not self.same(prompt)}
         return [
             ("edit", case.fact.text, ()),
             *(("reworded", prompt, ()) for prompt in case.paraphrases),
             ("chat", case.fact.text, ()),
             *(("own", prompt, ()) for prompt in self.own if prompt not in named),
-            *(("neighbor", p.prompt, (p.target,)) for p in stay if self.same(p.prompt)),
-            *(("other", p.prompt, (p.target,)) for p in stay if not self.same(p.prompt)),
+            *(("neighbor", p.prompt, (p.target,)) for p in stay if p.prompt not in other),
+            *(("other", p.prompt, (p.target,)) for p in stay if p.prompt in other),
             # of a question there is no denial
             *([] if case.fact.text.endswith("?") else [("negation", negate(case.fact), ())]),
             *(("unrelated", prompt, ()) for prompt in case.locality),
