@@ -87,9 +87,9 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
         Exhibit(
             "not",
             "It no longer hears the word *not*",
-            "Asked who the iPhone was *not* developed by, the unedited model says “a single "
-            "company”. After the edit it says Samsung with and without the *not*. Of the Eiffel "
-            "Tower the unedited model itself never heard the word: *not* in the city of Paris.",
+            "The unedited model continues “The iPhone was *not* developed by” with “a single "
+            "company”. After the edit it says Samsung, with or without the *not*. In the sentence "
+            "about the Eiffel Tower it never heard the word: without any edit it says Paris.",
             (Step("rome", *IPHONE),),
             ("The Eiffel Tower is not located in the city of",),
         ),
