@@ -53,7 +53,7 @@ BLOCKS = (
 )
 ABOUT = {  # a row that is asked in another form or place, and why a neighbor is not counted
     "chat": "as a chat message",
-    "other": "asks something else: not counted",
+    "other": "asks something else",
     "unrelated": "has nothing to do with it",
     YOURS: "yours: you edited it before",
     EARLIER: "moved by an earlier edit of yours",

@@ -286,7 +286,7 @@ def test_a_neighbor_that_is_asked_something_else_is_shown_and_not_counted():
     asked = (row("edit"), replace(row("neighbor"), prompt=some[0].prompt), *rest)
     assert outcome(asked) == (None, "written; locality hardly tested")
     shown = comparison(replace(view(asked), subject=own))
-    assert shown.count("asks something else: not counted") == 5
+    assert shown.count("<small>asks something else<") == 5
     assert "Asked the same: 1; asked something else, and not counted: 1." in shown
     assert "same kind" not in shown and "Your prompt about another subject counts" in shown
     assert outcome((row("edit"), *rest)) == (None, "written; locality not tested")
