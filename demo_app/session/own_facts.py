@@ -21,7 +21,8 @@ from dataclasses import replace
 import lib
 from lib.data.facts import Probe
 from lib.data.relations import Relation, bare
-from lib.evaluation.answers import begins, overlap, plain
+from lib.evaluation.answers import begins, plain
+from lib.evaluation.own_facts import overlap
 
 from . import kinds
 from .asking import Asker

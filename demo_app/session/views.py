@@ -16,7 +16,8 @@ from torch import Tensor
 
 import lib
 from lib.data.negation import negate
-from lib.evaluation.answers import END, begins, overlap, plain
+from lib.evaluation.answers import END, begins, plain
+from lib.evaluation.own_facts import overlap
 
 Ask = tuple[str, bool]  # a prompt, and whether it is asked in chat form
 

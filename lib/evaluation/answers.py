@@ -22,8 +22,6 @@ import unicodedata
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from ..data.relations import bare
-
 EVENTS = ("probability", "teacher_forced", "generation")
 LIMIT = 32  # tokens of free generation
 _QUOTES = "\"'`“”„‟‘’‚‛«»‹›"
@@ -110,14 +108,6 @@ def contains(text: str, target: str) -> bool:
 def plain(text: str) -> str:
     """The form in which answers are compared: no case, no white space or quotes around them."""
     return _TAIL.sub("", _LEAD.sub("", text)).casefold() or text.casefold()
-
-
-def overlap(first: str, second: str) -> bool:
-    """Whether a text can give two answers at once, because one of them begins with the other.
-
-    overlap("the North Sea", "North Sea") -> True; overlap("New Delhi", "New York") -> False
-    """
-    return begins(bare(first), bare(second)) or begins(bare(second), bare(first))
 
 
 def named(text: str, right: Iterable[str], rival: str | None = None) -> tuple[bool, bool]:

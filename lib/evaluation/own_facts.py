@@ -21,12 +21,12 @@ from ..cancellation import steps
 from ..computed_once import remembered
 from ..data import taken
 from ..data.facts import Case, Fact, Probe, quoted
-from ..data.relations import Relation, relations
+from ..data.relations import Relation, bare, relations
 from ..errors import DataWarning, FactError
 from ..model import activations
 from ..model.lm import LM
 from ..patch.patch import EMPTY
-from .answers import overlap
+from .answers import begins
 from .asked_together import generated
 
 # From a sweep on the embedded model over six depths (blocks 8 to 28 of 30) and five weights of the
@@ -164,7 +164,7 @@ def with_tests(lm: LM, cases: Sequence[Case]) -> list[Case]:
 
     A DataWarning names the facts for which it could make none: only the edit itself is measured.
     """
-    found, bare = list(cases), []
+    found, none = list(cases), []
     # only those without a prompt beside their fact's
     alone = [
         i
@@ -175,18 +175,26 @@ def with_tests(lm: LM, cases: Sequence[Case]) -> list[Case]:
         fact = found[i].fact
         made = case_for(lm, fact) if fact.subject is not None else None
         if made is None:
-            bare.append(quoted(fact.text))
+            none.append(quoted(fact.text))
         else:
             found[i] = replace(made, id=found[i].id, batch=found[i].batch)
-    if bare:
+    if none:
         warnings.warn(
-            f"no tests could be made for {len(bare)} of {len(cases)} facts, so only the edit is "
-            f"measured for them: {', '.join(bare[:3])}{', …' if len(bare) > 3 else ''}; a "
+            f"no tests could be made for {len(none)} of {len(cases)} facts, so only the edit is "
+            f"measured for them: {', '.join(none[:3])}{', …' if len(none) > 3 else ''}; a "
             "lib.Case takes paraphrases, neighborhood and locality",
             DataWarning,
             stacklevel=4,
         )
     return found
+
+
+def overlap(first: str, second: str) -> bool:
+    """Whether a text can give two answers at once, because one of them begins with the other.
+
+    overlap("the North Sea", "North Sea") -> True; overlap("New Delhi", "New York") -> False
+    """
+    return begins(bare(first), bare(second)) or begins(bare(second), bare(first))
 
 
 def _answered(lm: LM, relation: Relation, fact: Fact, most: int) -> list[Probe]:

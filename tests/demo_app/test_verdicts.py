@@ -28,7 +28,7 @@ from demo_app.session.verdicts import (
 from demo_app.session.views import Column, Row, Subject, View, clause, first_sentence
 from demo_app.session.visitors import Session
 from lib.data.facts import Probe
-from lib.evaluation.answers import overlap
+from lib.evaluation.own_facts import overlap
 
 from .visits import TOWER
 
