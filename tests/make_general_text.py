@@ -25,7 +25,6 @@ from pathlib import Path
 
 import torch
 
-from lib.keys_values.general_text import clean
 from lib.model import generation, lm
 
 LIB = Path(__file__).parents[1] / "lib" / "data"
@@ -54,6 +53,16 @@ def samples(model: lm.LM) -> list[str]:
     """The cleaned text of every sample, also of those that are left out."""
     made = generation.generate(model, [[START]] * SAMPLES, TOKENS, temperature=1.0, seed=SEED)
     return [clean(model.tokenizer, ids) for ids in made.ids]
+
+
+def clean(tokenizer, ids: list[int]) -> str:
+    """One paragraph of valid UTF-8: special tokens become a line break, empty lines go."""
+    special, parts = set(tokenizer.all_special_ids), [[]]
+    for token in ids:
+        parts.append([]) if token in special else parts[-1].append(token)
+    text = "\n".join(tokenizer.decode(part, clean_up_tokenization_spaces=False) for part in parts)
+    text = "".join(c for c in text if c == "\n" or c.isprintable()).replace("\ufffd", "")
+    return re.sub(r"\s*\n\s*", "\n", text).strip()
 
 
 def text_of(texts: list[str]) -> str:

@@ -15,10 +15,10 @@ Whatever has fewer than `WANTED` is shrunk (second_moment.py).
 from __future__ import annotations
 
 import os
-import re
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -98,10 +98,8 @@ def general_text(text: Text) -> str:
 def text_file(text: Any) -> Any:
     """The path of a text: a list or a dataset is written into a file of the cache folder first.
 
-    What can be no text is returned as it is.
+    Anything else is returned as it is.
     """
-    if isinstance(text, os.PathLike):
-        return os.fspath(text)
     if isinstance(text, str) or not isinstance(text, Iterable):
         return text
     whole = general_text(text)
@@ -136,18 +134,12 @@ def own_text(lm: LM, tokens: int) -> Stored:
 
     def make(_: list[None]) -> Iterator[tuple[None, Tensors]]:
         start = lm.tokenizer.eos_token_id if lm.leading_bos is None else lm.leading_bos
-        rows, count = [[start or 0]] * ROWS, 0
+        write = partial(generation.generate, lm, [[start or 0]] * ROWS, temperature=1.0)
         texts: list[str] = []
-        times = -(-tokens // (ROWS * LENGTH))
-
-        def write(length: int, seed: int) -> list[str]:
-            made = generation.generate(lm, rows, length, temperature=1.0, seed=seed)
-            return [clean(lm.tokenizer, ids) for ids in made.ids]
-
+        count, times = 0, -(-tokens // (ROWS * LENGTH))
         with lm.patched(EMPTY, only=True):
-            write(1, SEED)
             began = time.monotonic()
-            write(5, SEED)  # reading the start and four more tokens
+            write(max_new_tokens=5, seed=SEED)
             seconds = (time.monotonic() - began) / 5 * LENGTH * times
             warnings.warn(
                 f"{lm.name} writes {tokens:,} tokens of general text, because the shipped text is "
@@ -156,8 +148,10 @@ def own_text(lm: LM, tokens: int) -> Stored:
                 2,
             )
             expected = steps(range(times), "general text written")
-            for number in chain(expected, range(times, TRIES * times)):
-                texts += filter(None, write(LENGTH, SEED + number))
+            for number in chain(expected, range(times, TRIES * times)):  # texts may end early
+                ids = write(max_new_tokens=LENGTH, seed=SEED + number).ids
+                found = lm.tokenizer.batch_decode(ids, skip_special_tokens=True)
+                texts += [text.strip() for text in found if text.strip()]
                 count = _count(lm, "\n\n".join(texts))
                 if count >= tokens:
                     break
@@ -169,17 +163,6 @@ def own_text(lm: LM, tokens: int) -> Stored:
         yield None, {"utf8": torch.frombuffer(bytearray(whole), dtype=torch.uint8)}
 
     return Stored("texts", f"{lm.stored_identity} {SEED} {ROWS} {LENGTH} {tokens}", make)
-
-
-def clean(tokenizer: Any, ids: list[int]) -> str:
-    """One paragraph of valid UTF-8: special tokens become a line break, empty lines go."""
-    special = set(tokenizer.all_special_ids)
-    parts: list[list[int]] = [[]]
-    for token in ids:
-        parts.append([]) if token in special else parts[-1].append(token)
-    text = "\n".join(tokenizer.decode(part, clean_up_tokenization_spaces=False) for part in parts)
-    text = "".join(c for c in text if c == "\n" or c.isprintable()).replace("\ufffd", "")
-    return re.sub(r"\s*\n\s*", "\n", text).strip()
 
 
 def _count(lm: LM, text: str) -> int:

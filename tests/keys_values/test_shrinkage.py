@@ -15,7 +15,7 @@ from lib.errors import EditError, EditWarning, SlowWarning
 from lib.keys_values import general_text as texts
 from lib.keys_values import null_space, output_moment, second_moment
 from lib.keys_values.second_moment import COSTS, Spread, shrunk, stored_moments
-from lib.model import activations, batching
+from lib.model import activations, batching, generation
 from lib.workbench.forensics.candidates import key_moments
 
 from ..support import tiny
@@ -181,7 +181,8 @@ def test_a_model_writes_its_own_text_once_where_the_shipped_one_is_too_short(sho
 
 def test_a_model_that_writes_nothing_is_asked_for_a_text(short, monkeypatch):
     lm = tiny.model("llama")
-    monkeypatch.setattr(texts, "clean", lambda *_: "")
+    nothing = generation.Generated([[]] * 4, {})
+    monkeypatch.setattr(generation, "generate", lambda *_, **__: nothing)
     with pytest.warns(SlowWarning), pytest.raises(EditError, match="wrote only 0 of 144 tokens"):
         second_moment.second_moment(lm, [1])
 
@@ -226,7 +227,7 @@ def test_an_editor_keeps_a_list_of_texts_as_a_file(name, lm, tmp_path):
     editor = lib.EDITORS[name](lm, text=Rows(), tokens=480)
     path = tmp_path / "some.txt"
     path.write_text("\n\n".join(TEXTS), encoding="utf-8")
-    same = lib.EDITORS[name](lm, text=path, tokens=480)
+    same = lib.EDITORS[name](lm, text=str(path), tokens=480)
     assert same.config.text == str(path) and editor.config.text != str(path)
     assert set(editor.statistics()) == set(same.statistics())
     again = lib.EDITORS[name](lm, **editor.settings_dict())
