@@ -333,7 +333,7 @@ def test_the_page_takes_the_subject_of_a_whole_sentence_and_shows_it():
 
 def test_the_page_opens_with_the_stored_comparison():
     found = examples.read(examples.file_of("SmolLM2-135M-Instruct"))
-    lm = SimpleNamespace(name=found.model, fingerprint=found.fingerprint)
+    lm = SimpleNamespace(name=found.model, identity=f"{found.model} {found.fingerprint}")
     case = next(case for case in lib.classroom(lm.name) if case.fact == found.fact)
     shown = examples.of(lm).view(Subject(case))
     assert shown.stored and shown.column.name == "ROME" and shown.live == 0

@@ -111,8 +111,9 @@ def test_only_questions_whose_parts_the_base_model_knows_count(lm, patch):
         counted = rows[(rows["metric"] == metric) & (rows["event"] == "generation")]
         assert counted["prompt"].tolist() == ["a is", "b is", "d is"], metric
     assert values(scores, "portability: multi-hop (parts known)") == [1.0, 1.0, 0.0, 0.0, 0.0]
-    assert "portability: multi-hop: 2 of 5 questions count, those whose parts the base model" in (
-        repr(scores)
+    told = " ".join(repr(scores).split())  # it is broken into lines
+    assert (
+        "portability: multi-hop: 2 of 5 questions count, those whose parts the base model" in told
     )
     # the base model is asked the same whichever patch is measured, and once
     base = baseline(lm, [asking(*probes)], **ONLY)
