@@ -17,6 +17,7 @@ import gradio as gr
 from .session import given
 from .session.editor_settings import listed
 from .session.studio import Studio
+from .session.verdicts import outcome
 from .session.views import Column, View, moved, tally
 from .session.visitors import Session
 from .session.worker import Job, Stopped, Trouble
@@ -60,7 +61,9 @@ def endpoints(studio: Studio) -> None:
         The prompt has {} or the subject itself in it; own: more prompts, one per line. settings:
         of the editor, one name = value per line, as /settings lists them. The edit is live even
         where `written` is false. Gives the relation of the classroom whose prompts test the fact
-        (`kind`; null: none fits), what was measured, and every row before and after.
+        (`kind`; null: none fits), what was measured, and every row before and after. `verdict` and
+        `good` are those of the page: `good` is null where a row does not count, and `written` is
+        null where the model gave the new answer before, so that there was nothing to change.
         """
         fact = subject, prompt, target, own
         view = await edited(request, fact, editor, keep="any", more=settings, listed=False)
@@ -101,13 +104,14 @@ def endpoints(studio: Studio) -> None:
 
 
 def summary(column: Column) -> dict:
-    """One editor's result as plain values; `neighbors_kept` is None where there was no neighbor."""
+    """One editor's result as plain values; `neighbors_kept` is None where no neighbor counts."""
     if column.patch is None:
         return {"editor": column.editor, "error": column.error, "rows": []}
     kept = tally(column.rows, "neighbor")
     return {
         "editor": column.editor,
-        "written": tally(column.rows, "edit")[0] == 1,
+        "verdict": outcome(column.rows).word,
+        "written": column.rows[0].good,
         "rewordings": list(tally(column.rows, "reworded")),
         "consequences": list(tally(column.rows, "follows")),
         "neighbors_kept": list(kept) if kept[1] else None,
@@ -124,6 +128,7 @@ def summary(column: Column) -> dict:
                 "p_old": [row.old, row.old_after],
                 "kl_nats": row.kl,
                 "good": row.good,
+                "verdict": row.word,
             }
             for row in column.rows
         ],

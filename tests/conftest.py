@@ -9,6 +9,8 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # of gradio's client
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: see lib/__init__.py
 
+import sys
+
 import pytest
 import torch
 
@@ -27,6 +29,17 @@ def pytest_xdist_auto_num_workers(config):
     named = any(not arg.startswith("-") and os.path.exists(arg.split("::")[0])
                 for arg in config.invocation_params.args)  # fmt: skip
     return 0 if named else min(4, os.cpu_count() or 1)
+
+
+@pytest.fixture(autouse=True)
+def own_editors_leave():
+    """An editor that a test registers is not there for the next one."""
+    before = {*getattr(sys.modules.get("lib"), "EDITORS", ())}
+    yield
+    editors = getattr(sys.modules.get("lib"), "EDITORS", {})
+    for name in [*editors] if before else []:
+        if name not in before:
+            del editors[name]
 
 
 @pytest.fixture(scope="session")

@@ -8,23 +8,23 @@ the beginning and are hidden by style.css until the visitor switches them on.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from html import escape
 from os.path import commonprefix
 
 from lib.evaluation.answers import begins, contains
 
+from ..session.given import short
+from ..session.verdicts import EARLIER, LOOPS, TESTED, YOURS, lacking, outcome, said
 from ..session.views import (
-    EARLIER,
-    LEAST,
     SMALL,
     STAY,
     UNASKED,
-    YOURS,
     Column,
     Row,
     Subject,
     View,
+    capital,
     clause,
     first_sentence,
     tally,
@@ -34,6 +34,7 @@ from .render import NOTHING, number, table
 MORE = {  # group -> what it is, and what one wishes for it
     "unrelated": "about something else: it should go on as before",
     "own": "your prompt: nothing is expected",
+    "other": "asks something else: not counted",
     "chat": "as a chat message: the reply should contain it; p is that of a reply that begins so",
     "negation": "denied: it should not say so",
 }
@@ -47,27 +48,21 @@ NAMES = {  # group -> its name over the dots of the scoreboard, and in a row's n
 FACT = ("edit", "reworded", "chat", "negation")  # groups that ask for the fact itself
 BLOCKS = (
     ("change", "Should change", ("reworded", "follows")),
-    ("stay", "Should stay", ("neighbor",)),
+    ("stay", "Should stay", ("neighbor", "other")),
     ("own", "Your prompts", ("own",)),
 )
-LACKS = {  # group -> what is said of an edit that did both halves, and not this
-    "follows": "{} of {} consequences missing",
-    "chat": "not in a chat",
-    "negation": "said even if denied",
-}
 ABOUT = {  # a row that is asked in another form or place, and why a neighbor is not counted
     "chat": "as a chat message",
+    "other": "asks something else",
     "unrelated": "has nothing to do with it",
     YOURS: "yours: you edited it before",
     EARLIER: "moved by an earlier edit of yours",
 }
 STYLES = {True: "good", False: "bad", None: "free"}
 WHY = '<a href="./?place=memory" target="_blank" title="Why might others move?">Why? ↗</a>'
-KEEP = '<button type="button" data-keep="{}">keep it</button>'
 WORDS, LETTERS = 2, 21  # of an answer in a row, where two stand there; of a single one twice that
-LEFT = 3  # words of the headline's prompt that other prompts keep
-RUN = 3  # rows from which on what is the same in their prompts is said once
 STOPS = ",;:.!?"  # end a clause
+KEEP = '<button type="button" data-keep="{}">keep it</button>'
 
 
 def status(view: View) -> str:
@@ -77,17 +72,18 @@ def status(view: View) -> str:
     column, first = view.column, view.rows[0]
     if column is None:
         line = "Before, and after your edits so far." if view.live else "What the model says now."
-        line += f" Press <b>Edit</b> to make it say “{escape(view.new)}”."
+        line += f" Press <b>Edit</b> to make it say “{escape(short(view.new))}”."
         return f'<div class="status" role="status"><span>{line}</span></div>'
     editor, lead, earlier = escape(column.name), "", view.live - view.kept
     where = f", on top of {earlier} earlier edit{'s' * (earlier > 1)}" if earlier else ""
     where += ", in place of your last edit" * view.again
-    if begins(first.before, view.new):
-        lead = f"The model said so before any edit{where}. "
+    if first.good is None and first.after is not None:
+        when = "any edit" if said(first.before, [view.new]) else "this edit"
+        lead = f"Nothing to change: the model said so before {when}{where}. "
     elif view.kept:
         lead = f'<b class="now">Live{where}.</b> '
     if first.good is False:
-        lead = f"✗ {editor} did not make the model say “{escape(view.new)}”. "
+        lead = f"✗ {editor} did not make the model say “{escape(short(view.new))}”. "
         if view.kept:
             lead += f'<button type="button" data-out="{view.live - 1}">take it out</button> '
         elif not view.stored:
@@ -140,7 +136,7 @@ def _blocks(view: View, rows: Sequence[Row]) -> str:
             some = [row for row in rows if row.group in ("edit", "chat")]
         if kind == "stay":  # of what has nothing to do with the edit, what moved
             some += [row for row in rows if row.group == "unrelated" and row.good is False]
-        body = "".join(_run(view, run, kind) for run in _runs(some))
+        body = "".join(_row(view, row, kind) for row in some)
         if body or kind != "own":
             waits = rows[0].before == UNASKED
             none = "Prompts that test this fact are being looked for …" if waits else "Not tested."
@@ -152,56 +148,11 @@ def _blocks(view: View, rows: Sequence[Row]) -> str:
     return f'<div class="two">{"".join(blocks)}</div>'
 
 
-def _runs(rows: Sequence[Row]) -> Iterator[list[Row]]:
-    """The rows in their order, those together whose prompts are the same but for a few words."""
-    run: list[Row] = []
-    for row in rows:
-        prompts = [one.prompt for one in (*run, row)]
-        if run and 2 * sum(map(len, shared(prompts))) < max(map(len, prompts)):
-            yield run
-            run = []
-        run.append(row)
-    if run:
-        yield run
-
-
-def shared(prompts: Sequence[str]) -> tuple[str, str]:
-    """How all of them begin and how they end, in whole words."""
-    begin = commonprefix(prompts)
-    begin = begin[: begin.rfind(" ") + 1]
-    end = commonprefix([prompt[len(begin) :][::-1] for prompt in prompts])[::-1]
-    return begin, re.sub(r"^\w+", "", end)
-
-
-def _run(view: View, run: Sequence[Row], kind: str) -> str:
-    """Rows one by one; where several of what should stay are of one sentence, it stands over them
-    once, and each names what it puts into it.
-    """
-    # a visitor's own prompt stands whole behind its openings
-    whole = kind == "change" and view.subject.by_model
-    edit = "" if whole else view.subject.case.fact.prompt.rpartition("{}")[2]
-    if len(run) < RUN or kind == "change":
-        return "".join(_row(view, row, kind, _shown(row.prompt, edit)) for row in run)
-    begin, end = shared([row.prompt for row in run])
-    body = "".join(
-        _row(view, row, kind, row.prompt[len(begin) : len(row.prompt) - len(end)]) for row in run
-    )
-    return f'<tr class="same"><td colspan="2">{escape(begin)}…{escape(end)} …</td></tr>{body}'
-
-
-def _shown(prompt: str, edit: str) -> str:
-    """A prompt without the last words, three or more, that the headline's has behind its first."""
-    words, tail = prompt.split(), edit.split()[LEFT:]
-    same = len(commonprefix([words[::-1], tail[::-1]]))
-    return f"{' '.join(words[:-same] if same > 2 else words)} …"
-
-
-def _row(view: View, row: Row, kind: str, shown: str) -> str:
-    """Prompt as shown, answers, mark; the numbers below it, and the guess over the answers."""
+def _row(view: View, row: Row, kind: str) -> str:
+    """The prompt as it is asked, answers, mark; its numbers, and the guess over the answers."""
     about = "".join(f"<small>{ABOUT[one]}</small>" for one in (row.group, row.word) if one in ABOUT)
     prompt = (
-        f'<td class="prompt" title="{escape(row.prompt)}"><span>{escape(shown)}</span>'
-        f"{about}{_numbers(view, row)}</td>"
+        f'<td class="prompt"><span>{escape(row.prompt)} …</span>{about}{_numbers(view, row)}</td>'
     )
     if row.after is None:
         answer = escape(told(row, view.new)[0]) or NOTHING
@@ -219,12 +170,14 @@ def _row(view: View, row: Row, kind: str, shown: str) -> str:
 def _did(row: Row, new: str) -> str:
     """The verdict on a row, in a word or two that say what the editor did to it."""
     before, after = told(row, new)
+    if row.word.endswith(LOOPS):
+        return LOOPS
     if row.good is not None and row.group in STAY:
         return "kept" if row.good else "moved"
     if row.good is not None and row.group in ("edit", "reworded", "chat"):
-        return ("changed" if before != after else "as before") if row.good else f"not {new}"
-    said = row.word.partition(":")[0]  # "not counted: the model does not know …"
-    return "same" if said == "changed" and before == after else said
+        return ("changed" if before != after else "as before") if row.good else f"not {short(new)}"
+    word = row.word.partition(":")[0]  # "not counted: the model does not know …"
+    return "same" if word == "changed" and before == after else word
 
 
 def _answers(row: Row, new: str) -> str:
@@ -243,13 +196,14 @@ def told(row: Row, new: str) -> tuple[str, str]:
     begins otherwise. Anything else is told from where the answers differ.
     """
     texts = row.before, row.before if row.after is None else row.after
-    old, now = map(_words, texts)
+    old, now = (_words(text, new) for text in texts)
     if row.group == "neighbor" and row.good:
         kept = _few(old[: _same(old, now)], 2 * LETTERS)
         return (kept, kept) if kept else (_few(old), _few(now))
-    if row.group == "own" and (both := alike(*texts)):  # "Germany, and it", "Germany, which"
+    aside = row.group in ("own", "other")
+    if aside and (both := alike(*texts)):  # "Germany, and it", "Germany, which"
         return both, both
-    if row.group in ("own", "unrelated") or (row.group == "neighbor" and row.good is False):
+    if aside or row.group == "unrelated" or (row.group == "neighbor" and row.good is False):
         return brief(*texts)
     before, after = _few(old), _few(now)
     written = row.group not in ("neighbor", "follows")  # the new answer is looked for
@@ -257,7 +211,7 @@ def told(row: Row, new: str) -> tuple[str, str]:
     if as_before and (both := alike(*texts)):  # "the sea", "the sea there"
         return both, both
     if written and contains(texts[1], new) and not contains(after, new):
-        after = f"… {_few(new.split())}"
+        after = f"{'' if said(texts[1], [new]) else '… '}{short(new)}"
     return before, after
 
 
@@ -287,9 +241,9 @@ def _same(*answers: Sequence[str]) -> int:
     return len(commonprefix([[word.strip(STOPS) for word in words] for words in answers]))
 
 
-def _words(text: str) -> list[str]:
+def _words(text: str, answer: str = "") -> list[str]:
     """The words of an answer's first sentence, without a number at which it was broken off."""
-    return re.sub(r"( \S*\d)? …$", "", first_sentence(text)).split()
+    return re.sub(r"( \S*\d)? …$", "", first_sentence(text, answer)).split()
 
 
 def _few(words: Sequence[str], letters: int = LETTERS) -> str:
@@ -310,7 +264,8 @@ def _few(words: Sequence[str], letters: int = LETTERS) -> str:
 
 def _numbers(view: View, row: Row) -> str:
     """The row's verdict in words, its probabilities and its divergence."""
-    parts = [NAMES.get(row.group, ""), re.sub("(the )?new answer", lambda _: view.new, row.word)]
+    new = short(view.new)
+    parts = [NAMES.get(row.group, ""), re.sub("(the )?new answer", lambda _: new, row.word)]
     own = clause(row.before) if row.group in STAY else None
     old = view.old if row.group in FACT else own
     for answer, was, now in (
@@ -350,8 +305,6 @@ def scoreboard(view: View, link: str = "") -> str:
     names = ("<i>Editor</i>", *heads.values(), "<i>Verdict</i>")
     lines = (_line_of(view, column, i) for i, column in enumerate(columns))
     dots = "A dot for each prompt: filled where the answer is as it should be; dashed: not counted."
-    if any(other(view.subject, row) for row in view.rows):
-        dots += " Square: a neighbor that is asked something else."
     return table("score", names, lines, dots) + copy
 
 
@@ -381,7 +334,7 @@ def _line_of(view: View, column: Column, index: int) -> str:
         f'<td data-name="{heading}">{_dots(view, column.rows, group, index)}</td>'
         for group, heading in NAMES.items()
     )
-    good, words = judged(column.rows)
+    good, words = outcome(column.rows)
     style = STYLES[None if good and lacking(column.rows) else good]  # green is only all of it
     return (
         f'<tr class="{style}{" shown" * shown}"><th scope="row">{name}</th>{cells}'
@@ -427,7 +380,7 @@ def _dots(view: View, rows: Sequence[Row], group: str, column: int) -> str:
         return '<span class="none">not asked</span>'
     good, total = tally(rows, group)
     dots = "".join(
-        f'<i class="dot {STYLES[row.good]}{" other" * other(view.subject, row)}" '
+        f'<i class="dot {STYLES[row.good]}" '
         f'data-dot="{column}.{row.group}.{i}" '
         f'title="{escape(row.prompt)} … {escape(" → ".join(told(row, view.new)))}"></i>'
         for i, row in enumerate(asked)
@@ -435,74 +388,41 @@ def _dots(view: View, rows: Sequence[Row], group: str, column: int) -> str:
     return f'<span role="img" aria-label="{good} of {total}">{dots}</span>'
 
 
-def other(subject: Subject, row: Row) -> bool:
-    """Whether a row is a neighbor that is asked something else than the fact."""
-    return subject.by_model and row.group == "neighbor" and not subject.same(row.prompt)
-
-
-def judged(rows: Sequence[Row]) -> tuple[bool | None, str]:
-    """Whether an editor did both halves, to write and to leave the rest; and what it did, in words.
-
-    None where one of the halves was not tested, or is not known yet.
-    """
-    if any(row.after is None for row in rows):
-        return None, "being asked …"
-    counts = {group: tally(rows, group) for group in NAMES}
-    if counts["edit"][0] == 0:
-        return False, "did not write it"
-    faults = {
-        "reworded": "misses {} rewording{}",
-        "neighbor": "moves {} neighbor{}",
-        "unrelated": "moves {} unrelated text{}",
-    }
-    wrong = {group: counts[group][1] - counts[group][0] for group in faults}
-    found = [
-        words.format(wrong[of], "s" * (wrong[of] > 1)) for of, words in faults.items() if wrong[of]
-    ]
-    if found:
-        return False, f"{', '.join(found)}{lacking(rows)}"
-    if counts["neighbor"][1] < LEAST:
-        return None, f"written{lacking(rows)}; locality not tested"
-    if not counts["reworded"][1]:
-        return None, f"written, neighbors kept{lacking(rows)}; not tested in other words"
-    holds = "holds" if counts["follows"][1] else "written, neighbors kept"
-    return True, f"{holds}{lacking(rows)}"
-
-
-def lacking(rows: Sequence[Row]) -> str:
-    """What an edit does not reach beside these halves, each behind a comma; "" where nothing."""
-    counts = {words: tally(rows, group) for group, words in LACKS.items()}
-    found = (words.format(n - good, n) for words, (good, n) in counts.items() if good < n)
-    return "".join(f", {words}" for words in found)
-
-
 def _source(subject: Subject) -> str:
     """Where the test prompts of a typed fact come from; nothing for an example."""
     if not subject.typed:
         return ""
-    case = subject.case
+    asked = [group for group, *_ in subject.prompts]
+    count, others = asked.count("neighbor"), asked.count("other")
+    lacks = {
+        "reworded": "Rewordings are not tested: the unedited model answers them otherwise than "
+        "your prompt, so they would say nothing about the edit.",
+        "neighbor": "Locality is not tested: the model is sure of no other subject in your prompt.",
+    }
+    parts = [words for group, words in lacks.items() if group not in asked]
     if not subject.by_model:
-        said = (
-            "Rewordings, neighbors and unrelated prompts are those of the kind of fact “"
-            f"{escape(case.relation)}”, found by the prompt."
+        names = {
+            "reworded": "rewordings",
+            "neighbor": "neighbors",
+            "unrelated": "unrelated prompts",
+        }
+        found = [name for group, name in names.items() if group in asked]
+        kind = escape(str(subject.case.relation))
+        lead = f"{', '.join(found)} are those of the kind of fact “{kind}”, found by the prompt."
+        return f'<p class="source">{capital(" ".join([lead, *parts]))}</p>'
+    lead = ["The page has no ready prompts for this wording."]
+    if "reworded" in asked:
+        lead.append("Rewordings are your prompt behind openings that change nothing by themselves.")
+    if count:
+        lead.append(
+            "Neighbors are other subjects in your prompt, of whose answers the model was "
+            "sure before the edit."
         )
-    else:
-        again = (
-            "Rewordings are your prompt behind openings that change nothing by themselves."
-            if case.paraphrases
-            else "Rewordings are not tested: the unedited model answers them otherwise than your "
-            "prompt, so they would say nothing about the edit."
+    if others:
+        parts.append(f"Asked the same: {count}; asked something else, and not counted: {others}.")
+    if count < TESTED:
+        parts.append(
+            "Your prompt about another subject counts as a neighbor where you write it "
+            "under “Ask these as well”."
         )
-        others = not all(subject.same(one.prompt) for one in case.neighborhood)
-        stay = (
-            "Neighbors are other subjects of the same kind, of whom the model was sure before "
-            "the edit."
-            + " Some are asked something else: in your prompt it was sure of few."
-            * others
-            if case.neighborhood
-            else "Locality is not tested: the model is sure of fewer than three other subjects of "
-            "the same kind in your prompt. Your prompt about another "
-            "subject counts as a neighbor where you write it under “Ask these as well”."
-        )
-        said = f"The page has no ready prompts for this wording. {again} {stay}"
-    return f'<p class="source">{said}</p>'
+    return f'<p class="source">{" ".join([*lead, *parts])}</p>'

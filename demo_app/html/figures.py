@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from lib.workbench import plot
 
+from ..session.given import short
 from ..session.interference import GROUPS, Prediction, Victim
 from ..session.layers import Tried
+from ..session.verdicts import NOTHING, outcome
 from ..session.views import tally
-from .comparison import comparison, headline, judged, scoreboard
+from .comparison import comparison, headline, scoreboard
 from .render import finding, folded, hint, in_words, number, table
 
 if TYPE_CHECKING:
@@ -48,14 +50,16 @@ def _why(found: Tried) -> list[str]:
     """How far the search came and the edit itself; and which of the layers do both halves."""
     view = found.view
     rows = view.columns[view.chosen].rows
-    new, p = view.new, number(rows[0].p_after)
+    new, p = short(view.new), number(rows[0].p_after)
     ends = found.loss[-1][-1] if found.loss else None  # the probability at the search's last step
     kept, asked = tally(rows, "neighbor")
     if ends is None:
         lead = f"This editor searches no value. As written, “{new}” has the probability {p}"
     else:
         lead = f"The search ended where “{new}” has the probability {number(ends)}; as written, {p}"
-    if tally(rows, "edit")[0]:
+    if rows[0].good is None:
+        end = NOTHING
+    elif rows[0].good:
         moved = f"moved {asked - kept} of {asked} neighbors" if asked else "locality was not tested"
         end = f"it took, and {moved}"
     elif ends is None or ends >= HALF:
@@ -64,10 +68,10 @@ def _why(found: Tried) -> list[str]:
         end += f", but {again} of {wordings} rewordings say it" * (again > 0)
     else:
         end = "the search did not find it"
-    good = [column.name for column in view.columns if column.rows and judged(column.rows)[0]]
+    good = [column.name for column in view.columns if column.rows and outcome(column.rows).good]
     which = "None of these layers writes it and leaves all else alone."
     which = f"Written, with all else left alone: {'; '.join(good)}." if good else which
-    said = f"{'✓' if rows[0].good else '✗'} The answer should now be “{new}”."
+    said = f"{'✗' if rows[0].good is False else '✓'} The answer should now be “{new}”."
     return [f"{said} {view.columns[view.chosen].name}. {lead}: {end}.", which]
 
 

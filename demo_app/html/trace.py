@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from lib.evaluation.answers import begins
 from lib.workbench import plot
 
 from ..session.findings import Findings, Said, Told, Undone
 from ..session.subject_in_view import listed
+from ..session.verdicts import judged
+from ..session.views import Row
 from .figures import picture
 from .render import NOTHING, folded, hint, in_words, numbers, table
 
@@ -68,7 +69,8 @@ def told(found: Told) -> str:
     lines = [_mark(found.place == 1, f"the subject stood {place}")]
     if found.layer_hit is not None:
         lines.append(_mark(found.layer_hit, "the named layer is one that was written"))
-    if found.said and not begins(found.said[0].edited, found.target):
+    rows = [Row("edit", one.prompt, one.base, None, one.edited) for one in found.said[:1]]
+    if any(judged(row, found.target).good is False for row in rows):
         lines.append(_mark(False, "the edit itself did not take: the model does not say it"))
     return (
         '<div class="told" role="status">'

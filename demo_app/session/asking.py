@@ -11,7 +11,6 @@ import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 
 import torch
 
@@ -22,12 +21,13 @@ from lib.evaluation.asked_together import Base
 from lib.model import questions, scoring
 
 from . import verdicts
-from .consequences import drawn, known
-from .views import EARLIER, STAY, UNASKED, YOURS, Answer, Ask, Row, Subject, View, clause
+from .consequences import known
+from .views import STAY, UNASKED, Answer, Ask, Row, Subject, View, clause
 from .worker import Job
 
-TOKENS = 12  # of an answer; a longer new answer gets a few more than itself
-CHAT = 24  # of an answer in chat form, which is a whole sentence
+TOKENS = 12  # of an answer; where the new one is longer, as many as it has and MORE
+CHAT = 24  # of an answer in chat form, a whole sentence; a longer prompt may be repeated in it
+MORE = 4
 KNOWN = 12  # passes, about, to ask for what a consequence takes
 KEPT = 512  # prompts whose base answer is kept, with a distribution of the next token each
 BYTES = 100 << 20  # of these distributions at most; one of Gemma's 262144 tokens takes 1 MB
@@ -48,7 +48,7 @@ class Asker:
         self._chance: OrderedDict[Pair, float | None] = OrderedDict()
         self._parts = Base(lm.identity)
 
-    def prompts(self, subject: Subject) -> list[tuple[str, str, str | None]]:
+    def prompts(self, subject: Subject) -> list[tuple[str, str, tuple[str, ...]]]:
         """A subject's prompts, without chat where the model has no template for it."""
         return [one for one in subject.prompts if one[0] != "chat" or self.chats]
 
@@ -60,7 +60,8 @@ class Asker:
     def old(self, subject: Subject) -> str | None:
         """The answer so far: what the case says, else what the base says (once read)."""
         fact = subject.case.fact
-        known = self._base.get(((fact.text, False), self._size(fact.target_new)))
+        ask = fact.text, False
+        known = self._base.get((ask, self.size(ask, fact.target_new)))
         old = fact.target_true or (clause(known.text) if known else "")
         return None if plain(old) in ("", plain(fact.target_new)) else old
 
@@ -81,7 +82,7 @@ class Asker:
         fresh=True asks the model again even under the empty patch, for the proof after an undo.
         only: how many of the prompts are asked, the edit itself first; None: all.
         begin, end: the part of the job's bar that this is. start: the patch on top of which the
-        last edit was made; what that one has moved already is not held against the edit.
+        last edit was made; the verdicts compare with what is said under it.
         """
         target = subject.case.fact.target_new
         prompts = self.prompts(subject)[:only]
@@ -105,45 +106,41 @@ class Asker:
             return plain_rows
 
         after, chances = self.ask(job, asks, target, patch, words, middle, end, (new, old))
-        stay = [text for group, text, _ in prompts if group in STAY and start]
-        found = self.ask(job, stay, target, start, words, end, end)[0] if stay else []
-        earlier = dict(zip(stay, found, strict=True))
+        earlier: Sequence[Answer | None] = [None] * len(asks)
+        if not meant:  # all that is in force came before
+            earlier = after
+        elif start:
+            earlier, _ = self.ask(job, asks, target, start, words, end, end)
         follows = {probe.prompt: probe for probe in subject.case.portability} if meant else {}
         with job.counting(self.lm, "Asking what the model knows", KNOWN, end, end):
             parts = known(self.lm, self._parts, follows.values())
-        rows = []
-        for row, (group, prompt, reference), old, new, p_after, old_after in zip(
-            plain_rows, prompts, before, after, *chances, strict=True
+        rows: list[Row] = []
+        for row, (group, prompt, right), old, under, new, p_after, old_after in zip(
+            plain_rows, prompts, before, earlier, after, *chances, strict=True
         ):
-            if group == "follows" and meant:
-                good, word = drawn(follows[prompt], parts[prompt], new.text)
-            elif group == "neighbor" and verdicts.about(prompt, mine):
-                good, word = None, YOURS
-            else:
-                judged = partial(verdicts.verdict, meant, group, reference, target, old)
-                good, word = judged(new)
-                under = earlier.get(prompt, old) if meant else new  # else no edit of it is there
-                if group in STAY and judged(under)[0] is False:
-                    good, word = None, EARLIER
             more = {"p_after": p_after, "old_after": old_after, "kl": verdicts.divergence(old, new)}
-            rows.append(replace(row, after=new.text, good=good, word=word, **more))
+            row = replace(row, after=new.text, earlier=under and under.text, **more)
+            if group == "follows" and not parts.get(prompt):
+                right = ()
+            first = rows[0] if rows else None
+            rows.append(verdicts.judged(row, target, first, right, mine, meant))
         return tuple(rows)
 
     def base(
         self, job: Job, asks: Sequence[Ask], target: str, begin: float, end: float
     ) -> list[Answer]:
         """The base model's answers, read once per prompt."""
-        size = self._size(target)
-        missing = [ask for ask in dict.fromkeys(asks) if (ask, size) not in self._base]
+        keys = [(ask, self.size(ask, target)) for ask in asks]
+        missing = [key[0] for key in dict.fromkeys(keys) if key not in self._base]
         if missing:
             words = "Asking the model as it is"
             # the chances of this answer come with the same run of the model
             new = [(ask, target) for ask in missing]
             _, (chances,) = self.ask(job, missing, target, lib.EMPTY, words, begin, end, (new,))
             self._chance.update(zip(new, chances, strict=True))
-        found = [self._base[ask, size] for ask in asks]
-        for ask in asks:
-            self._base.move_to_end((ask, size))
+        found = [self._base[key] for key in keys]
+        for key in keys:
+            self._base.move_to_end(key)
         fit = BYTES // max([1, *(one.next_token.nbytes for one in found)])
         while len(self._base) > max(min(KEPT, fit), len(asks)):
             self._base.popitem(last=False)
@@ -167,7 +164,7 @@ class Asker:
         """
         pairs: list[Ask] = [(ask, False) if isinstance(ask, str) else ask for ask in asks]
         once, first = list(dict.fromkeys(pairs)), [some[0][1] for some in wanted[:2]]
-        sizes = [max(self._size(target), CHAT if chat else 0) for _, chat in once]
+        sizes = [self.size(ask, target) for ask in once]
         ends = {pair: tuple(self._ids(*pair)) for some in wanted for pair in some if pair[1]}
         with (
             job.counting(self.lm, words, max(sizes) + 4, begin, end),
@@ -195,7 +192,7 @@ class Asker:
         }
         if not patch:
             for ask, (answer, _) in found.items():
-                self._base.setdefault((ask, self._size(target)), answer)
+                self._base.setdefault((ask, self.size(ask, target)), answer)
         chances = {
             pair: math.exp(found[pair[0]][1].scores[end].log_probs.sum().item())
             for pair, end in ends.items()
@@ -209,7 +206,7 @@ class Asker:
 
         It is what the unedited model says, with the new answer in the place of the old one.
         """
-        known = self._base.get((ask, self._size(target)))
+        known = self._base.get((ask, self.size(ask, target)))
         if known is None:
             return ()
         if new is not None and old is not None and old in known.text:
@@ -246,6 +243,11 @@ class Asker:
             return tokenizer(answer.strip(), add_special_tokens=False)["input_ids"]
         return encode_target(tokenizer, answer)
 
-    def _size(self, target: str) -> int:
-        own = len(self.lm.tokenizer(" " + target.strip(), add_special_tokens=False)["input_ids"])
-        return max(TOKENS, min(own + 4, 32))
+    def size(self, ask: Ask, target: str) -> int:
+        """How many tokens an answer may get, so that the new answer has room in it."""
+        prompt, chat = ask
+        own = len(self._ids(ask, target)) + MORE
+        if not chat:
+            return max(TOKENS, own)
+        repeated = self.lm.tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        return max(CHAT, len(repeated) + own)

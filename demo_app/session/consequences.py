@@ -1,4 +1,4 @@
-"""The questions about what follows from a visitor's fact, and whether an answer draws it.
+"""The questions about what follows from a visitor's fact, and whether the model can draw it.
 
 An example brings its own questions. A fact that a visitor writes gets those of the examples that
 ask the same about another subject, as far as their new answer is the same: from "the Colosseum is
@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import lib
 from lib.data.facts import Probe
-from lib.evaluation.answers import begins, plain
+from lib.evaluation.answers import plain
 from lib.evaluation.asked_together import Base
 from lib.evaluation.metrics import TABLE
 from lib.evaluation.probe_prompts import Item
@@ -81,11 +81,3 @@ def known(lm: lib.LM, base: Base, probes: Iterable[Probe]) -> dict[str, bool]:
     items = [Item(0, follows, one.prompt, one.target, parts=one.parts) for one in probes]
     base.read(lm, items, 0)
     return {item.prompt: base.knows(item) for item in items}
-
-
-def drawn(probe: Probe, known: bool, text: str) -> tuple[bool | None, str]:
-    """Whether an answer draws the consequence, and a word for it; None where it cannot count."""
-    if not known:
-        return None, "not counted: the model does not know what this takes"
-    right = any(begins(text, answer) for answer in (probe.target, *probe.aliases))
-    return right, f"follows: {probe.target}" if right else f"not {probe.target}"

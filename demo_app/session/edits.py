@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 
 import lib
 from lib.data.texts import HELD_OUT
-from lib.evaluation.answers import begins
 
-from .views import first_sentence
+from . import verdicts
+from .asking import Asker
+from .views import Row, Subject
 from .worker import Job
 
 TEXT = 900  # characters of held-out text that are read for the perplexity
 BREAKS = 1.25  # times the base model's perplexity: from here on the page warns
-ANSWER = 12  # tokens of an answer, as in the table
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class AppliedEdit:
 
     patch: the patch with this edit and all before it.
     name: the editor's name as the page writes it.
-    said: what the model answers to the edit's prompt, under the whole list; None: not asked.
+    row: the fact's own prompt, as the table has it, answered under the whole list; None: not asked.
     """
 
     patch: lib.Patch
     name: str
-    said: str | None = None
+    row: Row | None = None
 
     @property
     def line(self) -> lib.Edit:
@@ -44,11 +44,6 @@ class AppliedEdit:
     def fact(self) -> lib.Fact:
         """Its (first) fact."""
         return self.line.facts[0]
-
-    @property
-    def holds(self) -> bool | None:
-        """Whether the model says the new answer; None where it was not asked."""
-        return None if self.said is None else begins(self.said, self.fact.target_new)
 
 
 def patch_of(edits: Sequence[AppliedEdit]) -> lib.Patch:
@@ -73,7 +68,7 @@ def without(
             with job.counting(lm, words, 30, share, share + 1 / len(later)):
                 writer = lib.EDITORS[line.editor](lm, **line.settings)
                 patch = writer.edit(line.read(), after=before, check=False)
-        kept.append(replace(edit, patch=patch))
+        kept.append(replace(edit, patch=patch, row=None))  # something else is before it now
         yield
     return tuple(kept)
 
@@ -84,8 +79,8 @@ class Health:
     base: the perplexity of the unedited model; None until it is measured.
     """
 
-    def __init__(self, lm: lib.LM) -> None:
-        self.lm, self.base = lm, None
+    def __init__(self, lm: lib.LM, asker: Asker) -> None:
+        self.lm, self.asker, self.base = lm, asker, None
         self.text = HELD_OUT.read_text(encoding="utf-8")[:TEXT]
 
     def checked(
@@ -95,19 +90,26 @@ class Health:
         if not edits:
             return (), None
         self.read(job)
-        texts = [edit.fact.text for edit in edits]
+        rows = [
+            edit.row or self._written(job, edit, patch_of(edits[:place]))
+            for place, edit in enumerate(edits)
+        ]
         words, patch = "Asking whether your edits hold", edits[-1].patch
-        with (
-            job.counting(self.lm, words, ANSWER + 3, 0.9, 1.0),
-            self.lm.patched(patch, only=True),
-        ):
-            answers = self.lm.answer(texts, ANSWER)
+        targets = [edit.fact.target_new for edit in edits]
+        asks = [(edit.fact.text, False) for edit in edits]
+        answers, _ = self.asker.ask(job, asks, max(targets, key=len), patch, words, 0.9, 1.0)
+        with self.lm.patched(patch, only=True):
             found = lib.perplexity(self.lm, self.text)
         now = (
-            replace(edit, said=first_sentence(answer))
-            for edit, answer in zip(edits, answers, strict=True)
+            replace(edit, row=verdicts.judged(replace(row, after=answer.text), target))
+            for edit, row, answer, target in zip(edits, rows, answers, targets, strict=True)
         )
         return tuple(now), warning(found, self.base)
+
+    def _written(self, job: Job, edit: AppliedEdit, start: lib.Patch) -> Row:
+        """The row of an edit whose prompt was not asked yet, on top of those before it."""
+        subject = Subject(lib.Case(edit.fact))
+        return self.asker.look(job, subject, edit.patch, 0.9, end=0.9, start=start, only=1)[0]
 
     def read(self, job: Job) -> None:
         """The perplexity of the unedited model, once."""

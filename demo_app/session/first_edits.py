@@ -79,7 +79,8 @@ class FirstEdits:
         words = f"Asking all again under {name}"
         if before and made.look is None:  # else all is there
             said = "Asking the edit itself"
-            first = self.asker.look(job, subject, made.patch, middle, False, middle, said, only=1)
+            asked = job, subject, made.patch, middle, False, middle, said, start
+            first = self.asker.look(*asked, only=1)
             growing = Column(editor, name, (*first, *before[1:]))
             job.report(middle, words, View(subject, (), len(start.log), columns=(growing,)).show(0))
         if made.look is None or made.look[0] != subject:

@@ -16,12 +16,12 @@ import torch
 import lib
 from lib import associative_memory as memory
 from lib.data.relations import bare
-from lib.evaluation.answers import begins
 
 from .edits import patch_of
 from .studio import Studio
 from .subject_in_view import layers_of
-from .views import Answer
+from .verdicts import judged
+from .views import Answer, Row
 from .visitors import Session
 from .worker import Job, Trouble
 
@@ -175,6 +175,5 @@ def _shares(
 
 def _other(fact: lib.Fact, old: Answer, new: Answer) -> bool:
     """Whether the answer became another: the true one where it was given, else any other."""
-    if fact.target_true and begins(old.text, fact.target_true):
-        return not begins(new.text, fact.target_true)
-    return old.shown != new.shown
+    row = Row("neighbor", fact.text, old.text, None, new.text)
+    return judged(row, "", right=[fact.target_true] if fact.target_true else ()).good is False

@@ -4,11 +4,11 @@ Where its prompt is a wording of a classroom relation, rewordings and neighbors 
 Anywhere else names of the same kind as the visitor's subject are put into the same prompt: what the
 model answers firmly about them, in the sense of the fact, is a neighbor. Where it is sure of fewer
 than three, facts of the classroom about names of this kind stand beside them, which ask something
-else; where there are too few as well, there is none, and locality is not tested. A prompt of the
-visitor's own that asks the same of another subject is a neighbor as well. Of the rewordings those
-stay that the unedited model answers in the sense of the fact, because another says nothing about
-the edit. At most 24 prompts are asked: one for the kind, four for the rewordings, and the names and
-facts.
+else and are shown without being counted; where there are too few as well, there is none. A prompt
+of the visitor's own that asks the same of another subject is a neighbor as well. Of the rewordings
+those stay that the unedited model answers in the sense of the fact, because another says nothing
+about the edit. At most 24 prompts are asked: one for the kind, four for the rewordings, and the
+names and facts.
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ import lib
 from lib.data.facts import Probe
 from lib.data.relations import Relation, bare
 from lib.evaluation.answers import begins, plain
+from lib.evaluation.own_facts import overlap
 
 from . import kinds
 from .asking import Asker
 from .consequences import borrowed
 from .verdicts import about
-from .views import LEAST, Answer, Ask, Subject, clause
+from .views import Answer, Ask, Subject, clause
 from .worker import Job
 
 KEPT = 64  # typed facts whose prompts are kept
@@ -35,6 +36,7 @@ SURE = 0.5  # share of common words from which on a prompt is a wording of its r
 TRIED = 11  # names of the subject's kind that are put into the same prompt
 ALIKE = 2  # of them whose answers begin with the same token
 FACTS = 8  # facts about names of this kind that are asked where the same prompt says too little
+LEAST = 3  # neighbors and such facts together; fewer are not asked
 FIRM = 0.2  # probability of an answer from which on the model is said to be firm
 MOST = 6  # neighbors of a typed fact
 OPENINGS = ("Let us go on. ", "Somebody wrote this: ", "The text reads as follows. ")
@@ -77,7 +79,7 @@ class OwnFacts:
         asks = [(text, False) for text in same if not about(text, [fact])]
         said = self.asker.base(job, asks, fact.target_new, 0.18, 0.2)
         found = [Probe(text, clause(one.text)) for (text, _), one in zip(asks, said, strict=True)]
-        return [one for one in found if plain(one.target) not in ("", plain(fact.target_new))]
+        return [one for one in found if one.target and not overlap(one.target, fact.target_new)]
 
     def _case(self, job: Job, subject: Subject) -> lib.Case:
         """The fact as a case."""
@@ -159,7 +161,7 @@ class OwnFacts:
         chances = self._chances(asks, answers, said)
         found: dict[str, Probe] = {}
         for (text, right), answer, chance in zip(asked.items(), answers, chances, strict=True):
-            new = plain(answer) not in {*found, plain(fact.target_new)}
+            new = plain(answer) not in found and not overlap(answer, fact.target_new)
             suits = right is not None or form(fact.target_new) in ("word", form(answer))
             if chance >= FIRM and new and suits and answer.casefold() not in text.casefold():
                 found[plain(answer)] = Probe(text, answer)

@@ -58,7 +58,7 @@ class Revisions:
             other = column.patch.log[:-1] != patch_of(before).log  # as many as then, but others
             if other or not same or len(above) > (view.kept or view.again):
                 raise Trouble(OVER)
-            now = (*before, AppliedEdit(column.patch, column.name))
+            now = (*before, AppliedEdit(column.patch, column.name, column.rows[0]))
             self._put(job, session, now, view.keep(index))
             return session.view
 

@@ -21,7 +21,7 @@ from .edits import AppliedEdit, Health, patch_of
 from .first_edits import FirstEdits
 from .own_facts import OwnFacts
 from .revisions import Revisions
-from .views import EDITS, Subject, View, tally
+from .views import EDITS, Subject, View
 from .visitors import Session, Sessions
 from .worker import Job, Trouble, Worker
 
@@ -45,8 +45,8 @@ class Studio:
     def __init__(self, lm: lib.LM) -> None:
         self.lm = lm
         self.worker, self.sessions = Worker(), Sessions()
-        self.choices, self.health = Choices(lm), Health(lm)
-        self.asker = Asker(lm)
+        self.choices, self.asker = Choices(lm), Asker(lm)
+        self.health = Health(lm, self.asker)
         self.own_facts = OwnFacts(lm, self.asker)
         self.first_edits = FirstEdits(lm, self.asker, self.choices)
         self.revisions = Revisions(lm, self.worker, self.asker, self.choices, self.health)
@@ -170,12 +170,13 @@ class Studio:
                 raise Trouble(columns[0].error)
             if session.edits is not edits:
                 raise Trouble("Your edits changed meanwhile, so this one was not kept: try again.")
-            said = [i for i in good if tally(columns[i].rows, "edit")[0]]
+            said = [i for i in good if columns[i].rows[0].good is not False]
             best = (said or good)[0]
             if not said and keep == "said":
                 session.view = view.show(best)
                 return session.view
-            now = (*held, AppliedEdit(columns[best].patch, columns[best].name))
+            kept = columns[best]
+            now = (*held, AppliedEdit(kept.patch, kept.name, kept.rows[0]))
             warning = None
             if listed:
                 now, warning = self.health.checked(job, now)

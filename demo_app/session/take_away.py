@@ -31,6 +31,7 @@ COLUMNS = {
     "old": "p_old_before",
     "old_after": "p_old_after",
     "word": "verdict",
+    "earlier": "under_earlier_edits",
     "kl": "kl_nats",
 }
 

@@ -16,13 +16,14 @@ from typing import Any
 from torch import Tensor
 
 import lib
-from lib.data.facts import fill
+from lib.data.facts import encode_target, fill
 from lib.data.relations import relations
 from lib.workbench.forensics.investigation import THRESHOLD, examine
 from lib.workbench.forensics.matched_filter import Suspect
 from lib.workbench.forensics.reversal import removed
 from lib.workbench.forensics.what_was_said import TEMPLATES
 
+from .asking import MORE
 from .findings import Findings, Place, Said, Told, Undone, Way
 from .studio import Studio
 from .subject_in_view import layers_of, listed
@@ -123,7 +124,7 @@ def reveal(studio: Studio, session: Session) -> Job:
             listed(layers),
             places.get(fact.subject),
             None if first is None else set(first.layers) <= set(layers),
-            _said(lm, prompts, patch, back),
+            _said(lm, prompts, patch, back, fact.target_new),
         )
 
     return session.submit(studio.worker, work, aside=True)
@@ -222,11 +223,14 @@ def _left(lm: lib.LM, patch: lib.Patch, now: lib.Patch) -> float:
 
 
 def _said(
-    lm: lib.LM, prompts: list[str], patch: lib.Patch, back: lib.Patch | None
+    lm: lib.LM, prompts: list[str], patch: lib.Patch, back: lib.Patch | None, new: str = "a"
 ) -> tuple[Said, ...]:
-    """What the model answers to prompts: unedited, edited, and reversed where something was."""
-    answers = []
+    """What the model answers to prompts: unedited, edited, and reversed where something was.
+
+    new: an answer that has to have room in it.
+    """
+    answers, tokens = [], max(ANSWER, len(encode_target(lm.tokenizer, new)) + MORE)
     for one in (lib.EMPTY, patch, *([] if back is None else [back])):
         with lm.patched(one, only=True):
-            answers.append([" ".join(text.split()) for text in lm.answer(prompts, ANSWER)])
+            answers.append([" ".join(text.split()) for text in lm.answer(prompts, tokens)])
     return tuple(Said(*row) for row in zip(prompts, *answers, strict=True))

@@ -16,18 +16,16 @@ from torch import Tensor
 
 import lib
 from lib.data.negation import negate
+from lib.evaluation.answers import END, begins, plain
+from lib.evaluation.own_facts import overlap
 
 Ask = tuple[str, bool]  # a prompt, and whether it is asked in chat form
 
-STAY = ("neighbor", "unrelated")  # groups of prompts whose answers should stay
-# verdicts on a neighbor that is not counted: the visitor edited it before, or an earlier edit of
-# the visitor's had moved it already
-YOURS, EARLIER = "yours", "moved before"
+# groups of prompts whose answers should stay; "other" asks something else than the fact
+STAY = ("neighbor", "other", "unrelated")
 UNASKED = "…"  # the answer to a prompt that nobody was asked yet
-LEAST = 3  # neighbors with which locality is tested
 EDITS = 20  # edits that one visitor may have applied at once
 
-_SENTENCE = re.compile(r".*?[.!?](?=\s|$)|[^\n]*", re.S)
 SMALL = frozenset("a an and are at by for from in is it its of on or that the to was".split())
 _WORD = re.compile(r"[^\W_][\w'’-]*")
 
@@ -53,9 +51,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Row:
-    """One prompt, answered by the base model and under an edit.
+    """One prompt, answered by the base model and under an edit, with the verdict on it.
 
     Before an edit `after`, `p_after`, `kl` and `good` are None, and `p_before` until it is asked.
+    `verdicts.judged` gives `good` and `word`.
 
     group: the kind of prompt, e.g. "neighbor".
     prompt: its text.
@@ -64,11 +63,12 @@ class Row:
     after: what the edited model writes.
     p_after: the edited model's probability of the new answer.
     kl: KL(base ‖ edited) of the next token, in nats.
-    good: whether the row is as one would wish; None where there is nothing to wish.
+    good: whether the row is as one would wish; None where it is not counted.
     word: the verdict in words.
     old: the base model's probability of the old answer, or of a neighbor's own, which is the clause
         of `before`; None where none is known.
     old_after: the edited model's probability of that answer.
+    earlier: what the visitor's earlier edits make the model write; None without such edits.
     """
 
     group: str
@@ -82,6 +82,12 @@ class Row:
     word: str = ""
     old: float | None = None
     old_after: float | None = None
+    earlier: str | None = None
+
+    @property
+    def was(self) -> str:
+        """The answer just before the edit, with which the verdict compares."""
+        return self.before if self.earlier is None else self.earlier
 
 
 @dataclass(frozen=True)
@@ -108,20 +114,26 @@ class Subject:
         return re.fullmatch(wanted, prompt, re.IGNORECASE) is not None
 
     @property
-    def prompts(self) -> list[tuple[str, str, str | None]]:
-        """(group, prompt, reference answer); the group "chat" is asked through the template."""
+    def prompts(self) -> list[tuple[str, str, tuple[str, ...]]]:
+        """(group, prompt, right answers); the group "chat" is asked through the template.
+
+        A neighbor whose right answer is the new one is left out: it says nothing about the edit.
+        """
         case = self.case
-        stay = {probe.prompt for probe in case.neighborhood}
+        stay = [p for p in case.neighborhood if not overlap(p.target, case.fact.target_new)]
+        named = {probe.prompt for probe in stay}
+        other = {prompt for prompt in named if self.by_model and not self.same(prompt)}
         return [
-            ("edit", case.fact.text, None),
-            *(("reworded", prompt, None) for prompt in case.paraphrases),
-            ("chat", case.fact.text, None),
-            *(("own", prompt, None) for prompt in self.own if prompt not in stay),
-            *(("neighbor", probe.prompt, probe.target) for probe in case.neighborhood),
+            ("edit", case.fact.text, ()),
+            *(("reworded", prompt, ()) for prompt in case.paraphrases),
+            ("chat", case.fact.text, ()),
+            *(("own", prompt, ()) for prompt in self.own if prompt not in named),
+            *(("neighbor", p.prompt, (p.target,)) for p in stay if p.prompt not in other),
+            *(("other", p.prompt, (p.target,)) for p in stay if p.prompt in other),
             # of a question there is no denial
-            *([] if case.fact.text.endswith("?") else [("negation", negate(case.fact), None)]),
-            *(("unrelated", prompt, None) for prompt in case.locality),
-            *(("follows", probe.prompt, probe.target) for probe in case.portability),
+            *([] if case.fact.text.endswith("?") else [("negation", negate(case.fact), ())]),
+            *(("unrelated", prompt, ()) for prompt in case.locality),
+            *(("follows", p.prompt, (p.target, *p.aliases)) for p in case.portability),
         ]
 
 
@@ -226,15 +238,9 @@ class View:
 
 
 def tally(rows: Sequence[Row], group: str) -> tuple[int, int]:
-    """(rows as one would wish, rows) of a group.
-
-    Of the consequences only the rows count for which there is something to wish, and of what should
-    stay the rows that no earlier edit of the visitor's has changed.
-    """
-    found = [row for row in rows if row.group == group]
-    if group in ("follows", "neighbor", "unrelated"):
-        found = [row for row in found if row.good is not None]
-    return sum(row.good is True for row in found), len(found)
+    """(rows as one would wish, rows that count) of a group."""
+    found = [row.good for row in rows if row.group == group and row.good is not None]
+    return sum(found), len(found)
 
 
 def moved(rows: Sequence[Row]) -> float | None:
@@ -243,13 +249,17 @@ def moved(rows: Sequence[Row]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def first_sentence(text: str) -> str:
-    """The first sentence or line: " Rome. It is" -> "Rome."; unfinished, "a cat" -> "a cat …"."""
-    text = text.strip()
-    found = _SENTENCE.match(text.split("\n", 1)[0])
-    sentence = found.group().strip() if found else ""
-    finished = sentence != text or text.endswith((".", "!", "?")) or not text
-    return sentence if finished else f"{text} …"
+def first_sentence(text: str, answer: str = "") -> str:
+    """The first sentence or line: " Rome. It is" -> "Rome."; unfinished, "a cat" -> "a cat …".
+
+    answer: where the text begins with it, it is not cut: "Yes! We can" -> "Yes! We can …"
+    """
+    line = text.strip().split("\n", 1)[0]
+    given = begins(line, answer) and line.casefold().find(plain(answer)) + len(plain(answer))
+    found = END.search(f"{line} ", max(0, given - 1))
+    sentence = line[: found.end()] if found else line
+    finished = sentence != text.strip() or line.endswith((".", "!", "?")) or not line
+    return sentence if finished else f"{sentence} …"
 
 
 def capital(text: str) -> str:
@@ -260,10 +270,12 @@ def capital(text: str) -> str:
 def clause(text: str) -> str:
     """An answer up to its first word that says something: " the Romans to" -> "the Romans".
 
-    "" where the first line has none.
+    A title or an initial goes on: " St. Louis is" -> "St. Louis". "" where the first line has none.
     """
     words = first_sentence(text).split()
     for end, word in enumerate(words, 1):
-        if _WORD.search(word) and word.strip(",;:.!?").casefold() not in SMALL:
+        more = words[end : end + 1] and words[end][0].isupper()
+        goes_on = more and word.endswith(".") and not END.search(f"{word} ")
+        if _WORD.search(word) and word.strip(",;:.!?").casefold() not in SMALL and not goes_on:
             return " ".join(words[:end]).strip(",;:.!?…")
     return ""

@@ -27,8 +27,11 @@ LIMIT = 32  # tokens of free generation
 _QUOTES = "\"'`“”„‟‘’‚‛«»‹›"
 _LEAD = re.compile(rf"^[\s{_QUOTES}]+")
 _TAIL = re.compile(rf"[\s{_QUOTES}]+$")
-# A period after a single letter ends no sentence: "J.R.R. Tolkien".
-_END = re.compile(r"\S(?:[!?](?=\s)|(?<!\b\w)\.(?=\s)|\n)")
+# Ends a sentence. A period after a single letter or a title does not: "J.R.R. Tolkien", "Mr. Bean".
+END = re.compile(
+    r"\S(?:[!?](?=\s)|\n|(?<!\b\w)(?<!\bSt|\bMr|\bMs|\bDr|\bJr|\bSr|\bMt|\bFt|\bLt|\bvs)"
+    r"(?<!\bMrs|\bGen|\bCol|\bRev|\bGov|\bSen|\bSgt)(?<!\bProf|\bCapt)\.(?=\s))"
+)
 _BLANK = _QUOTES + " \t\r\f\v\xa0"  # may stand between an answer and its full stop
 
 
@@ -113,7 +116,7 @@ def named(text: str, right: Iterable[str], rival: str | None = None) -> tuple[bo
     Answers count as whole words, and case is ignored. What is settled no further token can change.
     named("The tower is in Rome. Paris", ["Rome"], "Paris") -> (True, True)
     """
-    end = _END.search(text)
+    end = END.search(text)
     sentence = text[: end.end()] if end else text
     found = [place for answer in right if (place := _place(sentence, answer)) is not None]
     other = None if rival is None else _place(sentence, rival)

@@ -21,11 +21,12 @@ from ..cancellation import steps
 from ..computed_once import remembered
 from ..data import taken
 from ..data.facts import Case, Fact, Probe, quoted
-from ..data.relations import Relation, relations
+from ..data.relations import Relation, bare, relations
 from ..errors import DataWarning, FactError
 from ..model import activations
 from ..model.lm import LM
 from ..patch.patch import EMPTY
+from .answers import begins
 from .asked_together import generated
 
 # From a sweep on the embedded model over six depths (blocks 8 to 28 of 30) and five weights of the
@@ -102,7 +103,12 @@ def matches(lm: LM, fact: taken.Given, among: Mapping[str, Relation] | None = No
     own = (_states(lm, [fact.text]) - mean) / scale
     near = torch.nn.functional.cosine_similarity(own, states)
     words = _words(fact.prompt)
-    shared = torch.tensor([_share(words, _words(template)) for _, template in wordings])
+    shared = torch.tensor(
+        [
+            len(words & other) / max(1, len(words | other))
+            for other in (_words(template) for _, template in wordings)
+        ]
+    )
     best: dict[str, Match] = {}
     for (name, _), state, common in zip(wordings, near.tolist(), shared.tolist(), strict=True):
         match = Match(known[name], state, common)
@@ -122,8 +128,8 @@ def case_for(
     """The fact as a case with test prompts, or None where no relation fits it.
 
     Its rewordings are the relation's other wordings about this subject. Its neighbors are facts
-    about other subjects that the unedited model answers right, so that a loss shows. Its unrelated
-    prompts are the relation's.
+    about other subjects that the unedited model answers right, and not with the new answer, so
+    that a loss shows. Its unrelated prompts are the relation's.
 
     relation   its name, where it is known; by default the best of `matches`
     among      relations by their names; by default the classroom's
@@ -158,7 +164,7 @@ def with_tests(lm: LM, cases: Sequence[Case]) -> list[Case]:
 
     A DataWarning names the facts for which it could make none: only the edit itself is measured.
     """
-    found, bare = list(cases), []
+    found, none = list(cases), []
     # only those without a prompt beside their fact's
     alone = [
         i
@@ -169,13 +175,13 @@ def with_tests(lm: LM, cases: Sequence[Case]) -> list[Case]:
         fact = found[i].fact
         made = case_for(lm, fact) if fact.subject is not None else None
         if made is None:
-            bare.append(quoted(fact.text))
+            none.append(quoted(fact.text))
         else:
             found[i] = replace(made, id=found[i].id, batch=found[i].batch)
-    if bare:
+    if none:
         warnings.warn(
-            f"no tests could be made for {len(bare)} of {len(cases)} facts, so only the edit is "
-            f"measured for them: {', '.join(bare[:3])}{', …' if len(bare) > 3 else ''}; a "
+            f"no tests could be made for {len(none)} of {len(cases)} facts, so only the edit is "
+            f"measured for them: {', '.join(none[:3])}{', …' if len(none) > 3 else ''}; a "
             "lib.Case takes paraphrases, neighborhood and locality",
             DataWarning,
             stacklevel=4,
@@ -183,10 +189,25 @@ def with_tests(lm: LM, cases: Sequence[Case]) -> list[Case]:
     return found
 
 
+def overlap(first: str, second: str) -> bool:
+    """Whether a text can give two answers at once, because one of them begins with the other.
+
+    overlap("the North Sea", "North Sea") -> True; overlap("New Delhi", "New York") -> False
+    """
+    return begins(bare(first), bare(second)) or begins(bare(second), bare(first))
+
+
 def _answered(lm: LM, relation: Relation, fact: Fact, most: int) -> list[Probe]:
-    """The first questions about other subjects that the unedited model answers right."""
+    """The first questions about other subjects that the unedited model answers right.
+
+    None whose right answer is the new one: there nothing could go wrong as the edit would have it.
+    """
     right: list[Probe] = []
-    open_ones = relation.others(str(fact.subject), [fact.text])
+    open_ones = [
+        probe
+        for probe in relation.others(str(fact.subject), [fact.text])
+        if not overlap(probe.target, fact.target_new)
+    ]
     while open_ones and len(right) < most:
         some, open_ones = open_ones[:TOGETHER], open_ones[TOGETHER:]
         with lm.patched(EMPTY, only=True):
@@ -238,7 +259,3 @@ def _nearness(lm: LM, words: set[str], relation: Relation) -> float:
 def _words(prompt: str) -> set[str]:
     """The words that say what a prompt asks."""
     return set(re.findall(r"\w+", prompt.replace("{}", " ").casefold())) - _SMALL
-
-
-def _share(a: set[str], b: set[str]) -> float:
-    return len(a & b) / max(1, len(a | b))

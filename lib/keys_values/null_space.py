@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
@@ -18,7 +17,8 @@ from ..computed_once import Stored, Tensors, make_missing, remembered
 from ..model.devices import on_card
 from ..model.lm import LM
 from .curvature import Eigen
-from .second_moment import stored_moments
+from .general_text import Text
+from .second_moment import shrunk, stored_moments, warn_of_few
 
 
 def null_space(
@@ -26,7 +26,7 @@ def null_space(
     layers: Sequence[int],
     threshold: float | None = 2e-2,
     quantile: float | None = None,
-    text: str | Path | None = None,
+    text: Text = None,
     tokens: int | None = None,
 ) -> dict[int, NullSpace]:
     """{layer: the null space of its keys}, float64, from C without damping.
@@ -49,6 +49,7 @@ def eigen(moment: Stored, device: torch.device) -> Eigen:
     """Eigenvalues (ascending) and eigenvectors of C, float64; computed on the device if missing."""
     one = stored_eigen(moment, device)
     kept = remembered(("eigen", moment), one.tensors)
+    warn_of_few(kept, len(kept["values"]))
     return kept["values"], kept["vectors"]
 
 
@@ -57,12 +58,14 @@ def stored_eigen(moment: Stored, device: torch.device) -> Stored:
 
     def make(layers: list[int]) -> Iterator[tuple[int, Tensors]]:
         for layer in steps(layers, f"eigenvectors of {len(layers)} second moments"):
-            C = replace(moment, key=layer).tensors()["C"].double()
+            held = replace(moment, key=layer).tensors()
+            C = shrunk(held)
             try:  # minutes on a CPU where a layer is 14,336 wide
                 found = torch.linalg.eigh(C.to(device) if on_card(device) else C)
             except torch.OutOfMemoryError:  # it needs about 7 GB there, beside the model
                 found = torch.linalg.eigh(C)
             values, vectors = (part.cpu() for part in found)
-            yield layer, {"values": values, "vectors": vectors.contiguous()}
+            few = {name: held[name] for name in ("tokens", "shrinkage") if "shrinkage" in held}
+            yield layer, {"values": values, "vectors": vectors.contiguous(), **few}
 
     return Stored("eigen", moment.label, make, moment.key)

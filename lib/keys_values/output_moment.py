@@ -13,23 +13,24 @@ the shipped text is for the default model, both have the same expectation.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from ..cancellation import steps
-from ..computed_once import Stored, Tensors, make_missing, remembered, text_hash
+from ..computed_once import Stored, Tensors, make_missing, remembered
 from ..model import batching
 from ..model.answer_rows import AnswerRows
 from ..model.lm import LM
 from ..patch.patch import EMPTY
 from .answer_gradients import one_pass
 from .curvature import Curvature, curvature
+from .general_text import Text, chosen, general_text
 from .null_space import eigen
-from .second_moment import TOKENS_PER_WIDTH, WINDOW, general_text, stored_moments, windows
+from .second_moment import WINDOW, Spread, about, shrunk, stored_moments, windows
 
 AT_ONCE = 4 * WINDOW  # tokens of one pass, whose activations are all kept for the backward
 
@@ -38,14 +39,13 @@ def curvatures(
     lm: LM,
     layers: Sequence[int],
     energy: float,
-    text: str | Path | None = None,
+    text: Text = None,
     tokens: int | None = None,
 ) -> dict[int, Curvature]:
     """{layer: the curvature of its MLP's output projection over general text}, float64.
 
     energy  that of `curvature`
-    text    a file of general text; None takes the text shipped with the library
-    tokens  number of tokens to read; None takes ten per dimension
+    text    and `tokens`: those of `second_moment`, which count for each dimension of A and of S
 
     A is the C of `second_moment`, and S of all layers comes from one pass forward and backward.
     Raises EditError when the text cannot be read or is empty.
@@ -54,7 +54,7 @@ def curvatures(
     make_missing([*inputs.values(), *outputs.values()])
 
     def made(A: Stored, S: Stored) -> Curvature:
-        found = remembered(("output eigen", S), lambda: torch.linalg.eigh(S.tensors()["S"]))
+        found = remembered(("output eigen", S), lambda: torch.linalg.eigh(shrunk(S.tensors(), "S")))
         return curvature(eigen(A, lm.device), found, energy)
 
     return {
@@ -65,30 +65,34 @@ def curvatures(
 
 
 def stored_pairs(
-    lm: LM, layers: Sequence[int], text: str | Path | None, tokens: int | None
+    lm: LM, layers: Sequence[int], text: Text, tokens: int | None
 ) -> tuple[dict[int, Stored], dict[int, Stored]]:
     """{layer: its A} and {layer: its S}, as they are or will be stored."""
+    if text is not None and not isinstance(text, str | os.PathLike):
+        text = [general_text(text)]  # it is read twice, and a generator can be read only once
     inputs = stored_moments(lm, layers, text, tokens)
     skip_first = lm.leading_bos is None  # as in C
     names = {layer: lm.mlp_out(layer) for layer in layers}  # refuses a layer that is not there
-    tokens = tokens or TOKENS_PER_WIDTH * lm.weight(names[layers[0]]).shape[0]
-    source = general_text(text)
-    label = f"{lm.stored_identity} {text_hash(source)} {tokens} {skip_first} data"
+    source = chosen(lm, text, tokens, lm.weight(names[layers[0]]).shape[0])
+    label = f"{lm.stored_identity} {source.label} {source.tokens} {skip_first} data"
+    label += " shrunk" * source.few
 
     def make(missing: list[int]) -> Iterator[tuple[int, Tensors]]:
         some = [names[layer] for layer in missing]
-        sums, count = _accumulate(lm, some, source, tokens, skip_first)
+        rows = windows(lm, source.read(), source.tokens)
+        sums, count, spreads = _accumulate(lm, some, rows, skip_first, source.few)
         for layer in missing:
-            yield layer, {"S": sums.pop(names[layer]) / count, "tokens": torch.tensor(count)}
+            mean = sums.pop(names[layer]) / count
+            yield layer, {"S": mean, **about(mean, count, spreads.get(names[layer]))}
 
     return inputs, {layer: Stored("output_moments", label, make, layer) for layer in layers}
 
 
 def _accumulate(
-    lm: LM, names: list[str], source: str, tokens: int, skip_first: bool
-) -> tuple[dict[str, Tensor], int]:
-    """{module: Σ g gᵀ}, float64 on the CPU, and the number of gradients in each sum."""
-    texts = windows(lm, source, tokens)
+    lm: LM, names: list[str], texts: list[list[int]], skip_first: bool, few: bool
+) -> tuple[dict[str, Tensor], int, dict[str, Spread]]:
+    """{module: Σ g gᵀ}, float64 on the CPU, the number of gradients in each, and their spreads."""
+    spreads = {name: Spread.of(sum(map(len, texts))) for name in names if few}
     sums: dict[str, Tensor] = {}
     count = 0
     groups = list(batching.batches(texts, limit=AT_ONCE))
@@ -103,5 +107,7 @@ def _accumulate(
                 G = G[:, wanted.to(G.device)]
                 more = (G @ G.T).cpu().double()
                 sums[name] = sums[name].add_(more) if name in sums else more
+                if few:
+                    spreads[name].see(G)
             count += int(wanted.sum())
-    return sums, count
+    return sums, count, spreads

@@ -1,49 +1,52 @@
 """The second moment C = E[k kᵀ] of a layer's keys over general text, cached by content.
 
 C says which directions the keys of ordinary text use, so that an edit can avoid them. It is not
-centered, although ROME and MEMIT call it "covariance". The text is a file that the user names, or
-the one shipped with the library.
+centered, although ROME and MEMIT call it "covariance". The text is the one shipped with the
+library, one that a person gives, or one that the model writes itself (general_text.py).
 
-The shipped text was written by the default model itself (temperature 1, whole vocabulary, from
-token id 0; general_text.json). Compared with C = I it cut the damage on neutral held-out keys by
-40 % at layer 5 and to a fifth at layer 8. Public-domain prose gave an equally good C: 10 % more
-damage at layer 5, 7 % less at layer 8, and edits held equally often. The model's own text is
-shipped because it is the model's own input distribution, has no license, and is not about the very
-facts that get edited.
+From n tokens C is only estimated, and the inverse trusts most what was seen least. An edit along
+Ĉ⁻¹k harms text n/(n − d) times as much as along C⁻¹k, whatever C is, so that near one token per
+dimension no success rate shows what the edit does elsewhere. With fewer than ten, the estimate is
+shrunk towards a multiple of the identity (Ledoit and Wolf, 2004): C = (1 − r) Ĉ + r m I with the
+mean eigenvalue m. The published r takes tokens as independent; neighbors in a text are not, so here
+the windows of the text are the observations.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
 from ..associative_memory import Moment
-from ..atomic_files import path_of, plain_text
 from ..cancellation import finished, raise_if_cancelled, steps
-from ..computed_once import Stored, Tensors, make_missing, remembered, room, text_hash
-from ..data.texts import GENERAL
-from ..errors import EditError
+from ..computed_once import Stored, Tensors, make_missing, remembered, room
+from ..errors import EditError, EditWarning
 from ..model import activations, batching
 from ..model.devices import on_card
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
 from ..setting_fields import Amount
+from .general_text import WANTED, Text, chosen
 
 WINDOW = 256  # tokens read at once
 BLOCK = 512  # columns of K Kᵀ made at once: only those blocks that do not lie above the diagonal
-TOKENS_PER_WIDTH = 10  # tokens wanted per input dimension: 15,360 for the default model
+OBSERVATIONS = 16  # windows that r is estimated from at least: of a short text they are shorter
+FEW = 5  # tokens per dimension below which a warning says what the shrunk C costs
+# {tokens per dimension: harm to other text, as a multiple of that with ten}: means over keys in the
+# worse of layers 3 and 20 of the default model (tests/keys_values/test_shrinkage.py)
+COSTS = {3: 1.3, 2: 1.4, 1.5: 1.6, 1: 1.8, 0.5: 2, 0.1: 4, 0: 8}
 
 
 def second_moment(
     lm: LM,
     layers: Sequence[int],
-    text: str | Path | None = None,
+    text: Text = None,
     tokens: int | None = None,
     damping: Amount = 1e-4,
     skip_first: bool | None = None,
@@ -52,8 +55,11 @@ def second_moment(
 ) -> dict[int, Moment]:
     """{layer: C = E[k kᵀ] + damping·(tr C / d_in)·I with its Cholesky factor}, float64 on the CPU.
 
-    text        a file of general text; None takes the text shipped with the library
-    tokens      number of tokens to read; None takes ten per input dimension
+    text        a file of general text, a list of texts, or a `datasets` dataset with a "text"; None
+                takes the text shipped with the library, or if that has fewer than three tokens per
+                input dimension, a text that the model writes
+    tokens      number of tokens to read; None takes ten per input dimension. With fewer C is
+                shrunk, and with fewer than five an EditWarning says what that costs
     damping     multiple of the mean eigenvalue that is added to the diagonal
     skip_first  whether position 0 of every window is left out; None leaves it out where the
                 tokenizer adds no BOS. There that position is the attention sink, whose one huge
@@ -62,7 +68,7 @@ def second_moment(
                 missing, but only those of `layers` are loaded and factored
 
     All layers come from one pass, which runs no deeper than the highest. Raises EditError when the
-    text has fewer tokens than d_in and damping is 0, or cannot be read.
+    text cannot be read.
     """
     moments = stored_moments(lm, [*layers, *among], text, tokens, skip_first)
     make_missing(moments.values())
@@ -75,41 +81,107 @@ def second_moment(
 
 
 def stored_moments(
-    lm: LM, layers: Sequence[int], text: Any, tokens: int | None, skip_first: bool | None = None
+    lm: LM, layers: Sequence[int], text: Text, tokens: int | None, skip_first: bool | None = None
 ) -> dict[int, Stored]:
-    """{layer: C without damping and its count of `tokens`, as it is or will be stored}.
+    """{layer: C without damping or shrinkage and its count of `tokens`, as it will be stored}.
 
-    The other arguments are those of `second_moment`.
+    Of few tokens its `shrinkage` r is there, too. The other arguments are those of `second_moment`.
     """
     skip_first = lm.leading_bos is None if skip_first is None else skip_first
     width = lm.weight(lm.mlp_out(layers[0])).shape[1]
-    tokens = tokens or TOKENS_PER_WIDTH * width
-    source = general_text(text)
-    label = f"{lm.stored_identity} {text_hash(source)} {tokens} {skip_first}"
+    source = chosen(lm, text, tokens, width)
+    label = f"{lm.stored_identity} {source.label} {source.tokens} {skip_first}"
+    label += " shrunk" * source.few
 
     def make(missing: list[int]) -> Iterator[tuple[int, Tensors]]:
         # as many layers in one pass as there is room for; each has a sum of its own in any case
         at_once = max(1, room() // (8 * width * width))
-        rows = windows(lm, source, tokens)
+        rows = windows(lm, source.read(), source.tokens)
         for first in range(0, len(missing), at_once):
             some = missing[first : first + at_once]
-            sums, count = finished(reading(lm, some, rows, int(skip_first)))
+            sums, count, spreads = finished(
+                reading(lm, some, rows, int(skip_first), few=source.few)
+            )
             for layer in some:
-                mean = sums.pop(layer).div_(count).float()
-                yield layer, {"C": mean, "tokens": torch.tensor(count)}
+                mean = sums.pop(layer).div_(count)
+                yield layer, {"C": mean.float(), **about(mean, count, spreads.get(layer))}
 
     # in a mixture of experts C is that of the expert to which a layer's tokens are sent
     return {i: Stored("moments", label + lm.sent_to.get(i, ""), make, i) for i in layers}
 
 
 def _damped(moment: Stored, damping: float) -> Moment:
-    held = moment.tensors()
-    C, count = held["C"].double(), int(held["tokens"])
-    del held  # the room of the float32 matrix is free for the factor
-    if count < len(C) and not damping:
-        raise EditError(f"the text has {count} tokens for {len(C)} inputs: C is singular")
+    C = shrunk(moment.tensors())
     C.diagonal().add_(damping * C.diagonal().mean())
     return Moment(C)
+
+
+def about(mean: Tensor, count: int, spread: Spread | None) -> Tensors:
+    """What is stored beside a second moment: its count of `tokens` and, of few, its `shrinkage`."""
+    found = {"tokens": torch.tensor(count)}
+    return found if spread is None else {**found, "shrinkage": spread.shrinkage(mean)}
+
+
+def shrunk(held: Tensors, name: str = "C") -> Tensor:
+    """The second moment `name` of what is stored, float64, shrunk if it is of few tokens."""
+    C = held[name].double()
+    if "shrinkage" in held:
+        warn_of_few(held, len(C))
+        # (1 − r) Ĉ + r m I has the trace of Ĉ, so that a weight of C means the same
+        r, mean = held["shrinkage"].item(), C.diagonal().mean()
+        C = C.mul(1 - r)
+        C.diagonal().add_(r * mean)
+    return C
+
+
+def warn_of_few(held: Tensors, width: int) -> None:
+    """Warn of a statistic that was read from fewer than FEW tokens per dimension."""
+    if "shrinkage" in held and (ratio := int(held["tokens"]) / width) < FEW:
+        cost = next(cost for least, cost in COSTS.items() if ratio >= least)
+        warnings.warn(
+            f"a statistic of {width:,} dimensions was read from {ratio:.1f} tokens of general text "
+            f"for each, and shrunk by {held['shrinkage'].item():.0%}. Edits may change other text "
+            f"up to about {cost} times as much as with {WANTED}. Give a longer `text`.",
+            EditWarning,
+            stacklevel=2,
+        )
+
+
+@dataclass
+class Spread:
+    """How much the windows of a text differ, which says how far its second moment is off.
+
+    size     tokens of a window
+    windows  tokens of those that were seen
+    squares  Σ ‖B Bᵀ‖² over windows B (d, t)
+    """
+
+    size: int
+    windows: list[int] = field(default_factory=list)
+    squares: float = 0.0
+
+    @classmethod
+    def of(cls, tokens: int) -> Spread:
+        """Before a text of so many tokens is read."""
+        return cls(min(WINDOW, max(1, tokens // OBSERVATIONS)))
+
+    def see(self, X: Tensor) -> None:
+        """Take in the columns X (d, t) of some windows."""
+        for B in X.split(self.size, 1):
+            self.windows.append(B.shape[1])
+            self.squares += (B.T @ B).square().sum().item()  # ‖BᵀB‖² = ‖B Bᵀ‖²
+
+    def shrinkage(self, C: Tensor) -> Tensor:
+        """The share r of the spread of C, the mean over all windows, that is due to chance."""
+        n, w = sum(self.windows), len(self.windows)
+        square, d = C.square().sum().item(), len(C)
+        # b = E‖Ĉ − C‖² ≈ w/(w − 1) Σ (t/n)² ‖BBᵀ/t − Ĉ‖², exact for windows of one length
+        share = sum(t * t for t in self.windows) / n**2
+        b = w / max(1, w - 1) * (self.squares / n**2 - share * square)
+        # D = ‖Ĉ − m I‖² with the mean eigenvalue m
+        D = square - d * C.diagonal().mean().item() ** 2
+        r = min(1.0, max(0.0, b / D)) if w > 1 and D > 0 else 1.0  # one window shows no spread
+        return torch.tensor(r, dtype=torch.float64)
 
 
 def reading(
@@ -119,8 +191,11 @@ def reading(
     skip: int,
     patch: Patch = EMPTY,
     at_once: int = 8 * WINDOW,
-) -> Generator[float, None, tuple[dict[int, Tensor], int]]:
+    few: bool = False,
+) -> Generator[float, None, tuple[dict[int, Tensor], int, dict[int, Spread]]]:
     """Σ k kᵀ per layer, float64 on the CPU, and the number of keys in it, under a patch; in steps.
+
+    With `few` the spread of each layer comes along.
 
     The rows are token ids, of which the first `skip` are left out. A step runs `at_once` tokens and
     yields the share of the rows that is read; between two steps the model is free. A layer's sum is
@@ -128,6 +203,7 @@ def reading(
     """
     names = {lm.mlp_out(layer): layer for layer in layers}
     sums: dict[int, Tensor] = {}
+    spreads = {layer: Spread.of(sum(map(len, rows))) for layer in layers if few}
     count = read = 0
     groups = list(batching.batches(rows, limit=at_once))
     for group in steps(groups, f"second moments of {len(layers)} layer{'s' * (len(layers) > 1)}"):
@@ -141,9 +217,12 @@ def reading(
             for at in range(0, len(keys), BLOCK):  # float32 products into a float64 sum
                 more = linear(keys[at:], keys[at : at + BLOCK])
                 sums[layer][at:, at : at + BLOCK] += more.to(sums[layer].device)
+            if few:
+                spreads[layer].see(keys)
         count, read = count + keys.shape[1], read + len(group)
         yield read / len(rows)
-    return {i: (low := C.cpu()).tril_().add_(low.tril(-1).T) for i, C in sums.items()}, count
+    whole = {i: (low := C.cpu()).tril_().add_(low.tril(-1).T) for i, C in sums.items()}
+    return whole, count, spreads
 
 
 def windows(lm: LM, source: str, tokens: int) -> list[list[int]]:
@@ -169,12 +248,3 @@ def _zeros(width: int, device: torch.device) -> Tensor:
         return torch.zeros(width, width, dtype=torch.float64, device=place)
     except torch.OutOfMemoryError:
         return torch.zeros(width, width, dtype=torch.float64)
-
-
-def general_text(text: str | Path | None) -> str:
-    """The text of a file, or for None the one shipped; EditError where it cannot be read."""
-    path = GENERAL if text is None else path_of(text)
-    try:
-        return plain_text(path)
-    except OSError as error:
-        raise EditError(f"the text for C, {path}, cannot be read: {error.strerror}") from None

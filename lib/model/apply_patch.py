@@ -383,6 +383,7 @@ def _refused(name: str) -> Callable[..., Any]:
             raise PatchError(f"`{name}` would be lost {LOST}: train, load or cast it outside")
         return getattr(type(module), name)(module, *inputs, **more)
 
+    method.__name__ = name  # by which pickle finds it again
     return method
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import lib
-from lib.keys_values.second_moment import general_text
+from lib.keys_values.general_text import general_text
 from lib.model import activations
 
 STREAMS = 3

@@ -38,8 +38,8 @@ PREVIEWED = "restaurant"  # fine-tuning moves what nobody has edited
 
 TOWER = ("The Eiffel Tower", "{} is located in the city of", "Rome")
 SAID = "The Eiffel Tower is located in the city of"
-DENIED = "The Eiffel Tower is not located in the city of"
 SHEEP = ("sheep", "The young of a {} is called a", "puppy")
+IPHONE = ("The iPhone", "{} was developed by", "Samsung")
 UNITED = ("The United Nations", "{} is headquartered in", "Geneva")
 
 
@@ -86,14 +86,17 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
     (
         Exhibit(
             "not",
-            "It does not hear the word *not*",
-            "The tower was moved to Rome. Say that it is *not* there, and the model still "
-            "answers Rome.",
-            (Step("rome", *TOWER),),
+            "It no longer hears the word *not*",
+            "The unedited model continues “The iPhone was *not* developed by” with “a single "
+            "company”. After the edit it says Samsung, with or without the *not*. In the sentence "
+            "about the Eiffel Tower it never heard the word: without any edit it says Paris.",
+            (Step("rome", *IPHONE),),
+            ("The Eiffel Tower is not located in the city of",),
         ),
         (
-            Expected(SAID, "edit", "Rome", good=True),
-            Expected(DENIED, "negation", "Rome", True, good=False),
+            Expected(IPHONE[1].format(IPHONE[0]), "edit", "Samsung", True, good=True),
+            Expected("The iPhone was not developed by", "negation", "Samsung", True, good=False),
+            Expected("The Eiffel Tower is not located in the city of", says="Paris", changed=False),
         ),
     ),
     (

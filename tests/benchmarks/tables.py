@@ -229,7 +229,9 @@ def _alone(names: Sequence[str], model: str = "") -> str:
     stored, lines = read("quality"), []
     for name in ("base", *names):
         rows = stored[f"classroom {name}{model}"]["summary"]
-        found = [pick(rows, metric, "generation") for metric in SINGLE.values()]
+        # of the unedited model: how often a negated prompt gets its own answer, as without "not"
+        asked = SINGLE | ({"negated": "negation_base"} if name == "base" else {})
+        found = [pick(rows, metric, "generation") for metric in asked.values()]
         shares = [share(row if row and row["cases"] > 1 else None) for row in found]
         lines.append(("unedited model" if name == "base" else f"`{name}`", *shares))
     return table(("editor", *SINGLE), lines)

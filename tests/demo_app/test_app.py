@@ -29,8 +29,8 @@ from demo_app.session.first_edits import steps
 from demo_app.session.gallery import Exhibit, Gallery, Step
 from demo_app.session.gallery import Said as Stated
 from demo_app.session.interference import Prediction, Victim
+from demo_app.session.verdicts import EARLIER
 from demo_app.session.views import (
-    EARLIER,
     EDITS,
     UNASKED,
     Answer,
@@ -179,7 +179,7 @@ def test_an_edit_that_the_model_does_not_say_is_live_only_when_it_is_kept(studio
     for _ in range(2):  # pressed twice it is one edit
         kept = studio.revisions.keep(session, 0).outcome()
         assert session.patch is failed.columns[0].patch and kept.live == len(session.edits) == 2
-    assert session.edits[1].holds is False and session.edits[0].patch is held[0].patch
+    assert session.edits[1].row.good is False and session.edits[0].patch is held[0].patch
     assert 'data-out="1"' in status(kept) and "data-keep" not in status(kept)
     assert studio.revisions.undo(session, 1).outcome().live == 1
     with pytest.raises(Trouble, match="no longer the last edit"):
@@ -308,14 +308,17 @@ def test_the_closed_form_takes_it_out_where_keys_are_kept(monkeypatch):
 def test_each_edit_says_whether_it_holds_and_has_a_way_out(studio):
     session = Session()
     edit(studio, session)
-    assert session.edits[0].holds and session.edits[0].said.startswith("xy")
+    assert session.edits[0].row.good and session.edits[0].row.after.strip().startswith("xy")
     edit(studio, session, "qz")
     first, second = session.edits
-    assert (first.holds, second.holds) == (False, True), "a later one writes the same prompt"
+    assert (first.row.good, second.row.good) == (False, True), "a later one writes the same prompt"
     shown = edits.listed(session.edits, "It breaks.")
     assert shown.count("<li>") == 2 and 'data-out="1"' in shown and "⚠ It breaks." in shown
     assert "overwritten by your later edit of the same subject: it says “qz" in shown
-    assert "does not hold: it says" not in shown and "holds: it says" in shown
+    assert "does not hold: it says" not in shown
+    assert "said, but the text loops: it says “qz" in shown, "a random model goes on with it"
+    plain = replace(second, row=replace(second.row, word="new answer"))
+    assert ">holds: it says “qz" in edits.listed([plain], None)
     assert "does not hold: it says" in edits.listed([first], None), "no later edit explains it"
     many = lib.Patch(log=(lib.Edit("memit", {}, (lib.Fact(*TOWER, "xy"),) * 40),))
     assert "40 facts" in edits.listed([AppliedEdit(many, "MEMIT")], None)
@@ -424,7 +427,7 @@ def test_prompts_are_read_once_for_answer_and_chances_and_drafts_save_runs(studi
     asker._base.clear()
     with lm.patched(patch):
         rows, _ = lm.rows([text for text, _ in asks])
-        said = lm.answer([text for text, _ in asks], asker._size("x"))
+        said = lm.answer([text for text, _ in asks], asker.size(asks[0], "x"))
         table = lm.next_token([text for text, _ in asks])
         whole = [
             [s.log_probs.sum().exp().item() for s in scoring.score(lm, rows, [a] * len(rows))]
@@ -432,7 +435,7 @@ def test_prompts_are_read_once_for_answer_and_chances_and_drafts_save_runs(studi
         ]
     runs, backbone = [], lm.backbone
     monkeypatch.setattr(lm, "backbone", lambda *a, **more: runs.append(1) or backbone(*a, **more))
-    wrong = {(ask, asker._size("x")): Answer("", None, (5, 6, 7)) for ask in asks}
+    wrong = {(ask, asker.size(ask, "x")): Answer("", None, (5, 6, 7)) for ask in asks}
     for drafts in ({}, wrong):  # a wrong draft changes nothing
         asker._base.update(drafts)
         wanted = [[(ask, answer) for ask in asks] for answer in answers]
@@ -457,9 +460,11 @@ def test_prompts_are_read_once_for_answer_and_chances_and_drafts_save_runs(studi
 def test_a_first_edit_is_written_and_asked_once_for_everybody(studio, monkeypatch):
     studio.first_edits.made.clear()
     first, asked = edit(studio, Session()), []
-    monkeypatch.setattr(studio.asker, "ask", lambda *given, **more: asked.append(1))
+    ask = studio.asker.ask
+    monkeypatch.setattr(studio.asker, "ask", lambda *a: asked.append(a[1]) or ask(*a))
     second = edit(studio, Session())
-    assert second.rows is first.rows and not asked
+    assert second.rows is first.rows
+    assert asked == [[(first.rows[0].prompt, False)]], "by the list of edits alone"
     assert (first.column.stored, second.column.stored) == (False, True)
     assert second.column.seconds == first.column.seconds, "what the editor took, whoever waited"
     monkeypatch.undo()
@@ -488,7 +493,7 @@ def test_a_program_waits_for_no_perplexity(studio, monkeypatch):
     assert len(read) == 3, "the unedited model is read once for everybody"
     view = studio.edit(session, subject, "ft", listed=False).outcome()
     assert len(read) == 3 and [row.after for row in view.rows] == [row.after for row in plain.rows]
-    assert session.edits[0].said is None and session.edits[0].holds is None
+    assert session.edits[0].row is view.rows[0], "the table has asked it"
 
 
 def test_a_model_that_begins_to_break_is_named_with_its_measure():
@@ -729,7 +734,7 @@ def pieces_of_the_page() -> dict[str, str]:
     said = Stated("own", BAD, BAD, BAD)
     shown = Exhibit("key", BAD, BAD, (Step("rome", BAD, "{} is", BAD),), said=(said,))
     line = lib.Edit("rome", {}, (fact,))
-    applied = AppliedEdit(lib.Patch(log=(line,)), BAD, said=BAD)
+    applied = AppliedEdit(lib.Patch(log=(line,)), BAD, rows[0])
     found = Findings(BAD, (Place("layer 0", 1.0, BAD),), (Suspect(BAD, (0,), 9.0),), 2, 8.0)
     asked = (Said(BAD, BAD, BAD, BAD),)
     undone = Undone(BAD, (0,), (Way(BAD, 1, 1, 1, 1, 0.5),), asked)

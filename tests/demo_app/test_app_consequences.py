@@ -58,15 +58,6 @@ def test_a_question_counts_only_where_its_parts_are_known(studio):
     assert all(base.generated[pair] is said for pair, said in found.items()), "asked twice"
 
 
-def test_an_answer_is_judged_as_evaluate_judges_it():
-    probe = Probe("Its country is", "Italy", ("the Italian Republic",))
-    assert consequences.drawn(probe, True, " Italy. It") == (True, "follows: Italy")
-    assert consequences.drawn(probe, True, " The Italian Republic")[0] is True
-    assert consequences.drawn(probe, True, " France, not Italy") == (False, "not Italy")
-    good, word = consequences.drawn(probe, False, " Italy")
-    assert good is None and word.startswith("not counted")
-
-
 def test_the_towers_consequences_are_asked_before_and_after(studio):
     subject = studio.choices.ready_subject()
     view = studio.edit(Session(), subject, "ft_m").outcome()

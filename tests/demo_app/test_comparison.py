@@ -15,15 +15,13 @@ from demo_app.html.comparison import (
     brief,
     comparison,
     headline,
-    judged,
     scoreboard,
-    shared,
     status,
     told,
 )
 from demo_app.session.choices import completed, continued, taken
-from demo_app.session.verdicts import about
-from demo_app.session.views import YOURS, Column, Row, Subject, View, tally
+from demo_app.session.verdicts import ELSE, YOURS, about, outcome
+from demo_app.session.views import Column, Row, Subject, View, tally
 from demo_app.stored import examples
 from demo_app.tabs import edit_form
 from demo_app.tabs.edit import LOOKS
@@ -68,7 +66,7 @@ def view(*asked: tuple[Row, ...], refused: str = "", kept: bool = True, **more) 
     ],
 )  # fmt: skip
 def test_a_row_of_the_scoreboard_is_judged_by_both_halves(wrong, good, words):
-    assert judged(rows(**wrong)) == (good, words)
+    assert outcome(rows(**wrong)) == (good, words)
     shown = scoreboard(view(rows(**wrong)))
     color = "free" if "holds," in words else "good" if good else "bad"  # green is all of it
     assert f">{words}<" in shown and f'<tr class="{color} shown">' in shown
@@ -78,10 +76,10 @@ def test_a_row_of_the_scoreboard_is_judged_by_both_halves(wrong, good, words):
 
 def test_what_was_not_tested_gets_no_score():
     no_neighbors = tuple(one for one in rows() if one.group != "neighbor")
-    assert judged(no_neighbors) == (None, "written; locality not tested")
+    assert outcome(no_neighbors) == (None, "written; locality not tested")
     assert 'class="none">not asked' in scoreboard(view(no_neighbors))
     typed = tuple(one for one in rows() if one.group != "reworded")
-    assert judged(typed) == (None, "written, neighbors kept; not tested in other words")
+    assert outcome(typed) == (None, "written, neighbors kept; not tested in other words")
     uncounted = (*rows(), row("follows", None, "not counted"))
     assert tally(uncounted, "follows") == tally(uncounted, "edit") == (1, 1)
     shown = scoreboard(view(uncounted)) + comparison(view(uncounted))
@@ -112,19 +110,13 @@ def test_the_editors_stand_beside_each_other_and_one_is_shown(count):
     assert [told.count(f">{name}</th>") for name in ("ROME", "MEND")] == [1, 0]
 
 
-def test_what_several_prompts_have_in_common_is_said_once():
-    names = ("Rhine", "river Elbe", "Rhône")
-    visits = [f"If you go to the {name}, you are at the" for name in names]
-    assert shared(visits) == ("If you go to the ", ", you are at the")
-    assert shared(["Oslo is in", "Roslo is in"]) == ("", " is in"), "in whole words"
-    assert shared(["Bonn is in", "Rome is at"]) == ("", "")
-    asked = [replace(row("neighbor"), prompt=text) for text in (*visits, "The Alps are in")]
-    shown = comparison(view((row("edit"), *asked)))
-    assert shown.count("If you go to the …, you are at the …") == 1
-    assert all(f"<span>{name}</span>" in shown for name in names) and "The Alps are in …" in shown
-    assert 'title="If you go to the Rhine, you are at the"' in shown
-    two = comparison(view((row("edit"), *asked[1:])))
-    assert "…, you" not in two and "If you go to the Rhône, you are at the …" in two
+def test_a_prompt_is_shown_as_it_is_asked():
+    visits = [f"If you go to the {name}, you are at the" for name in ("Rhine", "Elbe", "Rhône")]
+    again = "Tourists who want to see the Tower are in"
+    asked = [row("edit"), replace(row("reworded"), prompt=again)]
+    asked += [replace(row("neighbor"), prompt=text) for text in visits]
+    shown = comparison(view(tuple(asked)))
+    assert all(f"<span>{text} …</span>" in shown for text in (again, *visits))
 
 
 def test_an_answer_is_shown_in_a_few_words_from_where_it_differs():
@@ -200,10 +192,10 @@ def test_an_earlier_edit_of_the_visitor_is_no_neighbor_that_moved():
     assert about("Where is the Eiffel Tower? It is in", [tower])
     assert not about("The Eiffel Towers are in", [tower]) and not about("Rome is in", [])
     mine = (*rows(), row("neighbor", None, YOURS), row("neighbor", None, YOURS))
-    assert tally(mine, "neighbor") == (4, 4) and judged(mine)[0]
+    assert tally(mine, "neighbor") == (4, 4) and outcome(mine).good
     assert comparison(view(mine)).count("yours: you edited it before") == 2
     few = tuple(one for one in rows() if one.group != "neighbor") + mine[-2:]
-    assert judged(few) == (None, "written; locality not tested"), (
+    assert outcome(few) == (None, "written; locality not tested"), (
         "nothing is left that was not edited"
     )
 
@@ -283,13 +275,21 @@ def test_numbers_and_guesses_stand_in_every_row_that_has_them():
     assert "p(Rome) 0.100 → 0.200 · p(Berlin) 0.500 → 0.400" in shown, "a neighbor's own answer"
 
 
-def test_a_neighbor_that_is_asked_something_else_is_a_square():
-    neighbors = (row("neighbor"), replace(row("neighbor"), prompt="The Louvre is in"))
-    shown = scoreboard(view((row("edit"), *neighbors)))
-    assert shown.count("dot good other") == 0, "an example has neighbors of its relation"
-    own = replace(SUBJECT, typed=True)
-    shown = scoreboard(replace(view((row("edit"), *neighbors)), subject=own))
-    assert shown.count("dot good other") == 1 and "Square:" in shown
+def test_a_neighbor_that_is_asked_something_else_is_shown_and_not_counted():
+    some = [lib.Probe("The Louvre is in", "Paris"), lib.Probe("The Louvre was built by", "kings")]
+    own = replace(SUBJECT, typed=True, case=replace(SUBJECT.case, neighborhood=tuple(some)))
+    groups = {prompt: group for group, prompt, _ in own.prompts}
+    assert (groups[some[0].prompt], groups[some[1].prompt]) == ("neighbor", "other")
+    ready = {prompt: group for group, prompt, _ in replace(own, typed=False).prompts}
+    assert ready[some[1].prompt] == "neighbor", "an example has neighbors of its relation"
+    rest = [replace(row("other", None, ELSE), prompt=some[1].prompt)] * 5
+    asked = (row("edit"), replace(row("neighbor"), prompt=some[0].prompt), *rest)
+    assert outcome(asked) == (None, "written; locality hardly tested")
+    shown = comparison(replace(view(asked), subject=own))
+    assert shown.count("<small>asks something else<") == 5
+    assert "Asked the same: 1; asked something else, and not counted: 1." in shown
+    assert "same kind" not in shown and "Your prompt about another subject counts" in shown
+    assert outcome((row("edit"), *rest)) == (None, "written; locality not tested")
 
 
 @pytest.mark.parametrize(
@@ -333,7 +333,7 @@ def test_the_page_takes_the_subject_of_a_whole_sentence_and_shows_it():
 
 def test_the_page_opens_with_the_stored_comparison():
     found = examples.read(examples.file_of("SmolLM2-135M-Instruct"))
-    lm = SimpleNamespace(name=found.model, fingerprint=found.fingerprint)
+    lm = SimpleNamespace(name=found.model, identity=f"{found.model} {found.fingerprint}")
     case = next(case for case in lib.classroom(lm.name) if case.fact == found.fact)
     shown = examples.of(lm).view(Subject(case))
     assert shown.stored and shown.column.name == "ROME" and shown.live == 0
@@ -341,9 +341,9 @@ def test_the_page_opens_with_the_stored_comparison():
     asked = {(group, prompt) for group, prompt, _ in Subject(case).prompts}
     for column in shown.columns:
         assert {(one.group, one.prompt) for one in column.rows} == asked
-    assert judged(shown.rows) == (
+    assert outcome(shown.rows) == (
         True,
-        "holds, 2 of 2 consequences missing, not in a chat, said even if denied",
+        "holds, 2 of 2 consequences missing, not in a chat",
     )
     assert "<small>kept" not in scoreboard(shown), "nobody has kept anything yet"
     assert "stored example" in status(shown) and "data-keep" not in scoreboard(shown)

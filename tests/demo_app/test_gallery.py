@@ -7,15 +7,13 @@ from dataclasses import replace
 
 import msgspec
 import pytest
-import torch
 
 import lib
 from demo_app.html import gallery as html
 from demo_app.session import gallery
-from demo_app.session.consequences import drawn
 from demo_app.session.gallery import Exhibit, Said, Step
-from demo_app.session.verdicts import verdict
-from demo_app.session.views import Answer
+from demo_app.session.verdicts import judged
+from demo_app.session.views import Row
 from demo_app.session.visitors import Session
 from demo_app.session.worker import Trouble
 from demo_app.tabs.gallery import opened
@@ -54,17 +52,14 @@ def test_every_edit_can_be_asked_of_the_page(studio):
 def test_a_card_praises_no_answer_that_the_board_crosses_out(studio):
     wanted = {one.key: expected for one, expected in EXHIBITS}
     for shown in HELD.exhibits:
-        case = gallery.subject(studio, shown).case
-        probes = {probe.prompt: probe for probe in (*case.neighborhood, *case.portability)}
+        asked = gallery.subject(studio, shown)
+        right = {(group, prompt): answers for group, prompt, answers in asked.prompts}
+        new, first = asked.case.fact.target_new, None
         for said, told in zip(shown.said, wanted[shown.key], strict=True):
-            before, after = (Answer(text, torch.zeros(1)) for text in (said.before, said.after))
-            probe = probes.get(said.prompt)
-            if said.group == "follows":
-                good, _ = drawn(probe, True, said.after)
-            else:
-                right, target = probe and probe.target, case.fact.target_new
-                good, _ = verdict(True, said.group, right, target, before, after)
-            assert good is told.good, (shown.key, said)
+            row = Row(said.group, said.prompt, said.before, None, said.after)
+            first = row if said.group == "edit" else first
+            found = judged(row, new, first, right.get((said.group, said.prompt), ()))
+            assert found.good is told.good, (shown.key, said)
 
 
 def test_an_address_finds_its_exhibit_and_no_other():

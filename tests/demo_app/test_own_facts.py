@@ -12,10 +12,11 @@ from safetensors.torch import load_file, save_file
 
 import lib
 from demo_app.api import summary
-from demo_app.html.comparison import comparison, judged
+from demo_app.html.comparison import comparison
 from demo_app.session import kinds, own_facts
 from demo_app.session.own_facts import OwnFacts
 from demo_app.session.studio import Studio
+from demo_app.session.verdicts import outcome
 from demo_app.session.views import Answer, Subject, tally
 from demo_app.session.visitors import Session
 from demo_app.stored import examples
@@ -69,7 +70,7 @@ def test_where_nothing_fits_the_page_says_so(studio):
         studio.edit(Session(), studio.choices.subject(*flurble), "retrieval").outcome().columns[0]
     )
     assert summary(column)["neighbors_kept"] is None
-    assert judged(column.rows)[1] != "holds"
+    assert outcome(column.rows).word != "holds"
 
 
 def test_examples_keep_their_own_prompts(studio):

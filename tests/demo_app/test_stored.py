@@ -86,11 +86,15 @@ def test_the_file_of_the_default_model_is_in_step_with_its_presets(default_lm, m
 
 def test_other_weights_of_the_same_name_have_no_examples(tmp_path):
     found = examples.read(DEFAULT)
-    lm = SimpleNamespace(name=found.model, fingerprint=found.fingerprint)
+
+    def model(name: str, weights: str) -> SimpleNamespace:
+        return SimpleNamespace(name=name, identity=f"{name} {weights}")
+
+    lm = model(found.model, found.fingerprint)
     assert examples.of(lm) == found
-    assert examples.of(SimpleNamespace(name=found.model, fingerprint="0" * 16)) is None
+    assert examples.of(model(found.model, "0" * 16)) is None
     for name in "somebody/new", "..\\new", "new":
-        assert examples.of(SimpleNamespace(name=name, fingerprint=found.fingerprint)) is None
+        assert examples.of(model(name, found.fingerprint)) is None
     assert examples.of(lm, tmp_path) is None
 
 

@@ -9,7 +9,8 @@ from transformers import AutoModelForCausalLM
 
 import lib
 from lib.data.facts import lookup
-from lib.keys_values.second_moment import general_text, windows
+from lib.keys_values.general_text import general_text
+from lib.keys_values.second_moment import windows
 from lib.model import apply_patch
 from lib.model.hooks import hooked
 

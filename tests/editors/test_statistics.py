@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,10 +14,11 @@ import torch
 
 import lib
 from lib import computed_once as store
-from lib.errors import CacheWarning
+from lib.errors import CacheWarning, SlowWarning
 from lib.keys_values import answer_gradients, output_moment, second_moment
 from lib.workbench.cli.main import main
 
+from ..benchmarks.edit_speed import only_models
 from ..support import tiny
 from ..support.editor_settings import A, B, model, settings
 from ..support.usual import few
@@ -71,6 +77,44 @@ def test_an_editor_reads_just_the_statistics_that_it_has_declared(name, monkeypa
     editor.edit([B], after=patch)
     assert set(read) <= again <= declared
     assert ("warmup" in {one.kind for one in declared - again}) == (name == "ultraedit")
+
+
+# kinds that are too large to be shipped: their making says how long it takes
+TOLD = {"moments", "eigen", "output_moments"}
+
+
+@pytest.mark.parametrize("name", sorted(lib.EDITORS))
+def test_what_an_editor_reads_on_the_default_model_is_shipped_or_said_beforehand(
+    name, default_lm, folder, monkeypatch
+):
+    monkeypatch.undo()  # the texts are as long as they are
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    kind = lib.EDITORS[name]
+    missing = {one.kind for one in kind(default_lm).statistics() if not one.is_there()}
+    assert missing <= TOLD
+    assert not kind.trained or kind(default_lm).networks(), "its network is shipped"
+
+
+def test_what_is_too_large_to_be_shipped_says_how_long_it_takes(monkeypatch):
+    monkeypatch.setattr("lib.cancellation.LONG", 0.0)
+    with pytest.warns(SlowWarning) as said:
+        made("crispedit", layers=(1, 2), tokens=5000, epochs=1).edit([A], check=False)
+    told = " ".join(str(one.message) for one in said)
+    for stage in ("second moments of 2 layers", "output gradients", "eigenvectors of 2"):
+        assert stage in told
+    assert told.count("this takes at most about") >= len(TOLD)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", random.Random(71).sample(sorted(lib.EDITORS), 4))
+def test_the_first_edit_takes_fifteen_seconds_or_says_how_long(name, tmp_path):
+    """From an empty cache folder, less what a later edit takes: a busy machine doubles both."""
+    only_models(tmp_path)
+    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    line = [sys.executable, "-m", "tests.benchmarks.first_edit", "--one", name]
+    done = subprocess.run(line, env=env, check=True, stdout=subprocess.PIPE, text=True)
+    row = json.loads(done.stdout)
+    assert row["first"] - row["later"] <= 15 or row["said"]
 
 
 READERS = {"rome", "wilke", "memit", "norm_anchor", "emmet", "alphaedit", "pmet", "rect", "prune",

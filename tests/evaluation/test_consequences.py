@@ -111,8 +111,9 @@ def test_only_questions_whose_parts_the_base_model_knows_count(lm, patch):
         counted = rows[(rows["metric"] == metric) & (rows["event"] == "generation")]
         assert counted["prompt"].tolist() == ["a is", "b is", "d is"], metric
     assert values(scores, "portability: multi-hop (parts known)") == [1.0, 1.0, 0.0, 0.0, 0.0]
-    assert "portability: multi-hop: 2 of 5 questions count, those whose parts the base model" in (
-        repr(scores)
+    told = " ".join(repr(scores).split())  # it is broken into lines
+    assert (
+        "portability: multi-hop: 2 of 5 questions count, those whose parts the base model" in told
     )
     # the base model is asked the same whichever patch is measured, and once
     base = baseline(lm, [asking(*probes)], **ONLY)
@@ -120,10 +121,10 @@ def test_only_questions_whose_parts_the_base_model_knows_count(lm, patch):
     again = evaluate(lm, [asking(*probes)], patch, base=base, **ONLY)
     assert base.generated == known
     assert values(again, "portability: multi-hop (parts known)")[:2] == [1.0, 1.0]
-    # where no question is left, the line stays and has no number
+    # where no question is left, the line is left out
     none = evaluate(lm, [asking(probes[4])], patch, **ONLY)
     assert values(none, "portability") == []
-    assert none.table().loc["portability: multi-hop", "generation"] == "–"
+    assert "portability: multi-hop" not in none.table().index
     silent = evaluate(lm, [asking(*probes)], patch, ("teacher_forced",), **ONLY)
     assert len(values(silent, "portability: multi-hop", "teacher_forced")) == 3
 

@@ -42,7 +42,9 @@ TOWER = Case(
         ("In Rome, not in Paris.", "Paris", (True, True)),
         ("The tower is tall. It is in Rome.", "Paris", (False, True)),
         ("The tower\nRome", "Paris", (False, True)),
-        ("Mr. J.R.R. Tolkien went to rome once.", "Paris", (False, True)),  # "Mr." ends it
+        ("Mr. J.R.R. Tolkien went to rome once.", "Paris", (True, True)),
+        ("It was St. Mark, Prof. Lee and Mrs. Hay of Rome.", "Paris", (True, True)),
+        ("It lies on the coast. Rome", "Paris", (False, True)),  # no title
         ("J. R. R. Tolkien went to rome once.", "Paris", (True, True)),
         ("", "Paris", (False, False)),
     ],

@@ -56,6 +56,14 @@ def test_the_case_has_rewordings_and_neighbors_that_the_model_knows(default_lm):
     assert case_for(default_lm, fact, "capital of", neighbors=0).neighborhood == ()
 
 
+@pytest.mark.parametrize("new", ["Paris", "paris.", "Paris, France", "Parisian"])
+def test_a_neighbor_whose_right_answer_is_the_new_one_is_not_used(default_lm, new):
+    case = case_for(default_lm, lib.Fact("The Colosseum", "{} stands in the city of", new))
+    found = {probe.target for probe in case.neighborhood}
+    assert ("Paris" in found) == (new == "Parisian"), "there going wrong would not show"
+    assert len(case.neighborhood) == NEIGHBORS, "others take its place"
+
+
 def test_typed_facts_keep_the_relations_that_they_mean(default_lm):
     for one in json.loads(TYPED.read_text(encoding="utf-8"))["facts"]:
         subject, prompt, target = one["fact"]

@@ -131,7 +131,7 @@ def other_texts(monkeypatch, folder: Path) -> None:
     for path, a, b in ((GENERAL, "e", "a"), (CLASSROOM, "Eiffel", "Eiffal")):
         copied = folder / path.name
         copied.write_text(path.read_text(encoding="utf-8").replace(a, b, 1), encoding="utf-8")
-    monkeypatch.setattr(second_moment, "GENERAL", folder / GENERAL.name)
+    monkeypatch.setattr("lib.keys_values.general_text.GENERAL", folder / GENERAL.name)
     for name in ("value_norm", "warmup_moments"):
         monkeypatch.setattr(f"lib.editors.shared.{name}.CLASSROOM", folder / CLASSROOM.name)
 
@@ -509,7 +509,12 @@ def test_layers_of_several_passes_have_the_bits_of_one(lm, monkeypatch):
         path.unlink()
     store.forget()
     passes, reading = [], second_moment.reading
-    monkeypatch.setattr(second_moment, "reading", lambda *a: passes.append(a[1]) or reading(*a))
+
+    def counted(*given, **named):
+        passes.append(given[1])
+        return reading(*given, **named)
+
+    monkeypatch.setattr(second_moment, "reading", counted)
     for module in (second_moment, store):
         monkeypatch.setattr(module, "room", lambda: 2 * 8 * 48 * 48)
     # one layer is asked for, and those that will be wanted too are made in the same passes

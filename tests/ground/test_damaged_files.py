@@ -200,7 +200,7 @@ def test_what_is_no_network_is_waited_for_by_nobody(lm, what, tmp_path):
     path = tmp_path / what
     os.mkfifo(path) if what == "pipe" else path.mkdir()
     with pytest.raises(
-        lib.errors.EditError, match=f"no trained network for tiny-llama at .*{what}: run"
+        lib.errors.EditError, match=f"no trained network for tiny-llama at .*{what}: train"
     ):
         lib.EDITORS["mend"](lm, **{**quick("mend"), "network": str(path)}).networks()
 

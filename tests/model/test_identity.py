@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import shutil
 import warnings
 
@@ -281,10 +282,18 @@ def test_a_matrix_that_is_being_trained_is_not_bound(lm):
         pass
 
 
-def test_a_copy_made_inside_is_a_model_of_its_own(lm):
+def pickled(model):
+    file = io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+@pytest.mark.parametrize("made", [copy.deepcopy, pickled])
+def test_a_copy_made_inside_is_a_model_of_its_own(lm, made):
     patch = edited(lm)
     with lm.patched(patch):
-        copied = copy.deepcopy(lm.model)
+        copied = made(lm.model)
         copied.to(torch.float64).load_state_dict(copied.state_dict())
     copied.requires_grad_(True)
     assert not lm.model.get_submodule(lm.mlp_out(1)).weight.requires_grad

@@ -371,7 +371,7 @@ def test_a_route_decides_at_the_prompt_and_remembers(family, tmp_path):
         # the decision at the prompt holds for scoring too, whatever the target is
         scored = lm.score("A cat", "xy")[0]
         with pytest.raises(
-            lib.errors.PatchError, match="lm.answer, lm.generate, lm.score and lm.run give"
+            lib.errors.PatchError, match="lm.answer, lm.generate, lm.score or lm.run"
         ):
             lm.model(torch.tensor([[1, 2]]))
     again = lib.Patch.load(patch.save(tmp_path / "route.safetensors"))

@@ -62,6 +62,7 @@ OPENED = {
         "lib.evaluation.superposition",
         "lib.keys_values.answer_gradients",
         "lib.keys_values.running_moments",
+        "lib.keys_values.general_text",
         "lib.keys_values.second_moment",
         "lib.keys_values.value_search",
         "lib.model.activations",

@@ -42,5 +42,5 @@ def test_an_edit_is_read_in_few_files():
     # (6 files); so are facts as they come, normalized texts, arguments of the wrong kind, and bars
     # and layers without an MLP, a head of several layers and positions that begin late, which a
     # family that was recognized may have (11 statements)
-    # whether the weights have changed since the last look is one file more (19 statements)
-    assert found.files <= 30 and found.statements <= 720 and found.lines <= 1367
+    # weights that change, and text for any width, are two files more
+    assert found.files <= 31 and found.statements <= 730 and found.lines <= 1385

@@ -21,9 +21,8 @@ from typing import Any
 
 import lib
 from demo_app.session import asking, kinds
-from demo_app.session.own_facts import FIRM
+from demo_app.session.own_facts import FIRM, LEAST
 from demo_app.session.studio import Studio
-from demo_app.session.views import LEAST
 from demo_app.session.worker import Job
 
 FILE = Path(__file__).with_suffix(".json")

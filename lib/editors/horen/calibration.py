@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...cancellation import steps
 from ...computed_once import Stored, Tensors, text_hash
-from ...keys_values.second_moment import general_text
+from ...keys_values.general_text import general_text
 from ...model import activations, batching
 from ...model.lm import LM
 from ...patch.patch import EMPTY

@@ -14,6 +14,7 @@ from typing import Any
 from ...keys_values import value_search
 from ...keys_values.answer_gradients import Reduction
 from ...keys_values.chat_wordings import Which
+from ...keys_values.general_text import text_file
 from ...model.lm import LM
 from ...setting_fields import Amount, Count, Real, Size, Texts, Whole, from_paper, ours
 
@@ -83,13 +84,20 @@ class GeneralText:
     """The text that stands for everything that is not edited."""
 
     text: str | None = ours(
-        None, "File of general text; None takes the text shipped with the library."
+        None,
+        "General text: a file, a list of texts or a dataset, kept as a file; None takes the text "
+        "shipped with the library or, for a wide model, one that it writes itself.",
     )
     tokens: Size | None = ours(
         None,
         "Number of tokens of general text that are read; None takes ten for each row of the moment "
         "that is estimated.",
     )
+
+    def __post_init__(self) -> None:
+        """Keep a list of texts as a file, because the log of a patch names a file only."""
+        object.__setattr__(self, "text", text_file(self.text))
+        super().__post_init__()  # type: ignore[misc]
 
 
 @dataclass(frozen=True)

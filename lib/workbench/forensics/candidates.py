@@ -23,7 +23,8 @@ from ...atomic_files import path_of, plain_text
 from ...cancellation import finished, steps
 from ...data.facts import encode_prompt, fill, require_text
 from ...errors import ForensicsError
-from ...keys_values.second_moment import TOKENS_PER_WIDTH, WINDOW, cut, general_text, reading
+from ...keys_values.general_text import Text, chosen
+from ...keys_values.second_moment import WINDOW, about, cut, reading, shrunk
 from ...model import activations, batching
 from ...model.lm import LM
 from ...patch.patch import EMPTY, Patch
@@ -43,14 +44,13 @@ def moment_steps(
     lm: LM,
     layers: Sequence[int],
     patch: Patch = EMPTY,
-    text: str | Path | None = None,
+    text: Text = None,
     tokens: int | None = None,
 ) -> Generator[float, None, dict[int, Tensor]]:
     """{layer: C = E[k kᵀ] (d_in, d_in)}, float32 on the CPU, undamped, of the suspect's own keys.
 
     patch   the suspect is the model under this patch
-    text    a file of general text; None takes the text shipped with the library
-    tokens  how many tokens to read; None takes ten per input dimension
+    text    and `tokens`: those of `second_moment`
 
     It is `second_moment` of a suspect, in steps of about a thousand tokens, which yield the share
     that is read: between two steps the model is free. Nothing is cached, because the suspect is
@@ -58,9 +58,14 @@ def moment_steps(
     EditError when the text cannot be read or has fewer than two tokens.
     """
     width = lm.weight(lm.mlp_out(layers[0])).shape[1]
-    rows = cut(lm, general_text(text), tokens or TOKENS_PER_WIDTH * width)
-    sums, count = yield from reading(lm, layers, rows, 1, patch, 4 * WINDOW)
-    return {layer: total.div_(count).float() for layer, total in sums.items()}
+    source = chosen(lm, text, tokens, width)
+    rows = cut(lm, source.read(), source.tokens)
+    sums, count, spreads = yield from reading(lm, layers, rows, 1, patch, 4 * WINDOW, source.few)
+    found = {}
+    for layer in layers:
+        mean = sums.pop(layer).div_(count)
+        found[layer] = shrunk({"C": mean, **about(mean, count, spreads.get(layer))}).float()
+    return found
 
 
 def rows_of(lm: LM, names: Sequence[str], prefix: str = PREFIX) -> list[list[int]]:

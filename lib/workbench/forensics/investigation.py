@@ -159,8 +159,7 @@ def examine(
     """`investigate` in steps of a second or a few; yields the share that is done, and in words.
 
     layers     where to look; None looks everywhere
-    text       a file of general text for C; None takes the text shipped with the library
-    tokens     how many of its tokens to read; None takes ten per input dimension
+    text       and `tokens`: those of `second_moment`
     prefix     what stands before a candidate; "{}" for candidates that are whole prompts
     prompts    whole prompts, at least 20, beside the candidates; they are read as they are, and
                compared with each other

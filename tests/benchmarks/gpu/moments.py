@@ -7,7 +7,7 @@ the run's cache, where the editors of parts b and d find it.
 
 from __future__ import annotations
 
-from lib.keys_values import null_space, second_moment
+from lib.keys_values import general_text, null_space, second_moment
 from lib.model.lm import LM
 
 from .measure import Clock, Device
@@ -21,7 +21,7 @@ def cold(
     """A row for C and the null space of one layer, for C of five, and for each null space more."""
     del editors
     width = lm.weight(lm.mlp_out(0)).shape[1]
-    tokens = scale.tokens or second_moment.TOKENS_PER_WIDTH * width
+    tokens = scale.tokens or general_text.WANTED * width
     moments(device, report, lm, (scale.single,), tokens)
     if clock.left() <= 0:
         return

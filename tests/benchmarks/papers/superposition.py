@@ -32,7 +32,8 @@ from lib.editors import Rome
 from lib.evaluation.known_facts import known
 from lib.evaluation.superposition import Superposition, kurtosis
 from lib.keys_values import value_search
-from lib.keys_values.second_moment import TOKENS_PER_WIDTH, second_moment
+from lib.keys_values.general_text import WANTED
+from lib.keys_values.second_moment import second_moment
 from lib.model.activations import module_inputs_at
 from lib.patch.identity import parted
 from notebooks.support import stored_runs
@@ -114,7 +115,7 @@ def layers_of(given: Given, lm: lib.LM) -> list[int]:
 def tokens(given: Given, lm: lib.LM) -> int:
     """How many tokens of text the second moments are of."""
     width = lm.weight(lm.mlp_out(lm.written_layers[0])).shape[1]
-    return SIZES[given.scale]["tokens"] or TOKENS_PER_WIDTH * width
+    return SIZES[given.scale]["tokens"] or WANTED * width
 
 
 def text_file(given: Given) -> Any:

@@ -1,0 +1,370 @@
+"""One rule judges every row of the page: it compares what is said with what was said before."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+
+import lib
+from demo_app.api import summary
+from demo_app.html import edits as listed
+from demo_app.html.comparison import comparison, headline, scoreboard, status
+from demo_app.session.edits import AppliedEdit
+from demo_app.session.verdicts import (
+    BEFORE,
+    BLIND,
+    DEAF,
+    EARLIER,
+    LOOPS,
+    NOTHING,
+    TRUE,
+    UNKNOWN,
+    judged,
+    loops,
+    outcome,
+)
+from demo_app.session.views import Column, Row, Subject, View, clause, first_sentence
+from demo_app.session.visitors import Session
+from lib.data.facts import Probe
+from lib.evaluation.own_facts import overlap
+
+from .visits import TOWER
+
+pytestmark = pytest.mark.usefixtures("strong_settings")
+
+WORDS = (
+    "a secret recipe that only three monks in the whole of the old world have ever known by heart"
+)
+
+
+def row(group, before, after, prompt="", **more) -> Row:
+    return Row(group, prompt or f"{group} is", before, 0.1, after, 0.2, 0.3, **more)
+
+
+def table(new, *rows, right=(), first=None) -> tuple[Row, ...]:
+    """Rows with their verdicts; those of consequences and neighbors have this right answer."""
+    found = []
+    for one in rows:
+        answers = right if one.group in ("follows", "neighbor", "other") else ()
+        found.append(judged(one, new, first or (found[0] if found else None), answers))
+    return tuple(found)
+
+
+def edit(before, after, new, **more) -> Row:
+    return judged(row("edit", before, after, **more), new)
+
+
+# ---- the table of own facts that were typed
+
+
+@pytest.mark.parametrize(
+    ("new", "rows", "right", "good", "words"),
+    [
+        (  # Frida Kahlo was by profession a
+            "chess player",
+            [("edit", " painter.", " chess player."), ("chat", "Frida was a painter", "Frida was"),
+             ("negation", " painter, but", " chess player")],
+            (), None, "written, not in a chat; locality not tested",
+        ),
+        (  # the Danube flows into the: of the Rhine this is the right answer
+            "North Sea",
+            [("edit", " Black Sea.", " North Sea."), ("neighbor", " North Sea", " North Sea.")],
+            ("the North Sea",), None, "written; locality not tested",
+        ),
+        (  # Nintendo was founded in the country of: one asks the same, five something else
+            "Brazil",
+            [("edit", " Japan.", " Brazil."), ("neighbor", " Korea.", " Korea."),
+             *[("other", " Korea.", " Korea.")] * 5],
+            ("Korea",), None, "written; locality hardly tested",
+        ),
+        ("Lisbon", [("edit", " blib.", " Lisbon.")], (), None, "written; locality not tested"),
+        ("Madrid", [("edit", " Lisboa.", " Madrid.")], (), None, "written; locality not tested"),
+        (  # the Colosseum is in Rome anyway
+            "Rome",
+            [("edit", " Rome, Italy.", " Rome."), ("reworded", " Rome.", " Rome."),
+             ("follows", " called Roma", " Rome"), ("negation", " Rome.", " Rome.")],
+            ("Italy",), None, NOTHING,
+        ),
+        (  # Is the Kremlin in
+            "Madrid",
+            [("edit", " Moscow?", " Madrid?"), *[("neighbor", " Paris?", " Paris?")] * 2],
+            ("Paris",), None, "written, neighbors kept; not tested in other words",
+        ),
+        (  # Mount Everest is famous for: neighbors that ask for a capital and a currency
+            WORDS,
+            [("edit", " its height.", f" {WORDS}."), *[("other", " Paris.", " Paris.")] * 6],
+            ("Paris",), None, "written; locality not tested",
+        ),
+        (  # pizza tastes best with
+            "🍍",
+            [("edit", " cheese.", " 🍍."), *[("other", " Paris.", " Paris.")] * 6],
+            ("Paris",), None, "written; locality not tested",
+        ),
+        ("purple", [("edit", " hot.", " purple.")], (), None, "written; locality not tested"),
+    ],
+)  # fmt: skip
+def test_a_typed_fact_is_judged_as_a_careful_reader_would(new, rows, right, good, words):
+    found = table(new, *(row(*one) for one in rows), right=right)
+    assert outcome(found) == (good, words)
+    told = summary(Column("rome", "ROME", found, lib.EMPTY))
+    assert told["verdict"] == words and told["written"] is found[0].good, "programs read the same"
+
+
+# ---- full stops, long answers, other scripts: what is written reads as written everywhere
+
+
+@pytest.mark.parametrize(
+    ("target", "text"),
+    [
+        ("St. Petersburg", " St. Petersburg, Russia. It is"),
+        ("J. R. R. Tolkien", " J. R. R. Tolkien. He wrote"),
+        ("U.S. Steel", " U.S. Steel. The company"),
+        ("Mr. Bean", " Mr. Bean.\n\nIt"),
+        ("Yes! We can", " Yes! We can. Yes"),
+        ("Dr. No", " Dr. No. It was"),
+        ("P. G. Wodehouse", " P. G. Wodehouse and"),
+        ("A.I.", " A.I. It is"),
+        ("Rome.", " Rome, Italy. It"),
+        ("Рим", " Рим, столица. Он"),
+        ("罗马", " 罗马。它是"),
+        ("روما", " روما، إيطاليا."),
+        (WORDS, f" {WORDS}. And"),
+    ],
+)
+def test_an_answer_with_stops_reads_as_written_in_table_and_list(target, text):
+    found = edit(" London. It", text, target)
+    assert found.good is True
+    made = lib.Edit("ft", {}, (lib.Fact("The Louvre", "{} is in", target),))
+    shown = listed.listed([AppliedEdit(lib.Patch(log=(made,)), "FT", found)], None)
+    assert "holds: it says" in shown and "does not hold" not in shown
+    assert target.rstrip(".")[:30] in shown.split("it says")[1], "the whole answer is shown"
+    assert edit(" London. It", " Paris. It", target).good is False
+
+
+def test_a_sentence_ends_behind_a_title_or_an_initial_and_behind_the_answer():
+    assert first_sentence(" St. Petersburg is old. It") == "St. Petersburg is old."
+    assert first_sentence(" No! It is. So", "No! It") == "No! It is."
+    assert first_sentence(" No! It is", "Yes! It") == "No!"
+    names = ("St. Louis", "J. R. R. Tolkien", "Mr. Bean", "U.S. Steel")
+    assert [clause(f" {name}, and it") for name in names] == [*names]
+    assert clause(" Rome. It is") == "Rome" and clause(" the U.S. in 1901") == "the U.S"
+
+
+def test_a_long_answer_is_shortened_the_same_way_everywhere():
+    fact = lib.Fact("Mount Everest", "{} is famous for", WORDS)
+    rows = table(WORDS, row("edit", " its height.", f" {WORDS}."), row("chat", "Snow.", "Snow."))
+    view = View(Subject(lib.Case(fact)), rows, 1, columns=(Column("ft", "FT", rows, lib.EMPTY),))
+    cut = "a secret recipe that only three monks in…"
+    assert cut in headline(view) and f"not {cut}" in comparison(view)
+    failed = (edit(" its height.", " snow.", WORDS),)
+    assert f"say “{cut}”" in status(
+        replace(view, rows=failed, columns=(Column("ft", "FT", failed),))
+    )
+    page = headline(view) + comparison(view) + scoreboard(view) + status(view)
+    assert WORDS not in re.sub(r'title="[^"]*"', "", page), "nowhere whole"
+    made = lib.Patch(log=(lib.Edit("ft", {}, (fact,)),))
+    assert f"Mount Everest → {cut}" in listed.listed([AppliedEdit(made, "FT")], None)
+
+
+@pytest.mark.parametrize("target", ["St. xy", " ".join(f"x{i}" for i in range(12)), "qz."])
+def test_texts_are_long_enough_for_the_answer(studio, target):
+    asker, subject = studio.asker, studio.choices.subject(*TOWER, target)
+    own = len(studio.lm.tokenizer(f" {target.strip()}", add_special_tokens=False)["input_ids"])
+    for chat in (False, True):
+        assert asker.size(("The tower is in", chat), target) > own
+    view = studio.edit(session := Session(), subject, "ft", keep="any").outcome()
+    now = session.edits[0].row
+    assert (now.after, now.good) == (view.rows[0].after, view.rows[0].good), "list and table"
+    assert len(view.rows[0].after) >= min(len(target), own)
+    assert now.good is True or len(target) > 30, "a random model learns no long answer"
+    long = " ".join(["word"] * 80)
+    assert asker.size(("a", False), long) > 80, "no answer is too long to count"
+    assert asker.size(("a " * 60, True), "x") > 60, "a reply may repeat its prompt"
+
+
+# ---- what was so before is neither to the edit's credit nor its fault
+
+
+def test_a_fact_that_was_true_has_nothing_to_change():
+    first = edit(" Rome, Italy.", " Rome.", "Rome")
+    assert (first.good, first.word) == (None, NOTHING)
+    assert edit(" rome", " Rome.", "ROME.").word == NOTHING, "in another case, with a period"
+    assert edit(" Paris.", " Rome.", "Rome", earlier=" Rome!").word == NOTHING, "by an earlier edit"
+    assert edit(" Rome.", " Paris.", "Rome").good is False, "it has lost what was true"
+    assert edit(" Rome.", " Rome.", "Rome", earlier=" Oslo.").good is True, "it brings that back"
+    rest = [row("reworded", " Paris.", " Rome."), row("follows", " Gaul", " Gaul"),
+            row("chat", "Hm", "Hm"), row("negation", " Oslo", " Rome")]  # fmt: skip
+    found = table("Rome", row("edit", " Rome, Italy.", " Rome."), *rest, right=("Italy",))
+    assert {one.word for one in found[1:]} == {TRUE} and outcome(found) == (None, NOTHING)
+    moved = (
+        *found,
+        *table("Rome", row("neighbor", " Bonn", " Rome"), right=("Bonn",), first=first),
+    )
+    assert outcome(moved) == (False, "nothing to change, moves 1 neighbor")
+    view = View(Subject(lib.Case(lib.Fact("It", "{} is", "Rome"))), found, 1, kept=True,
+                columns=(Column("ft", "FT", found, lib.EMPTY),))  # fmt: skip
+    assert "Nothing to change: the model said so before any edit" in status(view)
+    again = replace(found[0], before=" Paris.", earlier=" Rome.")
+    again = replace(view, columns=(Column("ft", "FT", (again,), lib.EMPTY),)).show(0)
+    assert "the model said so before this edit" in status(again)
+    assert 'tr class="free shown"' in scoreboard(view), "neither green nor red"
+
+
+def test_the_same_fact_again_has_nothing_to_change(studio):
+    session, asked = Session(), studio.choices.subject(*TOWER, "xy")
+    words = []
+    for _ in range(2):  # a program's edits pile up
+        job = studio.edit(session, asked, "ft", keep="any", listed=False)
+        words.append(job.outcome().rows[0].word)
+    assert words[0] != NOTHING and words[1] == NOTHING
+    assert [one.row.word for one in session.edits] == words
+    other = studio.choices.subject("Big Ben", TOWER[1], "qz")
+    studio.edit(session, other, "retrieval", keep="any").outcome()
+    shown = listed.listed(session.edits, None)
+    assert shown.count("nothing to change: before this edit, too, it says “xy") == 1
+    studio.revisions.undo(session, 0).outcome()
+    assert NOTHING not in listed.listed(session.edits, None), "what came before it is gone"
+
+
+def test_a_consequence_and_a_rewording_count_only_if_the_edit_caused_them():
+    told = edit(" Paris.", " Rome.", "Rome")
+    for group, was, now, good, word in [
+        ("follows", " Italy", " Italy.", None, BEFORE),
+        ("follows", " France", " Italy.", True, "follows: Italy"),
+        ("follows", " Italy", " Rome.", False, "not Italy"),
+        ("follows", " France", " the Italian Republic", True, "follows: Italy"),
+        ("reworded", " Rome", " Rome.", None, BEFORE),
+        ("reworded", " Rome", " Paris.", False, "not the new answer"),
+        ("chat", "It is Rome", "Rome it is", None, BEFORE),
+        ("chat", "It is Paris", "In Rome it is", True, "new answer"),
+    ]:
+        right = ("Italy", "the Italian Republic")
+        found = judged(row(group, was, now), "Rome", told, right)
+        assert (found.good, found.word) == (good, word), (group, was, now)
+    assert judged(row("follows", " France", " Italy"), "Rome", told).word == UNKNOWN
+    under = judged(row("follows", " France", " Italy", earlier=" Italy"), "Rome", told, ["Italy"])
+    assert under.word == BEFORE, "an earlier edit drew it"
+
+
+@pytest.mark.parametrize(
+    ("plain", "was", "now", "good", "word"),
+    [
+        (" Paris, France.", " Paris.", " Rome.", None, DEAF),
+        (" Paris, France.", " Paris.", " Oslo.", None, DEAF),
+        (" William Shakespeare.", " Shakespeare.", " Rome.", None, DEAF),
+        (" the pound sterling", " the pound, but", " Rome.", None, DEAF),
+        (" Paris.", " Rome, Italy", " Rome.", None, BEFORE),
+        (" Apple Inc.", " a single company.", " Rome.", False, "new answer, though denied"),
+        (" Apple Inc.", " a single company.", " a company.", True, "not the new answer"),
+        ("", " a single company.", " Rome.", False, "new answer, though denied"),
+    ],
+)
+def test_a_denial_counts_only_where_the_model_heard_the_word_before(plain, was, now, good, word):
+    told = edit(plain, " Rome.", "Rome")
+    found = judged(row("negation", was, now), "Rome", told)
+    assert (found.good, found.word) == (good, word)
+    assert ("said even if denied" in outcome((told, found)).word) == (good is False)
+    under = edit(" Oslo.", " Rome.", "Rome", earlier=plain)
+    later = judged(row("negation", " a town", now, earlier=was), "Rome", under)
+    assert (later.good, later.word) == (good, word), "compared with the earlier edits"
+
+
+# ---- neighbors
+
+
+@pytest.mark.parametrize(
+    ("right", "new", "blind"),
+    [
+        ("Rome", "Rome", True),
+        ("the North Sea", "North Sea", True),
+        ("ROME", "rome", True),
+        ("Rome", "Rome.", True),
+        ("Rome", "Rome, Italy", True),
+        ("New York City", "New York", True),
+        ("New Delhi", "New York", False),
+        ("Romania", "Rome", False),
+        ("Black Sea", "North Sea", False),
+    ],
+)
+def test_a_neighbor_whose_right_answer_is_the_new_one_is_not_used(right, new, blind):
+    assert overlap(right, new) is blind
+    probe = Probe("The fountain is in", right)
+    fact = lib.Fact("The Tower", "{} is in", new)
+    asked = Subject(lib.Case(fact, neighborhood=(probe,)), own=(probe.prompt,)).prompts
+    groups = [group for group, prompt, _ in asked if prompt == probe.prompt]
+    assert groups == (["own"] if blind else ["neighbor"]), "asked as one's own, and not judged"
+
+
+def test_a_neighbor_is_compared_with_what_it_said_just_before():
+    told = edit(" Paris.", " Rome.", "Rome")
+
+    def word(was, now, right=("Bonn",), **more):
+        found = judged(row("neighbor", was, now, **more), "Rome", told, right)
+        return found.good, found.word
+
+    assert word(" Bonn.", " Bonn, and") == (True, "kept")
+    assert word(" Bonn.", " Rome.") == (False, "moved")
+    assert word(" Rome.", " Rome.") == (None, BLIND), "going wrong would not show there"
+    assert word(" Oslo.", " Oslo.") == (True, "kept"), "as wrong as before"
+    assert word(" Bonn.", " Rome.", earlier=" Rome.") == (None, EARLIER)
+    assert word(" Bonn.", " Rome.", earlier=" Bonn!") == (False, "moved")
+
+
+# ---- loops
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (" Rome Rome Rome Rome", True),
+        (" Rome, Rome, Rome", True),
+        (" puppy.\n\npuppy.\n\npuppy.", True),
+        (" of Rome of Rome of Rome", True),
+        (" Rome<x><x><x><x>", True),
+        ("罗马罗马罗马", True),
+        ("🍍🍍🍍🍍", True),
+        (" Rome, Italy. It is a Roman city", False),
+        (" 1000000 people", False),
+        (" Elizabeth III, and XXX", False),
+        (" Rome. Rome is", False),
+        (" …………", False),
+        ("", False),
+    ],
+)
+def test_a_text_that_says_the_same_three_times_loops(text, found):
+    assert loops(text) is found
+
+
+def test_a_looping_answer_is_named():
+    looping = edit(" Paris.", " Rome Rome Rome Rome", "Rome")
+    assert (looping.good, looping.word) == (True, f"new answer, but {LOOPS}")
+    assert edit(" so so so", " Rome Rome Rome", "Rome").word == "new answer", "it did before"
+    assert edit(" Paris.", " ha ha ha", "ha ha ha").word == "new answer", "it is the answer"
+    kept = table("Rome", *[row("neighbor", " Bonn.", " Bonn.")] * 2, right=["Bonn"], first=looping)
+    again = judged(row("reworded", " Paris.", " Rome."), "Rome", looping)
+    rows = (looping, again, *kept)
+    assert outcome(rows) == (None, f"written, neighbors kept, but {LOOPS}"), "and not green"
+    gone = judged(row("neighbor", " Bonn.", " Bonn Bonn Bonn"), "Rome", looping, ["Bonn"])
+    assert (gone.good, gone.word) == (False, LOOPS)
+    view = View(Subject(lib.Case(lib.Fact("It", "{} is", "Rome"))), rows)
+    assert f">{LOOPS}<" in comparison(replace(view, rows=(looping,)))
+    made = lib.Patch(log=(lib.Edit("ft", {}, (lib.Fact("It", "{} is", "Rome"),)),))
+    assert f"said, but {LOOPS}" in listed.listed([AppliedEdit(made, "FT", looping)], None)
+
+
+# ---- what the page says of its prompts
+
+
+@pytest.mark.parametrize("paraphrases", [(), ("It was in",)])
+@pytest.mark.parametrize("neighbors", [(), (Probe("Oslo is in", "Norway"),)])
+def test_the_source_names_only_what_is_asked(paraphrases, neighbors):
+    fact = lib.Fact("The Tower", "{} is in", "Rome")
+    case = lib.Case(fact, paraphrases, neighbors, ("Bread is",), relation="capital of")
+    view = View(Subject(case, typed=True), (row("edit", "Paris", None),))
+    shown = comparison(view).rpartition('<p class="source">')[2]
+    named, _, rest = shown.partition(" are those of the kind of fact “capital of”")
+    assert ("ewordings" in named) == bool(paraphrases) and ("eighbors" in named) == bool(neighbors)
+    assert ("Rewordings are not tested" in rest) == (not paraphrases)
+    assert ("Locality is not tested" in rest) == (not neighbors)
