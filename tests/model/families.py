@@ -52,7 +52,7 @@ MADE_WITH = version(re.findall(r"transformers ([\d.]*\d)", PAGE.read_text(encodi
 OLDER = "an older transformers builds it otherwise"
 of_older = pytest.mark.skipif(version(transformers.__version__) < MADE_WITH, reason=OLDER)
 FAMILIES = sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
-SECONDS = 20
+SECONDS = 60
 EDITORS = ("rome", "memit", "ft", "ft_m", "lora", "ultraedit", "grace", "wise", "lemoe",
            "retrieval")  # fmt: skip
 OF_EXPERTS = ("rome", "memit", "ft", "ft_m", "grace", "retrieval")  # in a mixture of experts
