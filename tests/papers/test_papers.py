@@ -13,8 +13,8 @@ from lib.evaluation.superposition import Superposition, kurtosis
 from lib.keys_values import answer_gradients
 from notebooks.support import stored_runs
 
+from ..benchmarks.papers import __main__ as command
 from ..benchmarks.papers import figures, superposition, ultraedit
-from ..benchmarks.papers.__main__ import PAPERS, main
 from ..benchmarks.papers.frame import CLAIMS, Given, make
 from ..benchmarks.papers.verdicts import OPPOSITE, SAME, UNSEEN, detectable, overall, verdict
 from ..support import tiny
@@ -163,21 +163,21 @@ def test_every_paper_has_claims_and_every_rule_two_numbers():
     assert len(claims) >= 17 and {c["paper"] for c in claims} == set(CLAIMS["papers"])
     assert all({"same", "opposite"} <= c.keys() for c in claims if "measure" in c)
     assert all(c["same"] >= c["opposite"] for c in claims if "measure" in c)
-    assert set(PAPERS) <= set(CLAIMS["papers"])
+    assert set(command.PAPERS) <= set(CLAIMS["papers"])
 
 
 def test_the_command_says_what_it_costs_before_it_begins(cache, capsys, monkeypatch):
     given = Given("tiny", (tiny.model("gpt2"),))
-    monkeypatch.setattr("tests.benchmarks.papers.__main__.Given", lambda *_: given)
-    main(["--paper", "superposition", "--scale", "tiny", "--to", str(cache), "--plan"])
+    monkeypatch.setattr(command, "Given", lambda *_: given)
+    command.main(["--paper", "superposition", "--scale", "tiny", "--to", str(cache), "--plan"])
     told = capsys.readouterr()
     assert told.err.count("at most") == 2 and "GB" in told.err and not told.out
     assert not list(cache.glob("*.json*"))
-    main(["--paper", "superposition", "--scale", "tiny", "--to", str(cache)])
+    command.main(["--paper", "superposition", "--scale", "tiny", "--to", str(cache)])
     assert "paper, GPT-2 small at this depth: 0 and 73" in capsys.readouterr().out
 
 
 def test_another_paper_is_refused_until_its_experiments_are_there(capsys):
     with pytest.raises(SystemExit):
-        main(["--paper", "none"])
+        command.main(["--paper", "none"])
     assert "superposition" in capsys.readouterr().err
