@@ -7,7 +7,13 @@ from collections.abc import Mapping, Sequence
 
 import lib
 
-STUDENT = {3: 4.303, 4: 3.182, 5: 2.776}  # Student's factor for a mean of so many streams
+STUDENT = {
+    2: 12.706,
+    3: 4.303,
+    4: 3.182,
+    5: 2.776,
+    6: 2.571,
+}  # Student's factor for a mean of so many streams
 MEASURED = {  # as the columns of stored runs and tables are called: shares of prompts
     "held": "efficacy",  # whose answer begins with the new one
     "reworded": "generalization",  # the same

@@ -19,12 +19,13 @@ from pathlib import Path
 from notebooks.support import stored_runs
 from tests.benchmarks import command
 
-from . import figures, superposition, ultraedit
+from . import figures, superposition, ultraedit, wilke
 from .frame import HERE, SECOND, Experiment, Given, make, say
 
 PAPERS = {
     "superposition": superposition,
     "ultraedit": ultraedit,
+    "wilke": wilke,
 }  # a paper is here once its experiments are
 SCALES = ("tiny", "default", "paper")
 

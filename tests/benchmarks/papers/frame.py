@@ -48,15 +48,16 @@ class Given:
     data: Path | None = None
     _held: dict[str, lib.LM] = field(default_factory=dict)
 
-    def lm(self, model: str | None | lib.LM) -> lib.LM:
-        """A model, of which one is held at a time."""
+    def lm(self, model: str | None | lib.LM, sink: str | None = "own") -> lib.LM:
+        """A model, of which one is held at a time; `sink` as in `lib.load`."""
         if isinstance(model, lib.LM):
             return model
-        name = model or "default"
+        name = f"{model or 'default'}, {sink}"
         if name not in self._held:
             self._held.clear()
             gc.collect()
-            self._held[name] = lib.load(model, dtype="float32" if self.scale != "paper" else None)
+            dtype = "float32" if self.scale != "paper" else None
+            self._held[name] = lib.load(model, dtype=dtype, sink=sink)
         return self._held[name]
 
     @property

@@ -33,7 +33,7 @@ from tests.benchmarks.rows import classroom
 
 from .frame import CLAIMS, Experiment, Given, Row, Speed, weights
 from .superposition import called, published
-from .verdicts import UNSEEN, detectable, verdict
+from .verdicts import judged
 
 SUSPECTS = "ultraedit_suspects"
 FACTS = {"tiny": 4, "default": 60, "paper": 100}
@@ -199,11 +199,3 @@ def outcomes(suspects: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
         )
         found[name] = judged(said.replace("-", "−"), ends, rules[name])
     return found
-
-
-def judged(said: str, ends: Sequence[float], rule: Mapping[str, Any]) -> tuple[str, str]:
-    """What came out with its verdict, and from what size on a difference would have been seen."""
-    answer = verdict(ends, rule["same"], rule["opposite"])
-    if answer == UNSEEN:
-        said += f" (a difference is found from {100 * detectable(ends):.0f} points on)"
-    return said, answer

@@ -6,7 +6,7 @@ is measured is turned so that more of it speaks for the paper.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 SAME, OPPOSITE, UNSEEN = "same direction", "opposite", "not seen"
 Z, POWER = 1.96, 0.84  # of a 95 % interval, and of a difference that is found four times in five
@@ -33,3 +33,18 @@ def detectable(interval: Sequence[float]) -> float:
     """The smallest difference that an interval of this width finds four times in five."""
     low, high = interval
     return (Z + POWER) * (high - low) / (2 * Z)
+
+
+def judged(
+    said: str, ends: Sequence[float], rule: Mapping[str, float], unit: str = "points"
+) -> tuple[str, str]:
+    """What came out with its verdict, and from what size on a difference would have been seen.
+
+    unit  "points" where the measure is a share, else what the measure is in
+    """
+    answer = verdict(ends, rule["same"], rule["opposite"])
+    if answer == UNSEEN:
+        least = detectable(ends)
+        size = f"{100 * least:.0f}" if unit == "points" else f"{least:.2g}"
+        said += f" (a difference is found from {size} {unit} on)"
+    return said, answer
