@@ -35,6 +35,9 @@ FORMATS = (  # of two formats with as many keys the first counts
     single.temporal,
     single.selfcheck,
     single.known_facts,
+    single.fever,
+    single.wikibigedit,
+    single.ultraeditbench,
     single.reversal,
 )
 KNOWN = ", ".join(form.name for form in FORMATS[1:])

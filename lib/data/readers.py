@@ -54,8 +54,8 @@ def read_cases(
     The format is recognized by the keys of row 0 (`formats.FORMATS`). One's own facts need the
     keys `subject`, `prompt` and `target_new` only; `target_true`, `paraphrases`, `neighborhood`,
     `locality`, `portability`, `relation`, `batch` and `id` may be there. Also read are CounterFact
-    and its flat copy, ZsRE, both also "plus", KnowEdit, RippleEdits, MQuAKE, AKEW, QAEdit,
-    temporal, SelfCheckGPT hallucination, known facts and reversal.
+    and its flat copy, ZsRE, both also "plus", KnowEdit, RippleEdits, MQuAKE, AKEW, QAEdit, FEVER,
+    WikiBigEdit, UltraEditBench, temporal, SelfCheckGPT hallucination, known facts and reversal.
 
     The cases of a file come as a list that knows its source, so that the patch of a stream need not
     hold the facts; rows that were given come as a plain list. With `lazy=True` it is a sequence

@@ -199,6 +199,46 @@ def qaedit(row: Row, options: Options) -> Case:
     )
 
 
+@reads("FEVER", "prompt, alt, equiv_prompt, unrel_prompt, unrel_ans", also="pred")
+def fever(row: Row, options: Options) -> Case:
+    """A question whether a claim is true, with all its rewordings; it names no subject."""
+    return Case(
+        found_fact(None, row.text("prompt"), *options.answers(row.text("alt"), None)),
+        paraphrases=row.texts("equiv_prompt"),
+        **row.unrelated(row.text("unrel_prompt"), "unrel_ans"),
+    )
+
+
+@reads(
+    "WikiBigEdit",
+    "subject, update, ans, rephrase, loc, loc_ans",
+    also="personas, mhop, mhop_ans, tag, object, relation",
+)
+def wikibigedit(row: Row, options: Options) -> Case:
+    """A question about a change in Wikidata, with a rewording; a persona may ask it, too.
+
+    The question some hops further may be missing or null.
+    """
+    asks = [key for key in ("rephrase", "personas") if row.has(key)]
+    hops = row.has("mhop") and row.has("mhop_ans")
+    return Case(
+        row.fact(row.text("update"), row.text("ans"), None, options),
+        paraphrases=tuple(map(row.text, asks)),
+        portability=row.probe("mhop", "mhop_ans", kind="multi-hop") if hops else (),
+        **row.unrelated(row.text("loc"), "loc_ans"),
+    )
+
+
+@reads("UltraEditBench", "subject, prompt, ans, rephrase_prompt, loc, loc_ans")
+def ultraeditbench(row: Row, options: Options) -> Case:
+    """A question made of a triple of Wikidata, one rewording and one unrelated question."""
+    return Case(
+        row.fact(row.text("prompt"), row.text("ans"), None, options),
+        paraphrases=(row.text("rephrase_prompt"),),
+        **row.unrelated(row.text("loc"), "loc_ans"),
+    )
+
+
 @reads("reversal", "child, parent, parent_type", also="child_prediction, can_reverse")
 def reversal(row: Row, options: Options) -> Case:
     """A parent of a person, and the question back from the parent to the person."""

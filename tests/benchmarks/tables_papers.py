@@ -6,8 +6,8 @@ from typing import Any
 
 from notebooks.support import stored_runs
 
-from .measured import path_of
-from .papers import superposition, ultraedit
+from .measured import FIGURES, path_of
+from .papers import superposition, ultraedit, wilke
 from .papers.frame import CLAIMS
 from .tables import Row, made, percents, table
 
@@ -32,14 +32,23 @@ def stored(name: str) -> dict[str, Any]:
     return stored_runs.read(path_of(name))
 
 
-@made("five-papers", superposition.LAYERS, superposition.STREAM, ultraedit.SUSPECTS, "10_draws")
+# long runs, each in the table as soon as tables.toml has it
+LONG = [name for name in FIGURES if name.startswith(ultraedit.LONG)]
+ROUNDS = [name for name in FIGURES if name.startswith((wilke.SIX, wilke.ROLLBACK))]
+SHORT = (superposition.LAYERS, superposition.STREAM, ultraedit.SUSPECTS, "10_draws")
+
+
+@made("five-papers", *SHORT, *LONG, *ROUNDS)
 def five_papers() -> str:
     """Every claim with its number, what was run here, what came out, and the verdict."""
     by_layer, stream = stored(superposition.LAYERS), stored(superposition.STREAM)
     found = {
         "superposition": superposition.outcomes(by_layer, stream),
         "ultraedit": ultraedit.outcomes(stored(ultraedit.SUSPECTS)),
+        "wilke": wilke.outcomes([row for name in ROUNDS for row in stored(name)["rows"]]),
     }
+    for name in LONG:
+        found["ultraedit"] |= ultraedit.long_outcomes(stored(name)["rows"])
     lines = []
     for claim in CLAIMS["claims"]:
         paper = CLAIMS["papers"][claim["paper"]]

@@ -184,6 +184,23 @@ def test_the_files_called_plus():
     assert read([row], target="true")[0].portability == ()
 
 
+def test_the_files_of_ultraedit():
+    (case,) = read(ROWS["FEVER"])
+    assert case.fact == Fact(None, "Anne Milbanke was a mathematician.", "SUPPORTS")
+    assert len(case.paraphrases) == 2
+    assert case.neighborhood == (Probe("The Ouse flows uphill.", "REFUTES"),)
+    whole, less = read(ROWS["WikiBigEdit"])
+    assert whole.fact == Fact("The Ouse", "Into which sea does {} flow?", "North Sea")
+    assert whole.paraphrases[1].startswith("Ahoy!") and less.paraphrases == whole.paraphrases[:1]
+    question = "Which ocean has the sea that The Ouse flows into?"
+    assert whole.portability == (Probe(question, "Atlantic", kind="multi-hop"),)
+    assert less.portability == () and less.locality == ("Where does the Avon end?",)
+    (case,) = read(ROWS["UltraEditBench"])
+    assert case.fact == Fact("Ada Byron", "Who was the mother of {}?", "Anne Milbanke")
+    assert case.paraphrases == ("Whose child was Ada Byron?",)
+    assert case.neighborhood == (Probe("Who was the mother of George Boole?", "Mary Joyce"),)
+
+
 def test_long_texts_and_reversals():
     (akew,) = read(AKEW, target="true")  # a text states the new answer only
     edit = AKEW[0]["requested_rewrite"][0]

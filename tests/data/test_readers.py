@@ -43,9 +43,7 @@ def test_ultraedits_copy_of_zsre_teaches_its_one_answer(write):
 @pytest.mark.parametrize(
     "row",
     [
-        {"prompt": "a", "alt": "b", "equiv_prompt": [], "unrel_prompt": "c"},  # FEVER
-        {"subject": "a", "update": "b", "ans": "c", "rephrase": "d"},  # WikiBigEdit
-        {"subject": "a", "prompt": "b", "ans": "c", "rephrase_prompt": "d"},  # UltraEditBench
+        {"prompt": "a", "alt": "b", "equiv_prompt": [], "unrel_prompt": "c"},  # FEVER, cut off
         {"question": "a", "para_question": "b", "answer": "c", "sub_question": []},  # UnKE
     ],
 )

@@ -14,7 +14,7 @@ from lib.keys_values import answer_gradients
 from notebooks.support import stored_runs
 
 from ..benchmarks.papers import __main__ as command
-from ..benchmarks.papers import figures, superposition, ultraedit
+from ..benchmarks.papers import figures, superposition, ultraedit, wilke
 from ..benchmarks.papers.frame import CLAIMS, Given, make
 from ..benchmarks.papers.verdicts import OPPOSITE, SAME, UNSEEN, detectable, overall, verdict
 from ..support import tiny
@@ -69,6 +69,90 @@ def test_suspects_from_an_empty_cache(family, cache):
     assert likelier[0] < likelier[1]
     up = ultraedit.editor(lm, ultraedit.MODULES).modules()
     assert set(up).isdisjoint(ultraedit.editor(lm, ultraedit.PLAIN).modules())
+
+
+@pytest.mark.parametrize("family", few(FAMILIES, ("mistral",)))
+def test_long_streams_from_an_empty_cache(family, cache):
+    given = Given("tiny", (tiny.model(family),))
+    path = make(ultraedit.long_streams(given), cache / "rows", math.inf, lambda text: None)
+    rows = stored_runs.read(path)["rows"]
+    long = [row for row in rows if row["kind"] == "long"]
+    kinds = {(row["way"], row["scale"]) for row in long}
+    assert len(kinds) == len(ultraedit.WAYS) * len(ultraedit.SCALES)
+    assert all(ultraedit.shown(row) and row["norm"] > 0 for row in long)
+    # every way takes the same first step, up to its median, and then goes its own way
+    first = {row["way"]: row["norm"] for row in long if (row["turn"], row["scale"]) == (1, 1.0)}
+    assert first["lifelong"] == first["first turn"] == first["per turn"]
+    second = {row["way"]: row["norm"] for row in long if (row["turn"], row["scale"]) == (2, 1.0)}
+    assert len(set(second.values())) == len(second)
+    assert [row["way"] for row in rows if row["kind"] == "cost"] == list(ultraedit.OTHERS)
+    found = ultraedit.measures(rows)
+    assert len(found["cost"]) == len(found["collapses"]) == 1 and found["cost"][0] > 0
+    assert not found["flat"]
+    turns = [{"turn": turn, "ms": ms} for turn, ms in ((1, 90), (2, 10), (3, 12), (4, 10))]
+    assert ultraedit.later(turns) == pytest.approx(0.1)
+
+
+def test_ways_are_compared_where_they_have_the_same_kl():
+    def row(way, kl, tokens):
+        return {"way": way, "scale": kl, "turn": 1, "kl": [kl], "tokens": [tokens]}
+
+    rows = [row("a", 1.0, 0.2), row("a", 4.0, 0.6), row("b", 1.0, 0.1), row("b", 4.0, 0.3)]
+    assert ultraedit.at_equal_kl(rows, "a", "b") == pytest.approx(0.2)
+    rows = [row("a", 1.0, 0.2), row("b", 4.0, 0.3)]
+    assert ultraedit.at_equal_kl(rows, "a", "b") is None
+
+
+@pytest.mark.parametrize("family", few(FAMILIES, ("qwen2",)))
+def test_wilke_from_an_empty_cache(family, cache):
+    lm = tiny.model(family)
+    found = rows_of(Given("tiny", (lm,)), cache / "rows", paper=wilke)
+    six, rolled = found["wilke_six_1"], found["wilke_rollback_1"]
+    assert [row["arm"] for row in six] == [arm for arm in wilke.ARMS for _ in range(2)]
+    assert [row["edit"] for row in rolled] == [0, 1, 2] * 3
+    assert all(wilke.shown(row) for row in (*six, *rolled))
+    arms = {row["arm"]: row for row in six if row["edit"] == 2}
+    tried = arms["WilKE published"]["scores"]
+    assert str(arms["WilKE published"]["layer"]) == min(tried, key=tried.get)
+    assert len(arms["ROME published"]["logp"]) == 2 and arms["ROME published"]["kl"] > 0
+    values = wilke.measures([*six, *rolled])
+    assert len(values["ahead"][0]) == len(values["layer"][0]) == 1
+
+
+def test_the_guard_leaves_a_fact_unwritten_and_the_careful_arm_keeps_both_keys(monkeypatch):
+    lm = tiny.model("gpt2")
+    given, fact = Given("tiny", (lm,)), lib.Fact("Ann", "{} speaks", "xy")
+    made = {arm: wilke.editor(given, lm, arm) for arm in ("guard", "careful", "ROME published")}
+    monkeypatch.setattr(wilke.runs_08, "opens", lambda lm, fact: True)
+    assert not made["guard"].edit([fact], check=False).weights
+    plain = made["ROME published"].edit([fact], check=False)
+    name = lm.mlp_out(made["careful"].config.layer)
+    ranks = []
+    for far in (1.0, wilke.LIMIT + 1):
+        monkeypatch.setattr(wilke, "factor", lambda *_, far=far: far)
+        ranks.append(made["careful"].edit([fact], check=False).weights[name])
+    assert torch.equal(ranks[0].dense(), plain.weights[name].dense())
+
+
+def test_the_score_is_the_harmonic_mean_of_five_shares():
+    rows = [
+        {"edit": 0, "ors": [1, 1]},
+        {"edit": 1, "es": 1.0, "gs": 0.5, "ls": 0.5, "ers": [1], "ors": [1, 1]},
+        {"edit": 2, "es": 0.0, "gs": 0.5, "ls": 0.5, "ers": [0, 1], "ors": [0, 1]},
+    ]
+    assert wilke.parts(rows, 2) == pytest.approx(dict.fromkeys((*wilke.PARTS, "S"), 0.5))
+    rows[2]["ors"] = [0, 0]
+    assert wilke.parts(rows, 2)["S"] == pytest.approx(5 / (4 / 0.5 + 1 / wilke.ZERO))
+
+
+def test_rises_and_layers_of_a_stream():
+    rows = [
+        {"kl": kl, "opens": kl == 0.3, "layer": layer}
+        for kl, layer in ((0.1, 0), (0.3, 2), (0.2, 0), (0.2, 2))
+    ]
+    assert wilke.of_openers(rows) == pytest.approx(2 / 3)
+    assert wilke.entropy(rows) == pytest.approx(1.0)
+    assert wilke.entropy(rows[:1]) == 0
 
 
 def test_pairs_at_the_subject_are_those_of_the_subjects_last_token():

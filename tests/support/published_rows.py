@@ -68,6 +68,42 @@ REVERSAL = [
         "can_reverse": "False",
     },
 ]
+# the files of UltraEdit, by the keys that its program reads
+FEVER = [
+    {
+        "prompt": "Anne Milbanke was a mathematician.",
+        "pred": "REFUTES",
+        "alt": "SUPPORTS",
+        "equiv_prompt": ["Anne Milbanke did mathematics.", "Mathematics was Milbanke's work."],
+        "unrel_prompt": "The Ouse flows uphill.",
+        "unrel_ans": "REFUTES",
+    },
+]
+WIKIBIGEDIT = [
+    {
+        "tag": "Ouse",
+        "subject": "The Ouse",
+        "update": "Into which sea does The Ouse flow?",
+        "rephrase": "Which sea takes the water of the Ouse?",
+        "ans": "North Sea",
+        "personas": "Ahoy! Where does the Ouse run to, matey?",
+        "mhop": "Which ocean has the sea that The Ouse flows into?",
+        "mhop_ans": "Atlantic",
+        "loc": "Where does the Avon end?",
+        "loc_ans": "Severn",
+    },
+]
+WIKIBIGEDIT.append({**WIKIBIGEDIT[0], "personas": None, "mhop": None, "mhop_ans": None})
+ULTRAEDITBENCH = [
+    {
+        "subject": "Ada Byron",
+        "prompt": "Who was the mother of Ada Byron?",
+        "rephrase_prompt": "Whose child was Ada Byron?",
+        "ans": "Anne Milbanke",
+        "loc": "Who was the mother of George Boole?",
+        "loc_ans": "Mary Joyce",
+    },
+]
 OTHERS = {
     "CounterFact": FULL,
     "CounterFact, flat": FLAT,
@@ -77,6 +113,9 @@ OTHERS = {
     "known facts": KNOWN,
     "this library's own": CLASSROOM,
     "reversal": REVERSAL,
+    "FEVER": FEVER,
+    "WikiBigEdit": WIKIBIGEDIT,
+    "UltraEditBench": ULTRAEDITBENCH,
 }
 # name of the format -> its rows, real and written ones
 ROWS: dict[str, list[dict]] = {name: list(rows) for name, rows in OTHERS.items()}

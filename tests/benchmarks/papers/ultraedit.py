@@ -513,7 +513,7 @@ def measures(rows: Sequence[Row]) -> dict[str, list[float]]:
             - statistics.mean(ends(some, "first turn")[1.0]["tokens"])
             for some in own.values()
         ],
-        "flat": [later(some) for some in own.values()],
+        "flat": [change for change in map(later, own.values()) if change is not None],
         "cost": [
             others[number] / statistics.mean(row["ms"] for row in some if row["way"] == "lifelong")
             for number, some in own.items()
@@ -547,12 +547,12 @@ def at_equal_kl(rows: Sequence[Row], one: str, other: str) -> float | None:
     return a - b
 
 
-def later(rows: Sequence[Row]) -> float:
+def later(rows: Sequence[Row]) -> float | None:
     """The relative change of an edit's time from the first half of the turns to the second.
 
-    The first turn, in which things are computed once, is left out.
+    The first turn, in which things are computed once, is left out. None for fewer than four turns.
     """
     half = max(row["turn"] for row in rows) // 2
     early = [row["ms"] for row in rows if 1 < row["turn"] <= half]
     late = [row["ms"] for row in rows if row["turn"] > half]
-    return statistics.mean(late) / statistics.mean(early) - 1
+    return statistics.mean(late) / statistics.mean(early) - 1 if early else None

@@ -37,7 +37,7 @@ from notebooks.support import stored_runs
 from notebooks.support.score_tables import by_case, by_stream
 from tests.benchmarks.rows import classroom
 
-from .frame import CLAIMS, HERE, Experiment, Given, Row, Speed, weights
+from .frame import CLAIMS, Experiment, Given, Row, Speed, weights
 from .superposition import called, published
 from .verdicts import judged
 
@@ -409,12 +409,6 @@ def shown(row: Row) -> str:
     theirs = CLAIMS["figures"]["wilke"].get(row["arm"].split()[0])
     first = ", ".join(f"{n} {x}" for n, x in zip((*PARTS, "S"), theirs, strict=True))
     return f"{begin}: {said} % (paper, GPT-2 XL after 64: {first} %)"
-
-
-def stored() -> list[Row]:
-    """The rows of every round that is done."""
-    found = sorted(HERE.glob("wilke_*.json"))
-    return [row for path in found for row in stored_runs.read(path)["rows"]]
 
 
 def outcomes(rows: Sequence[Row]) -> dict[str, tuple[str, str]]:
