@@ -98,11 +98,11 @@ def experiments(given: Given) -> list[Experiment]:
         for i in range(size["streams"])
     }
     command = "python -m tests.benchmarks.papers --paper lemoe"
-    # of each fact: steps forward and backward under each template, three quarters of them at most
-    # since layers below are run once; then eight prompts asked, and its own after every batch
+    # of each fact: steps forward and backward under each template, with the layers above the expert
+    # only, and ten short prompts by two events
     own = lines[PUBLISHED]
-    passes = 2 * own["steps"] * (1 + sum(count for _, count in own["contexts"]))
-    each = (passes + 60) * 24 * token * size["streams"] * size["facts"]
+    passes = own["steps"] * (1 + sum(count for _, count in own["contexts"]))
+    each = (passes + 20) * 16 * token * size["streams"] * size["facts"]
     room = 4 * weights(lm)
     return [
         Experiment(

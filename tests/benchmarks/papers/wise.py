@@ -142,10 +142,10 @@ def experiments(given: Given) -> list[Experiment]:
         for i in range(size["streams"])
     }
     command = "python -m tests.benchmarks.papers --paper wise"
-    # of each fact: steps forward and backward of 11 rows in the layers above, a third of them at
-    # most, and about eight prompts asked by both events
+    # of each fact: steps forward and backward of twelve rows, with the layers above the side memory
+    # only, and ten short prompts by two events
     token, own = Speed.of(lm).token, made[WISE]
-    one = (own["n_iter"] * 12 * 3 * 0.5 * 24 + 60 * 24) * token
+    one = (own["n_iter"] * 12 * 10 + 20 * 16) * token
     facts = size["streams"] * (size["singles"] + sum(size["lengths"])) + size["long"]
     trained = size["streams"] * (len(KINDS) * size["merged"] + 2 * size["pairs"] * size["shard"])
     room = 3 * weights(lm)
@@ -223,7 +223,7 @@ def grown(given: Given, name: str, stream: int) -> Iterator[Row]:
     some, further = _streams(given, stream)
     head = {"model": called(lm), "arm": name, "stream": stream}
     lengths = list(size["lengths"])
-    if stream == 0 and name not in SHORT:
+    if stream == 0 and name not in SHORT and size["long"] > lengths[-1]:
         lengths.append(size["long"])
         some = [*some, *further]
     if name == UNEDITED:
