@@ -43,10 +43,12 @@ def small(monkeypatch):
     """The paper's settings on few facts and in few steps, so that a test takes seconds."""
     for paper in (lemoe, wise):
         monkeypatch.setitem(paper.SIZES, "paper", paper.SIZES["tiny"])
-    more = {"lengths": (2,), "long": 2}
+    more = {"lengths": (2,), "long": 2, wise.HALLUCINATION: (2,), wise.TEMPORAL: (2,)}
     monkeypatch.setitem(wise.SIZES, "paper", {**wise.SIZES["tiny"], **more})
     monkeypatch.setitem(lemoe.STRUCTURE, "steps", 2)
     monkeypatch.setitem(wise.STRUCTURE, "n_iter", 2)
+    monkeypatch.setitem(wise.STRUCTURE, "contexts", ((4, 1),))
+    monkeypatch.delitem(wise.KINDS, wise.HALF)
 
 
 def rows_of(paper, given, to):
@@ -91,7 +93,7 @@ def test_wise_at_the_papers_settings(family, folder, small, tmp_path):
 
 
 def test_a_folder_without_facts_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="neither zsre_mend_eval.json nor counterfact.json"):
+    with pytest.raises(ValueError, match="neither zsre_mend_edit.json nor"):
         streams.file_of(Given("tiny", data=tmp_path))
     with pytest.raises(ValueError, match="has 101 facts of 120"):
         streams.streams(Given("tiny"), 40, 3)

@@ -1,7 +1,8 @@
 """Streams of facts for LEMoE and WISE, the scores after some edits, and intervals by stream.
 
 Without `--data` the streams are dealt from the packaged facts that the tables ask. With it they are
-those of `zsre_mend_eval.json` there or, if there is no such file, of `counterfact.json`.
+those of `zsre_mend_edit.json` there (or `zsre_mend_eval.json`) or, if there is none, of
+`counterfact.json`.
 
 Scores are by the papers' event, in which each token of an answer is predicted from the true tokens
 before it, and by free generation. Reliability is of a fact's own prompt, generalization of its
@@ -26,7 +27,7 @@ from tests.benchmarks.rows import classroom
 from .frame import CLAIMS, Given, Row
 from .verdicts import UNSEEN, detectable, overall, verdict
 
-FILES = ("zsre_mend_eval.json", "counterfact.json")
+FILES = ("zsre_mend_edit.json", "zsre_mend_eval.json", "counterfact.json")
 COLUMNS = {
     "reliability": "efficacy",
     "generalization": "generalization",
