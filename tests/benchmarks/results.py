@@ -73,7 +73,10 @@ COMMON = (
     *(ABILITIES, CLASSROOM, KNOWN),
     *(
         HERE / "papers" / name
-        for name in ("claims.toml", "superposition.py", "ultraedit.py", "verdicts.py", "wilke.py")
+        for name in (
+            *("claims.toml", "lemoe.py", "streams.py", "superposition.py", "ultraedit.py"),
+            *("verdicts.py", "wilke.py", "wise.py"),
+        )
     ),
     *(Path(which_editor.__file__), which_editor.ARENA),
 )

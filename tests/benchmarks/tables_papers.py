@@ -7,8 +7,9 @@ from typing import Any
 from notebooks.support import stored_runs
 
 from .measured import FIGURES, path_of
-from .papers import superposition, ultraedit, wilke
+from .papers import lemoe, superposition, ultraedit, wilke, wise
 from .papers.frame import CLAIMS
+from .papers.streams import COLUMNS, cell
 from .tables import Row, made, percents, table
 
 KINDS = {
@@ -32,13 +33,26 @@ def stored(name: str) -> dict[str, Any]:
     return stored_runs.read(path_of(name))
 
 
+def there(*names: str) -> list[str]:
+    """Those runs of the papers whose rows are stored."""
+    return [name for name in names if path_of(name).is_file()]
+
+
+def rows(name: str) -> list[dict[str, Any]]:
+    """The rows of a run of the papers, none before it is stored."""
+    return stored(name)["rows"] if there(name) else []
+
+
+LATER = there(lemoe.PARTS, lemoe.BATCH, wise.LENGTHS, wise.MERGING)
+
+
 # long runs, each in the table as soon as tables.toml has it
 LONG = [name for name in FIGURES if name.startswith(ultraedit.LONG)]
 ROUNDS = [name for name in FIGURES if name.startswith((wilke.SIX, wilke.ROLLBACK))]
 SHORT = (superposition.LAYERS, superposition.STREAM, ultraedit.SUSPECTS, "10_draws")
 
 
-@made("five-papers", *SHORT, *LONG, *ROUNDS)
+@made("five-papers", *SHORT, *LONG, *ROUNDS, *LATER)
 def five_papers() -> str:
     """Every claim with its number, what was run here, what came out, and the verdict."""
     by_layer, stream = stored(superposition.LAYERS), stored(superposition.STREAM)
@@ -46,6 +60,8 @@ def five_papers() -> str:
         "superposition": superposition.outcomes(by_layer, stream),
         "ultraedit": ultraedit.outcomes(stored(ultraedit.SUSPECTS)),
         "wilke": wilke.outcomes([row for name in ROUNDS for row in stored(name)["rows"]]),
+        "lemoe": lemoe.outcomes(rows(lemoe.PARTS), rows(lemoe.BATCH)),
+        "wise": wise.outcomes(rows(wise.LENGTHS), rows(wise.MERGING)),
     }
     for name in LONG:
         found["ultraedit"] |= ultraedit.long_outcomes(stored(name)["rows"])
@@ -143,3 +159,46 @@ def suspects() -> str:
     events = {"probability": "likelier", "teacher_forced": "token by token", "generation": "said"}
     head = [f"{what}, {events[e]}" for e in ultraedit.EVENTS for what in ("facts", "reworded")]
     return table(("changed", *head, "KL, nats"), lines)
+
+
+def by_arm(some: list[dict[str, Any]], *first: str) -> str:
+    """A line per arm and number of edits: the four scores by both events, in percent."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in some:
+        groups.setdefault(tuple(row[name] for name in first), []).append(row)
+    lines = []
+    for names, own in groups.items():
+        events = [event for event in ("forced", "said") if event in own[0]]
+        cells = [
+            cell(own, own[0]["arm"], column, event) if column in own[0][event] else "–"
+            for event in events
+            for column in COLUMNS
+        ]
+        lines.append((*names, len(own), *cells, *["–"] * (2 * len(COLUMNS) - len(cells))))
+    words = {"forced": "token by token", "said": "said"}
+    head = [f"{column}, {word}" for word in words.values() for column in COLUMNS]
+    return table((*first, "streams", *head), lines, left=len(first))
+
+
+@made("lemoe-parts", *there(lemoe.PARTS))
+def parts() -> str:
+    """LEMoE without each of its parts and in other orders, at the end of the streams."""
+    return by_arm(rows(lemoe.PARTS), "arm")
+
+
+@made("lemoe-batch", *there(lemoe.BATCH))
+def one_batch() -> str:
+    """The streams, each written in one batch."""
+    return by_arm(rows(lemoe.BATCH), "arm")
+
+
+@made("wise-lengths", *there(wise.LENGTHS))
+def lengths() -> str:
+    """WISE and other editors after some lengths of a stream."""
+    return by_arm(rows(wise.LENGTHS), "arm", "edits")
+
+
+@made("wise-merging", *there(wise.MERGING))
+def merging() -> str:
+    """Rules of merging, on the same trained shards."""
+    return by_arm(rows(wise.MERGING), "arm", "edits")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from lib.editors.lemoe import clusters
 from lib.editors.lemoe.clusters import cluster_facts
 
 
@@ -35,3 +36,26 @@ def test_clusters_are_found_whatever_the_order_of_facts():
         assert len(batch) == 5 and len({int(owner[i]) for i in batch}) == 1
     first = [batch[0] for batch in cluster_facts(points, 5)]
     assert first == [0, 1, 2, 3]  # by their smallest number
+
+
+def test_distances_in_parts_are_bit_equal_and_need_no_more_room_than_a_part(monkeypatch):
+    draw = torch.Generator().manual_seed(0)
+    e, largest = torch.randn(40, 24, generator=draw).double(), []
+    centers, norm = e[::5], torch.Tensor.norm
+    whole = clusters.assign(e, centers, 6)
+
+    def watched(self, *args, **named):
+        largest.append(self.numel())
+        found = norm(self, *args, **named)
+        distances.append(found)
+        return found
+
+    distances: list[torch.Tensor] = []
+    monkeypatch.setattr(torch.Tensor, "norm", watched)
+    for numbers in (1, 3 * centers.numel(), 40 * centers.numel()):
+        distances.clear()
+        largest.clear()
+        monkeypatch.setattr(clusters, "NUMBERS", numbers)
+        assert torch.equal(clusters.assign(e, centers, 6), whole)
+        assert max(largest) <= max(numbers, centers.numel())
+        assert torch.equal(torch.cat(distances), norm(e[:, None] - centers[None], dim=2))

@@ -19,6 +19,7 @@ from ...model.lm import LM
 
 Order = Literal["cluster", "given"]
 ROUNDS = 10  # of the k-means, at most
+NUMBERS = 10_000_000  # held at once of the differences of points and centers
 CHARACTERS = 40_000  # of the general text, for the mean embedding
 
 
@@ -84,8 +85,10 @@ def spread(e: Tensor, count: int) -> Tensor:
 
 def assign(e: Tensor, centers: Tensor, size: int) -> Tensor:
     """(n,) int64: a center for each point, with `size` points at most; shortest distances first."""
-    # not cdist: its product form rounds equal distances apart
-    distance = (e[:, None] - centers[None]).norm(dim=2)
+    # not cdist: its product form rounds equal distances apart. In parts: of 10,000 points with 625
+    # centers and d = 4,096 all differences at once would take 205 GB
+    points = max(1, NUMBERS // centers.numel())
+    distance = torch.cat([(some[:, None] - centers).norm(dim=2) for some in e.split(points)])
     owner = torch.full((len(e),), -1)
     room, left = [size] * len(centers), len(e)
     order = distance.flatten().sort(stable=True).indices

@@ -19,13 +19,15 @@ from pathlib import Path
 from notebooks.support import stored_runs
 from tests.benchmarks import command
 
-from . import figures, superposition, ultraedit, wilke
+from . import figures, lemoe, superposition, ultraedit, wilke, wise
 from .frame import HERE, SECOND, Experiment, Given, make, say
 
 PAPERS = {
     "superposition": superposition,
     "ultraedit": ultraedit,
     "wilke": wilke,
+    "lemoe": lemoe,
+    "wise": wise,
 }  # a paper is here once its experiments are
 SCALES = ("tiny", "default", "paper")
 
