@@ -1,14 +1,12 @@
 """Readers for the public data files of knowledge editing, which they recognize by their keys.
 
-`rows` gives the rows, and `formats` makes the cases of each. The cases come as
-a list, or as a lazy sequence (`case_lists`) that reads a case when it is asked for.
+`rows` gives the rows, and `formats` makes the cases of each.
 """
 
 from __future__ import annotations
 
 import os
 import warnings
-from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
@@ -23,10 +21,10 @@ from ..arguments import checked
 from ..atomic_files import path_of
 from ..errors import DataWarning, FactError
 from ..setting_fields import Count
-from .case_lists import Cases, LazyCases
+from .case_lists import Cases
 from .facts import Case, Fact, quoted
 from .formats import Format, cases_of, known, recognize, unused_keys
-from .row_files import places, plain, rows
+from .row_files import plain, rows
 from .row_keys import Options
 from .texts import CLASSROOM, known_by
 
@@ -41,9 +39,8 @@ def read_cases(
     limit: Count | None = None,
     target: Literal["new", "true"] = "new",
     unrelated_suffix: str = "",
-    lazy: bool = False,
     as_written: bool = False,
-) -> list[Case] | Cases | LazyCases:
+) -> list[Case] | Cases:
     """The cases of a data file, at most `limit`, in the file's order.
 
     path  The file: JSON (a list of rows, or an object that holds one), or JSONL or a table as CSV
@@ -54,13 +51,11 @@ def read_cases(
     The format is recognized by the keys of row 0 (`formats.FORMATS`). One's own facts need the
     keys `subject`, `prompt` and `target_new` only; `target_true`, `paraphrases`, `neighborhood`,
     `locality`, `portability`, `relation`, `batch` and `id` may be there. Also read are CounterFact
-    and its flat copy, ZsRE, both also "plus", KnowEdit, RippleEdits, MQuAKE, AKEW, QAEdit,
-    temporal, SelfCheckGPT hallucination, known facts and reversal.
+    and its flat copy, ZsRE, both also "plus", KnowEdit, MQuAKE, temporal, SelfCheckGPT
+    hallucination, known facts and reversal.
 
     The cases of a file come as a list that knows its source, so that the patch of a stream need not
-    hold the facts; rows that were given come as a plain list. With `lazy=True` it is a sequence
-    that keeps only the places where rows begin. One pass checks all rows, and then a case is read
-    when it is asked for, by slices too. Lazy files are plain JSONL; everything else is refused.
+    hold the facts; rows that were given come as a plain list.
 
     `target="new"` teaches the new answer. In ZsRE that is `alt`, with `answers[0]` as the true one,
     and rows whose `alt` is empty are left out with a warning. `target="true"`
@@ -83,8 +78,8 @@ def read_cases(
     `locality`) is listed twice: in `neighborhood` with it, in `locality` without. CounterFact has
     no unrelated prompts. A row whose subject is not in its prompt exactly once keeps the plain
     prompt, with `subject=None`, and one DataWarning counts such cases. `id` is the row's `case_id`,
-    `known_id` or `id`, otherwise its number from 0. Test prompts of KnowEdit and RippleEdits
-    without any answer are left out.
+    `known_id` or `id`, otherwise its number from 0. Test prompts of KnowEdit without any
+    answer are left out.
 
     Keys of a row that no field of a case takes are named in one DataWarning for the whole file, but
     for ids and descriptions.
@@ -95,25 +90,11 @@ def read_cases(
     """
     options = Options(target, unrelated_suffix, as_written)
     if not isinstance(path, (str, os.PathLike)):
-        if lazy:
-            raise FactError("lazy=True needs the path of a JSONL file, not rows")
         found: Any = path.to_dict("records") if isinstance(path, pd.DataFrame) else path
         return [case for *_, case in _cases("the rows given", map(plain, found), limit, options)]
     path = path_of(path)
-    if not lazy:
-        with closing(rows(path, known)) as found:
-            return Cases((case for *_, case in _cases(path, found, limit, options)), path, options)
-    numbers, begins, form = array("Q"), array("Q"), None
-    with closing(places(path)) as placed:
-
-        def noted() -> Iterator[Any]:
-            for begin, row in placed:
-                begins.append(begin)
-                yield row
-
-        for number, form, _ in _cases(path, noted(), limit, options):  # noqa: B007
-            numbers.append(number)
-    return LazyCases(path, numbers, begins, options, form, range(len(numbers)))
+    with closing(rows(path, known)) as found:
+        return Cases((case for *_, case in _cases(path, found, limit, options)), path, options)
 
 
 @checked

@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from ..errors import ArgumentError, ArgumentTypeError
 from ..setting_fields import shown
-from .case_lists import Cases, LazyCases
+from .case_lists import Cases
 from .facts import Case, Fact
 from .readers import read_cases
 
@@ -31,8 +31,6 @@ def cases(given: Given) -> Sequence[Case]:
     Cases that were read from a file keep their source. Raises ArgumentTypeError for what holds no
     facts or cases in an order, and FactError for rows that no format has.
     """
-    if isinstance(given, LazyCases):
-        return given[:]
     found = _items(given)
     if isinstance(given, Cases) and all(isinstance(one, Case) for one in found):
         return given[:]

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from ..arguments import checked
 from ..cancellation import patient
-from ..data.case_lists import Cases, LazyCases
+from ..data.case_lists import Cases
 from ..data.facts import Case
 from ..editors.shared.base import Editor
 from ..errors import EditError, EditWarning, FactError
@@ -295,7 +295,7 @@ class Run:
         from a source stay in the log as facts.
         """
         cases = self.cases
-        if not isinstance(cases, Cases | LazyCases) or (rows := cases.rows(first, end)) is None:
+        if not isinstance(cases, Cases) or (rows := cases.rows(first, end)) is None:
             return patch
         line = replace(
             patch.log[-1],

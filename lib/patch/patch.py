@@ -224,8 +224,8 @@ class Patch:
         both = (self.weights.keys() | self.routes) & (other.weights.keys() | other.routes)
         if both:
             raise PatchError(
-                f"both patches change {sorted(both)[0]}, which `|` does not add: use `lib.merge`, "
-                "or write the facts of one after the other patch (`after=`, or `--after FILE`)"
+                f"both patches change {sorted(both)[0]}, which `|` does not add: write the facts "
+                "of one after the other patch (`after=`, or `--after FILE`)"
             )
         if self.base and other.base and not same_model(self.base, other.base):
             raise PatchError(f"one patch is for {self.base}, the other for {other.base}")

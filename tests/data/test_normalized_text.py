@@ -131,16 +131,15 @@ def test_rows_of_zsre_find_their_subject_or_are_counted_once(write):
     ]
     rows = [{**ZSRE[0], "subject": subject, "src": prompt} for subject, prompt in asked]
     rows.insert(0, {**ZSRE[0], "alt": ""})  # is left out, and counts in no number below
-    for lazy in (False, True):
-        path = write("\n".join(map(json.dumps, rows)))
-        with pytest.warns(DataWarning) as warned:
-            cases = read_cases(path, lazy=lazy)
-        found = [case.fact.subject for case in cases]
-        assert found[0] == "UniFirst" and found[2:4] == ["Nobody's Fool", "Beyonc\u00e9"]
-        vague = [i for i, subject in enumerate(found) if subject is None]
-        said = [str(one.message) for one in warned if "no subject" in str(one.message)]
-        assert vague == [1, 4, 5, 6] and len(said) == 1
-        assert "4 of 7 cases" in said[0] and ": 1, 4, 5, … (counted from 0" in said[0]
+    path = write("\n".join(map(json.dumps, rows)))
+    with pytest.warns(DataWarning) as warned:
+        cases = read_cases(path)
+    found = [case.fact.subject for case in cases]
+    assert found[0] == "UniFirst" and found[2:4] == ["Nobody's Fool", "Beyonc\u00e9"]
+    vague = [i for i, subject in enumerate(found) if subject is None]
+    said = [str(one.message) for one in warned if "no subject" in str(one.message)]
+    assert vague == [1, 4, 5, 6] and len(said) == 1
+    assert "4 of 7 cases" in said[0] and ": 1, 4, 5, … (counted from 0" in said[0]
     rows = [{**ZSRE[0], "subject": None, "src": "Who?"}]
     assert read_cases(rows)[0].fact.subject is None  # whoever names no subject is not warned
 

@@ -122,8 +122,6 @@ def test_every_entrance_takes_a_fact_a_case_and_a_column(lm):
         assert relations(some) == {}
         with pytest.raises(lib.Error, match="probe of truth needs"):
             lib.workbench.truth_probe(lm, some, some)
-        with pytest.raises(lib.Error, match="no case has an answer so far and a question"):
-            lib.workbench.depth(lm, patch, some)
         with pytest.raises(lib.Error, match="knows 0 facts"):
             lib.workbench.tune(lm, ["ft"], some)
     assert len(lib.superposition(lm, pd.Series(CASES), 1)) == 3

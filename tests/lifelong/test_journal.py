@@ -413,9 +413,8 @@ def data(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("lazy", [False, True])
-def test_the_log_of_a_read_stream_is_one_line(lm, data, tmp_path, monkeypatch, lazy):
-    cases = read_cases(data, lazy=lazy)[3:10]
+def test_the_log_of_a_read_stream_is_one_line(lm, data, tmp_path, monkeypatch):
+    cases = read_cases(data)[3:10]
     kept = stream(lm, Noise(lm), cases, 3, (0, 7), BRIEF, journal=tmp_path / "run")
     next(iter(kept))
     kept = stream(lm, Noise(lm), cases, 3, (0, 7), BRIEF, journal=tmp_path / "run").finish()
@@ -511,7 +510,7 @@ def test_samples_are_old_between_and_recent():
 
 @pytest.mark.slow
 def test_a_sampled_run_measures_its_facts_as_the_whole_run_does(lm, data, tmp_path):
-    cases = read_cases(data, limit=24, lazy=True)
+    cases = read_cases(data, limit=24)
     whole = stream(lm, Noise(lm), list(cases), 4, (0, 12, 24), BRIEF).finish()
     some = stream(lm, Noise(lm), cases, 4, (0, 12, 24), BRIEF, sample=2).finish()
     assert without_seconds(some.rows)[0] == without_seconds(whole.rows)[0]
@@ -544,7 +543,7 @@ def test_a_sampled_run_holds_no_more_after_many_edits_than_after_few(
     lm, data, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(module_of_runs, "RECENT", 3)
-    folder, cases = tmp_path / "run", read_cases(data, limit=24, lazy=True)
+    folder, cases = tmp_path / "run", read_cases(data, limit=24)
     more = {"cases": cases, "points": (4, 24), "sample": 1}
     plain = run(lm, None, **more)
     sizes = {(len(plain.rows), len(plain._written)) for row in plain if row["edits"] > 8}
@@ -587,5 +586,5 @@ def test_contradicted_among_some_is_the_same():
 
 def test_equal_cases_have_equal_digests(data):
     cases = read_cases(data)
-    assert digest(cases) == digest(read_cases(data, lazy=True)) == digest(list(cases))
+    assert digest(cases) == digest(list(cases))
     assert digest(cases) != digest(cases[::-1]) and digest(cases) != digest(cases[:-1])

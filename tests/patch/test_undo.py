@@ -35,8 +35,8 @@ def lm():
 def streamed(lm, name, settings, tmp_path, batch, facts=FACTS):
     """The patch of a stream, which has one line in its log."""
     data = tmp_path / "d.jsonl"
-    rows = [{"subject": f.subject, "prompt": f.text, "target": f.target_new} for f in facts]
-    more = {"rephrase": "A test", "locality": [{"loc": "A dog", "loc_ans": "qz"}]}
+    rows = [{"subject": f.subject, "prompt": f.text, "target_new": f.target_new} for f in facts]
+    more = {"paraphrases": ["A test"], "locality": ["A dog"]}
     data.write_text("\n".join(json.dumps({**row, **more}) for row in rows))
     editor = lib.EDITORS[name](lm, **settings)
     brief = {"metrics": (), "events": ("teacher_forced",)}

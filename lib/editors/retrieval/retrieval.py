@@ -21,7 +21,6 @@ from ...patch.tensor_file import Real, Schema
 from ...setting_fields import from_paper
 from ..shared.base import Editor
 from ..shared.config import Config
-from . import finding, tfidf
 from .finding import Entry, Finder
 from .tfidf import plain
 
@@ -44,10 +43,6 @@ class Notes(Finder, Rewrite):
     """The stored facts of a patch."""
 
     kind = "retrieval"
-    pieces = (
-        *(tfidf.plain, tfidf.vector, tfidf._grams, tfidf._idf, tfidf.cosine),
-        *(finding.Entry, finding.Finder, finding._spans, finding._without),
-    )
 
     class Header(Schema):
         """What a file holds; the thresholds are those of every finder."""

@@ -18,20 +18,22 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ...data.texts import ABILITIES, HELD_OUT, known_by
-from ...errors import ArgumentError
-from ...evaluation.asked_together import generated
-from ...evaluation.intervals import Estimate
-from ...evaluation.perplexity import passage_losses
-from ...evaluation.results import Results
-from ...model import scoring
-from ...model.lm import LM
-from ...patch.patch import EMPTY, Patch
+from lib.data.texts import HELD_OUT, known_by
+from lib.errors import ArgumentError
+from lib.evaluation.asked_together import generated
+from lib.evaluation.intervals import Estimate
+from lib.evaluation.perplexity import passage_losses
+from lib.evaluation.results import Results
+from lib.model import scoring
+from lib.model.lm import LM
+from lib.patch.patch import EMPTY, Patch
 
+ABILITIES = Path(__file__).with_suffix(".json")  # what an edit should not cost
 KINDS = ("cloze", "grammar", "arithmetic", "word relations")
 COLUMNS = ["kind", "item", "prompt", "answer", "right", "base"]
 PAGE = "page, nats more"

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import torch
 
 import lib
-from lib.workbench.cli.main import main
-from lib.workbench.instruments import abilities as room
-from lib.workbench.instruments.abilities import KINDS, Ability, items
+from tests.benchmarks import abilities as room
+from tests.benchmarks.abilities import KINDS, Ability, abilities, items
 
 from ..support import tiny
 
@@ -33,7 +30,7 @@ def short_page(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def base(default_lm):
-    return lib.workbench.abilities(default_lm, some=few())
+    return abilities(default_lm, some=few())
 
 
 @pytest.mark.slow
@@ -56,21 +53,20 @@ def shuffled(lm, layer):
 
 @pytest.mark.slow
 def test_a_destroyed_model_loses_what_it_could(default_lm, base):
-    found = lib.workbench.abilities(default_lm, shuffled(default_lm, 1), few(), base)
+    found = abilities(default_lm, shuffled(default_lm, 1), few(), base)
     kept = found.json()
     assert kept["arithmetic"] == kept["word relations"] == 0 and kept["cloze"] < 0.7
     assert kept["page"] > 1, "a nat per token"
-    assert not default_lm.owner.held
 
 
 @pytest.mark.slow
 def test_only_what_the_model_had_right_counts(default_lm, base):
     wrong = Ability("arithmetic", "1 + 1 = 2\n3 + 3 =", "7")
-    found = lib.workbench.abilities(default_lm, some=[few()[0], wrong])
+    found = abilities(default_lm, some=[few()[0], wrong])
     assert len(found.rows) == 1 and found.asked == {"cloze": 1, "arithmetic": 1}
     assert found.json()["arithmetic"] is None and found.table().loc["arithmetic", "kept"] == "–"
     with pytest.raises(ValueError, match="the base has 24 items, where 2 are asked"):
-        lib.workbench.abilities(default_lm, some=[few()[0], wrong], base=base)
+        abilities(default_lm, some=[few()[0], wrong], base=base)
 
 
 def test_the_items_are_what_they_say(default_lm):
@@ -86,26 +82,17 @@ def test_the_items_are_what_they_say(default_lm):
     )
 
 
-def test_the_command_says_what_a_patch_costs(tmp_path, monkeypatch, capsys):
+def test_an_empty_patch_costs_nothing_to_the_last_bit(monkeypatch):
     lm = tiny.model("llama")
-    monkeypatch.setattr("lib.workbench.cli.options.load", lambda *_: lm)
     monkeypatch.setattr(room, "items", lambda _: tuple(few()))
-    path = tmp_path / "p.safetensors"
-    shuffled(lm, 1).save(path)
-    out = tmp_path / "o.json"
-    assert main(["abilities", "--patch", str(path), "--json", str(out)]) == 0
-    assert "right before the edit" in capsys.readouterr().out
-    kept = json.loads(out.read_text())
-    assert set(kept) == {"kept", "items", "page"} and len(kept["page"]["base"]) > 3
-    # after another patch has come and gone, an empty one costs nothing, to the last bit
-    before = lib.workbench.abilities(lm, some=few())
-    empty = lib.workbench.abilities(lm, lib.EMPTY, few(), base=before)
+    abilities(lm, shuffled(lm, 1))
+    before = abilities(lm, some=few())
+    empty = abilities(lm, lib.EMPTY, few(), base=before)
     assert empty.rows.equals(before.rows) and empty.page.equals(before.page)
     assert (before.page["base"] == before.page["edited"]).all()
-    assert kept["page"]["base"] == before.page["base"].tolist() != kept["page"]["edited"]
 
 
 @pytest.mark.slow
 def test_the_embedded_model_has_every_item_right(default_lm):
-    assert len(lib.workbench.abilities(default_lm).rows) == len(items(default_lm.name)) == 222
+    assert len(abilities(default_lm).rows) == len(items(default_lm.name)) == 222
     assert len(items()) == 226, "without the token it has four more right"
