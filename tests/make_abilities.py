@@ -1,6 +1,6 @@
-"""Makes tests/benchmarks/abilities.json from candidates: keeps what the embedded model has right.
+"""Makes tests/data/abilities.json from candidates: keeps what the embedded model has right.
 
-    python -m tests.make_abilities CANDIDATES.json     # writes tests/benchmarks/abilities.json
+    python -m tests.make_abilities CANDIDATES.json     # writes tests/data/abilities.json
     python -m tests.make_abilities                     # measures the file that is there
 
 CANDIDATES.json is {kind: [[prompt, answer] or [prompt, answer, [wrong, …]], …]}. Cloze sentences

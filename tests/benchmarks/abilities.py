@@ -33,7 +33,7 @@ from lib.model import scoring
 from lib.model.lm import LM
 from lib.patch.patch import EMPTY, Patch
 
-ABILITIES = Path(__file__).with_suffix(".json")  # what an edit should not cost
+ABILITIES = Path(__file__).parents[1] / "data" / "abilities.json"  # what an edit should not cost
 KINDS = ("cloze", "grammar", "arithmetic", "word relations")
 COLUMNS = ["kind", "item", "prompt", "answer", "right", "base"]
 PAGE = "page, nats more"
