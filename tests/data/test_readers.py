@@ -11,12 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.data import readers
-from lib.data.facts import Case, Fact
-from lib.data.readers import Cases, read_cases
+from lib.data.facts import Fact
+from lib.data.readers import read_cases
 from lib.errors import ArgumentError, DataWarning, Error, FactError
 
-from ..support.data_files import CLASSROOM, FILES, FLAT, FULL, places
+from ..support.data_files import FILES, FLAT, places
 from ..support.published_rows import ROWS
 
 ULTRA_ZSRE = [{"subject": "Bath", "src": "Where is Bath?", "rephrase": "Bath is where?",
@@ -92,25 +91,6 @@ def test_rows_have_no_source():
     for given in ({"train": [], "test": []}, b"rows", 7, None):
         with pytest.raises(Error, match="path should be a path, or an iterable of rows, not"):
             read_cases(given)
-
-
-def test_a_list_knows_its_rows_as_long_as_it_is_what_was_read(write):
-    path = write(FULL * 10)
-    cases = read_cases(path, target="true")
-    assert isinstance(cases, Cases) and cases.source == str(path.resolve())
-    assert cases.reader == {"target": "true", "unrelated_suffix": "", "as_written": False}
-    part = cases[4:12][1:5]
-    assert part.rows(0, 4) == (5, 9) and cases.rows(3, 7) == (3, 7)
-    assert read_cases(cases.source, limit=9, **cases.reader)[5:9] == part
-    assert cases.rows(10, 30) is None and not isinstance(cases[::2], Cases)
-    changed = cases[:]
-    changed[0] = Case(cases[0].fact)
-    assert changed.rows(0, 2) is None and changed.rows(1, 3) == (1, 3)
-    del changed[0]
-    assert changed.rows(0, 2) is None and not isinstance(changed[:3], Cases)
-    assert type(cases + part) is list
-    assert type(readers.classroom()) is list
-    assert isinstance(read_cases(write(CLASSROOM)), Cases)
 
 
 # ---- damage ------------------------------------------------------------------------------------

@@ -186,13 +186,13 @@ def test_the_embedded_model_comes_back_bit_for_bit(default_lm, tmp_path):
 
 def test_the_card_lists_edits_and_how_to_load(tmp_path):
     lm = tiny.model("llama")
-    stream = lib.Edit("ultraedit", {}, source="/data/zsre.json", rows=(0, 300), batch=100)
+    stream = lib.Edit("ultraedit", {}, (FACT,) * 300, batch=100)
     patch = patch_of(lm)
     patch = lib.Patch(patch.weights, log=(*patch.log, stream), base=patch.base)
     lib.workbench.export_peft(lm, patch, tmp_path / "adapter")
     card = (tmp_path / "adapter" / "README.md").read_text()
     assert "| The old tower | I saw The old tower \\| &lt;b&gt;twice&lt;/b&gt; | xy | ft |" in card
-    assert "rows 0 to 299 of zsre.json" in card and "/data" not in card
+    assert "and 101 more" in card
     assert "writes 301 facts" in card
     assert 'PeftModel.from_pretrained(base, "adapter")' in card and lm.identity in card
 

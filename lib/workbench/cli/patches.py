@@ -1,22 +1,19 @@
 """`python -m lib patch …`: look into a patch file, or take an edit back.
 
-`show` reads the file alone, and the facts of a stream in its data file. `drop` may have to write
-the other facts again, so it needs the model.
+`show` reads the file alone. `drop` writes the other facts again, so it needs the model.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 
 import torch
 
 from ...atomic_files import path_of
-from ...data.facts import Fact
-from ...errors import ArgumentError, FactError
+from ...errors import ArgumentError
 from ...patch.patch import Edit, LowRank, Patch
-from ...patch.undo import SAID, without
+from ...patch.undo import without
 from . import options
 from .options import MODEL, command, option
 
@@ -52,16 +49,10 @@ def _show(given: argparse.Namespace) -> None:
     print(f"{path.name}: {path.stat().st_size:,} bytes, for {patch.base or 'any model'}")
     for number, edit in enumerate(patch.log):
         print(f"line {number}: {edit.editor}, {_count(edit)}\n  {json.dumps(dict(edit.settings))}")
-    facts: list[Fact] = []
-    try:  # those of a stream stand in its source, which may be gone
-        for edit in patch.log:
-            some = edit.part(0, min(len(edit), SHOWN - len(facts)))
-            facts += some.read() if len(some) else ()
-    except FactError as error:
-        print(f"facts from number {len(facts)} on are not shown: {error}")
+    facts = patch.facts[:SHOWN]
     for number, fact in enumerate(facts):
         print(f"fact {number}: {fact.text} -> {fact.target_new.strip()}")
-    if (more := sum(map(len, patch.log)) - len(facts)) > 0:
+    if more := len(patch.facts) - len(facts):
         print(f"… and {more:,} more facts")
     for name, said in places.items():
         print(f"{name}: {said}")
@@ -70,11 +61,8 @@ def _show(given: argparse.Namespace) -> None:
 
 
 def _count(edit: Edit) -> str:
-    """How many facts a line of the log wrote, and where those of a stream stand."""
-    said = f"{len(edit):,} fact{'s' * (len(edit) != 1)}"
-    if edit.source is None or edit.rows is None:
-        return said
-    return f"{said}, rows {edit.rows[0]} to {edit.rows[1] - 1} of {Path(edit.source).name}"
+    """How many facts a line of the log wrote."""
+    return f"{len(edit):,} fact{'s' * (len(edit) != 1)}"
 
 
 def _place(value: torch.Tensor | LowRank) -> str:
@@ -93,7 +81,6 @@ def _drop(given: argparse.Namespace) -> None:
         raise ArgumentError("patch drop needs --fact, a number that show gives, or a subject")
     patch = Patch.load(given.file)
     named = int(given.fact) if given.fact.removeprefix("-").isdecimal() else given.fact
-    found = without(options.load(given), patch, named)
-    saved = found.patch.save(given.to)
-    print(f"dropped: {found.fact.text} -> {found.fact.target_new.strip()}\n{SAID[found.way]}")
-    print(f"saved: {saved}")
+    left = without(options.load(given), patch, named)
+    said = f"dropped: the other {len(left.facts):,} facts were written again without it"
+    print(f"{said}\nsaved: {left.save(given.to)}")

@@ -104,7 +104,7 @@ def _summary(patch: Patch, kind: str) -> str:
 
 
 def _edits(patch: Patch) -> str:
-    """A table of the facts; those of a stream, which the patch does not hold, by their source."""
+    """A table of the facts."""
     if not patch.log:
         return "None: this is the base model."
     lines = [[*line, edit.editor] for edit in patch.log for line in _lines(edit)]
@@ -115,9 +115,6 @@ def _edits(patch: Patch) -> str:
 
 def _lines(edit: Edit) -> list[list[str]]:
     """The table's rows for one call of an editor, or for one stream."""
-    if not edit.facts and edit.rows:
-        source = Path(str(edit.source)).name
-        return [["", f"rows {edit.rows[0]} to {edit.rows[1] - 1} of {source}", ""]]
     return [[f.subject or "", f.text, f.target_new] for f in edit.facts]
 
 
