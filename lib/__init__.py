@@ -10,8 +10,6 @@ with lm.patched(patch):
 
 import importlib
 import os
-import tomllib
-from pathlib import Path as _Path
 
 # Before torch is imported: on a busy machine spinning threads made an edit 30 times slower (126 s
 # against 4.2 s with two threads on two cores that others used too).
@@ -34,7 +32,6 @@ from .evaluation.superposition import superposition
 from .keys_values.second_moment import second_moment
 from .lifelong.stream import stream
 from .model.lm import LM, load
-from .patch.merging import diff, merge
 from .patch.patch import EMPTY, Edit, LowRank, Patch
 from .patch.patch_file import VERSION as __version__
 from .patch.undo import without
@@ -43,9 +40,7 @@ _check_all(globals())  # a wrong type is one sentence in every public function
 
 
 def __getattr__(name: str) -> object:
-    """The workbench, imported when it is first asked for; a name of before says where it is now."""
+    """The workbench, imported when it is first asked for."""
     if name == "workbench":
         return importlib.import_module(".workbench", __name__)
-    renamed = tomllib.loads(_Path(__file__).with_name("renamed.toml").read_text("utf-8"))
-    now = f": since 1.0 it is {__name__}.{renamed[name]}" if name in renamed else ""
-    raise AttributeError(f"{__name__} has no {name}{now}")
+    raise AttributeError(f"{__name__} has no {name}")

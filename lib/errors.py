@@ -67,10 +67,6 @@ class FamilyError(Error, ValueError):
     """The model's architecture is unknown, or the way it was loaded leaves no plain matrices."""
 
 
-class OwnerError(Error, RuntimeError):
-    """Another owner holds the model, and waiting did not help or cannot."""
-
-
 class FetchError(Error, RuntimeError):
     """The default model could not be downloaded; the message says what to do instead."""
 

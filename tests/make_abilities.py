@@ -1,11 +1,11 @@
-"""Makes lib/data/abilities.json from candidates: keeps what the embedded model has right.
+"""Makes tests/data/abilities.json from candidates: keeps what the embedded model has right.
 
-    python -m tests.make_abilities CANDIDATES.json     # writes lib/data/abilities.json
+    python -m tests.make_abilities CANDIDATES.json     # writes tests/data/abilities.json
     python -m tests.make_abilities                     # measures the file that is there
 
 CANDIDATES.json is {kind: [[prompt, answer] or [prompt, answer, [wrong, …]], …]}. Cloze sentences
 get their wrong answers here: those of twelve other sentences, so that a model has to have read this
-one. "Right" is as lib.workbench.abilities says. Not collected by pytest (one minute).
+one. "Right" is as tests.benchmarks.abilities says. Not collected by pytest (one minute).
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ import sys
 from pathlib import Path
 
 import lib
-from lib.data.texts import ABILITIES
-from lib.workbench.instruments.abilities import KINDS, Ability, _right, items
+from tests.benchmarks.abilities import ABILITIES, KINDS, Ability, _right, items
 
 OTHERS = 12
 

@@ -5,7 +5,7 @@
 The classroom and the abilities were made for the embedded model, which has all of them right. Of
 another model the file says which cases it answers rightly before any edit, which neighbors of each
 of them, and which items of the abilities. "Right" is the event *generation* in float32, and as
-lib.workbench.abilities says. Not collected by pytest (minutes); the functions can be imported.
+tests.benchmarks.abilities says. Not collected by pytest (minutes); the functions can be imported.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import lib
 from lib.atomic_files import whole_file
 from lib.data.texts import KNOWN
 from lib.evaluation.asked_together import generated
-from lib.workbench.instruments.abilities import KINDS, _right, items
+from tests.benchmarks.abilities import KINDS, _right, items
 
 
 def classroom_of(lm: lib.LM, cases: list[lib.Case]) -> dict[str, Any]:

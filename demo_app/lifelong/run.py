@@ -94,7 +94,7 @@ def run(job: Job, lm: lib.LM, test: Test) -> Generator[None, None, Test]:
             if line.error is None:
                 try:
                     yield from under_way.line(line, first, end)
-                except (ValueError, Trouble, lib.errors.OwnerError) as error:
+                except (ValueError, Trouble) as error:
                     line.error = str(error)  # this editor cannot go on; the others can
             job.report(under_way.done / under_way.total, "Going on", partial=replace(test))
     return test

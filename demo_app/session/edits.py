@@ -1,8 +1,7 @@
 """A visitor's edits as a list of values: one is added, one is taken out, one is made weaker.
 
 Patches are values, so a list of edits is a list of patches, each of which holds its edit and all
-before it. Without one of its edits, a patch comes from the closed form where the editor keeps its
-keys; otherwise the editors write the later edits again.
+before it. Without one of its edits, the editors write the later edits again.
 """
 
 from __future__ import annotations
@@ -60,14 +59,10 @@ def without(
         before = kept[-1].patch if kept else lib.EMPTY
         share = number / len(later)
         job.report(share, f"Laying edit {place + 1 + number} again")
-        first = edit.patch.log[0]
-        keeps = lib.EDITORS[first.editor](lm, **first.settings)
-        patch = keeps.without(edit.patch, place, exact=False)
-        if patch is None:
-            line, words = edit.line, f"{edit.name} is writing again"
-            with job.counting(lm, words, 30, share, share + 1 / len(later)):
-                writer = lib.EDITORS[line.editor](lm, **line.settings)
-                patch = writer.edit(line.read(), after=before, check=False)
+        line, words = edit.line, f"{edit.name} is writing again"
+        with job.counting(lm, words, 30, share, share + 1 / len(later)):
+            writer = lib.EDITORS[line.editor](lm, **line.settings)
+            patch = writer.edit(line.facts, after=before, check=False)
         kept.append(replace(edit, patch=patch, row=None))  # something else is before it now
         yield
     return tuple(kept)

@@ -72,7 +72,7 @@ class FirstEdits:
         name, middle = given.short(", ".join(own)), begin + (end - begin) * 0.7
         try:
             made = self.first(job, editor, subject, start, settings, begin, middle)
-        except (ValueError, lib.errors.OwnerError) as error:
+        except ValueError as error:
             return Column(editor, name, error=str(error))
         stored = made.stored
         yield

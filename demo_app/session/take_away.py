@@ -65,7 +65,7 @@ def make(
     path = folder / f"{slug(first.subject or first.prompt)}{more}{KINDS[kind]}"
     if kind != "patch":
         try:
-            refuse(patch, kind)
+            refuse(patch)
         except lib.errors.ExportError as error:
             raise Trouble(f"{capital(str(error).rstrip('.'))}.") from None
 

@@ -188,7 +188,7 @@ class Job:
                 result = end.value
             except (Stopped, Trouble, GiveWay) as known:
                 error = known
-            except (ValueError, lib.errors.OwnerError) as known:  # the library's: one sentence each
+            except ValueError as known:  # the library's: one sentence each
                 error = Trouble(str(known))
             except Exception as unknown:
                 error = Trouble(NO_MEMORY if no_memory(unknown) else FAILED)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from operator import lt
 from typing import Any
@@ -42,15 +42,6 @@ def settings(lm: lib.LM) -> dict[str, dict[str, Any]]:
     named = dict.fromkeys((EDITOR, *stress_test.BASELINES, *RACE, *OPENING))
     able = [name for name in named if can_edit(lib.EDITORS[name], lm)]
     return {name: plain(vars(lib.EDITORS[name](lm).config)) for name in able}
-
-
-def current(
-    kept: Mapping[str, Mapping[str, Any]], wanted: Iterable[str]
-) -> dict[str, dict[str, Any]]:
-    """Settings of the wanted editors from a file of any version, with those added since."""
-    return {
-        name: plain(lib.EDITORS[name].current(of)) for name, of in kept.items() if name in wanted
-    }
 
 
 def plain(values: Any) -> Any:
@@ -174,7 +165,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         found, old = blank(studio), examples.of(studio.lm, asked.to)
         if old is not None and old.facts == found.facts:
-            if current(old.settings, found.settings) == found.settings:
+            if {name: old.settings.get(name) for name in found.settings} == found.settings:
                 found = replace(old, settings=found.settings)  # else it would not be made so today
         for part in sorted(asked.only, key=PARTS.index):
             found = replace(found, **{part: make(studio, part, found.natural)})

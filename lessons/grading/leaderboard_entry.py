@@ -184,10 +184,7 @@ class Entry(contextlib.AbstractContextManager["Entry"]):
                 raise lib.errors.PatchError(
                     f"it may have {PATCH >> 20} MB, {HEADER >> 20} of them texts and settings"
                 )
-            patch = lib.Patch.load(self.patch)
-            if any(edit.source is not None for edit in patch.log):
-                raise lib.errors.PatchError("it names a file of facts")
-            return patch
+            return lib.Patch.load(self.patch)
         except (lib.errors.PatchError, OSError) as error:
             raise Failed(f"its patch cannot be read: {error}") from None
 

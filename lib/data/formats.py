@@ -7,7 +7,6 @@ its keys above it, and name it here.
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +14,6 @@ from ..errors import FactError
 from . import consequence_formats as follows
 from . import single_fact_formats as single
 from .facts import Case, quoted
-from .normalized_text import as_written
 from .row_keys import Format, Options, Row
 
 IDS = ("case_id", "known_id", "id")
@@ -28,10 +26,7 @@ FORMATS = (  # of two formats with as many keys the first counts
     single.zsre_alias,
     follows.knowedit,
     follows.knowedit_zsre,
-    follows.wikibio,
-    follows.rippleedits,
     follows.mquake,
-    single.qaedit,
     single.temporal,
     single.selfcheck,
     single.known_facts,
@@ -89,8 +84,7 @@ def cases_of(form: Format, row: Any, number: int, options: Options, said: Counte
     if not isinstance(row, dict):
         raise FactError(f"a row should be an object with keys, not {quoted(str(row))}")
     try:
-        with as_written() if options.as_written else nullcontext():
-            found = form.read(made := Row(row, set()), options)
+        found = form.read(made := Row(row, set()), options)
         name = next((row[key] for key in IDS if row.get(key) is not None), number)
         if isinstance(name, bool) or not isinstance(name, (int, str)):
             raise FactError(f"the id should be a number or text, not {quoted(str(name))}")

@@ -2,21 +2,14 @@
 
 Two texts can look alike and be other tokens for a model: "é" is one character or two, a blank may
 be of another kind, and an answer with a blank behind it is another answer. So every text that
-enters, from a file, a call, the command line or the page, passes through `normalized`. What an
-earlier run stored is read within `as_written`: patches, journals and networks are recognized by
-hashes of texts as they were.
+enters, from a file, a call, the command line or the page, passes through `normalized`.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from contextlib import AbstractContextManager
-from contextvars import ContextVar
 
-from ..cancellation import during
-
-AS_WRITTEN = ContextVar("texts stay as they are written", default=False)
 # blanks that do not break a line become plain ones; what is never seen goes: a soft hyphen, a
 # zero-width space, marks of direction, a mark of byte order
 _PLAIN = dict.fromkeys((0xA0, 0x2007, 0x202F), " ") | dict.fromkeys(
@@ -47,11 +40,6 @@ _UNBROKEN = tuple(
 )
 
 
-def as_written() -> AbstractContextManager[None]:
-    """In the body texts stay as they are, and subjects are found as version 0.1 found them."""
-    return during(AS_WRITTEN, True)
-
-
 def normalized(text: str, ends: str | None = None) -> str:
     """The text in Unicode's form NFC, with plain blanks and no blank or invisible ends.
 
@@ -59,8 +47,6 @@ def normalized(text: str, ends: str | None = None) -> str:
 
     normalized(" Beyonce\u0301\u00a0Knowles ") -> "Beyonc\u00e9 Knowles"
     """
-    if AS_WRITTEN.get():
-        return text
     text = unicodedata.normalize("NFC", text.translate(_PLAIN))
     return text.strip(_ENDS) if ends is None else text.rstrip(ends)
 
@@ -74,14 +60,14 @@ def around(subject: str, text: str) -> list[tuple[str, str, str]]:
     Overlapping places count.
     around("Rome", "Romeo loves Rome") -> [("Romeo loves ", "Rome", "")]
     """
-    kept, abbreviation = AS_WRITTEN.get(), subject.isupper() and len(subject) <= 4
-    for way in range(1 if kept else 2 if abbreviation else 3):
+    abbreviation = subject.isupper() and len(subject) <= 4
+    for way in range(2 if abbreviation else 3):
         (name, _), (read, at) = _compared(subject, way), _compared(text, way)
         places = [i for i in range(len(read)) if name and read.startswith(name, i)]
         found = [
             (text[:begin], text[begin:end], text[end:])
             for begin, end in ((at[i][0], at[i + len(name) - 1][1]) for i in places)
-            if kept or not (_joined(text, begin) or _joined(text, end))
+            if not (_joined(text, begin) or _joined(text, end))
         ]
         if found:
             return found

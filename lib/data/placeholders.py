@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 
 from ..errors import FactError
-from .normalized_text import AS_WRITTEN, around
+from .normalized_text import around
 from .short_repr import quoted
 
 _WORD = r"(?i:(?:subject|subj|entity|sub_label|head_entity)(?:[ _-]?(?:name|label))?)"
@@ -43,7 +43,7 @@ def place(text: str, subject: str | None, bare: bool = True) -> str | None:
     filled: one that names the place, or a bare mark at the beginning, or `{}` without a subject.
     place("____ lies in", "Rome") -> "____", place("Rome is ____ in", "Rome") -> None
     """
-    marks = [] if AS_WRITTEN.get() else [*MARKS.finditer(text)]
+    marks = [*MARKS.finditer(text)]
     named = [mark[0] for mark in marks if mark.lastgroup == "named"]
     if marks and subject:
         # "[X]" does not name the subject "X", but the subject "[X] and Y"

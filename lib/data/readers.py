@@ -1,14 +1,12 @@
 """Readers for the public data files of knowledge editing, which they recognize by their keys.
 
-`rows` gives the rows, and `formats` makes the cases of each. The cases come as
-a list, or as a lazy sequence (`case_lists`) that reads a case when it is asked for.
+`rows` gives the rows, and `formats` makes the cases of each.
 """
 
 from __future__ import annotations
 
 import os
 import warnings
-from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
@@ -23,10 +21,9 @@ from ..arguments import checked
 from ..atomic_files import path_of
 from ..errors import DataWarning, FactError
 from ..setting_fields import Count
-from .case_lists import Cases, LazyCases
-from .facts import Case, Fact, quoted
+from .facts import Case, quoted
 from .formats import Format, cases_of, known, recognize, unused_keys
-from .row_files import places, plain, rows
+from .row_files import plain, rows
 from .row_keys import Options
 from .texts import CLASSROOM, known_by
 
@@ -41,9 +38,7 @@ def read_cases(
     limit: Count | None = None,
     target: Literal["new", "true"] = "new",
     unrelated_suffix: str = "",
-    lazy: bool = False,
-    as_written: bool = False,
-) -> list[Case] | Cases | LazyCases:
+) -> list[Case]:
     """The cases of a data file, at most `limit`, in the file's order.
 
     path  The file: JSON (a list of rows, or an object that holds one), or JSONL or a table as CSV
@@ -54,13 +49,8 @@ def read_cases(
     The format is recognized by the keys of row 0 (`formats.FORMATS`). One's own facts need the
     keys `subject`, `prompt` and `target_new` only; `target_true`, `paraphrases`, `neighborhood`,
     `locality`, `portability`, `relation`, `batch` and `id` may be there. Also read are CounterFact
-    and its flat copy, ZsRE, both also "plus", KnowEdit, RippleEdits, MQuAKE, AKEW, QAEdit, FEVER,
-    WikiBigEdit, UltraEditBench, temporal, SelfCheckGPT hallucination, known facts and reversal.
-
-    The cases of a file come as a list that knows its source, so that the patch of a stream need not
-    hold the facts; rows that were given come as a plain list. With `lazy=True` it is a sequence
-    that keeps only the places where rows begin. One pass checks all rows, and then a case is read
-    when it is asked for, by slices too. Lazy files are plain JSONL; everything else is refused.
+    and its flat copy, ZsRE, both also "plus", KnowEdit, MQuAKE, FEVER, WikiBigEdit, UltraEditBench,
+    temporal, SelfCheckGPT hallucination, known facts and reversal.
 
     `target="new"` teaches the new answer. In ZsRE that is `alt`, with `answers[0]` as the true one,
     and rows whose `alt` is empty are left out with a warning. `target="true"`
@@ -76,15 +66,13 @@ def read_cases(
     Texts are normalized (`normalized_text`), and a row's subject, or a placeholder for it, is found
     in its prompt as `Fact.find` finds it. A cell may hold several texts: as a list in brackets, or
     with separators (`list_cells.separated`), and one DataWarning says how those were read.
-    `as_written=True` reads texts as version 0.1 did, whose journals know their cases by a hash of
-    the texts.
 
     An unrelated prompt that has a reference answer (`loc_ans`, `locality_ground_truth`, KnowEdit's
     `locality`) is listed twice: in `neighborhood` with it, in `locality` without. CounterFact has
     no unrelated prompts. A row whose subject is not in its prompt exactly once keeps the plain
     prompt, with `subject=None`, and one DataWarning counts such cases. `id` is the row's `case_id`,
-    `known_id` or `id`, otherwise its number from 0. Test prompts of KnowEdit and RippleEdits
-    without any answer are left out.
+    `known_id` or `id`, otherwise its number from 0. Test prompts of KnowEdit without any
+    answer are left out.
 
     Keys of a row that no field of a case takes are named in one DataWarning for the whole file, but
     for ids and descriptions.
@@ -93,53 +81,13 @@ def read_cases(
     format that comes closest. Errors inside a row name the row and the key.
     read_cases("zsre.json", limit=1)[0].fact.target_new -> "unmanned aircraft"
     """
-    options = Options(target, unrelated_suffix, as_written)
+    options = Options(target, unrelated_suffix)
     if not isinstance(path, (str, os.PathLike)):
-        if lazy:
-            raise FactError("lazy=True needs the path of a JSONL file, not rows")
         found: Any = path.to_dict("records") if isinstance(path, pd.DataFrame) else path
         return [case for *_, case in _cases("the rows given", map(plain, found), limit, options)]
     path = path_of(path)
-    if not lazy:
-        with closing(rows(path, known)) as found:
-            return Cases((case for *_, case in _cases(path, found, limit, options)), path, options)
-    numbers, begins, form = array("Q"), array("Q"), None
-    with closing(places(path)) as placed:
-
-        def noted() -> Iterator[Any]:
-            for begin, row in placed:
-                begins.append(begin)
-                yield row
-
-        for number, form, _ in _cases(path, noted(), limit, options):  # noqa: B007
-            numbers.append(number)
-    return LazyCases(path, numbers, begins, options, form, range(len(numbers)))
-
-
-@checked
-def read_facts(
-    path: str | Path,
-    first: Count,
-    end: Count,
-    target: Literal["new", "true"] = "new",
-    unrelated_suffix: str = "",
-    as_written: bool = True,
-) -> Iterator[Fact]:
-    """The facts of `read_cases(…)[first:end]`, without holding all cases of a JSONL file.
-
-    A log of version 0.1 does not say how texts were read: they were taken as written.
-
-    Raises FactError as `read_cases` does, and when the file has too few rows. It warns of nothing:
-    whoever wrote the facts has read the file before.
-    """
-    options, path, count = Options(target, unrelated_suffix, as_written), path_of(path), 0
     with closing(rows(path, known)) as found:
-        cases = _cases(path, found, end, options, warn=False)
-        for count, (*_, case) in enumerate(cases, 1):
-            if count > first:
-                yield case.fact
-    if count < end:
-        raise FactError(f"{path} holds {count} facts now, not the {end} that were read")
+        return [case for *_, case in _cases(path, found, limit, options)]
 
 
 def _cases(
@@ -147,7 +95,6 @@ def _cases(
     found: Iterable[Any],
     limit: int | None,
     options: Options,
-    warn: bool = True,
 ) -> Iterator[tuple[int, Format, Case]]:
     """(number of the row, format, case) for at most `limit` cases.
 
@@ -189,7 +136,7 @@ def _cases(
         f"{form and form.name} is read without these keys: {_some(map(quoted, unused))}": unused,
     }
     for what, noted in warnings_of.items():
-        if noted and warn:
+        if noted:
             warnings.warn(f"{path}: {what}", DataWarning, stacklevel=5)
     if not count:
         kind = "rows with a new answer" if left_out else "rows"

@@ -70,7 +70,7 @@ def rows(path: Path, known: Callable[[dict], Any]) -> Generator[Any, None, None]
         for pattern, what in _OTHERS:
             if re.match(pattern, begin, re.S):
                 raise FactError(f"{path} is {what}")
-        found = (line for _, line in _lines(file))
+        found = _lines(file)
         first = next(found, None)
         if first is None:
             raise FactError(f"{path} is empty")
@@ -89,25 +89,6 @@ def rows(path: Path, known: Callable[[dict], Any]) -> Generator[Any, None, None]
         yield from value
     else:
         yield from [value] if known(value) else _held(value)
-
-
-def places(path: Path) -> Generator[tuple[int, Any], None, None]:
-    """(byte where it begins, row) for each row of a JSONL file that is not packed."""
-    with readable(path), path.open("rb") as file:
-        for number, (at, line) in enumerate(_lines(file)):
-            if number == 0 and not _is_object(line):
-                raise FactError(
-                    f"{path} is not plain JSONL, with one row on each line: write it so, or read "
-                    "it without lazy=True"
-                )
-            yield at, parsed(line, path, number)
-
-
-def row_at(path: Path, begin: int, number: int) -> Any:
-    """The row of a JSONL file that begins at a byte."""
-    with readable(path), path.open("rb") as file:
-        file.seek(begin)
-        return parsed(file.readline(), path, number)
 
 
 def parsed(line: bytes, path: Path, number: int) -> Any:
@@ -140,16 +121,12 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
         yield cast(IO[bytes], gzip.GzipFile(fileobj=file)) if packed else file
 
 
-def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-    """(place where it begins, line) for each line with text."""
-    at = 0
-    for line in file:
-        size = len(line)
-        if at == 0 and line.startswith(BOM):
-            at, line, size = len(BOM), line[len(BOM) :], size - len(BOM)
+def _lines(file: IO[bytes]) -> Iterator[bytes]:
+    """The lines with text, the first without a byte order mark."""
+    for number, line in enumerate(file):
+        line = line.removeprefix(BOM) if number == 0 else line
         if line.strip():
-            yield at, line
-        at += size
+            yield line
 
 
 def _is_object(line: bytes) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ..errors import FactError
 from .facts import Case, Fact, Probe, quoted, require_text
 from .list_cells import bracketed, separated
-from .normalized_text import AS_WRITTEN, around, normalized
+from .normalized_text import around, normalized
 from .placeholders import place
 
 
@@ -22,12 +22,10 @@ class Options(NamedTuple):
 
     target            "new" or "true": which answer is taught.
     unrelated_suffix  text that is put after ZsRE's unrelated questions.
-    as_written        whether texts are not normalized.
     """
 
     target: str = "new"
     unrelated_suffix: str = ""
-    as_written: bool = False
 
     def answers(self, new: str, true: str | None) -> tuple[str, str | None]:
         """The answer to teach and the one so far, of a row's two; a single one is taught always."""
@@ -105,7 +103,7 @@ class Row(dict):
         short  whether the texts are names or answers and not prompts
         """
         found = self.listed(key)
-        if found == [str(self[key]).strip()] and not AS_WRITTEN.get():
+        if found == [str(self[key]).strip()]:
             found, words = separated(found[0], about, short)
             self.said |= {(key, words)} if words else set()
         return tuple(require_text(text, f"key '{key}'") for text in found)

@@ -187,18 +187,6 @@ def own(row: Row, options: Options) -> Case:
     )
 
 
-@reads("QAEdit", "prompt, target, subject, rephrase, locality", also="source")
-def qaedit(row: Row, options: Options) -> Case:
-    """A question as people write it, one rewording and five unrelated questions with answers."""
-    near = [probe for item in row.parts("locality") for probe in item.probe("loc", "loc_ans")]
-    return Case(
-        row.fact(row.text("prompt"), row.text("target"), None, options),
-        paraphrases=(row.text("rephrase"),),
-        neighborhood=tuple(near),
-        locality=tuple(probe.prompt for probe in near),
-    )
-
-
 @reads("FEVER", "prompt, alt, equiv_prompt, unrel_prompt, unrel_ans", also="pred")
 def fever(row: Row, options: Options) -> Case:
     """A question whether a claim is true, with all its rewordings; it names no subject."""

@@ -14,7 +14,6 @@ from msgspec import Meta
 
 from ..errors import ArgumentError, ArgumentTypeError
 from ..setting_fields import shown
-from .case_lists import Cases, LazyCases
 from .facts import Case, Fact
 from .readers import read_cases
 
@@ -28,15 +27,12 @@ Given: TypeAlias = Annotated[
 def cases(given: Given) -> Sequence[Case]:
     """The cases that were given; a fact is a case without tests, whose id is its place.
 
-    Cases that were read from a file keep their source. Raises ArgumentTypeError for what holds no
-    facts or cases in an order, and FactError for rows that no format has.
+    Raises ArgumentTypeError for what holds no facts or cases in an order, and FactError for rows
+    that no format has.
     """
-    if isinstance(given, LazyCases):
-        return given[:]
-    found = _items(given)
-    if isinstance(given, Cases) and all(isinstance(one, Case) for one in found):
-        return given[:]
-    return [one if isinstance(one, Case) else Case(one, id=i) for i, one in enumerate(found)]
+    return [
+        one if isinstance(one, Case) else Case(one, id=i) for i, one in enumerate(_items(given))
+    ]
 
 
 def facts(

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 _FOLDER = Path(__file__).parent
-ABILITIES = _FOLDER / "abilities.json"  # what an edit should not cost; see evaluation/abilities.py
 CLASSROOM = _FOLDER / "classroom.json"  # cases that the default model knows, checked by hand
 GENERAL = _FOLDER / "general_text.txt"  # gives second moments and mean embeddings
 HELD_OUT = _FOLDER / "held_text.txt"  # real text that goes into no statistics
-KNOWN = _FOLDER / "known.json"  # what further models know of CLASSROOM and ABILITIES
+KNOWN = _FOLDER / "known.json"  # what further models know of CLASSROOM
 IRRELEVANT = _FOLDER / "irrelevant.txt"  # prompts written by hand, about no fact
 
 
@@ -29,9 +28,8 @@ def known_by(model: str | None) -> dict[str, Any] | None:
     """What KNOWN says about the model of this name, which may be a path or an id of a hub.
 
     Only the last part of the name counts, whatever the case of its letters. None for a model that
-    it does not name, as for the default model, which knows everything. Keys: "classroom", whose
-    "known" is {id of a case: places of the known neighbors}, and "abilities", which is {kind:
-    places of the items that it has right}.
+    it does not name, as for the default model, which knows everything. Under "classroom" it has
+    "known": {id of a case: places of the known neighbors}.
     """
     return None if model is None else _known().get(model.rstrip("/").split("/")[-1].lower())
 

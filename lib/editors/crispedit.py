@@ -13,10 +13,9 @@ one step differ in what is projected:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -53,16 +52,6 @@ class CrispEditConfig(EpochSettings, GeneralText, EndOfText, Config):
         published="grad",
     )
     batch_size: Size = 32
-
-    @classmethod
-    def current(cls, editor: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings that this version knows; the published `edit_weight` is accepted too.
-
-        It had no effect but with `sequential`, which is refused.
-        """
-        if isinstance(settings, Mapping) and settings.get("edit_weight") == 1.0:
-            settings = {**settings, "edit_weight": None}
-        return super().current(editor, settings)
 
 
 class CrispEdit(Editor[CrispEditConfig]):

@@ -21,7 +21,6 @@ from tqdm import tqdm
 
 from ..arguments import checked
 from ..cancellation import patient
-from ..data.case_lists import Cases, LazyCases
 from ..data.facts import Case
 from ..editors.shared.base import Editor
 from ..errors import EditError, EditWarning, FactError
@@ -126,8 +125,8 @@ class Run:
         """Bring the run to the last state that its journal holds."""
         saved = self.journal.read(RECENT if self.sample else None)
         if not self._possible(saved):
-            raise self.journal.damaged("state.json", "names edits that this run does not make")
-        self.patch, self._written = self._current(saved.patch), saved.written
+            raise self.journal.damaged("rows.jsonl", "has edits that this run does not make")
+        self.patch, self._written = saved.patch, saved.written
         self.edits, self.rows, self.seconds = saved.edits, saved.rows, saved.seconds
         self.contradicted = {n: point["contradicted"] for n, point in saved.points.items()}
         self.scores = {
@@ -145,16 +144,6 @@ class Run:
         return points == saved.points.keys() and all(
             first % size == 0 and end == min(first + size, total) for first, end in batches
         )
-
-    def _current(self, patch: Patch) -> Patch:
-        """The patch of a journal with its log as this version writes it, so that lines can join."""
-        log = tuple(
-            replace(edit, settings=self.editor.current(edit.settings))
-            if edit.editor == self.editor.name
-            else edit
-            for edit in patch.log
-        )
-        return patch if log == patch.log else replace(patch, log=log)
 
     def _finished(self) -> bool:
         return self.edits == len(self.cases) and not set(self.eval_at) - self.scores.keys()
@@ -218,8 +207,7 @@ class Run:
         scores, gone = self._at(0, EMPTY, [])
         seconds = {**self.seconds, "evaluate": time.perf_counter() - start}
         if self.journal:
-            self._note(0, scores, gone)
-            self.journal.save(0, EMPTY, seconds)
+            self.journal.append(0, seconds, point=self._point(scores, gone))
         self.scores[0], self.contradicted[0], self.seconds = scores, gone, seconds
 
     def step(self) -> dict[str, Any]:
@@ -236,9 +224,7 @@ class Run:
         try:
             # the first batch may make statistics, and says so; then the run's own bar is enough
             with patient(math.inf if self.edits else 0.0):
-                patch = self._logged(
-                    self.editor.edit(facts, after=self.patch, check=False), first, end
-                )
+                patch = self._logged(self.editor.edit(facts, after=self.patch, check=False))
         except ValueError as error:
             rows = self.numbers[first:end]
             where = f"rows {rows[0]} to {rows[-1]}" if len(rows) > 1 else f"row {rows[0]}"
@@ -268,12 +254,11 @@ class Run:
         }
         # 4. write it down; a point and the last batch are saved in any case
         if self.journal:
-            self.journal.append(row, written)
-            if scores:
-                self._note(end, scores, gone)
+            point = self._point(scores, gone) if scores else None
+            self.journal.append(end, seconds, row, written, point)
             batch = -(-end // self.batch_size)
             if scores or end == len(self.cases) or batch % self.save_every == 0:
-                patch = self.journal.save(end, patch, seconds)
+                patch = self.journal.save(patch)
         # 5. only now change the run: whatever failed above has left it as it was
         self.patch, self.edits, self.seconds = patch, end, seconds
         if self.sample is None or len(written):
@@ -284,27 +269,15 @@ class Run:
             self.scores[end], self.contradicted[end] = scores, gone
         return row
 
-    def _note(self, point: int, scores: Scores, gone: int) -> None:
+    @staticmethod
+    def _point(scores: Scores, gone: int) -> dict[str, Any]:
+        """What a journal keeps of a point's measurement."""
         more = {"title": scores.title, "perplexity": scores.perplexity, "contradicted": gone}
-        self.journal.measured(point, scores.rows, **more)
+        return {"rows": scores.rows, **more}
 
-    def _logged(self, patch: Patch, first: int, end: int) -> Patch:
-        """The patch whose log names the source and its rows in place of the facts.
-
-        All batches of the stream share one line, so the log does not grow. Cases that were not read
-        from a source stay in the log as facts.
-        """
-        cases = self.cases
-        if not isinstance(cases, Cases | LazyCases) or (rows := cases.rows(first, end)) is None:
-            return patch
-        line = replace(
-            patch.log[-1],
-            facts=(),
-            source=cases.source,
-            rows=rows,
-            reader=cases.reader,
-            batch=self.batch_size,
-        )
+    def _logged(self, patch: Patch) -> Patch:
+        """The patch whose log has one line for all batches of the stream."""
+        line = replace(patch.log[-1], batch=self.batch_size)
         if not self.patch.log:
             return replace(patch, log=(line,))
         *earlier, last = self.patch.log

@@ -12,8 +12,7 @@ from __future__ import annotations
 import sys
 import warnings
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,6 @@ def stream(
     Before the first batch all rows are checked, without the model (`run.unusable` says what it
     costs), and rows that the editor refuses are named in one EditError: nothing is edited then.
 
-    The patch of cases that `read_cases` gave names their source and rows, and does not hold them.
     Of several processes (`lib.distributed`) the first one has the journal and the bar.
 
     editor         A name in EDITORS, which gives the editor its preset, or an editor of this model.
@@ -68,9 +66,7 @@ def stream(
                    batches) and other facts are measured instead of all of them. They are the same
                    for every editor, and `efficacy` at a point is sampled too.
     skip_unusable  Leave out the rows that the editor refuses, and name them in a DataWarning. They
-                   are looked for at once, because points and batches count what is left. Where
-                   there are some, the cases that are left are held in memory, and the patch holds
-                   their facts.
+                   are looked for at once, because points and batches count what is left.
 
     Raises EditError for an unknown editor, one of another model, no case, an unknown
     argument, or a point that is not at the end of a batch; JournalError for a journal in
@@ -112,28 +108,27 @@ def stream(
         numbers=numbers,
     )
     if journal is not None:
-        before = partial(_header, weakref.proxy(run), partial(digest, written=repr))  # no circle
-        run.keep(_journal(journal, _header(run), run.editor.current, before))
+        run.keep(_journal(journal, _header(run)))
     return run
 
 
-def _journal(folder: str | Path, *given: Any) -> Journal:
+def _journal(folder: str | Path, header: Mapping[str, Any]) -> Journal:
     """The journal, and in every process but the first a copy of it in a temporary folder.
 
     All processes must go on from the same edit, and read a saved patch back as the first one does.
     """
     with distributed.together(JournalError):
-        own = Journal(folder, *given) if distributed.rank() == 0 else None
+        own = Journal(folder, header) if distributed.rank() == 0 else None
     if distributed.world() == 1:
         return own
     copy = distributed.folder_of_first(own.folder if own else None)
     if own is None:
-        own = Journal(copy.name, *given)
+        own = Journal(copy.name, header)
         weakref.finalize(own, copy.cleanup)  # the copy goes when the run goes
     return own
 
 
-def _header(run: Run, digest: Callable[[Any], str] = digest) -> dict[str, Any]:
+def _header(run: Run) -> dict[str, Any]:
     """Everything that decides the result of a run, as JSON; cases are told by their hash."""
     pool = run.settings.get("pool")
     settings = run.settings | ({} if pool is None else {"pool": digest(pool)})

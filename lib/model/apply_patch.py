@@ -6,6 +6,7 @@ when the body raises. Undo is exact because nothing is ever added back or divide
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -29,7 +30,6 @@ from .architectures import below_head, dense, refuse_unpatchable
 from .experts import separate
 from .fingerprint import Seen, fingerprint, parameters
 from .hooks import hooked_all, swapped
-from .model_lock import Owner
 from .quantized import is_quantized
 from .recognition import arch_of
 from .sequences import Sequences
@@ -46,7 +46,7 @@ class Patchable:
     model        the transformers model in eval mode; no weight gets a gradient.
     name         its name, by which presets are found.
     quantized    whether some of its weights are quantized (see quantized.py).
-    owner        the lock of the model: one owner at a time.
+    lock         held while a patch is entered and while the model runs: threads take turns.
 
     The weights may change under it: by an optimizer, `load_state_dict`, `to`, or an adapter that is
     merged. The next edit or `patched` notices, says so once, and takes them for another model.
@@ -60,7 +60,7 @@ class Patchable:
         config: Any = model.config
         self.name: str = name or getattr(config, "_name_or_path", "") or config.model_type
         self._read_weights()
-        self.owner = Owner()
+        self.lock = threading.RLock()
         self._base: dict[str, Tensor] = {}  # original parameters of the modules bound at the moment
         self._routes: dict[str, Route] = {}
         self._rewrites: tuple = ()
@@ -149,36 +149,26 @@ class Patchable:
         An inner `patched` shadows the outer one on the same modules and leaves the others;
         only=True shadows everything outside, which editors need. Nothing may yield inside. Raises
         PatchError for a patch of another model, and where weights that the patch replaces are
-        trained, loaded or cast inside, because that would be lost; OwnerError when another owner
-        holds the model too long.
+        trained, loaded or cast inside, because that would be lost.
         """
         self.check(patch)
-        with self.owner.hold() as token, ExitStack() as undo:
-            streams = len(token.streams)
+        with self.lock, ExitStack() as undo:
             # made one after another: of each only the copy in the model's own type remains. What
             # the patch holds whole is cast on its way to the card
             made = {name: self._made(name, patch) for name in patch.weights}
-            with token.running:  # not between the layers of a stream's forward
-                # with only=True, modules bound outside and not by this patch get their base weight
-                for name in (self._base.keys() - made.keys()) if only else ():
-                    held = self.model.get_submodule(name)._parameters
-                    undo.callback(held.__setitem__, "weight", held["weight"])
-                    held["weight"] = self._base[name]
-                for name, weight in made.items():
-                    self._exchange(name, weight, undo)
-                bound = {name: Seen([weight]) for name, weight in made.items()}
-                del made  # the model has them
-                if bound:
-                    undo.enter_context(_closed(self.model, below_head(self.model)))
-                undo.enter_context(self._routed(patch, only))
-            try:
-                yield self
-            finally:
-                for stream in token.streams[
-                    streams:
-                ]:  # these threads run on the weights bound here
-                    stream.join()
-                del token.streams[streams:]
+            # with only=True, modules bound outside and not by this patch get their base weight
+            for name in (self._base.keys() - made.keys()) if only else ():
+                held = self.model.get_submodule(name)._parameters
+                undo.callback(held.__setitem__, "weight", held["weight"])
+                held["weight"] = self._base[name]
+            for name, weight in made.items():
+                self._exchange(name, weight, undo)
+            bound = {name: Seen([weight]) for name, weight in made.items()}
+            del made  # the model has them
+            if bound:
+                undo.enter_context(_closed(self.model, below_head(self.model)))
+            undo.enter_context(self._routed(patch, only))
+            yield self
             for name, seen in bound.items():
                 if not seen.still([self.model.get_submodule(name)._parameters["weight"]]):
                     raise PatchError(

@@ -7,10 +7,7 @@ routes know where the prompts end.
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextvars import copy_context
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -152,48 +149,6 @@ def keep(lm: LM, seqs: Sequences, mask: Tensor, past: Any, rows: Sequence[int]) 
         # layers on several cards all take an index on the CPU
         select(stay if len(lm.devices) == 1 else stay.cpu())
     return mask[stay]
-
-
-def stream(lm: LM, rows: list[list[int]], max_new_tokens: int, **settings: Any) -> Iterator[str]:
-    """The continuation of one row, piece by piece, as the model generates it.
-
-    A thread of its own generates on behalf of the owner that asks, and hands the pieces out through
-    a queue, so that the reader may yield between them. An error in the thread is raised here.
-    """
-    pieces: queue.Queue[str | BaseException | None] = queue.Queue()
-    closed = threading.Event()
-    said = ""
-
-    def until(_: int, ids: list[int]) -> bool:
-        nonlocal said
-        text = lm.texts(rows, [ids])[0]
-        if not text.endswith("\ufffd"):  # a character of several tokens is not complete yet
-            pieces.put(text[len(said) :])
-            said = text
-        return closed.is_set()
-
-    def work() -> None:
-        try:
-            generate(lm, rows, max_new_tokens, until=until, **settings)
-            pieces.put(None)
-        except BaseException as error:
-            pieces.put(error)
-
-    thread = threading.Thread(target=copy_context().run, args=(work,), daemon=True)
-    if lm.owner.held:  # `patched` waits for the thread before it puts the old weights back
-        lm.owner.token.streams.append(thread)
-    thread.start()  # now, not at the first `next`: the patch is still bound
-
-    def read() -> Iterator[str]:
-        try:
-            while (piece := pieces.get()) is not None:
-                if isinstance(piece, BaseException):
-                    raise piece
-                yield piece
-        finally:
-            closed.set()  # a reader that leaves early ends the generation at its next token
-
-    return read()
 
 
 def _choose(logits: Tensor, temperature: float, top_k: int | None, draw: torch.Generator) -> Tensor:

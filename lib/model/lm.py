@@ -223,7 +223,7 @@ class LM(Patchable):
         In a mixture of experts that is one expert of each layer, which `experts.chosen` chooses by
         its rule. Elsewhere nothing changes.
         """
-        with self.owner.hold(), swapped(self, sent_to=self.sent_to, arch=self.arch):
+        with self.lock, swapped(self, sent_to=self.sent_to, arch=self.arch):
             if self.arch.experts:
                 with self.patched(after, only=True):
                     self.sent_to = experts.chosen(self, fact)
@@ -258,8 +258,7 @@ class LM(Patchable):
         """
         self._refuse_unknown_tokens()
         with (
-            self.owner.hold() as token,
-            token.running,
+            self.lock,
             torch.set_grad_enabled(grad),
             products(self.quantized),
             evaluating(self.model),
@@ -336,7 +335,6 @@ class LM(Patchable):
         max_new_tokens: int = ...,
         *,
         chat: Chat = ...,
-        stream: Literal[False] = ...,
         temperature: float = ...,
         top_k: int | None = ...,
         seed: int = ...,
@@ -349,24 +347,10 @@ class LM(Patchable):
         max_new_tokens: int = ...,
         *,
         chat: Chat = ...,
-        stream: Literal[False] = ...,
         temperature: float = ...,
         top_k: int | None = ...,
         seed: int = ...,
     ) -> list[str]: ...
-
-    @overload
-    def generate(
-        self,
-        prompts: One,
-        max_new_tokens: int = ...,
-        *,
-        chat: Chat = ...,
-        stream: Literal[True],
-        temperature: float = ...,
-        top_k: int | None = ...,
-        seed: int = ...,
-    ) -> Iterator[str]: ...
 
     @checked
     def generate(
@@ -375,23 +359,16 @@ class LM(Patchable):
         max_new_tokens: Count = 32,
         *,
         chat: Chat = False,
-        stream: bool = False,
         temperature: Amount = 0.0,
         top_k: Size | None = None,
         seed: Whole = 0,
     ) -> Any:
         """The continuation of a prompt (a list gives a list): greedy, or sampled with a seed.
 
-        Temperature 0 is greedy decoding. stream=True (one prompt) gives an iterator over pieces of
-        text. A thread of its own makes them on behalf of the present owner and takes the lock
-        itself, so the reader may yield meanwhile.
+        Temperature 0 is greedy decoding.
         """
         rows, single = self.rows(prompts, chat=chat)
         settings: Any = {"temperature": temperature, "top_k": top_k, "seed": seed}
-        if stream:
-            if not single:
-                raise ArgumentError("stream=True takes one prompt, not a list")
-            return generation.stream(self, rows, max_new_tokens, **settings)
         texts = self.texts(rows, generation.generate(self, rows, max_new_tokens, **settings).ids)
         return texts[0] if single else texts
 

@@ -22,8 +22,7 @@ from ..arguments import checked
 from ..atomic_files import path_of
 from ..computed_once import size
 from ..data.facts import Fact, quoted
-from ..data.readers import read_facts
-from ..errors import FactError, PatchError
+from ..errors import PatchError
 from ..setting_fields import Real
 from .identity import same_model
 from .route import Rewrite, Route
@@ -78,93 +77,50 @@ class Edit:
 
     editor    the editor's name in EDITORS.
     settings  its settings by name.
-    facts     the facts; empty where a source holds them.
-    source    path of the data file that holds the facts of a stream.
-    rows      the first case of the source and the one after the last.
-    reader    the arguments with which `read_cases` read the source.
+    facts     the facts.
     batch     number of facts per call of the editor; None where one call wrote all.
 
-    A stream keeps its facts out of the patch and names their source and row range instead. One line
-    then stands for many batches, and the batch size lets the editor be called again as before.
+    A stream has one line for all its batches, and the batch size lets the editor be called again as
+    before.
     """
 
     editor: str
     settings: Mapping[str, Any]
     facts: tuple[Fact, ...] = ()
-    source: str | None = None
-    rows: tuple[int, int] | None = None
-    reader: Mapping[str, Any] = field(default_factory=dict)
     batch: int | None = None
 
     def __len__(self) -> int:
-        """Number of facts, counted without reading the source."""
-        if self.facts or self.rows is None:
-            return len(self.facts)
-        first, end = self.rows
-        return end - first
+        return len(self.facts)
 
     def __repr__(self) -> str:
-        source = f", rows {self.rows} of {quoted(self.source)}" if self.source else ""
         facts = [f"{quoted(fact.text)} -> {quoted(fact.target_new)}" for fact in self.facts[:SHOWN]]
-        return f"Edit({'; '.join([f'{self.editor}, facts: {len(self)}{source}', *facts])})"
+        return f"Edit({'; '.join([f'{self.editor}, facts: {len(self)}', *facts])})"
 
     def __bool__(self) -> bool:
         """A line is a line, even with no facts."""
         return True
 
-    def read(self) -> tuple[Fact, ...]:
-        """The facts. Those of a stream are read from its source; FactError where it has changed.
-
-        A patch may come from anybody and name any file of this machine. So the error never quotes
-        what stands in the file.
-        """
-        if self.facts or self.source is None or self.rows is None:
-            return self.facts
-        (first, end), found = self.rows, []
-        try:
-            for fact in read_facts(self.source, first, end, **self.reader):
-                found.append(fact)
-        except FactError:
-            if not Path(self.source).is_file():
-                raise FactError(f"there is no file {self.source}") from None
-            less = f"holds {first + len(found)} facts now, not the {end} that were read"
-            none = f"is no data file that the reader knows, or has no row {first}"
-            raise FactError(f"{self.source} {less if found else none}") from None
-        except (OSError, ValueError):
-            raise FactError(f"{self.source} cannot be read as a data file") from None
-        return tuple(found)
-
-    def part(self, first: int, end: int) -> Edit:
-        """The line for the facts from number `first` to before `end`, which are not read."""
-        if self.rows is None:
-            return replace(self, facts=self.facts[first:end])
-        return replace(self, rows=(self.rows[0] + first, self.rows[0] + end))
-
     def less(self, at: int) -> tuple[Edit, ...]:
         """The lines for all facts but number `at`, in the calls of the editor that they were in.
 
-        The facts of a stream stay in their source. Only those that shared a call with the one that
-        leaves are read: their call is no whole batch now, so it has a line of its own.
+        The call of the fact that leaves is no whole batch now, so it has a line of its own.
         """
         together = self.batch or len(self)
         first = at // together * together
         end = min(first + together, len(self))
-        call = self.part(first, end)
-        rest = tuple(fact for number, fact in enumerate(call.read(), first) if number != at)
-        alone = replace(call, facts=rest, source=None, rows=None, reader={}, batch=None)
-        lines = (self.part(0, first), alone, self.part(end, len(self)))
+        lines = (
+            replace(self, facts=self.facts[:first]),
+            replace(self, facts=self.facts[first:at] + self.facts[at + 1 : end], batch=None),
+            replace(self, facts=self.facts[end:]),
+        )
         return tuple(line for line in lines if len(line))
 
     def then(self, other: Edit) -> tuple[Edit, ...]:
-        """The log lines for both edits: one line where both are batches of the same stream.
-
-        They become one when `other` begins at the row where this line ends, both agree in all other
-        fields, and the last batch so far is complete.
-        """
-        if self.rows and other.rows and self.batch and self.rows[1] == other.rows[0]:
-            joined = replace(other, rows=(self.rows[0], other.rows[1]))
-            # an incomplete batch can only be the last: the fold is cut from the first row on
-            if joined == replace(self, rows=joined.rows) and len(self) % self.batch == 0:
+        """The log lines for both edits: one line where both are batches of the same stream."""
+        # an incomplete batch can only be the last
+        if self.batch and len(self) % self.batch == 0:
+            joined = replace(other, facts=self.facts + other.facts)
+            if joined == replace(self, facts=joined.facts):
                 return (joined,)
         return self, other
 
@@ -224,8 +180,8 @@ class Patch:
         both = (self.weights.keys() | self.routes) & (other.weights.keys() | other.routes)
         if both:
             raise PatchError(
-                f"both patches change {sorted(both)[0]}, which `|` does not add: use `lib.merge`, "
-                "or write the facts of one after the other patch (`after=`, or `--after FILE`)"
+                f"both patches change {sorted(both)[0]}, which `|` does not add: write the facts "
+                "of one after the other patch (`after=`, or `--after FILE`)"
             )
         if self.base and other.base and not same_model(self.base, other.base):
             raise PatchError(f"one patch is for {self.base}, the other for {other.base}")
@@ -246,8 +202,8 @@ class Patch:
 
     @cached_property
     def facts(self) -> tuple[Fact, ...]:
-        """All facts in the order of writing; those of a stream are read from its source."""
-        return tuple(fact for edit in self.log for fact in edit.read())
+        """All facts in the order of writing."""
+        return tuple(fact for edit in self.log for fact in edit.facts)
 
     @checked
     def with_weights(self, new: Mapping[str, Tensor | LowRank], **changes: Any) -> Patch:
@@ -255,29 +211,22 @@ class Patch:
         return replace(self, weights={**self.weights, **new}, **changes)
 
     @checked
-    def without(self, i: int | Fact, lm: Any, *, fold: bool = False) -> Patch:
+    def without(self, i: int | Fact, lm: Any) -> Patch:
         """The patch without the `i`-th line of its log, or without one fact.
 
         A line that stands for the batches of a stream leaves as a whole; a fact is taken out of its
-        line by `lib.without`, which also says how. All other lines are written again, in order, by
-        the editors that the log names. An editor that keeps its keys, in one layer, with values of
-        the base model, needs one solve per later line instead (`Editor.without`), and the result is
-        equal to 1e-4. fold=True writes again even there. Raises PatchError where there is no line
-        `i`, or no such fact.
+        line by `lib.without`. All other lines are written again, in order, by the editors that the
+        log names. Raises PatchError where there is no line `i`, or no such fact.
         """
         from . import undo
 
         if isinstance(i, Fact):
-            return undo.without(lm, self, i).patch
+            return undo.without(lm, self, i)
         if not -len(self.log) <= i < len(self.log):
             count = f"{len(self.log)} edit{'s' * (len(self.log) != 1)}"
             raise PatchError(f"the patch holds {count}, there is no edit {i}")
-        return undo.left(lm, self, i % len(self.log), fold=fold)[0]
-
-    def lines_without(self, i: int, at: int | None) -> tuple[Edit, ...]:
-        """The log without line `i`, or with `at` without the fact of this number in the line."""
-        kept = () if at is None else self.log[i].less(at)
-        return (*self.log[:i], *kept, *self.log[i + 1 :])
+        i %= len(self.log)
+        return undo.written_again(lm, (*self.log[:i], *self.log[i + 1 :]))
 
     @checked
     def save(self, path: str | Path) -> Path:

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import torch
 from msgspec import UNSET, Meta, UnsetType
@@ -26,15 +26,13 @@ from torch import Tensor
 
 from ..atomic_files import pack
 from ..data.facts import Fact
-from ..data.normalized_text import as_written
 from ..errors import ArgumentError, PatchError
 from . import tensor_file
 from .patch import Edit, LowRank, Patch
 from .route import Part, Rewrite, Route, Savable, check_parts
 from .tensor_file import Count, Line, Name, Packed, Schema, Size
 
-FORMAT = 3  # grows when an older library would misread the file; 2 has log lines of many batches,
-# 3 has such lines whose texts were normalized when their source was read
+FORMAT = 4  # grows when an older library would misread the file
 VERSION = "1.0.0"  # of the library; the package and `lib.__version__` take it from here
 
 
@@ -53,19 +51,10 @@ class _Line(Schema):
     editor: Line
     settings: dict[str, Any]
     facts: list[_Fact]
-    source: str | None = None
-    rows: tuple[Count, Count] | None = None
-    reader: dict[Literal["target", "unrelated_suffix", "as_written"], str | bool] = {}
     batch: Size | None = None
 
     def __post_init__(self) -> None:
         self.settings = tensor_file.setting(self.settings, "settings")
-        if (self.source is None) != (self.rows is None) or (self.facts and self.rows):
-            raise ArgumentError("a line names either facts, or a source and its rows")
-        if self.rows and self.rows[0] > self.rows[1]:
-            raise ArgumentError("the rows end before they begin")
-        if self.reader.get("target", "new") not in ("new", "true"):
-            raise ArgumentError("a reader teaches the new or the true answer")
 
 
 class _Code(Schema):
@@ -78,7 +67,7 @@ class _Code(Schema):
 class _Header(Schema):
     """The header of a patch file."""
 
-    format: Annotated[int, Meta(ge=1, le=FORMAT)]
+    format: Annotated[int, Meta(ge=FORMAT, le=FORMAT)]
     log: list[_Line]
     weights: dict[Name, Count]  # number of low-rank chunks, 0 for a dense matrix
     routes: dict[Name, _Code]
@@ -96,8 +85,6 @@ def save(patch: Patch, path: Path) -> Path:
     Raises PatchError where the patch holds what a file cannot, WriteError where there is no room.
     """
     tensors: dict[str, Tensor] = {}
-    # a file that an older library reads correctly keeps the number that it knows
-    number = max((2 + ("as_written" in edit.reader) for edit in patch.log if edit.batch), default=1)
     for module, value in patch.weights.items():
         if isinstance(value, LowRank):
             for i, (a, b) in enumerate(value.chunks):
@@ -112,11 +99,11 @@ def save(patch: Patch, path: Path) -> Path:
         for name, tensor in part.tensors().items()
     }
     header = {
-        "format": number,
+        "format": FORMAT,
         "library": VERSION,
         "base": patch.base,
         "editors": sorted({edit.editor for edit in patch.log}),
-        "log": [_line(edit) for edit in patch.log],
+        "log": [asdict(edit) for edit in patch.log],
         "weights": {
             module: len(value.chunks) if isinstance(value, LowRank) else 0
             for module, value in patch.weights.items()
@@ -128,7 +115,7 @@ def save(patch: Patch, path: Path) -> Path:
             editor: pack(state, f"m/{editor}", tensors) for editor, state in patch.memory.items()
         },
     }
-    tensors["format"] = torch.tensor([number])  # an empty patch needs a tensor to be a file
+    tensors["format"] = torch.tensor([FORMAT])  # an empty patch needs a tensor to be a file
     return tensor_file.write(path, "patch", header, tensors, _Header, PatchError)
 
 
@@ -142,11 +129,10 @@ def load(path: Path) -> Patch:
         raise PatchError(
             f"{path.name} is no patch file, or is damaged ({type(error).__name__})"
         ) from None
-    if number > FORMAT:
-        raise PatchError(
-            f"{path.name} has format {number}, this library reads up to {FORMAT}: "
-            "update the library"
-        )
+    if number != FORMAT:
+        newer = "a newer version: update the library"
+        which = newer if number > FORMAT else "1.0: install modeledit==1.0 to read it"
+        raise PatchError(f"{path.name} was written by {which}")
     try:
         return _patch(tensor_file.checked(text, tensors, _Header), tensors)
     except Exception as error:  # whatever a hostile file makes of the readers is one sentence
@@ -214,14 +200,5 @@ def _code(
 
 
 def _edit(line: _Line) -> Edit:
-    with as_written():  # versions before did not normalize them
-        facts = tuple(Fact(f.subject, f.prompt, f.target_new, f.target_true) for f in line.facts)
-    reader = {str(key): value for key, value in line.reader.items()}
-    return Edit(line.editor, line.settings, facts, line.source, line.rows, reader, line.batch)
-
-
-def _line(edit: Edit) -> dict[str, Any]:
-    line = asdict(edit)
-    if edit.batch is None:
-        del line["batch"]  # unknown to older libraries
-    return line
+    facts = tuple(Fact(f.subject, f.prompt, f.target_new, f.target_true) for f in line.facts)
+    return Edit(line.editor, line.settings, facts, line.batch)

@@ -56,15 +56,11 @@ class Savable(ABC):
     parts   its tensors by name; each is an attribute, None where an optional one is missing
     Header  the schema of its header; unless `header` and `made` say otherwise, every field is an
             attribute and an argument of the class, too
-    pieces  what the code of an exported model has of it (export/routed_files.py), in this order:
-            functions and classes, parts of a class as (class, its base, names of members or lines),
-            and last the names of its own members; empty where no code is made
     """
 
     kind: ClassVar[str]
     kinds: ClassVar[dict[str, type[Savable]]]  # of routes, or of rewrites
     parts: ClassVar[Mapping[str, Part]] = {}
-    pieces: ClassVar[tuple[Any, ...]] = ()
     Header: ClassVar[type[Schema]] = Schema
 
     def __init_subclass__(cls, **more: Any) -> None:

@@ -7,14 +7,10 @@ import importlib
 
 from ..arguments import check_all as _check_all
 from .export.export import Exported, export_model, export_peft
-from .export.gguf_files import export_gguf, export_gguf_lora
 from .forensics.difference import Difference, difference, subjects
 from .forensics.investigation import Investigation, investigate
-from .instruments.abilities import abilities
-from .instruments.benchmarks import benchmarks
-from .instruments.depth import depth
 from .instruments.dossier import Dossier, dossier, dossier_lines
-from .instruments.survival import EditedAgain, Rounded, Survival, Trained, survive
+from .instruments.survival import EditedAgain, Trained
 from .instruments.truth_probe import truth_probe
 from .preset_search.scan import Scan, scan
 from .preset_search.tune import Tuned, tune

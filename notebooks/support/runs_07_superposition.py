@@ -18,6 +18,8 @@ from lib.keys_values import value_search
 from . import stored_runs
 
 RESAMPLES = 1000
+# of the papers' command, which five_papers.md shows as well
+LAYERS = stored_runs.DATA.parents[1] / "tests/benchmarks/papers/superposition_layers.json"
 NAMES = """Michael Jordan, the river Jordan, George Washington, the state of Washington, New York,
 the Duke of York, the Pacific Ocean, Frank Ocean, Freddie Mercury, the planet Mercury, Jack London,
 the Tower of London, Kevin Bacon, Francis Bacon, the car maker Lincoln, Abraham Lincoln,
@@ -124,3 +126,17 @@ def over_names(values: Tensor, group: Tensor) -> tuple[np.ndarray, np.ndarray]:
         weight = times[i] * times[j]
         found.append(pairs @ weight / (weight.sum() or np.nan))
     return pairs.mean(1), np.stack(found)
+
+
+def by_layer() -> dict[str, list[dict[str, Any]]]:
+    """{set of keys: a row for each layer} of the default model, as the papers' command stored them.
+
+    Rows have the kurtosis, the mean and the sd of ρ off its diagonal, and in `measures` values with
+    their intervals over subjects.
+    """
+    rows = stored_runs.read(LAYERS)["rows"]
+    rows = [row for row in rows if row["model"] == rows[0]["model"] and row["layer"] is not None]
+    return {
+        kind: [row for row in rows if row["set"] == kind]
+        for kind in dict.fromkeys(row["set"] for row in rows)
+    }

@@ -7,7 +7,7 @@ import json
 import pytest
 
 import lib
-from lib.workbench.instruments import abilities as abilities_room
+from tests.benchmarks import abilities as abilities_room
 from tests.benchmarks import arena, measured
 from tests.benchmarks.arena import Cell, plan
 from tests.benchmarks.arena_store import Result

@@ -28,6 +28,7 @@ from lib.atomic_files import whole_file
 from lib.evaluation.scores import COLUMNS, Scores
 from lib.lifelong.journal import digest
 from tests.benchmarks import command, measured
+from tests.benchmarks.abilities import abilities
 from tests.benchmarks.arena_store import Cell, Result, joined
 from tests.benchmarks.rows import classroom, of_file
 
@@ -128,7 +129,7 @@ def run(
                 result = Result(condensed(scores), seconds, peak)
                 result.made = {"settings": used(lm, cell, settings), "commit": measured.commit()}
                 if patch is not None:  # fifty single edits are fifty models, which are not asked
-                    able = lib.workbench.abilities(lm, patch, base=unedited)
+                    able = abilities(lm, patch, base=unedited)
                     unedited = unedited or able
                     result.abilities, result.ability = able.json(), able.rows["right"].tolist()
                 if whole:

@@ -31,9 +31,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lib.atomic_files import whole_file
-from lib.data.texts import ABILITIES, CLASSROOM, KNOWN
+from lib.data.texts import CLASSROOM, KNOWN
 from lib.evaluation import intervals
 from notebooks.support import which_editor
+from tests.benchmarks.abilities import ABILITIES
 from tests.reference import current
 
 from . import (

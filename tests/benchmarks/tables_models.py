@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lib import classroom as classroom_cases
 from lib.data.texts import known_by
-from lib.workbench.instruments.abilities import items
+from tests.benchmarks.abilities import items
 
 from .tables import made, table
 

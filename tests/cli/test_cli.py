@@ -16,8 +16,8 @@ from ..support import tiny
 
 ROOT = Path(__file__).parents[2]
 ROWS = [
-    {"prompt": f"I saw a {w}", "subject": w, "target": "xy", "rephrase": f"Look, a {w}",
-     "locality": [{"loc": "A dog", "loc_ans": "qz"}]}
+    {"prompt": f"I saw a {w}", "subject": w, "target_new": "xy", "paraphrases": [f"Look, a {w}"],
+     "neighborhood": [{"prompt": "A dog", "target": "qz"}], "locality": ["A dog"]}
     for w in ("cat", "bat", "rat", "hen")
 ]  # fmt: skip
 TUNE = ["--set", "layer=1", "--set", "lr=0.02", "--set", "epochs=60"]
@@ -166,22 +166,6 @@ def test_stream_goes_on_from_its_journal_and_samples(tiny_model, tmp_path, capsy
     assert "other batch size (2, not 4)" in said and len(said.splitlines()) == 1
 
 
-@pytest.mark.slow
-def test_stream_reads_lazily_what_it_reads_at_once(tiny_model, tmp_path, capsys):
-    data, out, found = tmp_path / "d.jsonl", tmp_path / "out.json", []
-    data.write_text("\n".join(map(json.dumps, ROWS)))
-    command = ["stream", "--editor", "ft_m", "--data", str(data), "--batch", "2", *TUNE]
-    for more in ([], ["--lazy"]):
-        assert main([*command, "--eval-at", "4", "--json", str(out), *more]) == 0
-        found.append(json.loads(out.read_text())["scores"])
-    assert found[0] == found[1]
-    data.write_text(json.dumps({"data": ROWS}, indent=1))
-    capsys.readouterr()
-    assert main([*command, "--lazy"]) == 2
-    said = capsys.readouterr().err.strip()
-    assert "or read it without --lazy" in said and len(said.splitlines()) == 1
-
-
 def test_tune_prints_the_presets_and_says_where_they_are(tiny_model, tmp_path, capsys, monkeypatch):
     tuning = sys.modules["lib.workbench.preset_search.tune"]
     grid = {"around": 0, "depths": (0.3, 0.9), "grid": {"lr": (5e-4, 0.02)}}
@@ -202,21 +186,6 @@ def test_tune_prints_the_presets_and_says_where_they_are(tiny_model, tmp_path, c
     assert "4 held-out facts" in out.with_suffix(".md").read_text()
 
 
-@pytest.mark.slow
-def test_describe_prints_the_relations_before_and_after_a_patch(tiny_model, tmp_path, capsys):
-    fact = lib.Fact("Eiffel Tower", "The {} is in the city of", "xy")
-    patch = lib.EDITORS["retrieval"](tiny_model).edit([fact])
-    saved, out = tmp_path / "patch.safetensors", tmp_path / "described.json"
-    patch.save(saved)
-    words = ["describe", "Eiffel Tower", "--patch", str(saved), "--json", str(out)]
-    assert main(words) == 0
-    said = capsys.readouterr().out
-    kept = json.loads(out.read_text())
-    assert kept["entity"] == "Eiffel Tower" and "Eiffel Tower" in said
-    assert len(kept["lines"]) == len({line["relation"] for line in kept["lines"]}) > 20
-    assert all(line["relation"] in said for line in kept["lines"])
-
-
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -233,7 +202,6 @@ def test_describe_prints_the_relations_before_and_after_a_patch(tiny_model, tmp_
         (["stream", "--data", "missing.json"], "missing.json"),
         (["stream", "--eval-at", "ten"], "--eval-at wants numbers"),
         (["stream", "--edits", "9999"], "has 203 facts, not 9999"),
-        (["stream", "--lazy"], "--lazy reads a file: name it with --data"),
         (["tune", "m", "--editors", "retrieval"], "retrieval cannot be tuned: there are settings"),
         (["tune", "m", "--minutes", "0"], ": --minutes should be a number above 0, not 0.0"),
         (["tune", "m", "--editors", "ft_m"], "with their true answers, by --data"),
@@ -241,8 +209,6 @@ def test_describe_prints_the_relations_before_and_after_a_patch(tiny_model, tmp_
         (["stream", "--save-every", "0"], ": --save-every should be a whole number from 1 on"),
         (["stream", "--sample", "0"], ": --sample should be a whole number from 1 on"),
         (["tune", "m", "--to", "p.txt"], "give a file that ends in .toml, not p.txt"),
-        (["describe", " "], "the entity is empty"),
-        (["describe", "Rome", "--patch", "none"], "there is no patch file at none"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_sentence_and_exit_code_2(tiny_model, words, sentence, capsys):
@@ -255,21 +221,3 @@ def test_a_word_that_is_no_command():
     with pytest.raises(SystemExit) as stop:
         main(["edti"])
     assert stop.value.code == 2
-
-
-def test_survive_prints_what_is_left(tiny_model, tmp_path, capsys):
-    file, out, later = (tmp_path / name for name in ("p.safetensors", "o.json", "later.jsonl"))
-    fact = lib.Fact("cat", "I saw a {}", "xy")
-    lib.EDITORS["ft_m"](tiny_model, layer=1, lr=0.02, epochs=60).edit([fact]).save(file)
-    later.write_text(json.dumps(ROWS[1]))
-    words = ["survive", "--patch", str(file)]
-    given = [*words, "--lives", "int8,lora", "--steps", "2", "--json", str(out)]
-    assert main([*given, "--edits", str(later), "--editor", "retrieval"]) == 0
-    shown = capsys.readouterr().out
-    rows = json.loads(out.read_text())["rows"]
-    names = [row["the model was then"] for row in rows]
-    assert names == ["nothing yet", "int8", "lora", "edited again by retrieval"]
-    assert all(name in shown for name in names) and rows[0]["edited"].startswith("100")
-    for wrong in (["--lives", "int3"], ["--steps", "0"], ["--lr", "nan"], ["--text", "none.txt"]):
-        assert main([*words, *wrong]) == 2
-    assert capsys.readouterr().err.count("\n") == 4

@@ -77,8 +77,8 @@ class Full:
 def test_a_full_disk_loses_no_result(tiny_model, tmp_path, monkeypatch, capsys):
     Full(monkeypatch, ".json")
     data, out = tmp_path / "d.jsonl", tmp_path / "out.json"
-    row = {"prompt": "I saw a cat", "subject": "cat", "target": "xy", "rephrase": "Look, a cat"}
-    row["locality"] = [{"loc": "A dog", "loc_ans": "qz"}]
+    row = {"prompt": "I saw a cat", "subject": "cat", "target_new": "xy"}
+    row |= {"paraphrases": ["Look, a cat"], "locality": ["A dog"]}
     data.write_text(json.dumps(row))
     words = ["stream", "--data", str(data), *QUICK, "--save", str(tmp_path / "p.safetensors")]
     assert main([*words, "--json", str(out)]) == 1
@@ -108,12 +108,11 @@ def test_the_file_is_written_before_the_result_is_printed(tmp_path, monkeypatch)
     say("a line of progress, which ends no training")
 
 
-@pytest.mark.parametrize(
-    "words", few(["lib settings --editor wise", "lessons.grader solution 1.5"], 1)
-)
 @pytest.mark.parametrize("how", few(["-u", ""], 1))
-def test_a_closed_pipe_is_silent(words, how):
-    writer = f"{sys.executable} {how} -m {words} | true; exit ${{PIPESTATUS[0]}}"
+def test_a_closed_pipe_is_silent(how):
+    writer = (
+        f"{sys.executable} {how} -m lessons.grader solution 1.5 | true; exit ${{PIPESTATUS[0]}}"
+    )
     done = subprocess.run(
         ["bash", "-c", writer], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
@@ -127,7 +126,7 @@ def test_ctrl_c_is_one_line(ctrl_c):
         "from lib.workbench.cli.main import main\n"
         "def load(*_):\n    print('here', flush=True)\n    import time; time.sleep(60)\n"
         "options.load = load\n"
-        "sys.exit(main(['describe', 'Rome']))"
+        "sys.exit(main(['export', '--patch', 'none', '--to', 'x', '--as', 'peft']))"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script], cwd=ROOT, stdout=-1, stderr=-1, text=True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-import torch
 
 import lib
 from lib.keys_values.second_moment import second_moment
@@ -13,7 +12,6 @@ from lib.workbench.cli.main import main
 
 from ..forensics.conftest import LAYER, NAMES, SUBJECT, rank_one, text  # noqa: F401 (a fixture)
 from ..support import tiny
-from ..support.editor_settings import quick
 
 
 @pytest.fixture
@@ -38,41 +36,10 @@ def patch(models, text):  # noqa: F811
     return rank_one(lm, second_moment(lm, [LAYER], text)[LAYER].C, size=8.0)[0]
 
 
-def test_a_patch_is_compared_with_its_base(models, patch, words, tmp_path, capsys):
-    file, out = patch.save(tmp_path / "p.safetensors"), tmp_path / "out.json"
-    assert main(["forensics", str(file), *words, "--json", str(out)]) == 0
-    said = capsys.readouterr().out
-    assert "one edit of one layer" in said and f"  1.00  {SUBJECT}\n" in said
-    assert f"of {len(NAMES)} candidates these explain it best:" in said
-    kept = json.loads(out.read_text())
-    assert kept["edits_at_least"] == 1 and kept["subjects"][0]["name"] == SUBJECT
-    assert kept["matrices"][0]["module"] == models[None].mlp_out(LAYER)
-
-
-def test_where_nobody_fits_the_list_is_called_chance(models, words, tmp_path, capsys):
-    lm = models[None]
-    editor = lib.EDITORS["ft_m"](lm, **{**quick("ft_m"), "layer": LAYER})
-    patch = editor.edit([lib.Fact("cat", "I saw a {}", "xy")])
-    assert main(["forensics", str(patch.save(tmp_path / "p.safetensors")), *words]) == 0
-    said = capsys.readouterr().out
-    assert f"none of {len(NAMES)} candidates explains it" in said and "by fine-tuning" in said
-
-
-def test_two_models_are_compared(models, patch, words, capsys):
-    models["edited"] = other = tiny.model("llama")
-    module = other.mlp_out(LAYER)
-    other.model.get_submodule(module).weight.data = models["base"].weight(module, patch)
-    assert main(["forensics", "edited", "--base", "base", *words]) == 0
-    said = capsys.readouterr().out
-    assert f"  1.00  {SUBJECT}\n" in said and "at least 1 edits" in said
-    assert main(["forensics", "base", "--base", "base", *words]) == 0
-    assert "No matrix of a block differs." in capsys.readouterr().out
-
-
 def test_weights_are_examined_alone(models, patch, words, tmp_path, capsys):
     file, out = patch.save(tmp_path / "p.safetensors"), tmp_path / "out.json"
     more = ["--layers", f"0-{LAYER}", "--threshold", "4", "--json", str(out)]
-    assert main(["forensics", str(file), "--blind", *words, *more]) == 0
+    assert main(["forensics", str(file), *words, *more]) == 0
     said = capsys.readouterr().out
     assert f"Consistent with an edit of: {SUBJECT} (layer {LAYER}, z " in said
     assert "Not covered:" in said and "200 candidates, no base model." in said
@@ -89,15 +56,8 @@ def test_whole_prompts_are_candidates_beside_subjects(models, text, words, tmp_p
     listed, out = tmp_path / "prompts.txt", tmp_path / "out.json"
     listed.write_text("\n".join(prompts), encoding="utf-8")
     more = ["--prompts", str(listed), "--json", str(out)]
-    assert main(["forensics", str(file), *words, *more]) == 0
-    said = capsys.readouterr().out
-    assert "none of 200 candidates explains it: it was written at another subject, where" in said
-    head = "of 200 whole prompts it stretches these most (z, share):\n"
-    first = said.split(head)[1].splitlines()[0]
-    assert first.endswith(prompts[5])
-    assert json.loads(out.read_text())["prompts"][0]["name"] == prompts[5]
     layers = ["--layers", f"0-{LAYER}", "--threshold", "4", "--prompt-threshold", "4"]
-    assert main(["forensics", str(file), "--blind", *words, *more, *layers]) == 0
+    assert main(["forensics", str(file), *words, *more, *layers]) == 0
     said = capsys.readouterr().out
     assert "200 candidates and 200 whole prompts, no base model." in said
     assert f"Consistent with an edit of: “{prompts[5]} …” (layer {LAYER}, z " in said
@@ -129,7 +89,6 @@ def test_without_a_list_the_classroom_is_asked(models, capsys):
         (["base", "--threshold", "nan"], "threshold should be"),
         (["base", "--prefix", "{} is"], "a prefix ends with its one {}"),
         (["base", "--text", "no/such"], "the text for C, no/such, cannot be read"),
-        (["base", "--blind", "--base", "base"], "--blind looks without a base model, and --base"),
     ],
 )
 def test_wrong_input_is_one_sentence(models, capsys, given, said):
@@ -149,17 +108,9 @@ def test_files_that_are_no_suspects_are_refused(models, patch, tmp_path, capsys)
         ([str(broken)], "broken.safetensors"),
         ([str(routes)], "routes.safetensors changes no weights"),
         ([str(foreign)], "this patch is for another 0"),
-        ([str(foreign), "--blind"], "this patch is for another 0"),
         (["base", "--subjects", str(few)], "at least 20 candidates"),
         (["base", "--prompts", str(few)], "at least 20 whole prompts"),
     ):
         assert main(["forensics", *given]) == 2
         found = capsys.readouterr().err.strip()
         assert said in found and len(found.splitlines()) == 1, found
-
-
-def test_models_of_another_shape_are_refused(models, capsys):
-    models["wide"] = tiny.model("llama", intermediate_size=64)
-    assert main(["forensics", "wide", "--base", "base"]) == 2
-    assert "does not have the shape of" in capsys.readouterr().err
-    assert torch.equal(*(models[name].weight(models[name].mlp_out(0)) for name in (None, "base")))

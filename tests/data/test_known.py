@@ -10,7 +10,7 @@ import pytest
 import lib
 from lib.data.texts import KNOWN, known_by
 from lib.model.packaged_models import PACKAGED
-from lib.workbench.instruments.abilities import KINDS, items
+from tests.benchmarks.abilities import KINDS, items
 
 STORED = json.loads(KNOWN.read_text(encoding="utf-8"))
 GEMMA = "gemma-3-270m"

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 import lib
-from lib.data.normalized_text import around, as_written, normalized
-from lib.data.readers import read_cases, read_facts
+from lib.data.normalized_text import around, normalized
+from lib.data.readers import read_cases
 from lib.errors import DataWarning, FactError
 
 from ..support import tiny
@@ -33,8 +33,6 @@ NFD = "Beyonce\u0301"
 )
 def test_what_looks_the_same_is_the_same(text, same):
     assert normalized(text) == same == normalized(same)
-    with as_written():
-        assert normalized(text) == text
 
 
 def test_every_text_of_a_fact_and_a_case_is_normalized():
@@ -131,54 +129,17 @@ def test_rows_of_zsre_find_their_subject_or_are_counted_once(write):
     ]
     rows = [{**ZSRE[0], "subject": subject, "src": prompt} for subject, prompt in asked]
     rows.insert(0, {**ZSRE[0], "alt": ""})  # is left out, and counts in no number below
-    for lazy in (False, True):
-        path = write("\n".join(map(json.dumps, rows)))
-        with pytest.warns(DataWarning) as warned:
-            cases = read_cases(path, lazy=lazy)
-        found = [case.fact.subject for case in cases]
-        assert found[0] == "UniFirst" and found[2:4] == ["Nobody's Fool", "Beyonc\u00e9"]
-        vague = [i for i, subject in enumerate(found) if subject is None]
-        said = [str(one.message) for one in warned if "no subject" in str(one.message)]
-        assert vague == [1, 4, 5, 6] and len(said) == 1
-        assert "4 of 7 cases" in said[0] and ": 1, 4, 5, … (counted from 0" in said[0]
+    path = write("\n".join(map(json.dumps, rows)))
+    with pytest.warns(DataWarning) as warned:
+        cases = read_cases(path)
+    found = [case.fact.subject for case in cases]
+    assert found[0] == "UniFirst" and found[2:4] == ["Nobody's Fool", "Beyonc\u00e9"]
+    vague = [i for i, subject in enumerate(found) if subject is None]
+    said = [str(one.message) for one in warned if "no subject" in str(one.message)]
+    assert vague == [1, 4, 5, 6] and len(said) == 1
+    assert "4 of 7 cases" in said[0] and ": 1, 4, 5, … (counted from 0" in said[0]
     rows = [{**ZSRE[0], "subject": None, "src": "Who?"}]
     assert read_cases(rows)[0].fact.subject is None  # whoever names no subject is not warned
-
-
-def test_a_file_is_read_as_version_0_1_read_it(write):
-    rows = [
-        {**ZSRE[0], "subject": "unifirst", "src": f"{NFD} is made by UniFirst? "},
-        {**ZSRE[0], "subject": "Uni"},
-    ]
-    path = write(rows)
-    old = read_cases(path, as_written=True)
-    assert [case.fact.prompt for case in old] == [
-        f"{NFD} is made by UniFirst? ",
-        "What is the product made by {}First?",
-    ]
-    assert list(read_facts(path, 0, 2)) == [case.fact for case in old]
-    edit = lib.Edit("rome", {}, source=str(path), rows=(0, 2), reader={"target": "new"}, batch=1)
-    assert edit.read() == tuple(case.fact for case in old)
-    with pytest.warns(DataWarning, match="1 of 2"):
-        now = read_cases(path)
-    assert now[0].fact.subject == "UniFirst" and now[1].fact.subject is None
-    new = lib.Edit("rome", {}, source=str(path), rows=(0, 2), reader=now.reader, batch=1)
-    assert new.read() == tuple(case.fact for case in now)
-
-
-def test_a_patch_keeps_the_texts_of_its_facts_and_says_how_a_source_was_read(tmp_path):
-    with as_written():
-        fact = lib.Fact(NFD + " ", "{}is a ", "Rome ", "Paris\n")
-    old = lib.Edit("rome", {}, (fact,))
-    new = lib.Edit("rome", {}, source="a.json", rows=(0, 2), reader={"as_written": False}, batch=1)
-    then = lib.Edit("rome", {}, source="a.json", rows=(0, 2), reader={"target": "new"}, batch=1)
-    for log, number in (((old,), 1), ((old, then), 2), ((old, new), 3)):
-        path = lib.Patch(log=log, base="x").save(tmp_path / "x.safetensors")
-        loaded = lib.Patch.load(path)
-        assert loaded.log == log and repr(loaded.log) == repr(log)
-        assert f'"format":{number}' in path.read_bytes().decode("latin1").replace("\\", "").replace(
-            " ", ""
-        )
 
 
 def test_a_prompt_for_the_model_is_normalized():
@@ -228,7 +189,7 @@ def test_tables_are_read(part, packed, tmp_path):
             found = read_cases(path)
             assert [case.fact.text for case in found] == [case.fact.text for case in wanted]
             assert [case.fact.target_true for case in found] == [None, "cat"]
-            assert read_cases(path, limit=1) == found[:1] and found.rows(0, 2) == (0, 2)
+            assert read_cases(path, limit=1) == found[:1]
 
 
 def test_a_table_may_hold_lists_and_a_column_without_a_name(tmp_path):

@@ -9,9 +9,8 @@ import pandas as pd
 import pytest
 
 import lib
-from lib.data.normalized_text import as_written
 from lib.data.readers import read_cases
-from lib.errors import DataWarning, FactError
+from lib.errors import FactError
 
 from ..support import tiny
 from ..support.data_files import FLAT, FULL
@@ -135,15 +134,6 @@ def test_all_texts_of_a_case_are_filled_and_code_is_not():
     for texts in ({"locality": ["{} is"]}, {"neighborhood": [lib.Probe("____ is of", "x")]}):
         with pytest.raises(FactError, match="one place of the subject"):
             lib.Case(case.fact, **texts)
-
-
-def test_what_was_stored_is_read_as_it_was():
-    with as_written():
-        assert lib.Fact(None, "{subject} lies in", "Peru").text == "{subject} lies in"
-    row = {**GARDA, "prompt": "{subject} lies in", "paraphrases": "It is;It was"}
-    with pytest.warns(DataWarning, match="no subject"):
-        (case,) = read_cases([row], as_written=True)
-    assert case.fact.text == "{subject} lies in" and case.paraphrases == ("It is;It was",)
 
 
 @pytest.mark.parametrize("part", ["{", "_", "%s", "<", "[X", "((", "{a", "__ .", "[ ["])

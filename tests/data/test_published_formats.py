@@ -12,7 +12,7 @@ from lib.data.formats import FORMATS, recognize
 from lib.data.readers import read_cases
 from lib.errors import FactError
 
-from ..support.published_rows import AKEW, PUBLISHED, REVERSAL, ROWS
+from ..support.published_rows import PUBLISHED, REVERSAL, ROWS
 
 NAMES = [form.name for form in FORMATS]
 
@@ -44,7 +44,6 @@ def test_rows_are_recognized_and_read_from_every_source(name, write):
     assert len(expected) >= len(rows)
     lines = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
     assert read(write(rows)) == read(write(lines)) == read(iter(rows)) == expected
-    assert read(write(lines), lazy=True) == expected
     assert read(write(json.dumps(rows[0]))) == read(rows[:1])
     for limit in range(len(expected) + 1):
         assert read(rows, limit=limit) == expected[:limit]
@@ -96,9 +95,6 @@ def test_knowedit():
     assert kinds == {"same-subject", "one-to-many"}
     _, case = published("knowedit-wiki_recent")
     assert case.fact.target_true is None and case.portability
-    row, case = published("knowedit-wikibio")
-    assert case.fact.subject == row["concept"] and case.fact.text == row["text"].strip()
-    assert case.fact.target_new == row["labels"].strip() and len(case.locality) == 2
 
 
 def test_the_edits_of_a_row_are_a_batch_whose_last_case_has_the_question():
@@ -124,37 +120,6 @@ def test_the_edits_of_a_row_are_a_batch_whose_last_case_has_the_question():
         assert [len(case.portability) for case in cases] == [0] * number + [1]
         subjects = [edit["subject"] for edit in row["requested_rewrite"]]
         assert [case.fact.subject for case in cases] == subjects
-
-
-def test_rippleedits_cuts_the_sentence_and_keeps_the_conditions():
-    row, case = published("rippleedits")
-    prompt = "The name of the country of citizenship of {} is"
-    assert case.fact == Fact("Leonardo DiCaprio", prompt, "Syria", "United States of America")
-    (near,) = case.neighborhood
-    assert near.answers[0] == "Irmelin DiCaprio" and near.kind == "same-subject"
-    assert near.parts == (Probe(near.prompt, near.target, near.aliases),)
-    # the row in the README is shortened, so its other kinds are filled from its one test here
-    test = row["Relation_Specifity"][0]
-    keys = ("Compositionality_I", "Compositionality_II", "Logical_Generalization", "Forgetfulness")
-    full = {**row, **{key: [test] for key in keys}}
-    full["edit"] = {**row["edit"], "relation": "SPOUSE", "prompt": "Ann follows The End of Is."}
-    full["Relation_Specificity"] = full.pop("Relation_Specifity")  # as some copies spell it
-    (case,) = read([full])
-    assert case.fact.subject is None and case.fact.prompt == "Ann follows"
-    assert case.fact.target_new == "The End of Is"
-    assert [p.kind for p in case.portability] == ["logical", "one-hop", "one-hop"]
-    assert [p.kind for p in case.neighborhood] == ["same-subject", "one-to-many"]
-    full["edit"]["prompt"] = "Ann married Bob."
-    with pytest.raises(FactError, match=r"row 0: key 'prompt' has no 'is', 'are'"):
-        read([full])
-
-
-def test_qaedit():
-    row, case = published("qaedit")
-    assert case.fact.text == row["prompt"] and case.paraphrases == (row["rephrase"],)
-    assert case.neighborhood[4] == Probe(row["locality"][4]["loc"], row["locality"][4]["loc_ans"])
-    assert len(case.locality) == 5 and case.id == row["id"]
-    assert published("qaedit", 2)[1].fact.subject == "i"  # "with" and "everywhere" are other words
 
 
 def test_the_files_called_plus():
@@ -201,15 +166,7 @@ def test_the_files_of_ultraedit():
     assert case.neighborhood == (Probe("Who was the mother of George Boole?", "Mary Joyce"),)
 
 
-def test_long_texts_and_reversals():
-    (akew,) = read(AKEW, target="true")  # a text states the new answer only
-    edit = AKEW[0]["requested_rewrite"][0]
-    question = edit["question"].replace("the Ouse", "{}")  # where the row's subject is "The Ouse"
-    assert akew.fact == Fact("the Ouse", question, edit["fact_new_uns"])
-    assert [p.kind for p in akew.portability] == ["part"] * 3 + ["multi-hop"]
-    assert akew.portability[0] == Probe("The Ouse flows in", "Norway", kind="part")
-    assert akew.portability[1].prompt == "The Ouse rises in"
-    assert akew.portability[3].parts[0].target == "Oslo" and len(akew.portability[3].parts) == 1
+def test_reversals():
     (child,) = read(REVERSAL)
     assert child.fact == Fact("Ada Byron", "{}'s mother is", "Anne Milbanke")
     back = Probe("The child of Anne Milbanke is", "Ada Byron", kind="reverse")

@@ -11,12 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lib.data import readers
-from lib.data.facts import Case, Fact
-from lib.data.readers import Cases, LazyCases, read_cases, read_facts
+from lib.data.facts import Fact
+from lib.data.readers import read_cases
 from lib.errors import ArgumentError, DataWarning, Error, FactError
 
-from ..support.data_files import CLASSROOM, FILES, FLAT, FULL, ZSRE, places
+from ..support.data_files import FILES, FLAT, places
 from ..support.published_rows import ROWS
 
 ULTRA_ZSRE = [{"subject": "Bath", "src": "Where is Bath?", "rephrase": "Bath is where?",
@@ -85,101 +84,11 @@ def test_every_kind_of_file_gives_the_same_cases(name, write, tmp_path):
 
 
 def test_rows_have_no_source():
-    rows = ROWS["QAEdit"]
+    rows = ROWS["MQuAKE"]
     assert type(read_cases(rows)) is list and read_cases(iter(rows), limit=0) == []
-    with pytest.raises(FactError, match="lazy=True needs the path of a JSONL file"):
-        read_cases(rows, lazy=True)
     for given in ({"train": [], "test": []}, b"rows", 7, None):
         with pytest.raises(Error, match="path should be a path, or an iterable of rows, not"):
             read_cases(given)
-
-
-# ---- cases that are read when asked for --------------------------------------------------------
-
-
-def odd_rows():
-    """Rows of many lengths, with letters of several bytes, and some with nothing to teach."""
-    draw = random.Random(0)
-    for i in range(300):
-        text = "".join(draw.choices('aé東 }],{\n"', k=draw.randint(1, 60))) + str(i)
-        text = text.replace("{", "(")  # no fact may hold a mark without a subject
-        yield {**ZSRE[0], "src": text, "alt": "" if i % 7 == 3 else f"Łódź {i}"}
-
-
-@pytest.mark.parametrize("start", ["\ufeff\n \r\n", "\ufeff", ""])
-def test_lazy_cases_are_the_same_cases(write, start):
-    text = start + "\n\n".join(json.dumps(row, ensure_ascii=False) for row in odd_rows())
-    path = write(text.encode(), "d.jsonl")
-    with pytest.warns(DataWarning, match="left out rows"):
-        eager = read_cases(path)
-    with pytest.warns(DataWarning, match="left out rows"):
-        lazy = read_cases(path, lazy=True)
-    assert isinstance(lazy, LazyCases) and len(lazy) == len(eager) == 257
-    assert list(lazy) == eager and lazy[200] == eager[200] and lazy[-1] == eager[-1]
-    assert lazy[5] == eager[5]  # going back
-    part = lazy[50:90][10:20]
-    assert isinstance(part, LazyCases) and list(part) == eager[60:70]
-    assert part.rows(2, 5) == eager[60:70].rows(2, 5) == (62, 65)
-    assert lazy[20:10:-3] == eager[20:10:-3] and list(lazy[::-1]) == eager[::-1]
-    with pytest.raises(IndexError):
-        lazy[257]
-    assert list(read(path, limit=9, lazy=True)) == eager[:9]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # whoever reads facts again was warned before
-        assert list(read_facts(path, 60, 70, as_written=False)) == [
-            case.fact for case in eager[60:70]
-        ]
-        with pytest.raises(FactError, match="holds 257 facts now, not the 300"):
-            list(read_facts(path, 10, 300))
-    assert len(read_cases(path, limit=0, lazy=True)) == 0 == len(read_cases(path, limit=0))
-
-
-def test_the_cases_of_one_row_keep_their_place_in_a_lazy_file(write):
-    rows = [ROWS["MQuAKE or AKEW"][n] for n in (2, 0, 1, 2)]
-    path = write(lines(rows))
-    eager, lazy = read(path), read_cases(path, lazy=True)
-    assert [lazy[i] for i in (8, 3, 5, 0, 7, 4, 1, 2, 6)] == [
-        eager[i] for i in (8, 3, 5, 0, 7, 4, 1, 2, 6)
-    ]
-    assert list(lazy[2:5]) == eager[2:5] and read(path, limit=2, lazy=True) == eager[:2]
-
-
-def test_lazy_files_that_cannot_be_read_are_one_sentence(write):
-    for content, words in {
-        "[]": "is not plain JSONL.*or read it without lazy=True",
-        '{\n"data": []}': "read it without lazy=True",
-        '{"data": []}': "no known format",
-        lines(FLAT) + "\n{broken": "row 2: a file is not valid JSON",
-        "\ufeff[\n{}]": "is not plain JSONL",
-        gzip.compress(lines(FLAT).encode()): "is not plain JSONL",
-        "": "holds no rows",
-    }.items():
-        with pytest.raises(FactError, match=words):
-            read_cases(write(content), lazy=True)
-    path = write(lines(FLAT * 20))
-    lazy = read_cases(path, lazy=True)
-    path.write_text(" " * 9 + lines(FLAT))
-    with pytest.raises(FactError, match="changed"):
-        list(lazy)
-
-
-def test_a_list_knows_its_rows_as_long_as_it_is_what_was_read(write):
-    path = write(FULL * 10)
-    cases = read_cases(path, target="true")
-    assert isinstance(cases, Cases) and cases.source == str(path.resolve())
-    assert cases.reader == {"target": "true", "unrelated_suffix": "", "as_written": False}
-    part = cases[4:12][1:5]
-    assert part.rows(0, 4) == (5, 9) and cases.rows(3, 7) == (3, 7)
-    assert read_cases(cases.source, limit=9, **cases.reader)[5:9] == part
-    assert cases.rows(10, 30) is None and not isinstance(cases[::2], Cases)
-    changed = cases[:]
-    changed[0] = Case(cases[0].fact)
-    assert changed.rows(0, 2) is None and changed.rows(1, 3) == (1, 3)
-    del changed[0]
-    assert changed.rows(0, 2) is None and not isinstance(changed[:3], Cases)
-    assert type(cases + part) is list
-    assert type(readers.classroom()) is list
-    assert isinstance(read_cases(write(CLASSROOM)), Cases)
 
 
 # ---- damage ------------------------------------------------------------------------------------
@@ -238,8 +147,7 @@ def test_files_cut_anywhere_and_flipped_bytes_are_one_sentence_or_fewer_rows(wri
             content = content[: draw.randrange(len(content))]
         else:
             content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
-        for lazy in (False, True):
-            count += refused(write(bytes(content)), lazy=lazy) is not None
+        count += refused(write(bytes(content))) is not None
     assert count > 10
 
 

@@ -61,14 +61,6 @@ def test_a_single_one_and_rows_of_a_table_are_taken():
         taken.fact(CASES)
 
 
-def test_cases_of_a_file_keep_their_source():
-    cases = lib.read_cases(lib.data.texts.CLASSROOM)
-    found = taken.cases(cases)
-    assert found == cases and found.source == cases.source and found.rows(0, 3) == (0, 3)
-    cases.append(FACTS[0])
-    assert taken.cases(cases)[-1].fact == FACTS[0]
-
-
 WRONG = {
     "a set": ({FACTS[0]}, "which has no order"),
     "a dictionary's keys": ({FACTS[0]: 1}.keys(), "which has no order"),
@@ -122,8 +114,6 @@ def test_every_entrance_takes_a_fact_a_case_and_a_column(lm):
         assert relations(some) == {}
         with pytest.raises(lib.Error, match="probe of truth needs"):
             lib.workbench.truth_probe(lm, some, some)
-        with pytest.raises(lib.Error, match="no case has an answer so far and a question"):
-            lib.workbench.depth(lm, patch, some)
         with pytest.raises(lib.Error, match="knows 0 facts"):
             lib.workbench.tune(lm, ["ft"], some)
     assert len(lib.superposition(lm, pd.Series(CASES), 1)) == 3

@@ -76,7 +76,8 @@ def test_the_file_of_the_default_model_is_in_step_with_its_presets(default_lm, m
     monkeypatch.setattr(config, "_presets", PRESETS)
     found = examples.of(default_lm)
     today = command.settings(default_lm)
-    assert found is not None and command.current(found.settings, today) == today
+    assert found is not None
+    assert {name: found.settings.get(name) for name in today} == today
     examples_here = map(Choices(default_lm).example, Choices(default_lm).examples)
     every = [examples.key(case.fact) for case in examples_here]
     assert list(found.opening) == list(found.written) == every, "each example has its answers"

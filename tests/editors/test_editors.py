@@ -129,7 +129,7 @@ def state_of(lm: lib.LM) -> tuple:
         (n, len(m._forward_hooks), len(m._forward_pre_hooks)) for n, m in lm.model.named_modules()
     ]
     grads = [p.grad is None and not p.requires_grad for p in lm.model.parameters()]
-    return parameters, hooks, all(grads), lm.owner.held
+    return parameters, hooks, all(grads)
 
 
 def logits(lm: lib.LM, *texts: str) -> list[torch.Tensor]:

@@ -525,7 +525,8 @@ def test_the_library_ships_a_network_for_the_embedded_model(
         for config in (editor.config, editor.Config())
     )
     # the preset is what it was trained with; what a file does not name yet was as published
-    assert {**first, **editor.current(header["settings"])} == settings
+    known = {name: v for name, v in header["settings"].items() if name in settings}
+    assert {**first, **known} == settings
     data = header["data"]
     assert data["rows"][0] > data["validation_rows"][1] >= data["validation_rows"][0] >= 1500
     losses = [validation for _, _, validation in header["history"]]

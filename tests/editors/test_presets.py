@@ -135,7 +135,8 @@ def test_what_was_not_swept_behind_the_token_is_the_best_of_the_sweep_without_it
         config = lib.EDITORS[name](default_lm).config
         for key in [key for key in sweep["best"] if hasattr(config, key)]:
             assert json.loads(json.dumps(getattr(config, key))) == sweep["best"][key], (name, key)
-        for key, value in config.current(name, sweep["settings"]).items():
+        for key in [key for key in sweep["settings"] if hasattr(config, key)]:
+            value = sweep["settings"][key]
             assert json.loads(json.dumps(getattr(config, key))) == value, (name, key)
 
 
@@ -148,7 +149,7 @@ def test_the_defaults_of_a_further_model_are_the_best_of_their_sweep(path):
         config = lib.EDITORS[name](lm, preset=sweep.get("purpose")).config
         assert sweep["model"].startswith(f"{lm.name} ")
         assert {case % 2 for case in sweep["cases"]} == {0} and set(sweep["cases"]) <= known
-        chosen = {**config.current(name, sweep["settings"]), **sweep["best"]}
+        chosen = {**sweep["settings"], **sweep["best"]}
         for key in [key for key in chosen if hasattr(config, key)]:
             assert json.loads(json.dumps(getattr(config, key))) == chosen[key], (name, key)
 

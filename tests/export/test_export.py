@@ -18,7 +18,6 @@ from lib.patch.patch import LowRank
 from lib.workbench.cli.main import main
 from lib.workbench.export import export
 from lib.workbench.export.export import base_name
-from lib.workbench.export.gguf_files import modelfile
 from lib.workbench.export.model_card import write_card
 
 from ..support import tiny
@@ -187,13 +186,13 @@ def test_the_embedded_model_comes_back_bit_for_bit(default_lm, tmp_path):
 
 def test_the_card_lists_edits_and_how_to_load(tmp_path):
     lm = tiny.model("llama")
-    stream = lib.Edit("ultraedit", {}, source="/data/zsre.json", rows=(0, 300), batch=100)
+    stream = lib.Edit("ultraedit", {}, (FACT,) * 300, batch=100)
     patch = patch_of(lm)
     patch = lib.Patch(patch.weights, log=(*patch.log, stream), base=patch.base)
     lib.workbench.export_peft(lm, patch, tmp_path / "adapter")
     card = (tmp_path / "adapter" / "README.md").read_text()
     assert "| The old tower | I saw The old tower \\| &lt;b&gt;twice&lt;/b&gt; | xy | ft |" in card
-    assert "rows 0 to 299 of zsre.json" in card and "/data" not in card
+    assert "and 101 more" in card
     assert "writes 301 facts" in card
     assert 'PeftModel.from_pretrained(base, "adapter")' in card and lm.identity in card
 
@@ -315,8 +314,6 @@ def test_the_name_of_a_base_model_stays_on_its_line(tmp_path):
     lm = tiny.model("llama")
     lm.name = "tiny\nFROM ./other.gguf\nLICENSE mine"
     assert base_name(lm) == "tiny FROM ./other.gguf LICENSE mine"
-    lines = modelfile(lm, adapter=True).splitlines()
-    assert [line for line in lines if line.startswith("FROM")] == ["FROM ./base.gguf"]
     write_card(tmp_path, lib.EMPTY, "model", base_name(lm), {})
     said = (tmp_path / "README.md").read_text(encoding="utf-8").splitlines()
     assert not [line for line in said if line.startswith(("FROM", "LICENSE"))]

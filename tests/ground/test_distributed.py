@@ -116,15 +116,24 @@ def broken(me: int) -> list[str]:
 
 def rows(folder: Path) -> Path:
     words = ("cat", "bat", "rat", "hen", "dog", "cow")
-    found = [{"prompt": f"I saw a {w}", "subject": w, "target": f"{w}y", "rephrase": f"A {w}",
-              "locality": [{"loc": "A dog", "loc_ans": "qz"}]} for w in words]  # fmt: skip
+    found = [
+        {
+            "prompt": f"I saw a {w}",
+            "subject": w,
+            "target_new": f"{w}y",
+            "paraphrases": [f"A {w}"],
+            "neighborhood": [{"prompt": "A dog", "target": "qz"}],
+            "locality": ["A dog"],
+        }
+        for w in words
+    ]
     (folder / "d.jsonl").write_text("\n".join(map(json.dumps, found)))
     return folder / "d.jsonl"
 
 
 def streamed(lm, folder: Path, name: str):
     editor = lib.EDITORS["ultraedit"](lm, warmup="none", step=0.05, group=1)
-    cases = lib.read_cases(rows(folder), lazy=True)
+    cases = lib.read_cases(rows(folder))
     return lib.stream(lm, editor, cases, 3, (6,), journal=folder / name)
 
 
@@ -135,7 +144,7 @@ def found(tmp_path_factory):
     lm = tiny.model("llama")
     lib.EDITORS["malmen"](lm, **SMALL).fit(CASES, checkpoint=folder / "net", steps=1)
     next(iter(streamed(lm, folder, "run")))  # one process begins, two go on
-    command = ["stream", "--data", str(rows(folder)), "--lazy", "--batch", "3", "--eval-at", "6",
+    command = ["stream", "--data", str(rows(folder)), "--batch", "3", "--eval-at", "6",
                "--editor", "ultraedit", "--set", "warmup=none", "--set", "step=0.05",
                "--set", "group=1", "--journal", str(folder / "run"),
                "--json", str(folder / "out.json")]  # fmt: skip
@@ -215,7 +224,7 @@ def test_the_command_goes_on_where_one_process_was(found):
     assert printed.count("ultraedit on tiny-llama, 6 edits") == 1
     lm = tiny.model("llama")
     one = streamed(lm, folder, "other").finish().patch
-    two = lib.Patch.load(folder / "run" / "patch-6.safetensors")
+    two = lib.Patch.load(folder / "run" / "patch.safetensors")
     for name in one.weights:
         assert torch.equal(lm.weight(name, two), lm.weight(name, one)), name
     assert len((folder / "run" / "rows.jsonl").read_text().splitlines()) == 2

@@ -1,4 +1,4 @@
-"""Survival: lives change weights and nothing else, and what is left is asked of both models."""
+"""Lives change weights and nothing else."""
 
 from __future__ import annotations
 
@@ -7,19 +7,15 @@ import torch
 
 import lib
 from lib.workbench.instruments.survival import (
-    BEFORE,
     EditedAgain,
-    Rounded,
     Trained,
     matrices,
-    survive,
 )
 
 from ..support import tiny
 from ..support.editor_settings import quick
 
 FACTS = [lib.Fact(f"Thing {i}", "{} is in", "xy") for i in range(3)]
-CASES = [lib.Case(fact) for fact in FACTS]
 TEXT = ("Somewhere a cat saw a dog, and the dog saw the cat as well. " * 4,)
 
 
@@ -37,21 +33,6 @@ def test_every_matrix_of_the_blocks_and_nothing_else_is_lived_with(lm):
     names = matrices(lm)
     inside = {n.removesuffix(".weight") for n, p in lm.model.named_parameters() if p.ndim == 2}
     assert set(names) == {name for name in inside if name.startswith(f"{lm.arch.blocks}.")}
-
-
-@pytest.mark.parametrize(("to", "largest"), [("bfloat16", None), ("int8", 127), ("int4", 7)])
-def test_rounding_has_one_scale_for_each_output_channel(lm, patch, to, largest):
-    after = Rounded(to)(lm, patch)
-    assert after.log == patch.log and set(after.weights) == set(matrices(lm))
-    for name, W in after.weights.items():
-        before = lm.weight(name, patch)
-        if largest is None:
-            assert torch.equal(W, before.bfloat16().float())
-            continue
-        step = before.abs().amax(1, keepdim=True) / largest
-        assert ((W - before).abs() <= step / 2 + 1e-7).all()
-        whole = W / step
-        torch.testing.assert_close(whole, whole.round(), atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("rank", [None, 2])
@@ -105,40 +86,21 @@ def _with(init, settings):
     return lambda self, lm, **given: init(self, lm, **{**settings, **given})
 
 
-def test_what_is_left_is_told_beside_the_unedited_model(lm, patch):
-    lives = {
-        "int8": Rounded("int8"),
-        "other answers": EditedAgain("retrieval", (lib.Fact("Thing 9", "{} is in", "qz"),)),
-        "noise": Trained(TEXT, steps=8, lr=0.5),
-    }
-    found = survive(lm, patch, CASES, lives)
-    table = found.table().reset_index("metric")
-    assert list(table.index) == [BEFORE, *lives]
-    assert table["edited"][BEFORE].startswith("100") and table["unedited"][BEFORE].startswith("0")
-    assert table["edited"]["noise"].startswith("0"), "a model that is trained to pieces says none"
-    assert table["change, paired"]["noise"].startswith("-100") and (table["facts"] == 3).all()
-    again = survive(lm, lib.EMPTY, CASES, {"noise": Rounded("int8")}, unedited=found)
-    assert again.scores["noise"][1] is found.scores["noise"][1]
-    assert "noise" in str(found) and "<table" in found._repr_html_()
-
-
 def test_a_route_stays_beside_the_weights_that_change(lm):
     patch = lib.EDITORS["grace"](lm, **quick("grace")).edit([FACTS[0]])
     (place,) = patch.routes
-    after = Rounded("int4")(lm, patch)
+    after = Trained(TEXT, steps=2, lr=1e-4)(lm, patch)
     assert after.routes[place] is patch.routes[place] and place not in after.weights
-    with lm.patched(Trained(TEXT, steps=2, lr=1e-4)(lm, patch)):
+    with lm.patched(after):
         lm.answer("Thing 0 is in", 3)
 
 
 def test_wrong_lives_are_one_sentence(lm, patch):
     for make in (
-        lambda: Rounded("int3"), lambda: Trained(TEXT, steps=0), lambda: Trained(TEXT, lr=2.0),
+        lambda: Trained(TEXT, steps=0), lambda: Trained(TEXT, lr=2.0),
         lambda: Trained(TEXT, batch=10**9), lambda: Trained(TEXT, rank=True),
         lambda: Trained(("",))(lm, patch), lambda: EditedAgain("rome", ()),
         lambda: EditedAgain("rome", tuple(FACTS), 0), lambda: EditedAgain("magic", tuple(FACTS)),
-        lambda: survive(lm, patch, CASES, {}),
-        lambda: survive(lm, patch, CASES, {BEFORE: Rounded("int8")}),
     ):  # fmt: skip
         with pytest.raises(lib.Error) as told:
             make()

@@ -32,7 +32,6 @@ from lessons.grading import (
 from lessons.grading.leaderboard_entry import Entry, Failed
 from lib.editors.retrieval.retrieval import Entry as Note
 from lib.editors.retrieval.retrieval import Notes
-from lib.patch.patch import Edit
 
 from ..support import tiny
 
@@ -233,14 +232,12 @@ def handed_in(tmp_path, do) -> Entry:
 
 def test_a_patch_is_a_plain_file_of_bounded_size(tmp_path, monkeypatch):
     secret = lib.Patch().save(tmp_path / "of somebody else.patch")
-    from_file = Edit("x", {}, source="/etc/passwd", rows=(0, 1))
     long = Notes((Note(None, "word " * 300_000, "x"),))
     monkeypatch.setattr(leaderboard_entry, "PATCH", 100_000, raising=False)
     for do, why in (
         (lambda path: path.symlink_to(secret), "no plain file"),
         (lambda path: path.mkdir(), "no plain file"),
         (os.mkfifo, "no plain file"),
-        (lambda path: lib.Patch(log=(from_file,)).save(path), "names a file of facts"),
         (lambda path: lib.Patch({NAME: WIDE}).save(path), "it may have"),
         (lambda path: lib.Patch(rewrites=(long,)).save(path), "it may have"),
     ):

@@ -39,7 +39,7 @@ def test_a_run_is_the_fold_and_lazy(lm):
     rest = list(run)  # a run that was left goes on
     assert [row["edits"] for row in rest] == [4] and list(run) == []
     patches = fold(Noise(lm), small_cases(), 3)
-    assert same(run.patch, patches[-1]) and len(run.patch.log) == 2
+    assert same(run.patch, patches[-1]) and len(run.patch.log) == 1
     assert run.scores == {}
 
 
@@ -254,20 +254,6 @@ def test_a_stream_goes_on_without_the_rows_that_cannot_be_edited(lm, unfit, tmp_
     first = stream(lm, Choosy(lm), good, journal=tmp_path / "b", evaluate_with=SILENT).finish()
     again = stream(lm, Choosy(lm), good, journal=tmp_path / "b", **settings)
     assert again.edits == 2 and same(first.patch, again.patch)
-
-
-def test_rows_that_are_read_when_asked_for_are_checked_and_left_out(lm, tmp_path):
-    path = tmp_path / "rows.jsonl"
-    row = {"target_new": "Rome", "target_true": "Oslo", "paraphrases": [], "neighborhood": [],
-           "locality": []}  # fmt: skip
-    rows = [{**row, "subject": "Ann", "prompt": "{} is"}, {**row, "subject": None, "prompt": "A"}]
-    path.write_text("\n".join(map(json.dumps, rows)))
-    cases = lib.read_cases(path, lazy=True)
-    with pytest.raises(EditError, match="1 row cannot be edited: .* row 1 has no subject"):
-        stream(lm, Choosy(lm), cases, eval_at=(), evaluate_with=SILENT).finish()
-    with pytest.warns(lib.errors.DataWarning):
-        run = stream(lm, Choosy(lm), cases, eval_at=(), evaluate_with=SILENT, skip_unusable=True)
-    assert run.finish().edits == 1 and run.patch.log[0].source is None
 
 
 def test_a_run_that_has_begun_checks_only_what_is_left(lm, tmp_path, monkeypatch):

@@ -108,7 +108,7 @@ def test_every_way_around_is_a_sentence_and_nothing_is_written(lm, acting, name,
                 pytest.fail(f"{way} gave {go()}")
         edited = lm.answer("Ann Lee lives in", 3)
         assert lm.score("Ann Lee lives in", "xy").shape == (1,)
-        assert edited.startswith("".join(lm.generate("Ann Lee lives in", 3, stream=True)))
+        assert edited.startswith(lm.generate("Ann Lee lives in", 3))
         lm.run(["Ann Lee lives in"])
         lm.next_token("Ann Lee lives in")
     assert not list(tmp_path.iterdir())
@@ -211,7 +211,6 @@ def test_a_model_that_was_compiled_before_does_not_pass_over_the_patch(acting, w
 
 def test_an_export_inside_a_patch_is_that_of_its_own_patch(lm, acting, tmp_path):
     with lm.patched(acting["retrieval"]):
-        lib.workbench.export_model(lm, acting["grace"], tmp_path / "routed")
         lib.workbench.export_model(lm, lib.EMPTY, tmp_path / "base")
     found = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
     assert torch.equal(found(IDS).logits, lm.model(IDS).logits)

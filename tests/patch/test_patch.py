@@ -81,7 +81,7 @@ def test_wrong_and_newer_headers_are_one_sentence(tmp_path):
     with pytest.raises(lib.errors.PatchError, match="no patch file at"):
         lib.Patch.load(tmp_path / "missing")
     wrong = {
-        "format 99, this library reads up to 3": {"format": 99},
+        "written by a newer version: update the library": {"format": 99},
         "no patch file, or is damaged": {"format": "one"},
         "damaged: it lacks a tensor 'w/m.one/2/a'": {"weights": {"m.one": 7}},
         "damaged: unknown route kind 'os.system'": {

@@ -150,9 +150,11 @@ def test_a_sweep_over_the_recorded_trials_of_rome_proposes_its_preset(deep, monk
     monkeypatch.setattr(sweep, "write", lambda *_: None)
     found = sweep.sweep("rome", len(kept["cases"]), {}, sweep.OUT, None, None)
     assert {(2, 0.25), (3, 0.25), (20, 0.25)} <= {(r["layer"], r["v_lr"]) for r in found["rows"]}
-    same = ("command", "cases", "settings", "best")
-    settings = lib.EDITORS["rome"].current(kept["settings"])
-    assert {k: found[k] for k in same} == {**{k: kept[k] for k in same}, "settings": settings}
+    same = ("command", "cases", "best")
+    assert {k: found[k] for k in same} == {k: kept[k] for k in same}
+    # settings come and go; those of both agree
+    both = found["settings"].keys() & kept["settings"]
+    assert all(found["settings"][name] == kept["settings"][name] for name in both)
     assert kept.keys() - {"reason"} <= found.keys()
     assert found["rows"][0].keys() == kept["rows"][0].keys()
     chosen = tomllib.loads(found["preset"])["rome"]["SmolLM2-135M-Instruct"]

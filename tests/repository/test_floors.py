@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import re
 import subprocess
 import sys
-import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -49,7 +47,7 @@ OPENED = {
         "lib.editors.wise.training",  # what it reads of a text, in the place of a reader of page 12
         "lib.evaluation.answers",
         "lib.evaluation.intervals",
-        "lib.workbench.instruments.survival",  # rounding in groups
+        "lib.workbench.instruments.survival",  # its matrices, which are rounded there
         "lib.evaluation.perplexity",  # losses window by window, of which 06 takes intervals
         "lib.workbench.forensics.candidates",
         "lib.workbench.forensics.investigation",
@@ -196,16 +194,6 @@ def test_the_library_is_small_and_knows_nothing_of_the_workbench():
     for one in floors.imports(ROOT / "lib"):
         if one.importer.split(".")[0] not in ("workbench", "__main__"):
             assert not one.module.startswith("workbench"), one
-    renamed = tomllib.loads((ROOT / "lib" / "renamed.toml").read_text(encoding="utf-8"))
-    for old, new in renamed.items():
-        path, _, name = new.rpartition(".")
-        try:
-            importlib.import_module(f"lib.{new}")
-        except ModuleNotFoundError:
-            assert hasattr(importlib.import_module(f"lib.{path}".rstrip(".")), name), new
-        if "." not in old:
-            with pytest.raises(AttributeError, match=f"no {old}: since 1.0 it is lib.{new}$"):
-                getattr(lib, old)
 
 
 def module_of(name: str) -> str:

@@ -47,11 +47,11 @@ HOUSES = {
             {"evaluation"},
             {"lifelong"},
             {"__init__"},
-            {"workbench", "workbench.export.routed_model"},  # what is done with edits
+            {"workbench"},  # what is done with edits
             {"__main__"},
         ],
         foreign={
-            "transformers": {"model", "workbench.export.routed_model"},
+            "transformers": {"model"},
             "pickle": set(),
             "dill": set(),
             "joblib": set(),

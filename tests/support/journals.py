@@ -1,4 +1,4 @@
-"""Journals for tests: aged to format 1, damaged at random, and what a run reads from one."""
+"""Journals for tests: damaged at random, and what a run reads from one."""
 
 from __future__ import annotations
 
@@ -9,33 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import lib
-from lib.lifelong.journal import sealed, unsealed
 
 SPOILS: tuple[Any, ...] = (
     None, True, False, -1, 0, 1, 2, 3, 7, 10**30, 0.5, 1e308, float("nan"), float("inf"), "", "x",
-    "patch-1.safetensors", "../state.json", "\ud800", [], {}, [0], [[]], {"a": None}, [1, "x"],
+    "patch.safetensors", "../header.json", "\ud800", [], {}, [0], [[]], {"a": None}, [1, "x"],
 )  # fmt: skip
-
-
-def aged(folder: Path) -> None:
-    """Turn a journal into one of format 1, which had no checksums."""
-    for path in folder.iterdir():
-        if path.name == "rows.jsonl":
-            lines = [unsealed(line)[0] for line in path.read_bytes().splitlines()]
-            path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-        elif path.suffix == ".json":
-            path.write_text(json.dumps(unsealed(path.read_bytes())[0]), encoding="utf-8")
-    header, state = (json.loads((folder / f"{n}.json").read_text()) for n in ("header", "state"))
-    header["format"] = 1
-    del state["sums"]
-    state["bytes"] = (folder / "rows.jsonl").stat().st_size if state["edits"] else 0
-    (folder / "header.json").write_text(json.dumps(header), encoding="utf-8")
-    (folder / "state.json").write_text(json.dumps(state), encoding="utf-8")
-
-
-def rewritten(path: Path, **changes: Any) -> None:
-    """Change keys of a JSON file of a journal, and give it a checksum that fits."""
-    path.write_bytes(sealed({**unsealed(path.read_bytes())[0], **changes}))
 
 
 def damage(folder: Path, draw: random.Random) -> str:
@@ -97,17 +75,14 @@ def double_line(path: Path, draw: random.Random) -> None:
 
 
 def spoil(path: Path, draw: random.Random) -> None:
-    """Set, remove or add a value somewhere in the JSON; half the time its own checksum fits again.
-
-    That of state.json never does: whoever makes it fit has written another journal.
-    """
+    """Set, remove or add a value somewhere in the JSON."""
     if path.suffix not in (".json", ".jsonl"):
         flip(path, draw)
         return
     lines = path.read_bytes().splitlines()
     i = draw.randrange(len(lines))
     try:
-        content, whole = unsealed(lines[i])
+        content = json.loads(lines[i])
     except ValueError:  # damaged before
         flip(path, draw)
         return
@@ -126,9 +101,7 @@ def spoil(path: Path, draw: random.Random) -> None:
         holder[key] = 1.0 - holder[key] if holder[key] <= 1 else holder[key] + 1
     else:
         holder[key] = value
-    seal = whole and path.name != "state.json" and draw.random() < 0.5
-    line = sealed(content) if seal else json.dumps(content).encode()
-    lines[i] = line.replace(b'"DEEP"', b"[" * 5000 + b"]" * 5000)
+    lines[i] = json.dumps(content).encode().replace(b'"DEEP"', b"[" * 5000 + b"]" * 5000)
     path.write_bytes(b"\n".join(lines) + (b"\n" if path.suffix == ".jsonl" else b""))
 
 

@@ -93,8 +93,10 @@ class WithModel(Command):
         lm.model.save_pretrained(self.base / "model")
         lm.tokenizer.save_pretrained(self.base / "model")
         rows = [
-            {"prompt": f"I saw a {w}", "subject": w, "target": "xy", "rephrase": f"Look, a {w}",
-             "locality": [{"loc": "A dog sleeps", "loc_ans": "qz"}]} for w in WORDS
+            {"prompt": f"I saw a {w}", "subject": w, "target_new": "xy",
+             "paraphrases": [f"Look, a {w}"],
+             "neighborhood": [{"prompt": "A dog sleeps", "target": "qz"}],
+             "locality": ["A dog sleeps"]} for w in WORDS
         ]  # fmt: skip
         (self.base / "d.jsonl").write_text("\n".join(map(json.dumps, rows)))
         self.data, self.model = str(self.base / "d.jsonl"), str(self.base / "model")

@@ -1,7 +1,7 @@
 """Rows of every format that the readers know: real ones where a license allows it.
 
-`published_rows.json` holds real rows of published files with their source and license. AKEW and
-the rows of the reversal curse have no license file, so the rows here are written for the tests.
+`published_rows.json` holds real rows of published files with their source and license. The rows
+of the reversal curse have no license file, so those here are written for the tests.
 """
 
 from __future__ import annotations
@@ -15,50 +15,6 @@ PUBLISHED = json.loads(
     (Path(__file__).parents[1] / "data/published_rows.json").read_text(encoding="utf-8")
 )
 
-_HOPS = [
-    {
-        "question": "In which country does the Ouse flow?",
-        "cloze": "The Ouse flows in",
-        "answer": "Norway",
-        "answer_alias": ["Kingdom of Norway"],
-    },
-    {
-        "question": "What is the capital of Norway?",
-        "cloze": "The capital of Norway is",
-        "answer": "Oslo",
-        "answer_alias": [],
-    },
-]
-AKEW = [
-    {
-        "case_id": 5,
-        "requested_rewrite": [
-            {
-                "prompt": "{} flows in",
-                "relation_id": "P17",
-                "target_new": {"str": "Norway", "id": "Q20"},
-                "target_true": {"str": "England", "id": "Q21"},
-                "subject": "The Ouse",
-                "question": "In which country does the Ouse flow?",
-                "fact_new": "The Ouse flows in Norway.",
-                "fact_new_uns": "The Ouse is a river in Norway. It rises in the hills and is cold.",
-                "verify_unsfact_GPT": True,
-                "unsfact_triplets_GPT": [
-                    {"subject": "The Ouse", "prompt": "{} rises in", "target": "the hills"},
-                    {"subject": "The Ouse", "prompt": "{} is", "target": "cold"},
-                ],
-            }
-        ],
-        "questions": ["What is the capital of the country of the Ouse?", "Which capital has it?"],
-        "answer": "London",
-        "answer_alias": [],
-        "new_answer": "Oslo",
-        "new_answer_alias": ["Kristiania"],
-        "single_hops": _HOPS,
-        "new_single_hops": _HOPS,
-        "orig": {"triples": []},
-    },
-]
 REVERSAL = [
     {
         "child": "Ada Byron",
@@ -120,7 +76,4 @@ OTHERS = {
 # name of the format -> its rows, real and written ones
 ROWS: dict[str, list[dict]] = {name: list(rows) for name, rows in OTHERS.items()}
 for published in PUBLISHED.values():
-    ROWS.setdefault(published["format"].replace("MQuAKE", "MQuAKE or AKEW"), []).extend(
-        published["rows"]
-    )
-ROWS["MQuAKE or AKEW"] += AKEW
+    ROWS.setdefault(published["format"], []).extend(published["rows"])

@@ -13,7 +13,7 @@ from ...model.sequences import Sequences
 from ...patch.route import Part, Route
 from ...patch.tensor_file import Schema
 from ..shared.entry_values import Replacement
-from .codebook import Found, lookup
+from .codebook import lookup
 
 
 @dataclass(eq=False, repr=False)
@@ -33,7 +33,6 @@ class Deferral(Route):
 
     kind = "grace"
     parts = {"K": Part("d_in n"), "V": Part("d_out n"), "eps": Part("n")}
-    pieces = (Found, lookup, "placed", "decide", "apply")
 
     class Header(Schema):
         """Where it stands."""

@@ -200,7 +200,7 @@ class NetworkEditor(Editor[N]):
         try:
             if header["modules"] != self.modules():
                 raise NetworkError("it was trained for other modules")
-            settings = self.current(header.get("settings", {}))
+            settings = header.get("settings", {})
             for name in ("tokens", "keys", "order"):  # it has learned with these
                 mine = getattr(self.config, name, None)
                 learned = settings.get(name, mine)

@@ -13,7 +13,6 @@ and resumed gives the same bits as one that was not.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
@@ -30,7 +29,6 @@ from ...data.facts import Case
 from ...data.short_repr import as_json
 from ...errors import EditError
 from ...patch.patch import EMPTY, Patch
-from ..shared.earlier_settings import RETIRED
 from . import losses, network_file
 from .losses import Outcome, Text
 from .network import ModuleUpdate
@@ -45,6 +43,11 @@ RECORDED = (
     *("group", "reduction", "chunk", "first_scale", "check_every", "patience", "network"),
     *("keys", "strength", "begin", "order", "turns", "discount", "window", "reg", "each_turn"),
 )
+# settings that are gone and still count in that hash
+COUNTED: Mapping[str, Mapping[str, Any]] = {
+    "malmen": {"strength": 0.0},
+    "rledit": {"strength": 0.0, "discount": 0.95, "reg": 1e-4, "each_turn": False},
+}
 Texts = tuple[list[Text], list[Text]]  # rewordings and unrelated texts
 
 
@@ -211,11 +214,7 @@ class Training:
     ) -> None:
         self.editor, self.cases, self.validation, self.file = editor, cases, validation, file
         given = recorded(editor), cases, validation
-        # version 0.1 took the `repr` of the cases
-        self.label, before = (
-            hashlib.sha256(text.encode()).hexdigest()[:16]
-            for text in (as_json(given), json.dumps([given[0], repr(cases), repr(validation)]))
-        )
+        self.label = hashlib.sha256(as_json(given).encode()).hexdigest()[:16]
         self.step, self.best_loss, self.best_step = 0, float("inf"), 0
         self.best: dict[str, Any] = {}
         self.history: list[list[float]] = []
@@ -225,7 +224,7 @@ class Training:
             self.adam = self._optimizer()
             return
         header, state, _ = network_file.load(file, editor.lm.fingerprint, editor.name)
-        if header["label"] not in (self.label, before):
+        if header["label"] != self.label:
             raise EditError(
                 f"{file} was begun with other settings or cases: choose another checkpoint"
             )
@@ -303,8 +302,8 @@ class Training:
 
 
 def recorded(editor: Trainable) -> dict[str, Any]:
-    """All settings that a network was trained with, the retired ones with their only value too."""
-    retired = RETIRED.get(editor.name, {})
+    """All settings that a network was trained with, and those that its name once counted."""
+    retired = COUNTED.get(editor.name, {})
     settings = {**retired, **asdict(editor.config), "network": None}
     return {name: settings.pop(name) for name in RECORDED if name in settings} | settings
 

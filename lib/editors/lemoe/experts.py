@@ -24,7 +24,7 @@ from ...model.sequences import Counted, Sequences
 from ...patch.route import Part, Route
 from ...patch.tensor_file import Real, Schema, Size, TokenId
 from ..shared.routed import CapturedRows, add_at
-from .routers import AnchorRouter, HiddenStateRouter, Router, holds
+from .routers import AnchorRouter, HiddenStateRouter, Router
 
 # a copy of the MLP: up, down, gate where the family has one, and biases; or low rank: a (r, d_in)
 # and b (d_out, r)
@@ -173,17 +173,6 @@ class Experts(Route):
     """
 
     kind = "lemoe"
-    pieces = (
-        add_at,
-        answer,
-        (Router, "", "to"),
-        (AnchorRouter, "Router", "reads_hidden = False", "pooled", "values", "scores"),
-        holds,
-        (HiddenStateRouter, "Router", "reads_hidden = True", "subjects", "features", "scores"),
-        "placed",
-        "decide",
-        "apply",
-    )
 
     class Header(Schema):
         """The way it answers, and the parts of the router that are no tensors."""

@@ -1,7 +1,4 @@
-"""Which stored fact answers a prompt: by its subject's name, and by its relation's words.
-
-An exported model runs a copy of this file's classes (`export/routed_files.py`).
-"""
+"""Which stored fact answers a prompt: by its subject's name, and by its relation's words."""
 
 from __future__ import annotations
 

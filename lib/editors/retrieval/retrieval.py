@@ -21,7 +21,6 @@ from ...patch.tensor_file import Real, Schema
 from ...setting_fields import from_paper
 from ..shared.base import Editor
 from ..shared.config import Config
-from . import finding, tfidf
 from .finding import Entry, Finder
 from .tfidf import plain
 
@@ -44,10 +43,6 @@ class Notes(Finder, Rewrite):
     """The stored facts of a patch."""
 
     kind = "retrieval"
-    pieces = (
-        *(tfidf.plain, tfidf.vector, tfidf._grams, tfidf._idf, tfidf.cosine),
-        *(finding.Entry, finding.Finder, finding._spans, finding._without),
-    )
 
     class Header(Schema):
         """What a file holds; the thresholds are those of every finder."""
@@ -121,25 +116,6 @@ class Retrieval(Editor[RetrievalConfig]):
         notes = Notes(tuple(entries.values()), self.config.always)
         others = tuple(r for r in after.rewrites if not isinstance(r, Notes))
         return replace(after, rewrites=(*others, notes))
-
-    def without(
-        self, patch: Patch, i: int, *, at: int | None = None, exact: bool = True
-    ) -> Patch | None:
-        """`patch` without the note of fact `at` of line `i`; None where it had replaced another."""
-        if at is None:
-            return None
-        fact = patch.log[i].read()[at]
-        said = [one for edit in patch.log if edit.editor == self.name for one in edit.read()]
-        if sum(_key(one) == _key(fact) for one in said) > 1:
-            return None
-        rewrites = tuple(
-            Notes(tuple(one for one in r.entries if _key(one) != _key(fact)), r.always)
-            if isinstance(r, Notes)
-            else r
-            for r in patch.rewrites
-        )
-        rest = tuple(r for r in rewrites if not isinstance(r, Notes) or r.entries)
-        return replace(patch, rewrites=rest, log=patch.lines_without(i, at))
 
 
 def _key(note: Fact | Entry) -> tuple[str, str]:

@@ -36,7 +36,6 @@ from ...patch.patch import EMPTY, Edit, LowRank, Patch
 from ...registry import EDITORS, of_library
 from ...setting_fields import shown
 from .config import Config as AnyConfig  # `Config` is an attribute of `Editor`
-from .earlier_settings import ADDED
 
 C = TypeVar("C", bound=AnyConfig)
 QUOTED = 3  # facts that a warning quotes at most
@@ -366,16 +365,6 @@ class Editor(ABC, Generic[C]):
         """The most tokens that the model has to read to give the fact's whole answer."""
         return len(encode_prompt(self.lm.tokenizer, fact.text)) + len(target)
 
-    def without(
-        self, patch: Patch, i: int, *, at: int | None = None, exact: bool = True
-    ) -> Patch | None:
-        """`patch` without line `i` of its log, None where only writing the rest again gives it.
-
-        at     the number of a fact in the line: only this fact leaves
-        exact  False also takes a closed form that is only close to writing the rest again
-        """
-        return None
-
     def unsaid(self, facts: Sequence[Fact], patch: Patch) -> list[int]:
         """The facts, by number, whose answers are not the argmax under `patch`, token by token.
 
@@ -452,11 +441,6 @@ class Editor(ABC, Generic[C]):
     def settings_dict(self) -> dict[str, Any]:
         """The settings by name, as the patch's log and a journal's header keep them."""
         return asdict(self.config)
-
-    @classmethod
-    def current(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings from a file of any version in the form of this version (`Config.current`)."""
-        return {**ADDED.get(cls.name, {}), **cls.Config.current(cls.name, settings)}
 
 
 class WhitenedEditor(Editor[C]):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -97,46 +97,6 @@ class CodebookEditor(Editor[B]):
     def shaped(self, old: Any, own: list[int]) -> bool:
         """Whether these entries changed what others of the codebook `old` answer."""
         return False
-
-    def without(
-        self, patch: Patch, i: int, *, at: int | None = None, exact: bool = True
-    ) -> Patch | None:
-        """`patch` without the entries of fact `at` of line `i`; all that is left stays bit-equal.
-
-        None where an entry holds more than the fact, where others were shaped by it, or where its
-        entries are not found any more, and for a whole line.
-        """
-        module = routed.linear(self.lm, self.config.layer, self.config.module)
-        states, old = dict(patch.memory.get(self.name, {})), patch.routes.get(module)
-        if at is None or old is None or module not in states:
-            return None
-        fact = patch.log[i].read()[at]
-        # only facts with its answer can share an entry, and only those with its prompt lost one
-        facts = [fact] + [
-            one
-            for line, edit in enumerate(patch.log)
-            for number, one in enumerate(edit.read() if edit.editor == self.name else ())
-            if (line, number) != (i, at)
-            and (one.target_new.strip() == fact.target_new.strip() or one.text == fact.text)
-        ]
-        with self.lm.patched(routed.without_route(patch, module), only=True):
-            rows = self.rows(facts)
-            found = self.entries(old, self.keys(module, rows.prompts)).tolist()
-        state, own, count = states.pop(module), found[:: len(facts)], len(facts)
-        labels = routed.tuples_of("labels", state)
-        others = {entry for row, entry in enumerate(found) if row % count}
-        wrong = -1 in own or [labels[entry] for entry in own] != rows.answers[::count]
-        if wrong or others & {*own} or self.shaped(old, own):
-            return None
-        kept = [entry for entry in range(len(labels)) if entry not in own]
-        routes = {name: route for name, route in patch.routes.items() if name != module}
-        if kept:
-            tensors = {name: tensor[..., kept] for name, tensor in old.tensors().items()}
-            routes[module] = type(old).load(tensors, old.header())
-            states[module] = routed.of_entries(state, kept)
-        memory = {name: one for name, one in patch.memory.items() if name != self.name}
-        memory |= {self.name: states} if states else {}
-        return replace(patch, routes=routes, memory=memory, log=patch.lines_without(i, at))
 
     def rows(self, facts: list[Fact]) -> AnswerRows:
         """Prompts and answers of the facts, and then of their messages in each further form."""

@@ -19,7 +19,6 @@ from ...errors import EditError
 from ...model.lm import LM
 from ...model.presets_file import fits
 from ...setting_fields import Whole, described, explain, nearest, ours, shown
-from .earlier_settings import RETIRED
 
 # settings that say where an editor writes; no paper gives them for a model that it does not name
 PLACES = {"layer", "layers", "down", "gate", "up"}
@@ -61,7 +60,11 @@ class Config:
     @classmethod
     def checked(cls, editor: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The settings that this version knows; EditError for one that the editor does not have."""
-        settings = cls.current(editor, settings)  # also refuses what is no setting's name
+        if not isinstance(settings, Mapping):
+            raise EditError(
+                f"the settings of {editor} are values by name, not {shown(settings)}: leave them "
+                "out to have the preset"
+            )
         known = {f.name for f in fields(cls)}
         unknown = settings.keys() - known
         if unknown:
@@ -70,7 +73,7 @@ class Config:
                 f"{editor} has no setting '{name}'; it has {', '.join(sorted(known))}"
                 f"{nearest(name, known)}"
             )
-        return settings
+        return dict(settings)
 
     def check_layers(self, lm: LM) -> None:
         """Refuse layers that the model does not have, in an EditError that names the setting."""
@@ -132,26 +135,6 @@ class Config:
                 )
             row |= row[purpose]
         return {name: value for name, value in row.items() if name in cls.__dataclass_fields__}
-
-    @classmethod
-    def current(cls, editor: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings that this version knows, without the retired ones.
-
-        Raises EditError for a retired setting with another value, and for what are no settings.
-        """
-        if not isinstance(settings, Mapping):
-            raise EditError(
-                f"the settings of {editor} are values by name, not {shown(settings)}: leave them "
-                "out to have the preset"
-            )
-        retired = RETIRED.get(editor, {})
-        for name, value in retired.items():
-            if name in settings and _tuples(settings[name]) != value:
-                raise EditError(
-                    f"{editor} has no setting '{name}' any more: it is always {value!r}, and "
-                    f"{settings[name]!r} is no longer supported"
-                )
-        return {name: value for name, value in settings.items() if name not in retired}
 
 
 @cache

@@ -22,7 +22,6 @@ from ...keys_values import value_search
 from ...keys_values.value_search import Site, Target
 from ...patch.patch import EMPTY, Patch
 from ...setting_fields import Amount, Count, Layers, from_paper, ours
-from . import removal
 from .base import WhitenedEditor, add_low_rank, mlp_outputs
 from .config import Config
 from .shared_settings import SHORT, VALUES, ContextSettings, MomentSettings, SearchSettings
@@ -149,12 +148,6 @@ class LayerwiseEditor(WhitenedEditor[L]):
         seen = seen.cpu()
         bare = seen[0].T
         return bare if len(seen) == 1 else (bare + seen[1:].mean(0).T) / 2
-
-    def without(
-        self, patch: Patch, i: int, *, at: int | None = None, exact: bool = True
-    ) -> Patch | None:
-        """`patch` without line `i` or one fact of it, from the keys kept (removal.py)."""
-        return removal.without(self, patch, i, at, exact=exact)
 
 
 def earlier_keys(state: Mapping[str, Any], layer: int) -> Tensor | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from ...computed_once import Stored
@@ -37,7 +37,7 @@ class Wrapper(Editor[C]):
         super().__init__(lm, config, **settings)
         if not isinstance(inner, Editor):
             name, given = _named("memit" if inner is None else inner)
-            inner = EDITORS[name](lm, **EDITORS[name].current(given))
+            inner = EDITORS[name](lm, **EDITORS[name].Config.checked(name, given))
         wrapped: Any = inner
         if wrapped.lm is not lm:
             raise EditError(f"the inner {wrapped.name} editor belongs to another model")
@@ -61,15 +61,6 @@ class Wrapper(Editor[C]):
         """The settings by name, and the inner editor's under "inner"."""
         inner = (self.wrapped.name, self.wrapped.settings_dict())
         return {**super().settings_dict(), "inner": inner}
-
-    @classmethod
-    def current(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings in the form of this version, with those of the inner editor."""
-        found = super().current(settings)
-        if "inner" in found:
-            name, given = _named(found["inner"])
-            found["inner"] = (name, EDITORS[name].current(given))
-        return found
 
 
 def _named(inner: Any) -> tuple[str, Any]:

@@ -83,10 +83,6 @@ class Side(Route):
     """
 
     kind = "wise"
-    pieces = (
-        *(add_at, SideMemory, ActivationDifference),
-        *("placed", "thresholds", "scores", "decide", "choose", "apply"),
-    )
 
     class Header(Schema):
         """Thresholds, and how Δ is measured."""

@@ -65,9 +65,6 @@ def say(line: str, file: TextIO | None = None) -> None:
     option("--journal", type=path_of, help="folder to keep the run in, and go on from"),
     option("--save-every", type=int, default=1, help="batches per patch kept there"),
     option("--sample", type=int, help="measure so many old, recent and other facts"),
-    option(
-        "--lazy", action="store_true", help="read a case when it is edited: for JSONL of millions"
-    ),
     option("--skip-unusable", action="store_true", help="leave out rows that cannot be edited"),
     option("--save", type=path_of, help="keep the final patch"),
     JSON,
@@ -83,10 +80,8 @@ def _stream(given: argparse.Namespace, device_map: Any) -> None:
     """The run in this process, whose model goes where `device_map` says."""
     editor_class = options.editor(given.editor)
     options.at_least("--edits", 1, given.edits)
-    if given.lazy and not given.data:
-        raise ArgumentError("--lazy reads a file: name it with --data")
     cases = (
-        read_cases(given.data, limit=given.edits, target=given.target, lazy=given.lazy)
+        read_cases(given.data, limit=given.edits, target=given.target)
         if given.data
         else classroom(given.model)[: given.edits]
     )

@@ -1,8 +1,7 @@
 """Export writes a patch for other programs: as a PEFT adapter or a whole model, with a model card.
 
 Folders are written whole or not at all, and the model itself is not changed. Routes and rewrites
-are code that decides at every prompt. No plain weights can say the same: an adapter refuses them,
-and a whole model has a file with that code beside its weights (`routed_files.py`).
+are code that decides at every prompt. No plain weights can say the same, so they are refused.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy, deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +26,7 @@ from ...model import packaged_models
 from ...model.hooks import swapped
 from ...model.lm import LM
 from ...patch.patch import LowRank, Patch
-from ...patch.route import Savable
 from ...setting_fields import Size
-from . import routed_files
 from .model_card import write_card
 
 DENSE_RANK = 64  # the rank of an adapter for a change that has no small rank of its own
@@ -132,30 +129,24 @@ def export_model(lm: LM, patch: Patch, folder: str | Path) -> Exported:
     its like may use faster products where no patch is entered, and in a mixture of experts the
     router's weights enter before the expert's matrix here, and after it there.)
 
-    A patch of GRACE, WISE, LEMoE or retrieval is written with its code, in one readable file. Such
-    a folder needs `trust_remote_code=True`, and its greedy text is that of `lm.generate`.
-
-    Raises the errors of `export_peft`, but takes the empty patch and these routes and rewrites, and
-    ExportError for a quantized model, and for a mixture of experts with routes or rewrites.
+    Raises the errors of `export_peft`, but takes the empty patch, and ExportError for a quantized
+    model.
     """
-    routed = bool(patch.routes or patch.rewrites)
-    refuse_whole(lm, patch, "model")
-    if routed and lm.arch.experts:
-        raise ExportError(f"{lm.name} is a mixture of experts, whose routes are not exported")
+    refuse(patch)
+    if lm.quantized:
+        raise ExportError(
+            f"{lm.name} is quantized, and is not written as a whole: share the patch file, which "
+            "lib.Patch.load reads, or make the edit on the float model"
+        )
     with new_folder(folder) as work:
-        weights = replace(patch, routes={}, rewrites=())
-        with lm.patched(weights, only=True), _own_config(lm, patch), packaged_models.quiet():
+        with lm.patched(patch, only=True), _own_config(lm, patch), packaged_models.quiet():
             raise_if_cancelled()
-            # no program finds weights of a variant that it is not told about, and runs the model
-            # without the routes: that takes the folder's code, which asks for this one
-            lm.model.save_pretrained(work, variant=routed_files.VARIANT if routed else None)
-        if routed:
-            routed_files.write(lm, patch, work)
+            lm.model.save_pretrained(work)
         raise_if_cancelled()
         tokenizer = copy(lm.tokenizer)
         tokenizer.name_or_path = base_name(lm)  # not where it lay on this machine
         tokenizer.save_pretrained(work)
-        write_card(work, patch, "routed" if routed else "model", base_name(lm))
+        write_card(work, patch, "model", base_name(lm))
     return Exported.of(folder)
 
 
@@ -199,23 +190,15 @@ def adapter_parts(
     return padded, modules, r
 
 
-def refuse(patch: Patch, kind: str = "adapter") -> None:
-    """Raise ExportError for routes and rewrites, naming the editor and the module.
-
-    Of a whole "model" only those count that have no code for transformers.
-    """
-
-    def refused(part: Savable) -> bool:
-        return kind != "model" or not part.pieces
-
-    places = {name: route for name, route in patch.routes.items() if refused(route)}
-    rewrites = [rewrite for rewrite in patch.rewrites if refused(rewrite)]
-    parts: list[Savable] = [*places.values()] or [*rewrites]
+def refuse(patch: Patch) -> None:
+    """Raise ExportError for routes and rewrites, naming the editor and the module."""
+    parts = [*patch.routes.values()] or [*patch.rewrites]
     if not parts:
         return
     who = " and ".join(sorted({part.kind for part in parts}))
+    places = ", ".join(sorted(patch.routes))
     does = (
-        f"decides at every prompt whether to answer in the place of {', '.join(sorted(places))}"
+        f"decides at every prompt whether to answer in the place of {places}"
         if places
         else "writes into the prompt's text, before any module"
     )
@@ -223,16 +206,6 @@ def refuse(patch: Patch, kind: str = "adapter") -> None:
         f"{who} {does}, which cannot be exported as plain weights: share the patch file, which "
         "lib.Patch.load reads"
     )
-
-
-def refuse_whole(lm: LM, patch: Patch, kind: str = "gguf") -> None:
-    """Raise the errors of `refuse`, and ExportError for a quantized model."""
-    refuse(patch, kind)
-    if lm.quantized:
-        raise ExportError(
-            f"{lm.name} is quantized, and is not written as a whole: share the patch file, which "
-            "lib.Patch.load reads, or make the edit on the float model"
-        )
 
 
 def base_name(lm: LM) -> str:

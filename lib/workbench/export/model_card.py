@@ -18,7 +18,6 @@ from ...patch.patch import Edit, Patch
 
 PACKAGED = {one.name: one for one in packaged_models.PACKAGED.values()}
 LICENSES = {name: one.license for name, one in PACKAGED.items()}  # of models that packages bring
-ADAPTERS = ("adapter", "gguf-lora")  # the kinds that need a base model
 VLLM_RANK = 512  # the largest rank of an adapter that vLLM takes
 ROWS = 200  # the most rows in the table of edits
 
@@ -31,39 +30,11 @@ model = PeftModel.from_pretrained(base, {folder})""",
 from transformers import AutoModelForCausalLM, AutoTokenizer
 model = AutoModelForCausalLM.from_pretrained({folder})
 tokenizer = AutoTokenizer.from_pretrained({folder})""",
-    "routed": """\
-from transformers import AutoModelForCausalLM, AutoTokenizer
-model = AutoModelForCausalLM.from_pretrained({folder}, trust_remote_code=True)
-tokenizer = AutoTokenizer.from_pretrained({folder})""",
-    "gguf": """\
-llama-server -m model.gguf  # llama.cpp
-ollama create edited -f Modelfile""",
-    "gguf-lora": """\
-llama-server -m base.gguf --lora adapter.gguf  # llama.cpp
-ollama create edited -f Modelfile""",
 }
 _VLLM = {
     "adapter": "vllm serve BASE --enable-lora --max-lora-rank {rank} "
     "--lora-modules edited={folder}",
     "model": "vllm serve {folder}",
-}
-_FRONT = {  # where every text of the model has a token in front
-    "adapter": " Every text has `{token}` in front, which this adapter does not put there.",
-    "gguf-lora": " Every text has `{token}` in front, which this adapter does not put there.",
-    "gguf": " The file has llama.cpp put `{token}` in front of every text.",
-}
-_MORE = {
-    "routed": " `trust_remote_code=True` runs `routed_model.py` of this folder, so read that file "
-    "before. At each prompt it decides whether an edit answers in a module's place, or puts the "
-    "stored fact before the prompt's text; the edits are in `routing.json` and "
-    "`routing.safetensors`. Greedy `generate` gives the library's text; a batch is padded on the "
-    "left. The weights alone are the model without these edits. They have a name by which only "
-    "that file looks for them, so that without it transformers finds no weights, and the loaded "
-    "model is not saved: copy the folder instead.",
-    "gguf": " Its matrices are {type}, so rare answers differ from those in float32. Ollama was "
-    "not tried here.",
-    "gguf-lora": " `base.gguf` is the base model's GGUF file with the same tokenizer, which "
-    "`lib.workbench.export_gguf(lm, lib.EMPTY, folder)` writes. Ollama was not tried here.",
 }
 _BASE = """\
 from transformers import AutoModelForCausalLM
@@ -76,20 +47,18 @@ base = lib.load({name}, dtype="float32").model"""
 def write_card(
     folder: Path,
     patch: Patch,
-    kind: Literal["adapter", "model", "routed", "gguf", "gguf-lora"],
+    kind: Literal["adapter", "model"],
     base: str,
     modules: Mapping[str, Any] | None = None,
     *,
     rank: int = 0,
-    type: str = "",
 ) -> None:
     """Write a folder's card: front matter for a hub, edits, modules, loading, license.
 
-    kind     Whether the folder holds an adapter or a whole model, and in which form.
+    kind     Whether the folder holds an adapter or a whole model.
     base     The base model's name.
     modules  {module: export.Written} of an adapter.
     rank     The rank to which the modules of an adapter are padded.
-    type     The type of the matrices of a GGUF file.
     """
     rows = [[f"`{name}`", w.rank, f"{w.error:.2g}"] for name, w in (modules or {}).items()]
     written = table(["module", "rank", "relative error"], rows)
@@ -99,8 +68,8 @@ def write_card(
         f"# {_plain(folder.name)}: {_plain(base)}, edited",
         _summary(patch, kind),
         f"## Edits\n\n{_edits(patch)}",
-        f"## Modules\n\n{written}\n\n{said} {_padding(rank, kind)}" if modules else "",
-        f"## Loading\n\n{_loading(kind, base, folder.name, patch, rank, type)}",
+        f"## Modules\n\n{written}\n\n{said} {_padding(rank)}" if modules else "",
+        f"## Loading\n\n{_loading(kind, base, folder.name, patch, rank)}",
         f"## License\n\n{_license(base)}",
     ]
     text = "\n\n".join(filter(None, parts))
@@ -109,19 +78,14 @@ def write_card(
 
 def _front(kind: str, base: str) -> str:
     """The front matter, which hubs read."""
-    library = {
-        "adapter": "peft",
-        "model": "transformers",
-        "routed": "transformers",
-    }.get(kind, "gguf")
     lines = [
         "---",
-        f"library_name: {library}",
+        f"library_name: {'peft' if kind == 'adapter' else 'transformers'}",
         f"base_model: {json.dumps(base)}" if "/" in base else "",  # hubs want an id of theirs here
         f"license: {LICENSES[base].lower()}" if base in LICENSES else "",
         "tags:",
         "- knowledge-editing",
-        "- lora" if kind in ADAPTERS else "",
+        "- lora" if kind == "adapter" else "",
         "---",
     ]
     return "\n".join(filter(None, lines))
@@ -131,17 +95,16 @@ def _summary(patch: Patch, kind: str) -> str:
     """One sentence on the edits."""
     count = sum(map(len, patch.log))
     facts = f"{count} fact" + ("s" if count != 1 else "")
-    writer = "A LoRA adapter that writes" if kind in ADAPTERS else "A model with"
-    written = {
-        "adapter": "into the base model",
-        "gguf-lora": "into the base model",
-        "routed": "beside its weights",
-    }.get(kind, "written into its weights")
-    return f"{writer} {facts} {written}. Answers to other questions may have moved too."
+    written = (
+        f"A LoRA adapter that writes {facts} into the base model"
+        if kind == "adapter"
+        else f"A model with {facts} written into its weights"
+    )
+    return f"{written}. Answers to other questions may have moved too."
 
 
 def _edits(patch: Patch) -> str:
-    """A table of the facts; those of a stream, which the patch does not hold, by their source."""
+    """A table of the facts."""
     if not patch.log:
         return "None: this is the base model."
     lines = [[*line, edit.editor] for edit in patch.log for line in _lines(edit)]
@@ -152,17 +115,12 @@ def _edits(patch: Patch) -> str:
 
 def _lines(edit: Edit) -> list[list[str]]:
     """The table's rows for one call of an editor, or for one stream."""
-    if not edit.facts and edit.rows:
-        source = Path(str(edit.source)).name
-        return [["", f"rows {edit.rows[0]} to {edit.rows[1] - 1} of {source}", ""]]
     return [[f.subject or "", f.text, f.target_new] for f in edit.facts]
 
 
-def _padding(rank: int, kind: str) -> str:
+def _padding(rank: int) -> str:
     """The sentences on the adapter's rank."""
     said = f"In the file all are padded with zeros to rank {rank}, with the same alpha."
-    if kind == "gguf-lora":
-        return said
     if rank > VLLM_RANK:
         return (
             f"{said} vLLM refuses ranks above {VLLM_RANK}: export with `rank={VLLM_RANK}` for it."
@@ -170,7 +128,7 @@ def _padding(rank: int, kind: str) -> str:
     return f"{said} vLLM needs `--max-lora-rank {rank}` or more."
 
 
-def _loading(kind: str, base: str, folder: str, patch: Patch, rank: int, type: str) -> str:
+def _loading(kind: str, base: str, folder: str, patch: Patch, rank: int) -> str:
     """How the folder is loaded, on what it was made, and what is in front of every text."""
     made = (_PACKAGED if base in PACKAGED else _BASE).format(name=json.dumps(base))
     code = _LOAD[kind].format(base=made, folder=json.dumps(folder))
@@ -180,12 +138,13 @@ def _loading(kind: str, base: str, folder: str, patch: Patch, rank: int, type: s
     others = " On other weights of the same name the answers are others."
     notes = [
         made_on if patch.base else "",
-        others if patch.base and kind in ADAPTERS else "",
-        _FRONT.get(kind, "").format(token=token) if token else "",
-        _MORE.get(kind, "").format(type=type),
+        others if patch.base and kind == "adapter" else "",
+        f" Every text has `{token}` in front, which this adapter does not put there."
+        if token and kind == "adapter"
+        else "",
     ]
     parts = [
-        f"```{'bash' if 'gguf' in kind else 'python'}\n{code}\n```",
+        f"```python\n{code}\n```",
         f"For vLLM, not tried here: {_code(line)}" if line else "",
         "".join(notes).strip(),
     ]

@@ -1,25 +1,19 @@
-"""Survival: what is left of edits when the model lives on.
+"""Lives: what happens to an edited model afterwards, as functions from a patch to a patch.
 
-Edits are judged right after they were made. Then the edited model is trained on other text, rounded
-for a smaller machine, or edited again. Each of these is a `Life`: it takes a patch and gives the
-patch of the model that has lived on. `survive` asks the same cases before and after each, of the
-edited model, and of the unedited model that has lived the same life.
-
-A patch of routes keeps its routes beside the weights that change; whether they still open is then
-asked with everything else.
+A `Life` trains the patched model on other text or edits it again. A patch of routes keeps its
+routes beside the weights that change. Whether its edits are still said is then asked by `evaluate`.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from functools import partial
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any
 
-import pandas as pd
 import torch
 from msgspec import Meta
 from torch import Tensor
@@ -33,26 +27,18 @@ from ...editors.shared.answer_training import Descent
 from ...editors.shared.base import add_low_rank
 from ...editors.shared.fine_tuning import adapters, beside
 from ...errors import ArgumentError
-from ...evaluation.evaluate import baseline, evaluate
-from ...evaluation.results import Results
-from ...evaluation.scores import Scores, changes
 from ...model import activations
 from ...model.lm import LM
-from ...patch.patch import EMPTY, LowRank, Patch
+from ...patch.patch import EMPTY, Patch
 from ...registry import EDITORS
 from ...setting_fields import Size
 
 Life = Callable[[LM, Patch], Patch]
 
-Rounding = Literal["bfloat16", "int8", "int4"]
-ROUNDINGS = get_args(Rounding)
-LARGEST = {"int8": 127, "int4": 7}  # the largest whole number, symmetric around 0
 WINDOW = 128  # tokens of a row that is trained on
 # Numbers of steps and of rows, and ranks: a larger one is a slip, and would take days.
 Number = Annotated[int, Meta(ge=1, le=100_000, description="a whole number from 1 to 100,000")]
 Rate = Annotated[float, Meta(gt=0, lt=1, description="a number between 0 and 1")]
-BEFORE = "nothing yet"  # the row of the patch as it was made
-EVENT = "generation"
 
 
 def matrices(lm: LM, patch: Patch = EMPTY) -> list[str]:
@@ -66,31 +52,6 @@ def matrices(lm: LM, patch: Patch = EMPTY) -> list[str]:
         and name not in patch.routes
         and not any(fnmatch(name, pattern) for pattern in fused)
     ]
-
-
-@checked
-@dataclass(frozen=True)
-class Rounded:
-    """A life: every matrix of the blocks is rounded, and computed with as before.
-
-    to  "bfloat16", or "int8" and "int4": whole numbers with one scale for each output channel,
-        symmetric around 0, the nearest one (no calibration)
-    """
-
-    to: Rounding
-
-    def __call__(self, lm: LM, patch: Patch) -> Patch:
-        weights: dict[str, Tensor | LowRank] = {
-            name: self.rounded(lm.weight(name, patch)).cpu() for name in matrices(lm, patch)
-        }
-        return patch.with_weights(weights)
-
-    def rounded(self, W: Tensor) -> Tensor:
-        """W (d_out, d_in) rounded, float32."""
-        if self.to == "bfloat16":
-            return W.bfloat16().float()
-        scale = W.abs().amax(1, keepdim=True).clamp(min=1e-12) / LARGEST[self.to]
-        return (W / scale).round() * scale
 
 
 @checked
@@ -185,63 +146,3 @@ class EditedAgain:
         for first in counted(range(0, len(self.facts), self.batch), "later edits"):
             patch = editor.edit(self.facts[first : first + self.batch], patch, check=False)
         return patch
-
-
-@dataclass(frozen=True, repr=False)
-class Survival(Results):
-    """The same cases, asked after every life; `table` has one row for each life and metric.
-
-    scores  {life: scores of the edited and of the unedited model}, the first is BEFORE
-    title   edits, cases and model
-    """
-
-    footer = "% of the facts by generation, with 95 % intervals over facts; unedited: the same life"
-    scores: Mapping[str, tuple[Scores, Scores]]
-    title: str
-
-    def table(self) -> pd.DataFrame:
-        """Shares by generation with 95 % intervals, and the paired change against BEFORE, in %."""
-        first, lines = self.scores[BEFORE][0], []
-        asked = [pair for pair in first.asked if pair[1] == EVENT]
-        for life, both in self.scores.items():
-            mine, other = (scores.estimates() for scores in both)
-            for pair, change in changes(both[0], first, asked).items():
-                shown = "–" if life == BEFORE else change.cell()
-                cells = mine[pair].cell(), other[pair].cell(), shown
-                lines.append((life, pair[0], *cells, change.n))
-        columns = ["the model was then", "metric", "edited", "unedited", "change, paired", "facts"]
-        return pd.DataFrame(lines, columns=columns).set_index(columns[:2])
-
-
-def survive(
-    lm: LM,
-    patch: Patch,
-    cases: taken.Given,
-    lives: Mapping[str, Life],
-    metrics: Collection[str] = ("efficacy",),
-    unedited: Survival | None = None,
-) -> Survival:
-    """What is left of a patch after each life, lived from the patch anew, by generation.
-
-    cases    the facts that are asked, with their test prompts
-    lives    {what the table calls it: the life}
-    metrics  those of `evaluate`; neighbors are right where the unedited model says the same
-    unedited an earlier result with the same model, cases, lives and metrics, whose unedited model
-             is not asked again
-
-    Raises ValueError without a case or a life.
-    """
-    if not lives or BEFORE in lives:
-        raise ArgumentError(f"name the lives that are lived, none of them '{BEFORE}'")
-    asked: dict[str, Any] = {"events": (EVENT,), "metrics": metrics}
-    cases = taken.cases(cases)  # a generator gives them once
-    base = baseline(lm, cases, **asked)
-
-    def ask(one: Patch) -> Scores:
-        return evaluate(lm, cases, one, base=base, **asked)
-
-    found = {BEFORE: (ask(patch), base.scores)}
-    for name, life in lives.items():
-        plain = ask(life(lm, EMPTY)) if unedited is None else unedited.scores[name][1]
-        found[name] = ask(life(lm, patch)), plain
-    return Survival(found, f"survival of {found[BEFORE][0].title}")

@@ -101,7 +101,7 @@ class Corrupted:
     @classmethod
     @contextmanager
     def opened(cls, lm: LM, fact: taken.Given | str, subject: str | None, *settings: Any):
-        """Hold the model for all runs of one call, so that its hooks meet no other owner's run."""
+        """Hold the model for all runs of one call, so that its hooks meet no other thread's run."""
         if isinstance(fact, str):
             if subject is None:
                 raise ArgumentError("a prompt in plain text is traced with its subject: give both")
