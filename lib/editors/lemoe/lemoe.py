@@ -53,16 +53,14 @@ class LemoeConfig(EndOfText, Config):
     )
     experts: Size = from_paper(4, "Number of experts where none is added, as in MEMoE.")
     routing: Literal["fitted", "paper", "hidden"] = from_paper(
-        "fitted",
+        "paper",
         "Whether anchors are fitted on all stored prompts before the expert is trained, are "
         "trained with the expert by its loss, or give way to MEMoE's router on hidden states.",
-        published="paper",
     )
     gate: Literal["hard", "softmax"] = from_paper(
-        "hard",
+        "softmax",
         "Whether the winning expert counts fully or by its softmax share, which shrinks as experts "
         "are added.",
-        published="softmax",
     )
     lr: Amount = from_paper(3e-3, "Learning rate of Adam for an expert.", published=2e-4)
     order: Order = from_paper("cluster", "How the facts of one call are put into batches.")
@@ -87,9 +85,8 @@ class LemoeConfig(EndOfText, Config):
         "are more varied than those it was fitted on.",
     )
     contexts: tuple[tuple[Count, Count], ...] = ours(
-        ((10, 2),),
+        (),
         "Contexts that the model writes, as pairs of a length in tokens and a number of texts.",
-        published=(),
     )
     templates: Texts | None = ours(
         None, "Context templates, each with `{}` for the prompt; None lets the model write them."
