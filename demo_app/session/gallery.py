@@ -125,7 +125,7 @@ def _others(studio: Studio, session: Session, step: Step, about: Subject) -> Job
         held, lm, name = session.edits, studio.lm, studio.choices.editors[step.editor][0]
         words = f"{name} writes {step.others} other facts"
         with job.counting(lm, words, 2 * step.others, 0.0, 0.8):
-            patch = lib.EDITORS[step.editor](lm).edit(
+            patch = studio.choices.writer(step.editor).edit(
                 facts[: step.others], after=session.patch, check=False
             )
         yield

@@ -21,13 +21,14 @@ from lib.editors.wise.training import TextReader
 from . import stored_runs
 from .runs_11_grace import STREAMS, streams
 from .score_tables import by_case
+from .stored_runs import OURS
 
 FACTS, HALF = 12, 6  # facts are asked for after half of a stream and at its end
 LINES = {  # name: editor, settings beside the preset's, facts of each call
-    "WISE": ("wise", {}, [HALF] * 2),
-    "WISE, no rehearsal": ("wise", {"rehearse": 0}, [HALF] * 2),
+    "WISE": ("wise", OURS, [HALF] * 2),
+    "WISE, no rehearsal": ("wise", {**OURS, "rehearse": 0}, [HALF] * 2),
     "GRACE": ("grace", {}, [FACTS]),
-    "UltraEdit": ("ultraedit", {}, [HALF] * 2),
+    "UltraEdit": ("ultraedit", OURS, [HALF] * 2),
     "MEMIT": ("memit", {}, [HALF] * 2),
 }
 ASKED = {"events": ["generation"], "metrics": ["generalization", "specificity", "locality"]}

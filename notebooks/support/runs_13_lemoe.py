@@ -25,7 +25,7 @@ from .runs_11_grace import STREAMS, streams
 from .score_tables import by_case
 
 FACTS = 16  # of a stream
-LEMOE = {"batch_size": 4, "steps": 20, "templates": ("{}",)}
+LEMOE = {**stored_runs.OURS, "batch_size": 4, "steps": 20, "templates": ("{}",)}
 INSERTION = {"insert": False, "experts": 4}
 LINES = {  # name: settings beside those; "part" is one of `Variant`
     "LEMoE": {},

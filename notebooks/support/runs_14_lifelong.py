@@ -22,6 +22,7 @@ from . import runs_04_rome as runs_04
 from . import runs_09_learning_to_edit as runs_09
 from .score_tables import MEASURED as COLUMNS  # asked at the end of a stream
 from .score_tables import by_stream
+from .stored_runs import OURS
 
 EDITS, TURN, SEEDS = 12, 4, (1, 2, 3, 4, 5)
 PROMPTS = 2  # rewordings and neighbors of a case, at most
@@ -38,10 +39,10 @@ LINES: dict[str, tuple[str, dict[str, Any]]] = {  # name: editor, settings besid
     "norm anchor": ("norm_anchor", {}),
     "EMMET": ("emmet", {}),
     "PMET": ("pmet", {}),
-    "WilKE": ("wilke", {}),
+    "WilKE": ("wilke", OURS),
     "RECT": ("rect", {}),
     "PRUNE": ("prune", {}),
-    "UltraEdit": ("ultraedit", {}),
+    "UltraEdit": ("ultraedit", OURS),
     **{name: (editor, {}) for name, editor in NETWORKS.items()},
     "fine-tuning": ("ft", {}),
     "FT-L": ("ft_l", {}),
@@ -50,8 +51,8 @@ LINES: dict[str, tuple[str, dict[str, Any]]] = {  # name: editor, settings besid
     "LoRA": ("lora", {}),
     "GRACE": ("grace", {}),
     "HoReN": ("horen", {}),
-    "WISE": ("wise", {}),
-    "LEMoE": ("lemoe", {}),
+    "WISE": ("wise", OURS),
+    "LEMoE": ("lemoe", OURS),
     "MEMOIR": ("memoir", {}),
     "retrieval": ("retrieval", {}),
     "synthetic documents": ("sdf", {"documents": 10}),
@@ -158,7 +159,7 @@ def at_the_end(scores: lib.Scores) -> dict[str, Any]:
 def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
     """Every editor on five short streams, the unedited model, and WISE without settings of ours."""
     lines = {name: (lib.EDITORS[kind], more) for name, (kind, more) in LINES.items()}
-    left_out = {name: (lib.EDITORS["wise"], more) for name, more in LEFT_OUT.items()}
+    left_out = {name: (lib.EDITORS["wise"], OURS | more) for name, more in LEFT_OUT.items()}
     base = cache(lambda seed: lib.baseline(lm, cases(EDITS, seed), **ASKED))
 
     def rows(line: str, seed: int) -> Iterator[dict[str, Any]]:
