@@ -53,9 +53,11 @@ class LemoeConfig(EndOfText, Config):
     )
     experts: Size = from_paper(4, "Number of experts where none is added, as in MEMoE.")
     routing: Literal["fitted", "paper", "hidden"] = from_paper(
-        "paper",
+        "fitted",
         "Whether anchors are fitted on all stored prompts before the expert is trained, are "
-        "trained with the expert by its loss, or give way to MEMoE's router on hidden states.",
+        "trained with the expert by its loss, as published, which sent every prompt to the newest "
+        "expert wherever it was tried, or give way to MEMoE's router on hidden states.",
+        published="paper",
     )
     gate: Literal["hard", "softmax"] = from_paper(
         "softmax",
@@ -74,10 +76,10 @@ class LemoeConfig(EndOfText, Config):
     kappa: Real = ours(
         16.0, "Factor of the cosine in an anchor's score: how sharply the nearest wins."
     )
-    null: Real = ours(
-        0.5,
+    null: Real | None = ours(
+        None,
         "Where the score of the null anchor, which stands for no expert, starts, in units of "
-        "kappa.",
+        "kappa; None leaves it out, so that some expert answers every prompt.",
     )
     reserve: Real = ours(
         1.0,
@@ -231,7 +233,7 @@ class Lemoe(Editor[LemoeConfig]):
             return ByHidden(self.lm, state, router, c.layer, texts, c.seed)
         fit = AnchorFit(reserve=c.reserve) if c.routing == "fitted" else None
         if router is None:
-            null = c.null * c.kappa if fit else None
+            null = c.null * c.kappa if fit and c.null is not None else None
             mu, sigma = state["mu"], state["sigma"]
             router = routers.start(mu, sigma, c.width, D_K, c.kappa, null, c.seed)
         return Anchored(self.lm, state, router, irrelevant, fit)
