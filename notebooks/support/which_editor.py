@@ -103,9 +103,9 @@ def lines(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
 
 
 def code(name: str) -> str:
-    """The name of a line as it is written in a program, "`memit`", or "`wise`, ours"."""
+    """The name of a line as it is written in a program, "`memit`", or "`wise` (ours)"."""
     editor, settings = runs_14.LINES[name]
-    return f"`{editor}`" + ", ours" * (settings == OURS)
+    return f"`{editor}`" + " (ours)" * (settings == OURS)
 
 
 def section(rows: Sequence[Mapping[str, Any]]) -> str:
