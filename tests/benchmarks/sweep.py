@@ -96,7 +96,7 @@ GRIDS: dict[str, dict[str, dict[str, Any]]] = {
         # the papers' algorithms, whose layers are those of our forms
         "wise": {
             "layers": (24,),
-            "grid": {"lr": (10.0, 5.0), "n_iter": (15, 25), "beta": (0.2, 0.4)},
+            "grid": {"lr": (10.0, 5.0), "n_iter": (15, 25)},
             "around": 0,
             "together": True,
         },
