@@ -15,8 +15,6 @@ from typing import Any
 
 import msgspec
 
-import lib
-
 from .edits import AppliedEdit
 from .studio import Studio
 from .views import Subject, View, first_sentence

@@ -145,7 +145,7 @@ def run(
 
 
 def made(lm: lib.LM, cell: Cell, settings: Mapping) -> lib.Editor:
-    """The editor of a cell in our form, as the stored cells have it, unless it is told otherwise."""
+    """A cell's editor in our form, as the stored cells have it, unless it is told otherwise."""
     return lib.EDITORS[cell.editor](lm, **{"preset": "ours", **settings.get(cell.editor, {})})
 
 

@@ -343,7 +343,7 @@ def main() -> None:
     which = f"-{given.model}" if given.model else ""
     out = given.out or OUT.with_name(f"sweeps{which}.json")
     settings = {k: json.loads(v) for k, _, v in (pair.partition("=") for pair in given.set)}
-    journal = given.journal or Path(tempfile.gettempdir()) / f"sweep{which}-{given.editor.replace(' ', '-')}.json"
+    journal = given.journal or Path(tempfile.gettempdir()) / f"sweep{which}-{given.editor}.json"
     found = sweep(given.editor, given.cases, settings, out, journal, given.budget, given.model)
     journal.unlink(missing_ok=True)  # its rows are in the file now
     measured.record(out, vars(given))
