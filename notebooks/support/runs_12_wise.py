@@ -75,6 +75,8 @@ def line(lm: lib.LM, stream: int, name: str) -> Iterator[dict[str, Any]]:
     editor, patch, done = lib.EDITORS[kind](lm, **more), lib.EMPTY, 0
     for size in sizes:
         some = [case.fact for case in cases[done : done + size]]
+        if not some:  # the stream of a toy is shorter
+            break
         patch, done = editor.edit(some, after=patch, check=False), done + size
         if done < FACTS and kind != "wise":
             continue
