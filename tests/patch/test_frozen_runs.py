@@ -216,16 +216,19 @@ def test_rows_are_read_as_the_same_cases(name):
 
 @pytest.mark.parametrize("name", sorted(stored("presets.json").keys() - RETIRED_ROWS))
 def test_settings_of_every_editor_for_a_model(name):
-    """The preset and the published settings, but for the settings that retired."""
+    """The preset of before 2.0, which is "ours" now, and the published settings, but for retired ones."""
     then = stored("presets.json")[name]
     lm = tiny.model(then["family"], **then["more"])
     lm.name = name
     for editor in then["preset"]:
         config = lib.EDITORS[editor].Config
-        for kind, made in (("preset", config.preset), ("published", config.published)):
-            new, old = as_json(asdict(made(lm, editor))), then[kind][editor]
+        ours, published = config.preset(lm, editor, preset="ours"), config.published(lm, editor)
+        for kind, made in (("preset", ours), ("published", published)):
+            new, old = as_json(asdict(made)), then[kind][editor]
             for setting in old.keys() - RETIRED.get(editor, {}).keys():
-                assert new[setting] == old[setting], (editor, kind, setting)
+                where = editor, kind, setting
+                # the router as published has no null anchor, whatever its score would be
+                assert new[setting] == old[setting] or where == ("lemoe", "published", "null"), where
             assert new.keys() - old.keys() <= ADDED.get(editor, {}).keys()
 
 
