@@ -53,7 +53,8 @@ class Run:
             began = time.perf_counter()
             facts = [case.fact for case in cases[first:end]]
             before = self.patches.get(line.editor, lib.EMPTY)
-            patch = lib.EDITORS[line.editor](self.lm).edit(facts, after=before, check=False)
+            writer = lib.EDITORS[line.editor](self.lm, preset="ours")
+            patch = writer.edit(facts, after=before, check=False)
             line.seconds += time.perf_counter() - began
         self.patches[line.editor], line.edits = patch, end
         yield

@@ -16,7 +16,7 @@ from typing import Any
 import lib
 from lib.data.placeholders import MARKS
 
-from . import consequences, given
+from . import consequences, editor_settings, given
 from .views import Subject, capital
 from .worker import Trouble
 
@@ -24,6 +24,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples.json"
 OWN = 8  # prompts of the visitor's own
 ASKING = {"what", "who", "where", "when", "which", "how", "why"}  # they are about nothing
 BESIDE = 4  # editors side by side
+OURS = " Here in our form, not the paper's."
 
 
 class Choices:
@@ -44,7 +45,7 @@ class Choices:
         self.examples = {self.label(self.cases[i].fact): i for i in dict.fromkeys(shown)}
         self.ready = next(iter(self.examples))
         self.editors = {
-            name: (editor.title, _sentence(editor))
+            name: (editor.title, _sentence(editor) + OURS * editor_settings.of_ours(lm, name))
             for name, editor in lib.EDITORS.items()
             if can_edit(editor, lm)
         }
@@ -71,7 +72,7 @@ class Choices:
         found = {}
         for name in editors if after else ():
             with suppress(ValueError):  # settings that do not fit are told where it writes
-                found[name] = self.kind(name)(self.lm, **settings.get(name, {})).refusal(after)
+                found[name] = self.writer(name, **settings.get(name, {})).refusal(after)
         return {name: said for name, said in found.items() if said}
 
     @staticmethod
@@ -81,6 +82,10 @@ class Choices:
             known = ", ".join(lib.EDITORS)
             raise Trouble(f"There is no editor '{given.short(editor)}'; there are {known}.")
         return lib.EDITORS[editor]
+
+    def writer(self, editor: str, **settings: Any) -> lib.Editor:
+        """The editor with the page's settings, but for these."""
+        return self.kind(editor)(self.lm, preset="ours", **settings)
 
     def several(self, editors: str | Sequence[str]) -> list[str]:
         """The editors of a form, each once. Raises Trouble for none, too many or unknown ones."""

@@ -1,5 +1,8 @@
 """All settings of an editor: their values for this model, their meanings, and changes to them.
 
+The page writes with `preset="ours"`, which has the short searches and the bounds that an answer
+within seconds needs.
+
 A visitor changes settings line by line; a setting that names a file, or that makes work unbounded,
 cannot be changed here.
 """
@@ -32,9 +35,19 @@ OWN = " This is not in the paper."
 PATHS = ("network", "text", "inner", "source", "contexts", "irrelevant")  # files, or work unbounded
 
 
+def preset(lm: lib.LM, editor: str) -> lib.Config:
+    """The settings with which the page writes."""
+    return lib.EDITORS[editor].Config.preset(lm, editor, preset="ours")
+
+
+def of_ours(lm: lib.LM, editor: str) -> bool:
+    """Whether these are our form of a method whose default is the paper's."""
+    return preset(lm, editor) != lib.EDITORS[editor].Config.preset(lm, editor)
+
+
 def shown(lm: lib.LM, editor: str) -> dict[str, Any]:
     """{name: value} of the settings that may be changed, as the preset has them for this model."""
-    config = asdict(lib.EDITORS[editor].Config.preset(lm, editor))
+    config = asdict(preset(lm, editor))
     return {name: value for name, value in config.items() if name not in PATHS}
 
 
@@ -73,8 +86,8 @@ def table(lm: lib.LM, editor: str) -> str:
 
 def changed(lm: lib.LM, edit: lib.Edit) -> dict[str, Any]:
     """The settings of an edit that are not its editor's own for this model."""
-    preset = vars(lib.EDITORS[edit.editor].Config.preset(lm, edit.editor))
-    return {n: v for n, v in edit.settings.items() if n in preset and v != preset[n]}
+    own = vars(preset(lm, edit.editor))
+    return {n: v for n, v in edit.settings.items() if n in own and v != own[n]}
 
 
 def lines_of(lm: lib.LM, edit: lib.Edit) -> list[str]:

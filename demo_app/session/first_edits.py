@@ -123,7 +123,7 @@ class FirstEdits:
             self.made.move_to_end(key)
             self.made[key].stored = True
             return self.made[key]
-        writer = self.choices.kind(editor)(self.lm, **settings)
+        writer = self.choices.writer(editor, **settings)
         length = editor, steps(writer)
         expected = self._last.get(length, length[1] + 14)
         if refused := writer.refusal(start):

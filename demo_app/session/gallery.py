@@ -15,8 +15,6 @@ from typing import Any
 
 import msgspec
 
-import lib
-
 from .edits import AppliedEdit
 from .studio import Studio
 from .views import Subject, View, first_sentence
@@ -125,7 +123,7 @@ def _others(studio: Studio, session: Session, step: Step, about: Subject) -> Job
         held, lm, name = session.edits, studio.lm, studio.choices.editors[step.editor][0]
         words = f"{name} writes {step.others} other facts"
         with job.counting(lm, words, 2 * step.others, 0.0, 0.8):
-            patch = lib.EDITORS[step.editor](lm).edit(
+            patch = studio.choices.writer(step.editor).edit(
                 facts[: step.others], after=session.patch, check=False
             )
         yield

@@ -160,7 +160,7 @@ def _shares(
     that is all; of any other write it leaves out what lands across ΔW k₁.
     """
     lm, kind, name = studio.lm, studio.choices.kind(editor), studio.lm.mlp_out(layer)
-    made = kind(lm) if kind.geometry == "whitened" else None
+    made = studio.choices.writer(editor) if kind.geometry == "whitened" else None
     with job.counting(lm, f"Reading keys in layer {layer}", 12, 0.0, 0.3):
         C = getattr(made, "wrapped", made).moment(layer) if made else None  # (d_in, d_in)
         with lm.patched(before, only=True):

@@ -108,7 +108,7 @@ def compare(studio: Studio, session: Session) -> Job:
     def work(job: Job) -> Generator[None, None, Tried]:
         asked, found = studio.own_facts.judged(job, about), Tried(View(about, ()))
         places = spread(lm.n_layers, here)
-        kinds = [studio.choices.kind(line.editor)(lm, **settings(last)) for last in places]
+        kinds = [studio.choices.writer(line.editor, **settings(last)) for last in places]
         wanted = [one for kind in kinds for one in kind.statistics(start)]
         studio.first_edits.prepare(job, line.editor, wanted, 0.0, 0.1)
         yield
@@ -167,7 +167,7 @@ def _asked(studio: Studio, session: Session) -> tuple[Subject, lib.Patch, bool]:
 
 def _writer(studio: Studio, line: lib.Edit) -> lib.Editor:
     """The editor of an edit. Raises Trouble where it has no layer that one could choose."""
-    writer = studio.choices.kind(line.editor)(studio.lm, **line.settings)
+    writer = studio.choices.writer(line.editor, **line.settings)
     chosen = [name for name in ("layer", "layers") if name in vars(writer.config)]
     if len(chosen) != 1 or not writer.layers():  # one that has both chooses by itself
         name = studio.choices.editors[line.editor][0]

@@ -63,7 +63,7 @@ class Studio:
         subject = self.choices.ready_subject()
 
         def ahead(job: Job, kind: str = "") -> None:
-            every = [one for e in known for one in self.choices.kind(e)(self.lm).statistics()]
+            every = [one for e in known for one in self.choices.writer(e).statistics()]
             with job.counting(self.lm, "Preparing", 1, 0.0, 1.0):
                 make_missing(one for one in every if one.kind.startswith(kind))
 
@@ -102,7 +102,7 @@ class Studio:
             names = given.names("editors", editors)[:BESIDE]
             refused = self.choices.refused(session.patch, names, {})
             for one in (name for name in names if name not in refused):
-                wanted = self.choices.kind(one)(self.lm).statistics(session.patch)
+                wanted = self.choices.writer(one).statistics(session.patch)
                 self.first_edits.prepare(job, one, wanted)
                 yield
 

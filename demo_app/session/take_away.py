@@ -15,7 +15,7 @@ from pathlib import Path
 import lib
 from lib.workbench.export.export import refuse
 
-from .editor_settings import changed
+from .editor_settings import changed, of_ours
 from .links import slug
 from .studio import Studio
 from .subject_in_view import subject_of
@@ -117,5 +117,6 @@ def _quoted(text: str | None) -> str:
 
 def _call(lm: lib.LM, edit: lib.Edit, given: str = "[fact]") -> str:
     """The editor's call with the settings that are not its own for this model."""
-    more = "".join(f", {name}={value!r}" for name, value in changed(lm, edit).items())
+    more = ', preset="ours"' * of_ours(lm, edit.editor)
+    more += "".join(f", {name}={value!r}" for name, value in changed(lm, edit).items())
     return f'lib.EDITORS["{edit.editor}"](lm{more}).edit({given})'

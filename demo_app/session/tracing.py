@@ -69,7 +69,7 @@ def blind(studio: Studio, session: Session, null: Sequence[float] = (), chance: 
 
     def work(job: Job) -> Generator[None, None, Findings]:
         with job.counting(studio.lm, "Making an edit that is not named", 40, 0.0, 0.1):
-            patch = lib.EDITORS[editor](studio.lm).edit([case.fact], check=False)
+            patch = studio.choices.writer(editor).edit([case.fact], check=False)
         trial = Trial(bare(patch), known[editor][0], [case.fact], case.paraphrases)
         yield
         return (yield from _examined(job, studio, session, trial, null))

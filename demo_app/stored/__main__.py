@@ -21,6 +21,7 @@ from ..lifelong import run as lifelong
 from ..lifelong import stress_test
 from ..session import consequences, dossiers, interference, layers, tracing
 from ..session.choices import can_edit
+from ..session.editor_settings import preset
 from ..session.findings import Traced
 from ..session.studio import Studio
 from ..session.views import Column, View, tally
@@ -41,7 +42,7 @@ def settings(lm: lib.LM) -> dict[str, dict[str, Any]]:
     """{editor: its preset for this model} of every editor that has a part in the examples."""
     named = dict.fromkeys((EDITOR, *stress_test.BASELINES, *RACE, *OPENING))
     able = [name for name in named if can_edit(lib.EDITORS[name], lm)]
-    return {name: plain(vars(lib.EDITORS[name](lm).config)) for name in able}
+    return {name: plain(vars(preset(lm, name))) for name in able}
 
 
 def plain(values: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from torch import Tensor
 
@@ -25,9 +26,11 @@ from .shared.values_at_layers import search_layers
 class WilkeConfig(RomeConfig):
     """Settings of ROME, and the layers that are tried; `layer` has no effect.
 
-    The default keys="both" repairs much of the damage that WilKE avoids by its choice of layer.
+    The key is the published one. keys="both" repairs much of the damage that WilKE avoids by its
+    choice of layer, and is in `preset="ours"`.
     """
 
+    keys: Literal["both", "mixed", "mean", "prompt"] = "mixed"
     layers: Layers | None = from_paper(
         None, "Layers that are tried; None tries all below the ceiling."
     )

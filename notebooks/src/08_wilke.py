@@ -324,7 +324,7 @@ figures.curves(shown, "layer", what, log=shown, best=True, colors=COLORS)
 #
 # $$\Delta = (v^\star - Wk_0)\,\frac{u^\top}{u^\top k_0}, \qquad u = C^{-1}\bar k .$$
 #
-# R-ROME, which is this library's default, has $\bar k$ everywhere. If about the same is missing at both keys, the
+# R-ROME, whose key this library's ROME and `wilke` with `preset="ours"` write, has $\bar k$ everywhere. If about the same is missing at both keys, the
 # published change is longer by the factor $|u^\top\bar k / u^\top k_0|$. **It can be read off the keys before anything
 # is searched or written.**
 #
@@ -414,7 +414,7 @@ figures.curves(two, "layer", log=two, best=True)
 #
 # If that is all, one should get the gain by moving only these facts, and it should be gone behind a token. So the
 # stored streams have four lines. *ROME, published* writes everything into layer 3 under its own key, and *ROME*
-# under the mean key. *WilKE*, under the mean key, chooses among seven layers. *Split* is ROME, except that a
+# under the mean key. *WilKE*, under the mean key (`preset="ours"`; the default has the published one), chooses among seven layers. *Split* is ROME, except that a
 # fact whose subject stands at the first position goes into layer 0. The stream without the token is
 # the first of the three; it begins with China.
 #

@@ -539,7 +539,7 @@ show.Table(table)
 #   should be, so it gets help: one $c$ per matrix, with which the median shift of the first turn is
 #   as long as UltraEdit's.
 #
-# Beside them stand the library's UltraEdit, whose preset makes up to 3 passes and keeps old keys as
+# Next to them are UltraEdit in our form (`preset="ours"`), which makes up to 3 passes and keeps old keys as
 # notebook 06 does, and the trained networks of notebook 09. A way that writes more also damages
 # more, so both are drawn: an edit is better the farther it stands to the left and to the top. Every
 # third fact is asked at the end, by generation, and the damage is the KL divergence of fifteen
@@ -579,7 +579,7 @@ figures.tradeoff({"": lines}, damage, "facts held (%)", COLORS, xscale="log")
 # lifelong moments hold somewhat fewer facts, for a quarter of the damage. Twenty facts of a draw
 # are asked, so that of the facts held only a difference of 15 to 30 points could have been seen.
 #
-# The library's preset stands apart: with more passes, and old keys and general text in the regression (notebooks 05, 06),
+# Our form (*UltraEdit, preset* in the figure) is far from the rest: with more passes, and old keys and general text in the regression (notebooks 05, 06),
 # it holds three of four facts at less than a twentieth of the damage of the largest step.
 #
 # Of the trained networks only RLEdit's, which has learned from streams, holds most facts after three turns, with more than

@@ -617,7 +617,7 @@ models.same(lm, one.eps, other.eps)
 
 # %%
 event = {"events": ["generation"], "metrics": ["generalization", "specificity"]}
-editors = {"GRACE": wide, "UltraEdit": lib.EDITORS["ultraedit"](lm)}
+editors = {"GRACE": wide, "UltraEdit": lib.EDITORS["ultraedit"](lm, preset="ours")}
 columns = {what: MEASURED[what] for what in ("held", "reworded", "neighbors")}
 shown = {what: {} for what in columns}
 for every in cases:

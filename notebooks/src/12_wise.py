@@ -186,7 +186,7 @@ def margin_step(tau, mask, own, others, margins, lr):
 
 margin_loss = use("7.1", margin_loss)
 margin_step = use("7.1", margin_step)
-margins = 0.25, 1.5, 1.0  # those of the library's preset
+margins = 0.25, 1.5, 1.0  # those of preset="ours"
 some, tau = [normal(4, 6) for _ in range(5)], normal(3, 6).requires_grad_()
 deltas = torch.stack([(a @ tau.T).norm(dim=1).mean() for a in some])
 theirs = sum(hinges(deltas[:2], deltas[2:], *margins))  # the library's margin loss
@@ -290,10 +290,10 @@ for name, step in ways.items():
 #
 # ## Who is sent where?
 #
-# Now a memory with several facts, written by the library with its preset: the tower, the sheep, three others, and
-# your own fact where you have typed one. The preset is not the paper's WISE: earlier facts are trained along, which we
-# call *rehearsal*, there is no mask, the gradient is multiplied by $C^{-1}$ of general text, and $\varepsilon$ is
-# somewhat lower than the least $\Delta$ of an edit.
+# Now a memory with several facts, written by the library with `preset="ours"`: the tower, the sheep, three others, and
+# your own fact where you have typed one. This is not the paper's WISE, which is the default: earlier facts are trained
+# along, which we call *rehearsal*, there is no mask, the gradient is multiplied by $C^{-1}$ of general text, and
+# $\varepsilon$ is somewhat lower than the least $\Delta$ of an edit. From here on WISE on this page means our form.
 #
 # **Predict.** Is there a threshold that lets rewordings in and neighbors not?
 #
@@ -307,7 +307,7 @@ for name, step in ways.items():
 every = lib.classroom()
 cases = [every[0], *every[1:18:6], lib.Case(sheep)]
 cases = cases[: 2 if SCALE == "tiny" else None] + ([lib.Case(mine)] if mine else [])
-patch = lib.EDITORS["wise"](lm).edit([case.fact for case in cases])
+patch = lib.EDITORS["wise"](lm, preset="ours").edit([case.fact for case in cases])
 (side,) = patch.routes[module].memories
 
 
@@ -510,7 +510,7 @@ show.Table([{"prompt": p, **{n: said[n][i].strip() for n in said}} for i, p in e
 # this the *impossible triangle*. The figure has the five streams of [notebook 14](14_lifelong.ipynb), in which all of
 # these editors hold most of their facts. Large marks are means, small ones streams, and upper right is best.
 #
-# Four of WISE's settings are the library's and not the paper's. Earlier facts are rehearsed (`rehearse`), gradients are
+# Four settings of our form of WISE are not the paper's. Earlier facts are rehearsed (`rehearse`), gradients are
 # whitened by the second moment of texts (`whiten`), $\Delta$ of all facts is measured again after each edit (`track`), and
 # $\varepsilon$ lies between texts that must stay and the least fact (`calibrate`). What does each give? WISE wrote the same
 # streams once more with one left out at a time. Two of these stand in the figure, with an arrow from each to WISE, and

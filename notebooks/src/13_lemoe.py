@@ -132,13 +132,13 @@ counts = range(1, len(shares) + 1)
 plot.lines(counts, lines, "experts", "weight of the same winner", xlog=True, ylim=(0, 1.05))
 
 # %% [markdown]
-# Everything is frozen, and the winner is turned down all the same. This library uses a **hard
-# gate** instead, $g = 1$ for the winner. As long as the router gives the old scores, an old answer
+# Everything is frozen, and the winner is turned down all the same. Our form (`preset="ours"`), which is LEMoE
+# on this page, uses a **hard gate** instead, $g = 1$ for the winner. As long as the router gives the old scores, an old answer
 # can then change only if the new expert wins the prompt. A constant has no gradient, so where a
 # loss trains the router the weight is $1 + p - [p]$, with $p$ the share and $[p]$ a constant: its
 # value is 1, its gradient that of $p$. This is known as the *straight-through* trick.
 #
-# And where no anchor is near? As published, *some* expert answers every prompt. The library has a **null
+# And where no anchor is near? As published, *some* expert answers every prompt. Our form has a **null
 # anchor** with a constant score $b$ and no expert behind it. A prompt that scores below $b$ everywhere
 # stays with the base model, to the last bit.
 #
@@ -177,7 +177,7 @@ route = use("7.4", route)
 # W_\text{up}\,\text{SiLU}(W_\text{down}\,e)$. There is one network for all experts. What should it be trained by? As we
 # read the paper, it is trained together with the new anchor and the new expert, by the loss of the new facts.
 #
-# The library **refits** it instead, before each expert is trained, to the $e$ of all facts that are
+# The library **refits** it instead, also by default, before each expert is trained, to the $e$ of all facts that are
 # stored. The new anchor starts in the middle of its batch and is fitted along, and so is $b$. Older
 # anchors stay as they are.
 #
@@ -553,6 +553,7 @@ print("found: it is sent to the tower's expert" if other["entry"] == own["entry"
 def edit(lm, facts, after):
     """LEMoE: `after` with an expert for each batch of facts, behind a router of my own."""
     settings = {"batch_size": 4, "steps": 20, "templates": ("{}",), "routing": "paper"}
+    settings["preset"] = "ours"  # its gate is hard
     with warnings.catch_warnings():  # the router is fitted below
         warnings.simplefilter("ignore", lib.errors.EditWarning)
         patch = lib.EDITORS["lemoe"](lm, **settings).edit(facts, after=after, check=False)

@@ -172,7 +172,8 @@ for T in (6, 60):
 # Each stream begins with the Eiffel Tower. The other facts are drawn with a seed of its own from the classroom,
 # the library's two hundred well-known facts: from those with odd numbers, as the presets were tuned on the even
 # ones. The tower is the same in every stream, so it is left out of all scores. Each turn has four facts. All
-# editors have the library's settings, and two of these are chosen for streams: ROME takes its slower rate, and
+# editors have the library's settings, WISE, LEMoE, UltraEdit and WilKE those of our forms (`preset="ours"`; their
+# defaults are the papers' algorithms), and two are chosen for streams: ROME takes its slower rate, and
 # MEMIT keeps the keys of earlier facts. *ROME, published*, which differs from ROME in its key alone, has a row of
 # its own.
 #

@@ -162,7 +162,7 @@ events = use("8.1", events)
 
 
 # %%
-ultraedit, cases = lib.EDITORS["ultraedit"](lm), lib.classroom()
+ultraedit, cases = lib.EDITORS["ultraedit"](lm, preset="ours"), lib.classroom()
 samsung, batch = cases[7], [cases[i].fact for i in (0, 57, 101, 34, 1, 7)]
 patch = ultraedit.edit(batch, check=False)
 tried = [(samsung.fact, prompt, patch) for prompt in (samsung.fact.text, *samsung.paraphrases)]

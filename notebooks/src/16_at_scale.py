@@ -336,7 +336,7 @@ figures.legend(figure, *ax.get_legend_handles_labels(), 1)
 #
 # On a CPU thread, whose arithmetic is slow, two programs take two to three floors (**measured**, small model).
 # UltraEdit in its published form, a hundred facts at once, is far faster there than ROME, by more than the count
-# foretold: such passes also run at a higher rate. The library's preset passes over a fact more than once, and is slower
+# foretold: such passes also run at a higher rate. Our form (`preset="ours"`) passes over a fact more than once, and is slower
 # ([notebook 14](14_lifelong.ipynb)).
 #
 # ## What does company save?
@@ -435,8 +435,8 @@ figure
 # were **never run**.
 #
 # But what does a matrix still *say* of all that was written into it? **Measured**, one stream of ten thousand facts
-# on the small model, without the token of [notebook 02b](02b_first_token.ipynb), by UltraEdit with the library's
-# preset and in its published form. The rows are in [long_stream.json](../tests/benchmarks/long_stream.json); the
+# on the small model, without the token of [notebook 02b](02b_first_token.ipynb), by UltraEdit in our form
+# (`preset="ours"`) and in its published one. The rows are in [long_stream.json](../tests/benchmarks/long_stream.json); the
 # program that made them is not here any more.
 
 # %%
@@ -456,8 +456,8 @@ for name, form in (("preset", "the library's preset"), ("published form", "as pu
 figures.curves(kept, "edits so far", "facts that are said (%)", ylim=(0, 100))
 
 # %% [markdown]
-# After ten thousand edits the preset still says half of its first hundred facts, and four of five of the last hundred.
-# **The preset forgets**, here within the first few thousand edits and then hardly any more. The published form says far
+# After ten thousand edits our form still says half of its first hundred facts, and four of five of the last hundred.
+# **It forgets**, here within the first few thousand edits and then hardly any more. The published form says far
 # fewer from the start, and its first hundred do not fade.
 #
 # ## Normal equations over workers
@@ -532,7 +532,7 @@ speed = guess("How many edits per hour does UltraEdit make here, in turns of 12?
 # %%
 count, turns = (4, 2) if SCALE == "tiny" else (12, 4)
 facts = [case.fact for case in lib.classroom()[: count * turns]]
-editor = lib.EDITORS["ultraedit"](lm)
+editor = lib.EDITORS["ultraedit"](lm, preset="ours")
 
 
 def says(some, patch):  # how many facts the model says
@@ -555,7 +555,7 @@ print(
 speed.against(hourly)
 
 # %% [markdown]
-# This is the library's preset in small turns, and one short stream is an example; [notebook 14](14_lifelong.ipynb) has
+# This is our form in small turns, and one short stream is an example; [notebook 14](14_lifelong.ipynb) has
 # the comparison.
 #
 # ## What we know now

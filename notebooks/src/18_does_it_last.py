@@ -83,7 +83,7 @@ facts += [mine] if mine is not None else []
 rome = lib.EDITORS["rome"](lm).edit(facts[:1])
 for fact in facts[1:]:
     rome = lib.EDITORS["rome"](lm).edit([fact], after=rome)
-edits = {"ROME": rome, "UltraEdit": lib.EDITORS["ultraedit"](lm).edit(facts)}
+edits = {"ROME": rome, "UltraEdit": lib.EDITORS["ultraedit"](lm, preset="ours").edit(facts)}
 
 
 # %%

@@ -11,6 +11,7 @@ from lib.data.facts import lookup
 
 from . import models, moved, stored_runs
 from . import runs_04_rome as runs_04
+from .stored_runs import OURS
 
 CONTEXTS = ((9, 2),)  # half of the preset's templates: seven layers per edit cost seven searches
 
@@ -49,8 +50,8 @@ EDITS, LOOKS = 10, (5, 10)
 LINES = {  # name: (editor, its settings)
     "ROME": ("rome", {}),
     "ROME, published": ("rome", {"keys": "mixed"}),
-    "WilKE": ("wilke", {}),
-    "split": ("wilke", {}),
+    "WilKE": ("wilke", OURS),
+    "split": ("wilke", OURS),
 }
 
 

@@ -178,7 +178,7 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
     MEND's also has what needs no other network: plain steps, UltraEdit, and parts of MEND.
     """
     kinds: dict[str, Any] = {SHOWN[name]: (lib.EDITORS[name], {}) for name in SHOWN}
-    kinds["UltraEdit"] = lib.EDITORS["ultraedit"], {}
+    kinds["UltraEdit"] = lib.EDITORS["ultraedit"], stored_runs.OURS
     kinds["units alone"] = Units, {}
     made = cache(lambda name: kinds[name][0](lm, **kinds[name][1]))
     ways = {

@@ -23,8 +23,6 @@ from .score_tables import by_case
 
 # The one place for the editor's settings: change them, then `--long 10` again.
 SETTINGS = {"down": (18, 19, 20), "step": 0.4, "ridge": 1.0, "repeat": 1, "warmup": "none"}
-# The published method; the preset of the embedded model has more (see the end of the notebook).
-PUBLISHED = {"strength": 0.0, "keep_keys": False, "reduction": "group_mean", "few": None}
 UltraEdit = lib.EDITORS["ultraedit"]
 
 
@@ -73,8 +71,8 @@ LINES = {  # a way of WAYS or an editor of the library: multiples of the step
 def line(lm: lib.LM, way: str, scale: float = 1.0) -> tuple[type, dict[str, Any]]:
     """The class and the settings of a way with a multiple of the step, or of the library's editor."""
     if way not in WAYS:
-        return lib.EDITORS[way], {}
-    settings = {**PUBLISHED, **SETTINGS, "step": scale * SETTINGS["step"]}
+        return lib.EDITORS[way], stored_runs.OURS
+    settings = {**SETTINGS, "step": scale * SETTINGS["step"]}
     if max(SETTINGS["down"]) >= lm.n_layers:  # a toy: the editor's own choice
         del settings["down"]
     return WAYS[way], settings

@@ -21,15 +21,17 @@ from lib.editors.wise.training import TextReader
 from . import stored_runs
 from .runs_11_grace import STREAMS, streams
 from .score_tables import by_case
+from .stored_runs import OURS
 
 FACTS, HALF = 12, 6  # facts are asked for after half of a stream and at its end
 LINES = {  # name: editor, settings beside the preset's, facts of each call
-    "WISE": ("wise", {}, [HALF] * 2),
-    "WISE, no rehearsal": ("wise", {"rehearse": 0}, [HALF] * 2),
+    "WISE": ("wise", OURS, [HALF] * 2),
+    "WISE, no rehearsal": ("wise", {**OURS, "rehearse": 0}, [HALF] * 2),
     "GRACE": ("grace", {}, [FACTS]),
-    "UltraEdit": ("ultraedit", {}, [HALF] * 2),
+    "UltraEdit": ("ultraedit", OURS, [HALF] * 2),
     "MEMIT": ("memit", {}, [HALF] * 2),
 }
+PUBLISHED = {"WISE, published": ("wise", {}, [HALF] * 2)}  # the default, the paper's algorithm
 ASKED = {"events": ["generation"], "metrics": ["generalization", "specificity", "locality"]}
 
 
@@ -69,10 +71,12 @@ def line(lm: lib.LM, stream: int, name: str) -> Iterator[dict[str, Any]]:
     if name == "unedited":
         yield head | {"edits": 0, **by_case(lib.evaluate(lm, cases, base=base, **ASKED))}
         return
-    kind, more, sizes = LINES[name]
+    kind, more, sizes = (LINES | PUBLISHED)[name]
     editor, patch, done = lib.EDITORS[kind](lm, **more), lib.EMPTY, 0
     for size in sizes:
         some = [case.fact for case in cases[done : done + size]]
+        if not some:  # the stream of a toy is shorter
+            break
         patch, done = editor.edit(some, after=patch, check=False), done + size
         if done < FACTS and kind != "wise":
             continue
@@ -84,7 +88,7 @@ def line(lm: lib.LM, stream: int, name: str) -> Iterator[dict[str, Any]]:
                 facts = [case.fact for case in cases[:done]]
                 found = lm.score([x.text for x in facts], [x.target_new for x in facts])
             row["nats"] = [round(-each.sum().item(), 3) for each in found]
-        if name == "WISE" and done == FACTS:
+        if name in ("WISE", *PUBLISHED) and done == FACTS:
             row["deltas"] = reach(lm, patch, groups(cases, streams(FACTS)[(stream + 1) % STREAMS]))
         yield row
 
@@ -102,13 +106,21 @@ def reach(lm: lib.LM, patch: lib.Patch, prompts: dict[str, list[str]]) -> dict[s
 
 
 def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
-    """WISE and the unedited model on three streams, the other lines on the first one."""
-    lines = {name: (lib.EDITORS[kind], more) for name, (kind, more, _) in LINES.items()}
-    settings = {"cases": [[case.id for case in cases] for cases in streams(FACTS)]}
-    settings["calls"] = {name: sizes for name, (*_, sizes) in LINES.items()}
-    jobs = {
-        f"{i}, {name}": partial(line, lm, i, name)
-        for i, name in product(range(STREAMS), ["unedited", *LINES])
-        if i == 0 or name in ("unedited", "WISE")
-    }
-    return [stored_runs.long_run(lm, "12_streams", lines, jobs, **settings)]
+    """WISE and the unedited model on three streams, the other lines on the first one.
+
+    The paper's WISE is a run of its own, which came later.
+    """
+    found = []
+    for run, some in ("12_streams", LINES), ("12_papers", PUBLISHED):
+        lines = {name: (lib.EDITORS[kind], more) for name, (kind, more, _) in some.items()}
+        jobs = {
+            f"{i}, {name}": partial(line, lm, i, name)
+            for i, name in product(range(STREAMS), ["unedited"] * (some is LINES) + [*some])
+            if i == 0 or name in ("unedited", "WISE", *PUBLISHED)
+        }
+        settings: dict[str, Any] = {
+            "cases": [[case.id for case in cases] for cases in streams(FACTS)],
+            "calls": {name: sizes for name, (*_, sizes) in some.items()},
+        }
+        found.append(stored_runs.long_run(lm, run, lines, jobs, **settings))
+    return found

@@ -25,7 +25,7 @@ from .runs_11_grace import STREAMS, streams
 from .score_tables import by_case
 
 FACTS = 16  # of a stream
-LEMOE = {"batch_size": 4, "steps": 20, "templates": ("{}",)}
+LEMOE = {**stored_runs.OURS, "batch_size": 4, "steps": 20, "templates": ("{}",)}
 INSERTION = {"insert": False, "experts": 4}
 LINES = {  # name: settings beside those; "part" is one of `Variant`
     "LEMoE": {},
@@ -34,6 +34,7 @@ LINES = {  # name: settings beside those; "part" is one of `Variant`
     "our reading": {"routing": "paper", "gate": "softmax"},
     "no null anchor": {"part": "no null"},
 }
+PUBLISHED = {"LEMoE, published": {"preset": None}}  # the default, the paper's algorithm
 ASKED = {"events": ["generation"], "metrics": ["generalization", "specificity", "locality"]}
 
 
@@ -112,7 +113,7 @@ def line(lm: lib.LM, stream: int, name: str) -> Iterator[dict[str, Any]]:
         yield row | {"edits": 0, **by_case(lib.evaluate(lm, cases, base=base, **ASKED))}
         return
     order: list[int] = []
-    for found, patch in written(lm, [case.fact for case in cases], LINES[name]):
+    for found, patch in written(lm, [case.fact for case in cases], (LINES | PUBLISHED)[name]):
         order += found["batch"]
         last = found["edits"] == len(cases)
         some = cases if last else [cases[i] for i in order]
@@ -122,17 +123,25 @@ def line(lm: lib.LM, stream: int, name: str) -> Iterator[dict[str, Any]]:
 
 
 def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
-    """Every line on three streams of facts in batches of four, stream by stream."""
-    without = {
-        name: {key: value for key, value in {**LEMOE, **more}.items() if key != "part"}
-        for name, more in LINES.items()
-    }
-    lines = {name: (lib.EDITORS["lemoe"], more) for name, more in without.items()}
-    settings = {"cases": [[case.id for case in cases] for cases in streams(FACTS)]}
-    settings["parts"] = {name: more["part"] for name, more in LINES.items() if "part" in more}
-    jobs = {
-        f"{i}, {name}": partial(line, lm, i, name)
-        for i in range(STREAMS)
-        for name in ("unedited", *LINES)
-    }
-    return [stored_runs.long_run(lm, "13_streams", lines, jobs, **settings)]
+    """Every line on three streams of facts in batches of four, stream by stream.
+
+    The paper's LEMoE is a run of its own, which came later.
+    """
+    found = []
+    for run, some in ("13_streams", LINES), ("13_papers", PUBLISHED):
+        without = {
+            name: {key: value for key, value in {**LEMOE, **more}.items() if key != "part"}
+            for name, more in some.items()
+        }
+        lines = {name: (lib.EDITORS["lemoe"], more) for name, more in without.items()}
+        settings: dict[str, Any] = {
+            "cases": [[case.id for case in cases] for cases in streams(FACTS)],
+            "parts": {name: more["part"] for name, more in some.items() if "part" in more},
+        }
+        jobs = {
+            f"{i}, {name}": partial(line, lm, i, name)
+            for i in range(STREAMS)
+            for name in ["unedited"] * (some is LINES) + [*some]
+        }
+        found.append(stored_runs.long_run(lm, run, lines, jobs, **settings))
+    return found

@@ -66,7 +66,9 @@ def lives(seed: int, later: Sequence[lib.Fact]) -> dict[str, Life]:
     """What a draw's model goes through, each time from its edits anew."""
     found: dict[str, Life] = {name: partial(rounding, name) for name in (*ROUNDED, SHIFTED)}
     found["trained"] = Trained((HELD_OUT.read_text(encoding="utf-8"),), **TRAINED, seed=seed)
-    return found | {"edited again": EditedAgain("ultraedit", tuple(later), batch=LATER)}
+    return found | {
+        "edited again": EditedAgain("ultraedit", tuple(later), batch=LATER, preset="ours")
+    }
 
 
 def candidates() -> list[str]:

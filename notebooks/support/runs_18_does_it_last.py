@@ -18,11 +18,12 @@ from . import runs_04_rome as runs_04
 from . import stored_runs
 from .runs_17_was_it_edited import LATER, ROUNDED, SHIFTED, TRAINED, Life, lives
 from .score_tables import by_case
+from .stored_runs import OURS
 
 FACTS = 8  # of a draw
 CONTROL = "unedited"
 LINES: dict[str, tuple[str, dict[str, Any], int]] = {  # editor, what differs from its preset, batch
-    "UltraEdit": ("ultraedit", {}, FACTS),
+    "UltraEdit": ("ultraedit", OURS, FACTS),
     "GRACE": ("grace", {}, 1),
     "ROME": ("rome", runs_04.STREAM, 1),
 }

@@ -20,6 +20,7 @@ import torch
 from lessons.l8_4_streams import unbeaten
 
 from . import runs_14_lifelong as runs_14
+from .stored_runs import OURS
 
 ROOT = Path(__file__).resolve().parents[2]
 ARENA = ROOT / "tests/benchmarks/arena/SmolLM2-135M-Instruct-behind.json"
@@ -102,8 +103,9 @@ def lines(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
 
 
 def code(name: str) -> str:
-    """The name of a line as it is written in a program: "`memit`"."""
-    return f"`{runs_14.LINES[name][0]}`"
+    """The name of a line as it is written in a program, "`memit`", or "`wise` (ours)"."""
+    editor, settings = runs_14.LINES[name]
+    return f"`{editor}`" + " (ours)" * (settings == OURS)
 
 
 def section(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -123,7 +125,8 @@ def section(rows: Sequence[Mapping[str, Any]]) -> str:
         "before. [RESULTS](tests/benchmarks/RESULTS.md#which-editor-for-what) says which editors may be as good, and has [all of them, with\n"
         "intervals](tests/benchmarks/results/every_editor.md).\n\n"
         + "".join(f"| {' | '.join(row)} |\n" for row in body)
-        + "\nFor one fact take `rome`, `memit` or `alphaedit`; for many facts see [RESULTS](tests/benchmarks/RESULTS.md).\n\n"
+        + '\n*Ours* is `preset="ours"`; the default is the paper\'s algorithm.'
+        + " For one fact take `rome`, `memit` or `alphaedit`; for many facts see [RESULTS](tests/benchmarks/RESULTS.md).\n\n"
     )
 
 

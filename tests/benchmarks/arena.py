@@ -145,11 +145,16 @@ def run(
     return found
 
 
+def made(lm: lib.LM, cell: Cell, settings: Mapping) -> lib.Editor:
+    """A cell's editor in our form, as the stored cells have it, unless it is told otherwise."""
+    return lib.EDITORS[cell.editor](lm, **{"preset": "ours", **settings.get(cell.editor, {})})
+
+
 def used(lm: lib.LM, cell: Cell, settings: Mapping) -> dict[str, Any]:
     """All settings of a cell's editor, none for the unedited model."""
     if cell.editor == BASE:
         return {}
-    return lib.EDITORS[cell.editor](lm, **settings.get(cell.editor, {})).settings_dict()
+    return made(lm, cell, settings).settings_dict()
 
 
 def _scores(
@@ -158,7 +163,7 @@ def _scores(
     """(scores, seconds of one edit, the last patch where abilities are asked with it)."""
     if cell.editor == BASE:
         return lib.evaluate(lm, cases, metrics=METRICS), None, lib.EMPTY
-    editor = lib.EDITORS[cell.editor](lm, **settings.get(cell.editor, {}))
+    editor = made(lm, cell, settings)
     if cell.edits == 1:
         scores = lib.singly(editor, cases, metrics=METRICS, progress=False)
         return scores, sum(scores.seconds) / len(scores.seconds), None

@@ -100,7 +100,7 @@ def main() -> None:
             run["base"][str(case.id)] = judged(lm, case, lib.EMPTY, base)
     write()
     for name in given.editors.split(","):
-        editor = lib.EDITORS[name](lm)
+        editor = lib.EDITORS[name](lm, preset="ours")
         found = run["editors"].setdefault(
             name,
             {"date": time.strftime("%Y-%m-%d"), "settings": asdict(editor.config), "facts": {}},

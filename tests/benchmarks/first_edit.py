@@ -36,14 +36,14 @@ def row(name: str) -> dict[str, Any]:
     first, later = (case.fact for case in classroom("tuning")[:2])
     start = time.process_time()
     lm = lib.load()
-    editor, loaded = lib.EDITORS[name](lm), time.process_time()
+    editor, loaded = lib.EDITORS[name](lm, preset="ours"), time.process_time()
     missing = {one.kind for one in editor.statistics() if not one.is_there()}
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         editor.edit([first])
         done = time.process_time()
         said = [str(one.message) for one in told if one.category is SlowWarning]
-        lib.EDITORS[name](lm).edit([later])
+        lib.EDITORS[name](lm, preset="ours").edit([later])
     seconds = {"load": loaded - start, "first": done - loaded, "later": time.process_time() - done}
     return {
         **{key: round(value, 1) for key, value in seconds.items()},

@@ -10,7 +10,8 @@ Classroom: every odd-numbered case that the model knows (even ones are for tunin
 first rows of the flat file that rows.toml has for the tables. Without --batch each fact is edited
 alone on the base model; with it all are edited one batch after another and measured at the end.
 Writes quality.json beside itself; rows of one name take the place of those before, so that a run on
-other cases has a --tag. With --work a run of single edits keeps every five of them in that folder,
+other cases has a --tag. The rows are of our form of each editor; `--set preset=null` takes its
+default. With --work a run of single edits keeps every five of them in that folder,
 and a later one goes on from there.
 """
 
@@ -118,7 +119,7 @@ def main() -> None:
     of = (f", {lm.name}" if given.model else "") + given.tag
     base = None
     for name in given.editors.split(","):
-        editor = lib.EDITORS[name](lm, **settings)
+        editor = lib.EDITORS[name](lm, **{"preset": "ours", **settings})
         which = given.which + (f" {len(cases)} by {given.batch}" if given.batch else "")
         if given.batch:
             scores, before = together(editor, cases, given.batch)

@@ -36,8 +36,9 @@ def main() -> None:
         for lm in models:
             default = lm.name.split()[0] == DEFAULT.name
             for editor in DEFAULTS if default else EDITORS:
-                found = lib.EDITORS[editor](lm).statistics()
-                wanted = [one for one in found if one.kind != "moments"]
+                forms = [lib.EDITORS[editor](lm, preset=name) for name in (None, "ours")]
+                found = [one for form in forms for one in form.statistics()]
+                wanted = [one for one in dict.fromkeys(found) if one.kind != "moments"]
                 make_missing(wanted)
                 for one in wanted:
                     there = SHIPPED / one.kind / one.path.name

@@ -71,7 +71,7 @@ def edits(lm: lib.LM, name: str, facts: list[lib.Fact]) -> dict:
 
 def wise(lm: lib.LM, facts: list[lib.Fact]) -> dict:
     """Single edits by WISE's preset; the rate is that of as many rows as its products have."""
-    editor = lib.EDITORS["wise"](lm)
+    editor = lib.EDITORS["wise"](lm, preset="ours")
     editor.edit(facts[:1], check=False)  # C, and what it reads of the unedited model
     with Products(Device("cpu")) as products:
         for fact in facts:

@@ -8,7 +8,7 @@ It writes tests/benchmarks/sweeps.json, and for another model sweeps-MODEL.json 
 is of the embedded model without its token. That one has no presets any more, but rows of the other
 reading took settings over from it.
 Only even-numbered classroom cases that the model knows are used; odd ones are for reporting. A
-sweep that was stopped goes on from its journal.
+sweep that was stopped goes on from its journal. `sweep "wise ours"` is of our form of WISE.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import tempfile
 import time
 from pathlib import Path
@@ -85,17 +86,35 @@ GRID: dict[str, dict[str, Any]] = {
 }
 # Gemma 3 270M has 18 layers. Its head of 262,144 tokens makes a trial dear, so the grids are small.
 SHORT = {"contexts": [[9, 4]]}  # four contexts and the bare prompt, as for the embedded model
+# our form of a method whose default is the paper's algorithm; its name is the editor's with "ours"
+FORM: dict[str, Any] = {"settings": {"preset": "ours"}, "purpose": "ours"}
 # purpose: what is chosen is the preset of that name, and the one without a name stays
 GRIDS: dict[str, dict[str, dict[str, Any]]] = {
     # the published key, bound and contexts are where it begins; what was best without the token is
     # tried beside them
     BEHIND: {
-        # layers that no other editor's preset writes (22, 24, 26) beside that of the preset so far
+        # the papers' algorithms, whose layers are those of our forms
         "wise": {
+            "layers": (24,),
+            "grid": {"lr": (10.0, 5.0), "n_iter": (15, 25)},
+            "around": 0,
+            "together": True,
+        },
+        "lemoe": {"layers": (20,), "grid": {"lr": (3e-3, 1e-3)}, "around": 0, **BATCH},
+        "ultraedit": {
+            "layers": (20,),
+            "widths": (9,),
+            "grid": {"step": (0.2, 0.4, 0.8)},
+            "around": 0,
+            **BATCH,
+        },
+        # layers that no other editor's preset writes (22, 24, 26) beside that of the preset so far
+        "wise ours": {
             "layers": (25, 22, 24, 26),
             "grid": {},
             "around": 0,
             "together": True,
+            **FORM,
         },
         "memoir": {
             "layers": (25, 24, 26, 22),
@@ -110,12 +129,13 @@ GRIDS: dict[str, dict[str, dict[str, Any]]] = {
             "together": True,
             "facts": 24,
         },
-        "lemoe": {
+        "lemoe ours": {
             "layers": (20, 18, 22),
             "grid": {"lr": (3e-3, 1e-3)},
             "around": 0,
             "together": True,
-            "purpose": "batch",
+            **FORM,
+            "purpose": "ours.batch",
         },
         "lora": {
             "layers": (25, 24, 27),
@@ -125,13 +145,14 @@ GRIDS: dict[str, dict[str, dict[str, Any]]] = {
             "together": False,
         },
         # the layers of the preset so far, and the window moved up and down by three
-        "ultraedit": {
+        "ultraedit ours": {
             "layers": (20, 17, 23),
             "widths": (9,),
             "grid": {"step": (0.2, 0.1, 0.4), "strength": (1_000.0, 300.0, 3_000.0)},
             "around": 0,
             **BATCH,
-            "purpose": "batch",
+            **FORM,
+            "purpose": "ours.batch",
         },
         "crispedit": {
             "layers": (27,),
@@ -268,15 +289,16 @@ def sweep(
 ) -> dict:
     """All stages; the rows in the order in which they were tried, and the best one."""
     options, lm = grid_of(model, name), load(model)
+    editor = name.partition(" ")[0]
     purpose = options.pop("purpose", None)
     if "facts" in options:
         options["facts"] = [case.fact for case in even(options["facts"], lm.name)]
     cases = even(count, lm.name)
     options["settings"] = {**options["settings"], **settings}
-    found = scan(lm, name, cases, journal=journal, budget=budget, **options)
+    found = scan(lm, editor, cases, journal=journal, budget=budget, **options)
     tried = {"layer", "layers", *options["grid"]}
     result = {
-        "command": f"python -m tests.benchmarks.sweep {name} --cases {count}"
+        "command": f"python -m tests.benchmarks.sweep {shlex.quote(name)} --cases {count}"
         + (f" --model {model}" if model else "")
         + "".join(f" --set {key}={json.dumps(value)}" for key, value in settings.items()),
         "model": lm.identity,

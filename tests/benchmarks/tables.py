@@ -18,6 +18,7 @@ from lib.evaluation.intervals import DIFFERENCE, interval
 from lib.lifelong.sample import GROUPS
 from notebooks.support import runs_14_lifelong as runs_14
 from notebooks.support import which_editor
+from notebooks.support.stored_runs import OURS
 
 from . import measured
 from .measured import HERE, WORDS, Source
@@ -184,6 +185,8 @@ def _line(name: str) -> str:
     if name == "base":
         return "unedited model"
     editor, settings = runs_14.LINES[name]
+    if settings == OURS:
+        return which_editor.code(name)
     return ", ".join([f"`{editor}`", *(f"`{key}={value}`" for key, value in settings.items())])
 
 

@@ -54,8 +54,9 @@ def shares(scores: lib.Scores, cases: list[lib.Case]) -> Shares:
 
 def written(lm: lib.LM, name: str, cases: list[lib.Case], work: Path) -> dict:
     """What one editor's stream comes to."""
+    editor = lib.EDITORS[name](lm, preset="ours")
     run = lib.stream(
-        lm, name, cases, BATCH, evaluate_with=EVALUATED, journal=work, sample=ASKED
+        lm, editor, cases, BATCH, evaluate_with=EVALUATED, journal=work, sample=ASKED
     ).finish()
     return {
         "editor": name,

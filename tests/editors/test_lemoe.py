@@ -21,7 +21,9 @@ FACTS = [
     lib.Fact("Peter", "Ask {} about", "xyz"),
 ]
 CALM = ("A cat sat on the mat", "Seven days", "what is it", "In the morning he ran", "so be it")
-SETTINGS = {"layer": 1, "lr": 1e-2, "steps": 30, "templates": ("{}",), "irrelevant": CALM,
+# our form, whose hard gate and null anchor most of these tests are about
+SETTINGS = {"preset": "ours", "layer": 1, "lr": 1e-2, "steps": 30, "templates": ("{}",),
+            "irrelevant": CALM,
             "width": 32, "batch_size": 2}  # fmt: skip
 
 

@@ -75,14 +75,17 @@ def marks() -> dict[str, str]:
 
 
 def settings(editor: str, model: str = EMBEDDED) -> dict[str, Any]:
-    """Today's resolved preset of an editor for a model with stored rows, which is not loaded."""
+    """Today's preset `ours` of an editor for a model with stored rows, which is not loaded.
+
+    Rows of stored figures were made by it; where an editor has no such form, it is the default.
+    """
     named = SimpleNamespace(
         name=model,
         n_layers=LAYERS[model],
         written_layers=list(range(LAYERS[model])),
         presets=Presets(),
     )
-    return asdict(lib.EDITORS[editor].Config.preset(named, editor))
+    return asdict(lib.EDITORS[editor].Config.preset(named, editor, preset="ours"))
 
 
 @cache
@@ -118,7 +121,7 @@ def made(lm: lib.LM, name: str) -> Reference:
 def edited(lm: lib.LM, editor: str) -> Reference:
     """Two edits by today's preset, the second on top of the first."""
     cases = [case for case in lib.classroom() if case.id in CASES]
-    make, patch, edits = lib.EDITORS[editor](lm), lib.EMPTY, []
+    make, patch, edits = lib.EDITORS[editor](lm, preset="ours"), lib.EMPTY, []
     for case in cases:
         patch = make.edit([case.fact], after=patch, check=False)
         edits.append(

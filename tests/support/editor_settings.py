@@ -55,7 +55,7 @@ TINY: dict[str, dict] = {
     "steer": {"layer": 2},
     "wise": _SIDE,
     "memoir": {"layer": 2, "lr": 0.3, "n_iter": 80, "tau": 0.9, "templates": ("{}",), "k": 16},
-    "lemoe": {"layer": 1, "lr": 1e-2, "templates": ("{}",)},
+    "lemoe": {"layer": 1, "lr": 1e-2, "templates": ("{}",), "null": 0.5},
 }
 # On random models a third of the steps writes the fact as well, in every family, but by these.
 FEWER = {"steps": 20, "epochs": 30, "n_iter": 28}

@@ -223,10 +223,11 @@ class Experts(Route):
         _, experts = self.on(output.device)
         real = seqs.real[:, -output.shape[1] :].to(output.device)
         weight = torch.full(choice.shape, self.scale, device=output.device)
-        if self.gate == "softmax":
+        winners = choice[choice >= 0].unique().tolist()
+        if self.gate == "softmax" and winners:
             weight = weight * self.noted(seqs, "share").to(output.device)
         weight = weight[:, None].expand(real.shape)
-        for m in choice[choice >= 0].unique().tolist():
+        for m in winners:
             here = (choice == m)[:, None] & real
             # MLP(x) + λ g f_i(x), at the real positions of the rows that chose expert m
             moved = answer(experts[m], inputs[here].float(), self.activation)

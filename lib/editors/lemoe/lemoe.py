@@ -55,14 +55,14 @@ class LemoeConfig(EndOfText, Config):
     routing: Literal["fitted", "paper", "hidden"] = from_paper(
         "fitted",
         "Whether anchors are fitted on all stored prompts before the expert is trained, are "
-        "trained with the expert by its loss, or give way to MEMoE's router on hidden states.",
+        "trained with the expert by its loss, as published, which sent every prompt to the newest "
+        "expert wherever it was tried, or give way to MEMoE's router on hidden states.",
         published="paper",
     )
     gate: Literal["hard", "softmax"] = from_paper(
-        "hard",
+        "softmax",
         "Whether the winning expert counts fully or by its softmax share, which shrinks as experts "
         "are added.",
-        published="softmax",
     )
     lr: Amount = from_paper(3e-3, "Learning rate of Adam for an expert.", published=2e-4)
     order: Order = from_paper("cluster", "How the facts of one call are put into batches.")
@@ -76,10 +76,10 @@ class LemoeConfig(EndOfText, Config):
     kappa: Real = ours(
         16.0, "Factor of the cosine in an anchor's score: how sharply the nearest wins."
     )
-    null: Real = ours(
-        0.5,
+    null: Real | None = ours(
+        None,
         "Where the score of the null anchor, which stands for no expert, starts, in units of "
-        "kappa.",
+        "kappa; None leaves it out, so that some expert answers every prompt.",
     )
     reserve: Real = ours(
         1.0,
@@ -87,9 +87,8 @@ class LemoeConfig(EndOfText, Config):
         "are more varied than those it was fitted on.",
     )
     contexts: tuple[tuple[Count, Count], ...] = ours(
-        ((10, 2),),
+        (),
         "Contexts that the model writes, as pairs of a length in tokens and a number of texts.",
-        published=(),
     )
     templates: Texts | None = ours(
         None, "Context templates, each with `{}` for the prompt; None lets the model write them."
@@ -234,7 +233,7 @@ class Lemoe(Editor[LemoeConfig]):
             return ByHidden(self.lm, state, router, c.layer, texts, c.seed)
         fit = AnchorFit(reserve=c.reserve) if c.routing == "fitted" else None
         if router is None:
-            null = c.null * c.kappa if fit else None
+            null = c.null * c.kappa if fit and c.null is not None else None
             mu, sigma = state["mu"], state["sigma"]
             router = routers.start(mu, sigma, c.width, D_K, c.kappa, null, c.seed)
         return Anchored(self.lm, state, router, irrelevant, fit)

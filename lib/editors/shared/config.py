@@ -22,6 +22,8 @@ from ...setting_fields import Whole, described, explain, nearest, ours, shown
 
 # settings that say where an editor writes; no paper gives them for a model that it does not name
 PLACES = {"layer", "layers", "down", "gate", "up"}
+# the preset with this project's form of a method; every editor has it
+OURS = "ours"
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,10 @@ class Config:
     def preset(cls, lm: LM, editor: str, preset: str | None = None, **settings: Any) -> Config:
         """The preset for this model, or a guess by depth for a model that nobody has tuned.
 
-        `preset` names the one for a purpose, where the model has such a one: "stream" is for many
-        edits in a row, "batch" for many facts in one call. Raises EditError for a name or a setting
-        that there is not.
+        `preset` names another one. "ours" is this project's form of a method whose default is the
+        paper's; for every other editor it is the default. "stream" is for many edits in a row,
+        "batch" for many facts in one call, where the model has such a one, and "ours.batch" is the
+        one of our form. Raises EditError for a name or a setting that does not exist.
         """
         settings = cls.checked(editor, settings)
         row = cls._row(lm, editor, tuned=True, purpose=preset)
@@ -125,16 +128,37 @@ class Config:
             fitting = [{**lm.presets.rows[editor], "tuned": True}]
         for values in fitting:
             ours = "tuned" in values and not tuned
-            row |= {k: v for k, v in values.items() if not ours or k in PLACES}
+            row = _over(row, {k: v for k, v in values.items() if not ours or k in PLACES})
         if purpose is not None:
-            purposes = [name for name, value in row.items() if isinstance(value, dict)]
-            if purpose not in purposes:
+            purposes = {OURS: {}, **_purposes(row)}
+            if not isinstance(purpose, str) or purpose not in purposes:
                 raise EditError(
                     f"{editor} has no preset named {shown(purpose)} for {lm.name}; the names are: "
-                    f"{', '.join(purposes) or 'none'}"
+                    f"{', '.join(purposes)}"
                 )
-            row |= row[purpose]
+            row |= purposes[purpose]
         return {name: value for name, value in row.items() if name in cls.__dataclass_fields__}
+
+
+def _over(row: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with these values; a purpose keeps what the values say nothing of."""
+    tables = {
+        name: _over(row.get(name, {}), value)
+        for name, value in values.items()
+        if isinstance(value, Mapping)
+    }
+    return {**row, **values, **tables}
+
+
+def _purposes(row: Mapping[str, Any], before: str = "") -> dict[str, dict[str, Any]]:
+    """{purpose: its settings} of a row; one inside another, "ours.batch", begins with its."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, value in row.items():
+        if isinstance(value, dict):
+            own = {k: v for k, v in value.items() if not isinstance(v, dict)}
+            inner = _purposes(value, f"{before}{name}.")
+            found |= {before + name: own, **{k: own | v for k, v in inner.items()}}
+    return found
 
 
 @cache

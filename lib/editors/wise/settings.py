@@ -88,9 +88,8 @@ class WiseConfig(ContextSettings, EndOfText, ChatWordings, Config):
         published="absolute",
     )
     remeasure: bool = ours(
-        True,
+        False,
         "Whether the activation difference of merged facts is measured again after the merge.",
-        published=False,
     )
     track: bool = ours(
         False,

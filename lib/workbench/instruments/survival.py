@@ -129,11 +129,15 @@ def next_token_loss(lm: LM, rows: list[list[int]]) -> Tensor:
 @checked
 @dataclass(frozen=True)
 class EditedAgain:
-    """A life: other facts are written after the patch, `batch` of them at a time."""
+    """A life: other facts are written after the patch, `batch` of them at a time.
+
+    preset  the editor's preset, by default its own for the model
+    """
 
     editor: str
     facts: tuple[Fact, ...] | Any  # given as `taken.facts` takes them
     batch: Size = 1
+    preset: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "facts", tuple(taken.facts(self.facts)))
@@ -142,7 +146,7 @@ class EditedAgain:
             raise ArgumentError("there is no fact for later edits")
 
     def __call__(self, lm: LM, patch: Patch) -> Patch:
-        editor = EDITORS[self.editor](lm)
+        editor = EDITORS[self.editor](lm, preset=self.preset)
         for first in counted(range(0, len(self.facts), self.batch), "later edits"):
             patch = editor.edit(self.facts[first : first + self.batch], patch, check=False)
         return patch

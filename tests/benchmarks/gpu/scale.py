@@ -201,7 +201,7 @@ def editor(scale: Scale, lm: LM, name: str, brief: bool, **more: Any) -> lib.Edi
         if not path.exists():
             lib.EDITORS[name](lm, **given).fit(TRAINING, checkpoint=path, steps=2)
         given["network"] = str(path)
-    return lib.EDITORS[name](lm, **given)
+    return lib.EDITORS[name](lm, preset="ours", **given)
 
 
 def own_cache() -> tempfile.TemporaryDirectory:

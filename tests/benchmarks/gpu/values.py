@@ -84,7 +84,7 @@ def compared(
         # the same network as on the CPU, where the editor has one
         more = {"network": wanted.config.network} if wanted.trained else {}
         given = scales.settings(scale, wanted.name, True, **more)
-        made = lib.EDITORS[wanted.name](lm, **given)
+        made = lib.EDITORS[wanted.name](lm, preset="ours", **given)
         seconds, first = device.timed(lambda: made.edit(turns[0], check=False))
         found = made.edit(turns[1], after=first, check=False)
         with lm.patched(found):
@@ -192,7 +192,7 @@ def pretrained(
             for name in (name for name in PRETRAINED if name in editors):
                 if clock.left() <= 0:
                     return
-                made = lib.EDITORS[name](lm)
+                made = lib.EDITORS[name](lm, preset="ours")
                 made.edit([lib.classroom()[1].fact], check=False)  # C and contexts are there now
                 seconds, patch = device.timed(lambda made=made: made.edit([case.fact], check=False))
                 with lm.patched(patch):
