@@ -180,25 +180,32 @@ def by_arm(some: list[dict[str, Any]], *first: str) -> str:
     return table((*first, "streams", *head), lines, left=len(first))
 
 
-@made("lemoe-parts", *there(lemoe.PARTS))
 def parts() -> str:
     """LEMoE without each of its parts and in other orders, at the end of the streams."""
     return by_arm(rows(lemoe.PARTS), "arm")
 
 
-@made("lemoe-batch", *there(lemoe.BATCH))
 def one_batch() -> str:
     """The streams, each written in one batch."""
     return by_arm(rows(lemoe.BATCH), "arm")
 
 
-@made("wise-lengths", *there(wise.LENGTHS))
 def lengths() -> str:
     """WISE and other editors after some lengths of a stream."""
     return by_arm(rows(wise.LENGTHS), "arm", "edits")
 
 
-@made("wise-merging", *there(wise.MERGING))
 def merging() -> str:
     """Rules of merging, on the same trained shards."""
     return by_arm(rows(wise.MERGING), "arm", "edits")
+
+
+# each in a table of its own as soon as its rows are stored
+for _name, _run, _table in (
+    ("lemoe-parts", lemoe.PARTS, parts),
+    ("lemoe-batch", lemoe.BATCH, one_batch),
+    ("wise-lengths", wise.LENGTHS, lengths),
+    ("wise-merging", wise.MERGING, merging),
+):
+    if there(_run):
+        made(_name, _run)(_table)

@@ -18,7 +18,7 @@ from demo_app.session.studio import Studio
 from demo_app.session.views import tally
 from demo_app.stored import __main__ as command
 from demo_app.stored import examples
-from lib.editors.shared import config, earlier_settings
+from lib.editors.shared import config
 
 from ..support.page import cases
 
@@ -165,14 +165,6 @@ def test_parts_are_made_one_by_one_and_kept_while_they_are_in_step(
     assert third.forecast is None and third.natural == first.natural, (
         "made by other settings: dropped"
     )
-    text["settings"] = json.loads(path.read_text())["settings"]
-    removed = text["settings"]["ft"].pop("epochs")
-    monkeypatch.setitem(earlier_settings.ADDED, "ft", {"epochs": removed})
-    path.write_text(json.dumps(text))
-    assert command.main(["--only", "forecast", *to]) == 0
-    fourth = examples.of(studio.lm, tmp_path)
-    assert fourth.natural is not None, "a setting that came later has its old value in older files"
-    assert fourth.settings["ft"]["epochs"] == removed
     with pytest.raises(SystemExit):
         command.main(["--only", "magic", *to])
     assert "invalid choice: 'magic'" in capsys.readouterr().err

@@ -31,7 +31,6 @@ def ways(lm: lib.LM) -> dict:
         "answer a list": lambda p: lm.answer(["a", p], 2),
         "explain": lambda p: lm.answer(p, 2, explain=True),
         "generate": lambda p: lm.generate(p, 2),
-        "stream": lambda p: list(lm.generate(p, 2, stream=True)),
         "score": lambda p: lm.score(p, "x"),
         "score the target": lambda p: lm.score("x", p),
         "next_token": lm.next_token,

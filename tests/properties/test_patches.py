@@ -104,7 +104,7 @@ def test_a_line_taken_out_is_as_if_never_written(chosen):
         patch = editor().edit([FACTS[number]], after=patch)
         if i != out:
             kept = editor().edit([FACTS[number]], after=kept)
-    without = patch.without(out, editor().lm, fold=True)
+    without = patch.without(out, editor().lm)
     assert without.log == kept.log and len(without.log) == 2
     for name, value in kept.weights.items():
         dense = [v.dense() if isinstance(v, LowRank) else v for v in (value, without.weights[name])]

@@ -26,6 +26,7 @@ from ...model import packaged_models
 from ...model.hooks import swapped
 from ...model.lm import LM
 from ...patch.patch import LowRank, Patch
+from ...patch.route import Savable
 from ...setting_fields import Size
 from .model_card import write_card
 
@@ -192,7 +193,7 @@ def adapter_parts(
 
 def refuse(patch: Patch) -> None:
     """Raise ExportError for routes and rewrites, naming the editor and the module."""
-    parts = [*patch.routes.values()] or [*patch.rewrites]
+    parts: list[Savable] = [*patch.routes.values()] or [*patch.rewrites]
     if not parts:
         return
     who = " and ".join(sorted({part.kind for part in parts}))
