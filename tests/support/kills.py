@@ -29,7 +29,6 @@ import torch
 import lib
 from lib.atomic_files import sha256
 from lib.editors.hypernetwork import network_file
-from lib.lifelong.journal import unsealed
 from lib.model import packaged_models
 from lib.workbench.cli.main import main
 
@@ -123,27 +122,25 @@ class Stream(WithModel):
         self.go(folder, words, {**TINY["memit"], "steps": 8})
 
     def look(self, folder: Path) -> str:
-        """Whatever the journal names has its checksum."""
+        """The patch can be read, and the rows hold all of its edits."""
         run = folder / "run"
-        for path in run.glob("*.json"):
-            assert unsealed(path.read_bytes())[1], path
         if (folder / "p.safetensors").exists():
             lib.Patch.load(folder / "p.safetensors")
-        if not (run / "state.json").exists():
+        if not (run / "patch.safetensors").exists():
             return "absent"
-        state = unsealed((run / "state.json").read_bytes())[0]
-        for name, wanted in state["sums"].items():
-            assert name == "rows.jsonl" or sha256(run / name) == wanted, name
+        edits = len(lib.Patch.load(run / "patch.safetensors").facts)
+        lines = (run / "rows.jsonl").read_bytes().splitlines(keepends=True)
+        whole = [json.loads(line)["edits"] for line in lines if line.endswith(b"\n")]
+        assert edits in whole and whole == sorted(whole)
         return "whole" if (folder / "out.json").exists() else "begun"
 
     def result(self, folder: Path) -> Any:
         """Patches by their bytes; rows and scores without the seconds that they took."""
         run = folder / "run"
-        found: dict[str, Any] = {p.name: sha256(p) for p in run.glob("patch-*")}
-        found |= {p.name: p.read_bytes() for p in run.glob("point-*")}
+        found: dict[str, Any] = {"kept": sha256(run / "patch.safetensors")}
         found["header"] = (run / "header.json").read_bytes()
         lines = map(json.loads, (run / "rows.jsonl").read_text().splitlines())
-        found["rows"] = [(line["facts"], {**line["row"], "seconds": 0}) for line in lines]
+        found["rows"] = [(line.get("facts"), line.get("point"), line["edits"]) for line in lines]
         found["patch"] = sha256(folder / "p.safetensors")
         found["scores"] = json.loads((folder / "out.json").read_text())["scores"]
         return found
