@@ -313,13 +313,10 @@ drawings_07.matrices({layer: own[layer] for layer in shown}, [relation[name] for
 # twice as much as others**, from the lowest layer on.
 
 # %%
-curves = {}
+width = lm.keys([facts[inner[0]]], 0).shape[0]  # random keys have an rms of 1/√width
 for whose, function in both(tails).items():
-    said = ", yours" if len(both(tails)) > 1 and whose == "yours" else ""
-    width = lm.keys([facts[inner[0]]], 0).shape[0]  # random keys have an rms of 1/√width
-    curves[f"these keys{said}"] = [float(function(own[n])[0]) * width**0.5 for n in layers]
-print("rms over random keys':", ", ".join(f"{x:.1f}" for x in next(iter(curves.values()))))
-plot.layer_curve(layers, curves, "rms of ρ, times that of random keys", edited)
+    times = ", ".join(f"{float(function(own[n])[0]) * width**0.5:.1f}" for n in layers)
+    print(f"rms over random keys' in layers {', '.join(map(str, layers))}, {whose}: {times}")
 
 # %% [markdown]
 # **No layer has orthogonal keys.** Their rms is a multiple of that of random keys in every layer. It is smallest in the

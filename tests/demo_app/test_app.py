@@ -23,7 +23,7 @@ from demo_app.html import dossier, edits, figures, gallery, render, trace
 from demo_app.html.comparison import answers, comparison, headline, scoreboard, status
 from demo_app.session import editor_settings
 from demo_app.session.choices import Choices, taken
-from demo_app.session.edits import AppliedEdit, warning, without
+from demo_app.session.edits import AppliedEdit, warning
 from demo_app.session.findings import Findings, Place, Said, Told, Undone, Way
 from demo_app.session.first_edits import steps
 from demo_app.session.gallery import Exhibit, Gallery, Step
@@ -52,7 +52,7 @@ from lib.workbench.instruments.dossier import Dossier, Line
 from lib.workbench.instruments.dossier_answers import EntityAnswers, EntityReply
 
 from ..support import tiny
-from ..support.page import live, through
+from ..support.page import live
 from .conftest import STRONG
 from .visits import TOWER, edit, until, visitor
 
@@ -283,26 +283,6 @@ def test_what_an_earlier_edit_had_moved_is_not_held_against_a_later_one(studio):
     assert blamed == [row.prompt for row in moved], "by what is still live"
     alone = studio.edit(Session(), studio.choices.subject(*TOWER, "xy"), "ft", keep="any").outcome()
     assert all(row.word != EARLIER for row in alone.rows), "a first edit moved them itself"
-
-
-def test_the_closed_form_takes_it_out_where_keys_are_kept(monkeypatch):
-    lm, session, asked = tiny.model("llama"), Session(), []
-    for n in (1, 2):
-        live(session, lib.Patch(log=(lib.Edit("memit", {"layers": (1,)}),) * n, base=str(n)))
-    short = lib.Patch(log=(lib.Edit("memit", {"layers": (1,)}),), base="short")
-
-    def closed(editor, patch, place, *, exact):
-        asked.append((patch, place, editor.lm))
-        return short
-
-    monkeypatch.setattr(lib.EDITORS["memit"], "without", closed)
-
-    class Quiet:
-        def report(self, *_):
-            pass
-
-    (left,), _ = through(without(Quiet(), lm, session.edits, 0))
-    assert left.patch is short and asked == [(session.patch, 0, lm)]
 
 
 def test_each_edit_says_whether_it_holds_and_has_a_way_out(studio):

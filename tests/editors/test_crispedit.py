@@ -122,16 +122,10 @@ def test_every_form_is_its_own_steps_and_the_published_one_the_code_s(lm, projec
         ({"energy": 1.5}, "energy is a number from 0 to 1"),
         ({"energy": 1.0, "tokens": 5000}, "energy=1.0 leaves no direction of layer 1 to move in"),
         ({"project": "update"}, "project is grad or basis, not 'update'"),
-        ({"sequential": True}, "no setting 'sequential' any more"),
-        ({"recalculate": 0.25}, "no setting 'recalculate' any more"),
+        ({"sequential": True}, "no setting 'sequential'"),
     ],
 )
 def test_what_cannot_be_is_one_sentence(lm, wrong, said):
     with pytest.raises(ValueError, match=said):
         editor(lm, **wrong).edit([A])
     assert not lm.is_patched
-
-
-def test_the_weight_of_earlier_facts_is_accepted_where_it_had_no_effect(lm):
-    published = {"project": "grad", "sequential": False, "edit_weight": 1.0}
-    assert editor(lm, **published).config == editor(lm, project="grad").config

@@ -50,5 +50,5 @@ def test_what_differs_is_named():
 
 def test_the_resolved_preset_is_that_of_the_loaded_model(default_lm):
     for editor in lib.EDITORS:
-        preset = lib.EDITORS[editor].Config.preset(default_lm, editor)
+        preset = lib.EDITORS[editor].Config.preset(default_lm, editor, preset="ours")
         assert current.asdict(preset) == current.settings(editor), editor

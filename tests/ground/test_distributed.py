@@ -144,7 +144,8 @@ def found(tmp_path_factory):
     lm = tiny.model("llama")
     lib.EDITORS["malmen"](lm, **SMALL).fit(CASES, checkpoint=folder / "net", steps=1)
     next(iter(streamed(lm, folder, "run")))  # one process begins, two go on
-    command = ["stream", "--data", str(rows(folder)), "--metrics", "all", "--events", "all", "--batch", "3", "--eval-at", "6",
+    command = ["stream", "--data", str(rows(folder)), "--metrics", "all", "--events", "all",
+               "--batch", "3", "--eval-at", "6",
                "--editor", "ultraedit", "--set", "warmup=none", "--set", "step=0.05",
                "--set", "group=1", "--journal", str(folder / "run"),
                "--json", str(folder / "out.json")]  # fmt: skip

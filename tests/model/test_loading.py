@@ -89,7 +89,7 @@ def test_a_device_that_is_not_here_is_a_sentence_before_anything_is_read(wrong):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a card")
 def test_no_card_is_a_sentence_at_the_command_line(folder, capsys):
-    assert main(["describe", "Ann", "--model", str(folder), "--device-map", "cuda"]) == 2
+    assert main(["prepare", "--editors", "ft", "--model", str(folder), "--device-map", "cuda"]) == 2
     said = capsys.readouterr().err
     assert "there is no device 'cuda' here, but cpu" in said and said.count("\n") == 1
 
@@ -121,7 +121,7 @@ def test_a_packaged_name_that_is_mistyped_answers_at_once(name, alone):
 
 
 def test_a_mistyped_name_is_one_line_at_the_command_line(capsys, alone):
-    assert main(["describe", "Ann", "--model", "gemma3-270m"]) == 2
+    assert main(["prepare", "--editors", "ft", "--model", "gemma3-270m"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 

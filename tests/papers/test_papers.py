@@ -12,9 +12,10 @@ import lib
 from lib.evaluation.superposition import Superposition, kurtosis
 from lib.keys_values import answer_gradients
 from notebooks.support import stored_runs
+from notebooks.support.drawings_07 import overlaps_by_layer
 
 from ..benchmarks.papers import __main__ as command
-from ..benchmarks.papers import figures, superposition, ultraedit, wilke
+from ..benchmarks.papers import superposition, ultraedit, wilke
 from ..benchmarks.papers.frame import CLAIMS, Given, make
 from ..benchmarks.papers.verdicts import OPPOSITE, SAME, UNSEEN, detectable, overall, verdict
 from ..support import tiny
@@ -53,7 +54,7 @@ def test_superposition_from_an_empty_cache(family, cache):
     assert all(superposition.shown(row) for row in (*by_layer, stream))
     assert all(row["commit"] and row["cpu"] >= 0 for row in (*by_layer, stream))
     assert max(stream["error"]) < 1e-3  # the sum is exact up to rounding
-    drawn = figures.by_layer(by_layer)
+    drawn = overlaps_by_layer(by_layer)
     assert [len(ax.get_lines()) for ax in drawn.axes] == [len(kinds) + 1] * 3
 
 

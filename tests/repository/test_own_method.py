@@ -28,7 +28,7 @@ from my_method import Push
 
 class Dying(Push):
     def write(self, facts, after):
-        if len(after.log) == 2:
+        if len(after.facts) == 2:
             os.kill(os.getpid(), 9)
         return super().write(facts, after)
 

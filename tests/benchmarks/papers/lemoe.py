@@ -54,7 +54,7 @@ SIZES: dict[str, dict[str, int]] = {  # streams, facts of each, facts of a batch
 }
 STRUCTURE: dict[str, Any] = {  # as we read the paper
     "insert": True, "routing": "paper", "gate": "softmax", "order": "given", "expert": "ffn",
-    "scale": 1.0, "irrelevant": None, "target_eos": False,
+    "scale": 1.0, "irrelevant": None, "target_eos": False, "null": 0.5, "reserve": 1.0,
 }  # fmt: skip
 # of a small model, by trials on eight tuning facts: at 1e-3 every expert holds its own after 40
 # steps. Rows of the paper have the bare prompt only.
