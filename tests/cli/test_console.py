@@ -126,7 +126,7 @@ def test_ctrl_c_is_one_line(ctrl_c):
         "from lib.workbench.cli.main import main\n"
         "def load(*_):\n    print('here', flush=True)\n    import time; time.sleep(60)\n"
         "options.load = load\n"
-        "sys.exit(main(['export', '--patch', 'none', '--to', 'x', '--as', 'peft']))"
+        "sys.exit(main(['prepare', '--editors', 'ft']))"
     )
     with subprocess.Popen(
         [sys.executable, "-c", script], cwd=ROOT, stdout=-1, stderr=-1, text=True
@@ -134,7 +134,7 @@ def test_ctrl_c_is_one_line(ctrl_c):
         assert child.stdout.readline() == "here\n"
         child.send_signal(signal.SIGINT)
         assert child.wait(30) == 130
-        assert child.stderr.read().strip() == "python -m lib describe: stopped"
+        assert child.stderr.read().strip() == "python -m lib prepare: stopped"
 
 
 def test_a_console_of_somebody_else_stays_as_it_is(monkeypatch):
