@@ -9,9 +9,7 @@ import lib
 from lib.keys_values.null_space import null_space
 from lib.keys_values.second_moment import second_moment
 from lib.patch.patch import LowRank, Patch
-from lib.workbench.forensics.candidates import BARE
-from lib.workbench.forensics.difference import difference, fits, noise_edge, stretched, subjects
-from lib.workbench.forensics.matched_filter import DAMPING, robust_z
+from lib.workbench.forensics.difference import difference, noise_edge, subjects
 from lib.workbench.forensics.signatures import signature
 
 from ..support import tiny
@@ -41,30 +39,6 @@ def test_the_key_is_C_v_and_sigma_is_known(lm, text):
     named = subjects(lm, found, NAMES, text=text)
     assert named.name[0] == SUBJECT and named.score[0] == pytest.approx(1, abs=1e-6)
     assert "one edit of one layer" in found.signature
-
-
-def test_a_prompt_whose_key_was_not_whitened_is_stretched_most(lm, text):
-    """Δ = r kᵀ, as a gradient step at a prompt's end writes: the slow way, and its first place."""
-    asked = [f"{name} and {name[::-1]}" for name in NAMES]
-    module, k = lm.mlp_out(LAYER), read(lm, [asked[7]], LAYER, prefix="{}")[:, 0]
-    r = torch.randn(len(lm.weight(module)), generator=torch.Generator().manual_seed(0))
-    patch = Patch({module: LowRank(((r[:, None], k[None] / k.norm()),))})
-    found = difference(lm, patch=patch, text=text)
-    named = stretched(lm, found, asked, BARE, text)
-    assert named.name[0] == asked[7] and list(named.columns) == ["name", "z", "share"]
-    C = second_moment(lm, [LAYER], text)[LAYER].C.float()
-    damped = C + DAMPING * C.diagonal().mean() * torch.eye(len(C))
-    K = read(lm, asked, LAYER, prefix="{}")
-    U = torch.linalg.solve(damped, K)
-    z = robust_z((torch.outer(r, k / k.norm()) @ U).norm(dim=0) / U.norm(dim=0))
-    share = (torch.outer(r, k / k.norm()) @ U).norm(dim=0) / U.norm(dim=0) / r.norm()
-    wanted = {name: (z[i].item(), share[i].item()) for i, name in enumerate(asked)}
-    for row in named.head(20).itertuples():
-        assert (row.z, row.share) == pytest.approx(wanted[row.name], rel=0.05)
-    # the names behind the usual prefix are stretched less than the prompt that was written
-    assert stretched(lm, found, NAMES, text=text).share.max() < named.share[0] <= 1 + 1e-5
-    with pytest.raises(lib.errors.ForensicsError, match="no output projection"):
-        stretched(lm, difference(lm, patch=lib.EMPTY), asked)
 
 
 def test_the_span_of_C_V_holds_every_key_of_memit(lm, text):
@@ -161,17 +135,6 @@ def test_fine_tuning_that_looks_like_one_edit_is_named(lm, text):
         found = difference(lm, patch=Patch({module: W + change}), text=text)
         assert found.table["rank"][module] == rank
         assert "(ROME, R-ROME, WilKE), or fine-tuning" in found.signature
-
-
-def test_nobody_fits_where_the_key_is_of_somebody_else(lm, text):
-    C = second_moment(lm, [LAYER], text)[LAYER].C
-    here = subjects(lm, difference(lm, patch=rank_one(lm, C)[0], text=text), NAMES, text=text)
-    assert fits(here) and here.name[0] == SUBJECT
-    away = rank_one(lm, C, subject="somebody who is not listed")[0]
-    assert not fits(subjects(lm, difference(lm, patch=away, text=text), NAMES, text=text))
-    tuned = lib.EDITORS["ft_m"](lm, **{**quick("ft_m"), "layer": LAYER})
-    patch = tuned.edit([lib.Fact("cat", "I saw a {}", "xy")])
-    assert not fits(subjects(lm, difference(lm, patch=patch, text=text), NAMES, text=text))
 
 
 def test_a_change_of_full_rank_is_no_edit_of_one_layer(lm, text):

@@ -23,7 +23,7 @@ from ...setting_fields import Amount, from_paper, ours
 from ..shared.codebooks import CodebookConfig, CodebookEditor
 from ..shared.entry_values import EntrySite, Replacement
 from ..shared.shared_settings import EndOfText
-from .codebook import GAP, Codebook, lookup
+from .codebook import Codebook
 from .route import Deferral
 
 
@@ -112,17 +112,6 @@ class Grace(CodebookEditor[GraceConfig]):
         ends = [len(prompt) - 1 for prompt in prompts]
         found = activations.module_inputs_at(self.lm, prompts, ends, [module])
         return found[module].float().cpu()
-
-    def entries(self, old: Any, keys: Tensor) -> Tensor:
-        """The entry in whose ball each key lies, -1 for none."""
-        return lookup(old.K, old.eps, keys).entry
-
-    def shaped(self, old: Any, own: list[int]) -> bool:
-        """Whether one of these entries cut another one's ball down to half of their distance."""
-        others = [entry for entry in range(len(old.eps)) if entry not in own]
-        keys, mine = old.K.T[others], old.K.T[own]
-        halves = (keys[:, None] - mine).norm(dim=2) / 2  # (n, m)
-        return bool(((old.eps[others, None] - halves).abs() < 3 * GAP).any())
 
     def radii(self, keys: Tensor, count: int) -> list[float]:
         """The first radius of each key: `eps_init`, and less where a form's keys are shorter.

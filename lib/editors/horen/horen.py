@@ -136,10 +136,6 @@ class Horen(CodebookEditor[HorenConfig]):
         """The queries (m, d_in) of the prompts."""
         return calibration.queries(self.lm, prompts, module, self.query)
 
-    def entries(self, old: Any, keys: Tensor) -> Tensor:
-        """The entry whose key has the largest cosine with each query."""
-        return nearest(old.dynamics.cosines(old.K, keys))[1]
-
     def check_rules(self, old: Any, module: str) -> None:
         """Refuse a codebook whose keys are means of another kind."""
         if old is not None and old.query != self.query:

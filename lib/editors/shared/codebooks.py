@@ -90,14 +90,6 @@ class CodebookEditor(Editor[B]):
     def keys(self, module: str, prompts: Sequence[Sequence[int]]) -> Tensor:
         """The keys (m, d_in) of prompts, float32 on the CPU, on the model as it is patched."""
 
-    @abstractmethod
-    def entries(self, old: Any, keys: Tensor) -> Tensor:
-        """The entry of the codebook `old` that keys (m, d_in) find, (m,), -1 for none."""
-
-    def shaped(self, old: Any, own: list[int]) -> bool:
-        """Whether these entries changed what others of the codebook `old` answer."""
-        return False
-
     def rows(self, facts: list[Fact]) -> AnswerRows:
         """Prompts and answers of the facts, and then of their messages in each further form."""
         lm, chat = self.lm, chat_wordings.of(self.lm, facts, self.config.forms)

@@ -156,15 +156,3 @@ def tuples_of(name: str, state: Mapping[str, Any]) -> list[Any]:
     """The tuples that `flat_tuples` was given."""
     numbers = iter(state[name].tolist())
     return [tuple(next(numbers) for _ in range(size)) for size in state[f"{name}_sizes"].tolist()]
-
-
-def of_entries(state: Mapping[str, Any], kept: Sequence[int]) -> dict[str, Any]:
-    """What a codebook's editor remembers, for these of its entries alone."""
-    found = dict(state)
-    for name in ("labels", "facts"):
-        if name in state:
-            rows = tuples_of(name, state)
-            found |= flat_tuples(name, [rows[entry] for entry in kept])
-    if "chat" in state:
-        found["chat"] = state["chat"][kept]
-    return found

@@ -82,5 +82,5 @@ def _drop(given: argparse.Namespace) -> None:
     patch = Patch.load(given.file)
     named = int(given.fact) if given.fact.removeprefix("-").isdecimal() else given.fact
     left = without(options.load(given), patch, named)
-    said = f"dropped: the other {len(left.facts):,} facts were written again without it"
-    print(f"{said}\nsaved: {left.save(given.to)}")
+    rest = f"{len(left.facts):,} other fact{'s' * (len(left.facts) != 1)} in the patch"
+    print(f"dropped and written again without it: {rest}\nsaved: {left.save(given.to)}")

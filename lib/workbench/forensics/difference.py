@@ -27,7 +27,6 @@ from ...model.batching import grouped
 from ...model.lm import LM
 from ...patch.patch import EMPTY, Patch
 from .candidates import PREFIX, measured
-from .matched_filter import Filter, filter_of, robust_z
 from .signatures import signature
 
 T = TypeVar("T")
@@ -37,8 +36,6 @@ ROUNDING = (
 )
 TOP = 32  # singular vectors of a change that are looked at, at most
 FEW = 10  # changed output projections up to which C is read: it takes seconds per layer
-FITS = 0.99  # score of a candidate that only the key itself has …
-STANDS_OUT = 8.0  # … or this robust z among all scores, as of a suspect without a base model
 INSIDE = 1e-3  # of a unit vector may lie outside a null space, or what the noise explains
 
 
@@ -162,44 +159,6 @@ def subjects(
     )
     table = pd.DataFrame({"name": list(names), "score": shares.mean(0).tolist()})
     return table.sort_values("score", ascending=False, ignore_index=True)
-
-
-def fits(table: pd.DataFrame) -> bool:
-    """Whether the first of a table of `subjects` explains the difference, and is not just first."""
-    scores = torch.tensor(table["score"].to_numpy())
-    return bool(scores[0] >= FITS or robust_z(scores)[0] >= STANDS_OUT)
-
-
-def stretched(
-    base: LM, found: Difference, names: Sequence[str], prefix: str = PREFIX, text: str | None = None
-) -> pd.DataFrame:
-    """Candidates by how far a difference stretches the directions in which they are read.
-
-    names   candidate subjects; or whole prompts, with the prefix "{}": methods that write where a
-            prompt ends do not whiten its key, so `subjects` says little about them
-    prefix  what stands before a candidate
-
-    name   the candidate.
-    z      robust z of ‖ΔW û‖, û = C⁻¹k/‖C⁻¹k‖, among the candidates; Σ z / √n over n changed
-           layers.
-    share  ‖ΔW û‖/‖ΔW‖₂, mean over the changed layers: 1 where û is the direction that the
-           difference stretches most. It needs no other candidates, so it compares two lists.
-
-    The largest z comes first. The keys are the base model's. Raises ForensicsError where no output
-    projection of an MLP changed above its noise.
-    """
-
-    def filters(change: Change, C: Tensor) -> tuple[Filter, float]:
-        return filter_of(change.S[:, None] * change.V.T, C), change.S[0].item()
-
-    made = _of_layers(base, found, filters, text)
-    norms = measured(
-        base, names, list(made), lambda layer, K: made[layer][0].norms(K), prefix=prefix
-    )
-    z = torch.stack([robust_z(T, ~T.isfinite()) for T in norms]).sum(0) / len(made) ** 0.5
-    share = (norms / torch.tensor([largest for _, largest in made.values()])[:, None]).mean(0)
-    table = pd.DataFrame({"name": list(names), "z": z.tolist(), "share": share.tolist()})
-    return table.sort_values("z", ascending=False, ignore_index=True)
 
 
 def _of_layers(
