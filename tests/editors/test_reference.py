@@ -88,7 +88,7 @@ MEMIT = json.loads((REFERENCE / "memit.json").read_text(encoding="utf-8"))
 FACTS = [lib.Fact(*row) for row in MEMIT["requests"]]
 SPREAD = {
     "layers": (3, 4, 5), "v_lr": 0.5, "steps": 20, "decay": 0.5, "clamp": 0.75, "kl_factor": 0.0625,
-    "templates": ("{}",), "keys": "mean", "keep_keys": False,
+    "templates": ("{}",), "keep_keys": False,
 }  # fmt: skip
 
 

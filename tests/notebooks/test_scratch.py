@@ -67,6 +67,11 @@ class World:
         return self.lm.model, self.lm.tokenizer
 
     @property
+    def tokens(self) -> int:
+        """As few as the library does not shrink."""
+        return 10 * self.lm.weight(self.lm.mlp_out(0)).shape[1]
+
+    @property
     def own(self) -> list[Fact]:
         return [plain(fact) for fact in self.facts]
 
@@ -163,15 +168,15 @@ def check_interference(world):
     near(interference.outer_products(orthonormal, V) @ orthonormal, V, 1e-12)
     # C of general text, on the model
     lm, layers = world.lm, [world.layer, world.layer + 1]
-    mine = interference.second_moment(*world.given, layers, tokens=1000)
-    theirs = second_moment(lm, layers, tokens=1000)
+    mine = interference.second_moment(*world.given, layers, tokens=world.tokens)
+    theirs = second_moment(lm, layers, tokens=world.tokens)
     for layer in layers:
         near(mine[layer], theirs[layer].C, 1e-5)
 
 
 def check_rome(world):
     lm, layer, fact = world.lm, world.layer, world.facts[0]
-    settings = {"layer": layer, "templates": CONTEXTS, "keys": "mean", "tokens": 1000}
+    settings = {"layer": layer, "templates": CONTEXTS, "keys": "mean", "tokens": world.tokens}
     editor = lib.EDITORS["rome"](lm, **settings, **searched(world))
     found = value_search.search(lm, [fact], layer, CONTEXTS, world.search)[0]
     projection = world.projection(layer)
@@ -191,7 +196,12 @@ def check_rome(world):
 
 def check_memit(world):
     lm, facts, layers = world.lm, list(world.facts), (world.layer, world.layer + 1)
-    settings = {"layers": layers, "templates": CONTEXTS, "strength": weight(world), "tokens": 1000}
+    settings = {
+        "layers": layers,
+        "templates": CONTEXTS,
+        "strength": weight(world),
+        "tokens": world.tokens,
+    }
     editor = lib.EDITORS["memit"](lm, **settings, **searched(world))
     theirs = editor.edit(facts)
     # the values, searched behind the last block
@@ -212,11 +222,17 @@ def check_memit(world):
 
 def check_alphaedit(world):
     lm, layers, L2 = world.lm, (world.layer, world.layer + 1), weight(world)
-    settings = {"layers": layers, "templates": CONTEXTS, "L2": L2, "quantile": 0.8, "tokens": 1000}
+    settings = {
+        "layers": layers,
+        "templates": CONTEXTS,
+        "L2": L2,
+        "quantile": 0.8,
+        "tokens": world.tokens,
+    }
     editor = lib.EDITORS["alphaedit"](lm, **settings, **searched(world))
     first = editor.edit(world.facts[:1])
     second = editor.edit(world.facts[1:2], after=first)
-    C = interference.second_moment(*world.given, layers, tokens=1000)
+    C = interference.second_moment(*world.given, layers, tokens=world.tokens)
     Q = {layer: alphaedit.null_space(C[layer], 0.8) for layer in layers}
     for layer in layers:
         theirs = editor.null_space(layer).Q
@@ -249,7 +265,7 @@ def check_alphaedit(world):
 def check_wilke(world):
     lm, fact = world.lm, world.facts[0]
     layers = (0, 1, 2) if is_tiny(world) else (1, 3)
-    settings = {"layers": layers, "templates": CONTEXTS, "keys": "mean", "tokens": 1000}
+    settings = {"layers": layers, "templates": CONTEXTS, "keys": "mean", "tokens": world.tokens}
     editor = lib.EDITORS["wilke"](lm, **settings, **searched(world))
     theirs = editor.matches(fact)
     C = {layer: editor.moment(layer).C for layer in layers}
@@ -488,7 +504,7 @@ def check_lemoe(world):
         "templates": CONTEXTS[:2],
         "irrelevant": CALM,
     }
-    editor = lib.EDITORS["lemoe"](lm, **settings)
+    editor = lib.EDITORS["lemoe"](lm, preset="ours", **settings)
     first = editor.edit(world.facts[:2])
     patch = editor.edit(world.facts[-1:], after=first)
     state, route = patch.memory["lemoe"], next(iter(patch.routes.values()))
