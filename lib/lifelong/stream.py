@@ -69,9 +69,13 @@ def stream(
                    are looked for at once, because points and batches count what is left.
 
     Raises EditError for an unknown editor, one of another model, no case, an unknown
-    argument, or a point that is not at the end of a batch; JournalError for a journal in
-    use, or of a run with other arguments.
+    argument, a size below 1, or a point that is not at the end of a batch; JournalError for a
+    journal in use, or of a run with other arguments.
     """
+    sizes = {"batch_size": batch_size, "save_every": save_every, "sample": sample}
+    for name, size in sizes.items():  # with a negative one nothing would be edited or kept
+        if size is not None and size < 1:
+            raise EditError(f"{name}={size} is below 1")
     some, given = taken.cases(cases), dict(evaluate_with or {})
     made = EDITORS[editor](lm) if isinstance(editor, str) else editor
     if made.lm is not lm:

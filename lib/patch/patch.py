@@ -7,6 +7,7 @@ patch from an earlier one, so going back is exact.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -22,7 +23,7 @@ from ..arguments import checked
 from ..atomic_files import path_of
 from ..computed_once import size
 from ..data.facts import Fact, quoted
-from ..errors import PatchError
+from ..errors import ArgumentError, PatchError
 from ..setting_fields import Real
 from .identity import same_model
 from .route import Rewrite, Route
@@ -279,6 +280,8 @@ def scaled(lm: Model, patch: Patch, strength: Real, before: Patch = EMPTY) -> Pa
     Raises PatchError where routes or rewrites were added: a memory answers or does not, and has no
     strength; and ValueError for a strength that is no finite number.
     """
+    if not math.isfinite(strength):
+        raise ArgumentError(f"the strength should be a finite number, not {strength}")
     if routed(patch, before):
         raise PatchError("a routed edit answers or does not answer: it has no strength")
     lost = before.weights.keys() - patch.weights

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -100,7 +101,7 @@ EDITING = (
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a setting of the editor: layer=8 (`python -m lib settings` lists them)",
+        help="a setting of the editor, such as layer=8",
     ),
 )
 PATCH = option("--patch", type=path_of, required=True, help="a saved patch")
@@ -183,6 +184,14 @@ def different(given: str, values: Sequence[object]) -> None:
     for value, times in Counter(values).most_common(1):
         if times > 1:
             raise ArgumentError(f"{given} has {shown(value)} twice: give it once")
+
+
+def positive(text: str) -> float:
+    """A finite number above 0, for `argparse`, which turns the ValueError into a sentence."""
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise ValueError(text)
+    return number
 
 
 def at_least(given: str, least: int, number: int | None) -> None:

@@ -168,7 +168,7 @@ def _table(scores: Mapping[int, Scores]) -> str:
     "`--presets presets.toml` uses them",
     option("model", help="hub id, local folder, or gemma-3-270m"),
     option("--editors", default="rome,ultraedit", help="of which editors (default rome,ultraedit)"),
-    option("--minutes", type=float, default=30.0, help="for all of them (default 30)"),
+    option("--minutes", type=options.positive, default=30.0, help="for all of them (default 30)"),
     option("--to", type=path_of, default=Path("presets.toml"), help="default: presets.toml"),
     option(
         "--data",

@@ -103,10 +103,12 @@ def export_peft(lm: LM, patch: Patch, folder: str | Path, rank: Size | None = No
           and a dense change as its nearest matrix of rank 64. The errors are in the result and in
           the model card.
 
-    Raises ExportError for a patch with routes or rewrites, one without changed weights, and a
-    folder that holds something; PatchError for a patch of another model.
+    Raises ExportError for a patch with routes or rewrites, one without changed weights, a rank
+    below 1, and a folder that holds something; PatchError for a patch of another model.
     """
     refuse_adapter(lm, patch)
+    if rank is not None and rank < 1:
+        raise ExportError(f"rank={rank} is below 1")
     with new_folder(folder) as work:
         factors, modules, r = adapter_parts(lm, patch, rank)
         tensors = {
