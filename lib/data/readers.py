@@ -11,30 +11,23 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import pandas as pd
-from msgspec import Meta
 
-from ..arguments import checked
 from ..atomic_files import path_of
 from ..errors import ArgumentError, DataWarning, FactError
-from ..setting_fields import Count
+from ..setting_fields import at_least
 from .facts import Case, quoted
 from .formats import Format, cases_of, known, recognize, unused_keys
 from .row_files import plain, rows
 from .row_keys import Options
 from .texts import CLASSROOM, known_by
 
-Source = Annotated[
-    str | Path | Iterable[Mapping], Meta(description="a path, or an iterable of rows")
-]
 
-
-@checked
 def read_cases(
-    path: Source,
-    limit: Count | None = None,
+    path: str | Path | Iterable[Mapping],
+    limit: int | None = None,
     target: Literal["new", "true"] = "new",
     unrelated_suffix: str = "",
 ) -> list[Case]:
@@ -80,6 +73,7 @@ def read_cases(
     format that comes closest. Errors inside a row name the row and the key.
     read_cases("zsre.json", limit=1)[0].fact.target_new -> "unmanned aircraft"
     """
+    at_least(0, limit=limit)
     if target not in ("new", "true"):
         raise ArgumentError(f"target is 'new' or 'true', not '{target}'")
     options = Options(target, unrelated_suffix)

@@ -116,7 +116,7 @@ def run_edit(given: argparse.Namespace) -> None:
     before = lm.answer(asked)
     try:
         patch = editor.edit([fact], after=after, check=False)  # the answers are printed below
-    except (LookupError, TypeError, AttributeError) as error:
+    except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
         if editor.name in after.memory:  # a file of anybody may hold anything there
             raise PatchError(
                 f"{editor.name} cannot go on from the memory in {given.after}"

@@ -187,17 +187,11 @@ def different(given: str, values: Sequence[object]) -> None:
 
 
 def positive(text: str) -> float:
-    """A finite number above 0, for `argparse`, which turns the ValueError into a sentence."""
+    """A finite number above 0, for `argparse`, which puts the option before the sentence."""
     number = float(text)
     if not 0 < number < math.inf:
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"a number above 0 is wanted, not {text}")
     return number
-
-
-def at_least(given: str, least: int, number: int | None) -> None:
-    """Refuse a number below the least one, in a sentence that names the option."""
-    if number is not None and number < least:
-        raise ArgumentError(f"{given} should be at least {least}, not {number}")
 
 
 def report(text: object, path: Path | None, result: dict[str, Any]) -> None:
