@@ -196,9 +196,7 @@ def test_a_model_that_transformers_quantized_is_taken_as_it_is(folder):
 
 @pytest.mark.parametrize("given", ["int3", "INT8", "", 8, True, 4.0, ["int8"], b"int8"])
 def test_a_form_that_there_is_not_is_one_sentence(given):
-    with pytest.raises(
-        lib.Error, match="quantized(=.*: there are 'int8' and 'int4'$| should be a text)"
-    ):
+    with pytest.raises(lib.Error, match="quantized=.*: there are 'int8' and 'int4'$"):
         lib.load("no-such-model", quantized=given)
 
 
