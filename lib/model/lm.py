@@ -11,7 +11,6 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Annotated, Any, Literal, overload
@@ -24,14 +23,13 @@ from torch import Tensor, nn
 
 from ..arguments import checked
 from ..data import taken
-from ..data.facts import Fact, encode_prompt, lookup, require_encodable
+from ..data.facts import encode_prompt, lookup, require_encodable
 from ..data.normalized_text import normalized
 from ..data.texts import GENERAL
-from ..errors import ArgumentError, ArgumentTypeError, EditError, FamilyError
+from ..errors import ArgumentError, ArgumentTypeError, FamilyError
 from ..patch.identity import BEHIND
-from ..patch.patch import EMPTY, Patch
 from ..setting_fields import Amount, Count, Size, Whole, shown
-from . import activations, experts, generation, packaged_models, scoring
+from . import activations, generation, packaged_models, scoring
 from .apply_patch import Patchable
 from .architectures import below_head, block_signature, cache_argument
 from .devices import dtype_of, refuse_missing
@@ -61,7 +59,6 @@ class LM(Patchable):
     tokenizer     its tokenizer.
     cache_name    the name of its key-value cache, as an argument and in an output.
     presets       presets that it carries from a person's own file.
-    expert        the expert of a mixture that is written, see `write_expert`.
     """
 
     def __init__(self, model: nn.Module, tokenizer: Any, name: str | None = None) -> None:
@@ -79,8 +76,6 @@ class LM(Patchable):
         self.tokenizer = tokenizer
         self.presets = Presets()
         self.cache_name = cache_argument(below_head(self.model))
-        self.expert: Literal["routed", "shared"] = "routed"
-        self.sent_to: dict[int, str] = {}  # the module of each layer that a fact is written into
         # what a tokenizer makes of a text, and the configuration of these weights
         self._reads: tuple[Any, str] = None, ""
         self._tokens = 0  # the length of a tokenizer whose tokens the model was found to have
@@ -199,11 +194,7 @@ class LM(Patchable):
 
     @checked
     def mlp_out(self, layer: int) -> str:
-        """The module name of a layer's MLP output projection; ValueError for an unknown layer.
-
-        Of a family with mixtures of experts it is the whole MLP, and within `sent` the output
-        projection that a fact is written into.
-        """
+        """The module name of a layer's MLP output projection; ValueError for an unknown layer."""
         if not 0 <= layer < self.n_layers:
             raise ArgumentError(
                 f"layer {layer} does not exist: {self.name} has layers 0 to {self.n_layers - 1}"
@@ -214,34 +205,7 @@ class LM(Patchable):
                 f"layer {layer} of {self.name} cannot be written, only layers {others}: "
                 f"{self.arch.lacking[layer]}"
             )
-        return self.sent_to.get(layer) or self.arch.mlp_out.format(layer)
-
-    @contextmanager
-    def sent(self, fact: Fact, after: Patch = EMPTY) -> Iterator[None]:
-        """In the body, `mlp_out` names the matrices that a fact is written into on top of `after`.
-
-        In a mixture of experts that is one expert of each layer, which `experts.chosen` chooses by
-        its rule. Elsewhere nothing changes.
-        """
-        with self.lock, swapped(self, sent_to=self.sent_to, arch=self.arch):
-            if self.arch.experts:
-                with self.patched(after, only=True):
-                    self.sent_to = experts.chosen(self, fact)
-            if self.expert == "shared":  # a gate may stand behind it, as a norm does elsewhere
-                self.arch = replace(self.arch, post_norm=True, into=self.arch.into_stream)
-            yield
-
-    @checked
-    def write_expert(self, which: Literal["routed", "shared"]) -> None:
-        """Say which expert of a mixture edits are written into from now on.
-
-        "routed" is the one that a fact is sent to. "shared" is the one that every token passes
-        beside it, which also answers wordings and subjects that are sent elsewhere. Raises
-        EditError for a model without a shared expert.
-        """
-        if which == "shared" and not self.arch.shared:
-            raise EditError(f"{self.name} has no shared expert, which every token passes")
-        self.expert = which
+        return self.arch.mlp_out.format(layer)
 
     def above(self, layer: int) -> str:
         """The name of the module that reads a block's output: the next block or the final norm."""
@@ -443,15 +407,10 @@ class LM(Patchable):
         }
 
     def output(self, module: str, inputs: Tensor) -> Tensor:
-        """The outputs (n, d_out) of a linear module or MLP, as bound now, for inputs (n, d_in)."""
+        """The outputs (n, d_out) of a linear module, as bound now, for inputs (n, d_in)."""
         found = self.model.get_submodule(module)
-        first = next(found.parameters())
-        inputs = inputs.to(first.device, first.dtype)
         with torch.no_grad():
-            if hasattr(found, "weight"):
-                return found(inputs).float()
-            put = found(inputs[None])  # an MLP takes rows of tokens
-            return (put[0] if isinstance(put, tuple) else put)[0].float()
+            return found(inputs.to(found.weight.device, found.weight.dtype)).float()
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (…, vocabulary) in float32 beside hidden states after the final norm."""
