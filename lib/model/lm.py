@@ -31,12 +31,12 @@ from ..patch.identity import BEHIND
 from ..setting_fields import Amount, Count, Size, Whole, shown
 from . import activations, generation, packaged_models, scoring
 from .apply_patch import Patchable
-from .architectures import below_head, block_signature, cache_argument
+from .architectures import ARCHS, Arch, below_head, block_signature, cache_argument
 from .devices import dtype_of, refuse_missing
 from .hooks import evaluating, swapped
+from .infer_architecture import confirmed
 from .presets_file import Presets, read_presets
 from .quantized import products
-from .recognition import confirmed
 from .sequences import Sequences
 
 One = str | Sequence[int]  # a text, or token ids
@@ -61,13 +61,20 @@ class LM(Patchable):
     presets       presets that it carries from a person's own file.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Any, name: str | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        name: str | None = None,
+        *,
+        arch: Arch | None = None,
+    ) -> None:
         if not isinstance(model, nn.Module) or not hasattr(tokenizer, "decode"):
             raise ArgumentTypeError(
                 "lib.LM takes a loaded model and its tokenizer, in this order, not "
                 f"{type(model).__name__} and {type(tokenizer).__name__}"
             )
-        super().__init__(model, name)
+        super().__init__(model, name, arch)
         # a copy of a packaged model has its presets and facts, whatever its folder is called
         known = {model.weights: model.name for model in packaged_models.PACKAGED.values()}
         plain, sink = known.get(self.fingerprint, self.plain_name), self.sink
@@ -80,7 +87,7 @@ class LM(Patchable):
         self._reads: tuple[Any, str] = None, ""
         self._tokens = 0  # the length of a tokenizer whose tokens the model was found to have
         self._refuse_unknown_tokens()
-        if self.arch.recognized:
+        if self.arch not in ARCHS.values():
             self.arch = confirmed(self)
 
     def _refuse_unknown_tokens(self) -> None:
@@ -107,7 +114,7 @@ class LM(Patchable):
     def __repr__(self) -> str:
         whence = f", presets of {self.presets.source}" if self.presets.source else ""
         kind = f"{self.dtype}, quantized" if self.quantized else self.dtype
-        found = self.arch.found if self.arch.recognized else ""
+        found = "" if self.arch in ARCHS.values() else f", MLPs end in {self.arch.mlp_out}"
         return f"LM({self.name}, {self.n_layers} layers, {kind}, {self.device}{whence}{found})"
 
     # ---- its properties ---------------------------------------------------------------------
@@ -121,11 +128,6 @@ class LM(Patchable):
     def n_layers(self) -> int:
         """The number of transformer blocks."""
         return len(self.blocks)
-
-    @property
-    def written_layers(self) -> list[int]:
-        """The layers whose MLP an edit can write: all, but for those that `arch.lacking` names."""
-        return [layer for layer in range(self.n_layers) if layer not in self.arch.lacking]
 
     @property
     def device(self) -> torch.device:
@@ -157,8 +159,7 @@ class LM(Patchable):
     @property
     def context(self) -> int | None:
         """The length of the longest sequence that the model can read, None without a limit."""
-        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        return limit and limit - self.arch.first_position
+        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
 
     @property
     def stored_identity(self) -> str:
@@ -199,13 +200,13 @@ class LM(Patchable):
             raise ArgumentError(
                 f"layer {layer} does not exist: {self.name} has layers 0 to {self.n_layers - 1}"
             )
-        if layer in self.arch.lacking:
-            others = ", ".join(map(str, self.written_layers))
-            raise ArgumentError(
-                f"layer {layer} of {self.name} cannot be written, only layers {others}: "
-                f"{self.arch.lacking[layer]}"
-            )
         return self.arch.mlp_out.format(layer)
+
+    def attn_out(self, layer: int) -> str:
+        """The module name of a layer's attention output projection."""
+        names = [name.format(layer) for name in self.arch.attn_out]
+        there = dict(self.model.named_modules())
+        return next(name for name in names if name in there)
 
     def above(self, layer: int) -> str:
         """The name of the module that reads a block's output: the next block or the final norm."""
@@ -414,16 +415,13 @@ class LM(Patchable):
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (…, vocabulary) in float32 beside hidden states after the final norm."""
-        head: Any = (
-            self.model.get_submodule(self.arch.head)
-            if self.arch.head
-            else self.model.get_output_embeddings()
-        )
+        head, config = self.model.get_output_embeddings(), self.model.config.get_text_config()
         with products(self.quantized):
             logits = head(hidden.to(self.head_device)).float().to(hidden.device)
-        if self.arch.logit_factor != 1.0:
-            logits = logits * self.arch.logit_factor
-        cap = getattr(self.model.config, self.arch.softcap or "", self.arch.logit_cap)
+        factor = self.arch.logit_factor
+        if factor != 1.0:
+            logits = logits * (factor(config) if callable(factor) else factor)
+        cap = getattr(config, self.arch.softcap or "", None)
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
     def backbone(self, ids: Tensor, real: Tensor, **more: Any) -> Any:
@@ -437,7 +435,7 @@ class LM(Patchable):
         if "position_ids" in block_signature(base).parameters:
             # positions count real tokens only, so that padding on the left changes nothing
             counted = (real.long().cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-            more["position_ids"] = counted + self.arch.first_position
+            more["position_ids"] = counted
         out = base(input_ids=ids, attention_mask=real.long(), **more)
         out.last_hidden_state = out.last_hidden_state.to(ids.device)
         return out
@@ -552,6 +550,7 @@ def load(
     sink: str | None = "own",
     presets: str | os.PathLike | None = None,
     *,
+    arch: Arch | None = None,
     revision: str | None = None,
     token: str | bool | None = None,
     trust_remote_code: bool | None = None,
@@ -571,6 +570,9 @@ def load(
 
     presets  a TOML file of presets for this model, as `python -m lib tune` writes it; for the
           editors that it names they take the place of the library's.
+
+    arch  names the modules of a model that the library does not know and does not recognize (see
+          architectures.py). It is checked by running the model.
 
     revision, token, trust_remote_code and everything else that transformers' `from_pretrained`
     takes, such as attn_implementation, are handed on to it; what says where a model is or may do,
@@ -619,7 +621,7 @@ def load(
         if os.path.exists(place) and not os.path.exists(os.path.join(place, "config.json")):
             first = "there is no config.json in it"
         raise ArgumentError(f"'{place}' holds no model that could be loaded: {first}") from None
-    lm = LM(model, tokenizer, name=known)
+    lm = LM(model, tokenizer, name=known, arch=arch)
     lm.presets = carried
     return lm
 
