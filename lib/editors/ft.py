@@ -45,7 +45,6 @@ class Ft(Editor[FtConfig]):
     paper = "Yang et al., Fine-tuning Done Right in Model Editing, 2025 (arXiv:2509.22072)"
     page = ("blind", "baseline")
     search_grid = {"around": 1, "grid": {"lr": (5e-4, 1e-3, 2e-3)}}
-    mixtures = True
     speed: ClassVar[Literal["fast", "usual", "slow"]] = "fast"
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:

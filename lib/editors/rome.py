@@ -54,7 +54,6 @@ class Rome(WhitenedEditor[RomeConfig]):
         "grid": VALUES,
         "settings": SHORT,
     }
-    mixtures = True
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Write one fact after another, each on the result of the one before."""

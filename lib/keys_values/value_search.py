@@ -320,7 +320,7 @@ class OneLayer(FactSearch):
         rows, at, self.subjects = rows_of(lm, facts, templates, settings.target_eos)
         n, t = len(facts), len(templates)
         name = lm.mlp_out(layer)
-        modules = (name, lm.arch.attn_out.format(layer)) if site == "pmet" else (name,)
+        modules = (name, lm.attn_out(layer)) if site == "pmet" else (name,)
         # The KL rows end at their lookup. Beside many longer rows they run by themselves, on one
         # column instead of on padding; beside few, one more pass over the weights would cost more.
         cut = n * t if n * t >= SPLIT else len(rows)

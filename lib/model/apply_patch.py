@@ -25,12 +25,11 @@ from ..errors import EditWarning, FamilyError, PatchError
 from ..patch.identity import parted, same_model
 from ..patch.patch import EMPTY, Patch
 from ..patch.route import Route
-from .architectures import below_head, dense, refuse_unpatchable
-from .experts import separate
+from .architectures import Arch, below_head, dense, refuse_unpatchable
 from .fingerprint import Seen, fingerprint, parameters
 from .hooks import hooked_all, swapped
+from .infer_architecture import arch_of
 from .quantized import is_quantized
-from .recognition import arch_of
 from .sequences import Sequences
 
 # The methods of transformers' and torch's modules by which a model is run, written or copied.
@@ -41,7 +40,7 @@ LOST = "inside `lm.patched`, which puts the model's own weights back when it end
 class Patchable:
     """The half of `LM` that exchanges weights and registers routes.
 
-    arch         the row of ARCHS that names the model's modules.
+    arch         the row that names the model's modules: of ARCHS, or found by running it.
     model        the transformers model in eval mode; no weight gets a gradient.
     name         its name, by which presets are found.
     quantized    whether some of its weights are quantized (see quantized.py).
@@ -51,10 +50,9 @@ class Patchable:
     merged. The next edit or `patched` notices, says so once, and takes them for another model.
     """
 
-    def __init__(self, model: nn.Module, name: str | None = None) -> None:
+    def __init__(self, model: nn.Module, name: str | None = None, arch: Arch | None = None) -> None:
         refuse_unpatchable(model)
-        self.arch = arch_of(model)
-        separate(model)
+        self.arch = arch or arch_of(model)
         self.model: Any = model.eval().requires_grad_(False)  # attributes depend on the family
         config: Any = model.config
         self.name: str = name or getattr(config, "_name_or_path", "") or config.model_type
@@ -128,7 +126,7 @@ class Patchable:
         value = under.weights.get(module)
         stored = self._base.get(module, getattr(self.model.get_submodule(module), "weight", None))
         if stored is None:
-            raise FamilyError(f"{module} of {self.name} has no matrix; lm.sent names an expert's")
+            raise FamilyError(f"{module} of {self.name} has no matrix")
         if isinstance(value, Tensor):
             return value.to(stored.device)
         base = dense(stored.detach(), self.arch.transposed)
@@ -274,8 +272,6 @@ class Patchable:
                 "a routed patch is entered: call the model through lm.answer, lm.generate, "
                 "lm.score or lm.run, which tell the route where each prompt ends"
             )
-        if isinstance(output, tuple):  # an MLP that gives its router's weights, too
-            return (self._route(name, module, inputs, output[0]), *output[1:])
         shape, rows, seqs = output.shape, len(seqs.ids), seqs.on(output.device)
         given = inputs[0].to(output.device)
         given = given.reshape(rows, -1, given.shape[-1])  # opt flattens rows and positions
@@ -326,7 +322,7 @@ class Patchable:
         if route.widths is None:
             return True
         if self.arch.mlp and fnmatch(name, self.arch.mlp.format("*")):
-            hidden = self._shape(self.arch.attn_out.format(0))[0]
+            hidden = self._shape(self.arch.mlp_out.format(0))[0]
             shape: tuple[int, ...] = (hidden, hidden)
         else:
             shape = self._shape(name)

@@ -46,7 +46,7 @@ def slow(lm, cells, samples=3, noise=2.0, deviation=0.3, seed=1):
     names = {
         "hidden": lm.arch.blocks + ".{}",
         "mlp": lm.arch.mlp_out,
-        "attention": lm.arch.attn_out,
+        "attention": lm.arch.attn_out[0],
     }
     clean, hooks = {}, []
 

@@ -161,9 +161,7 @@ def test_the_check_wants_a_reference_of_each_preset_of_today(monkeypatch):
 def embedded():
     """What the presets of the embedded model are looked up by: its name and its layers."""
     layers = list(range(current.LAYERS[current.EMBEDDED]))
-    return SimpleNamespace(
-        name=current.EMBEDDED, n_layers=len(layers), written_layers=layers, presets=Presets()
-    )
+    return SimpleNamespace(name=current.EMBEDDED, n_layers=len(layers), presets=Presets())
 
 
 def test_a_note_stands_where_the_preset_changes_the_method():

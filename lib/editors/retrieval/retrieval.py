@@ -97,7 +97,6 @@ class Retrieval(Editor[RetrievalConfig]):
     page = ("baseline",)
     speed = "fast"
     writes = "prompt"
-    mixtures = True
     keeps = True
     length_note = ", with the note that is put before the prompt"
 

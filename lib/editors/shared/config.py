@@ -109,12 +109,10 @@ class Config:
             row = dict(found["any"])
         if "depth" in row:
             last = min(lm.n_layers - 1, round(row.pop("depth") * lm.n_layers))
-            written = lm.written_layers  # of those the nearest one
-            last = min(range(len(written)), key=lambda i: abs(written[i] - last))
-            row["layer"] = written[last]
+            row["layer"] = last
             if "width" in row:  # editors of several layers: a window that ends there
                 first = max(0, last - row.pop("width") + 1)
-                row["layers"] = tuple(written[first : last + 1])
+                row["layers"] = tuple(range(first, last + 1))
         fitting = [
             values
             for name, values in found.items()
