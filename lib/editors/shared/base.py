@@ -21,8 +21,8 @@ from torch import Tensor
 
 from ...arguments import checked
 from ...associative_memory import Moment
-from ...cancellation import LOG, patient
-from ...computed_once import Stored, make_missing
+from ...cancellation import LOG, progress_after
+from ...computed_once import CachedTensors, make_missing
 from ...data import taken
 from ...data.facts import Fact, encode_prompt, encode_target, quoted
 from ...errors import EditError, EditWarning
@@ -170,7 +170,7 @@ class Editor(ABC, Generic[C]):
             )
         LOG.info("%s: writing %d facts", self.name, len(facts))
         try:
-            with patient(0.0 if len(facts) > 2 else 3.0):
+            with progress_after(0.0 if len(facts) > 2 else 3.0):
                 make_missing(self.statistics(after))
                 patch = self.write(facts, after)
         except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
@@ -237,7 +237,7 @@ class Editor(ABC, Generic[C]):
                 "was changed"
             ) from error
 
-    def statistics(self, after: Patch = EMPTY) -> Iterable[Stored]:
+    def statistics(self, after: Patch = EMPTY) -> Iterable[CachedTensors]:
         """All that an edit on top of `after` reads of what is computed once for the base model.
 
         `edit` makes what is missing of it before its first step, all layers in one pass.
@@ -425,7 +425,7 @@ class WhitenedEditor(Editor[C]):
     needs_subject = True
     geometry = "whitened"
 
-    def statistics(self, after: Patch = EMPTY) -> Iterable[Stored]:
+    def statistics(self, after: Patch = EMPTY) -> Iterable[CachedTensors]:
         """C of the layers' keys, unless it is the identity."""
         c: Any = self.config
         if not c.second_moment:
