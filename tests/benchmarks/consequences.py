@@ -25,8 +25,8 @@ from typing import Any
 import lib
 from lib.atomic_files import whole_file
 from lib.data.facts import Case
-from lib.evaluation.asked_together import Base
 from lib.evaluation.probe_prompts import probe_items
+from lib.evaluation.prompt_batch import Base
 from tests.benchmarks import command, measured
 from tests.benchmarks.rows import classroom
 

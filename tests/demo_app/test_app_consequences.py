@@ -7,7 +7,7 @@ from demo_app.session import consequences
 from demo_app.session.visitors import Session
 from lib.data.facts import Probe
 from lib.evaluation.answers import begins
-from lib.evaluation.asked_together import Base
+from lib.evaluation.prompt_batch import Base
 
 PLACE = "{} is located in the city of"
 

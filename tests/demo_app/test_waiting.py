@@ -56,7 +56,7 @@ def needed(monkeypatch, tmp_path):
             yield key, {"C": torch.eye(2)}
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    found = lib.computed_once.Stored("moments", "of this test", make, 3)
+    found = lib.computed_once.CachedTensors("moments", "of this test", make, 3)
     monkeypatch.setattr(lib.EDITORS["ft"], "statistics", lambda editor, after=None: [found])
     return found
 

@@ -9,9 +9,9 @@ import torch
 
 from lib.data.facts import Probe
 from lib.evaluation.answers import begins
-from lib.evaluation.asked_together import generated
 from lib.evaluation.evaluate import baseline, evaluate
 from lib.evaluation.probe_prompts import probe_items
+from lib.evaluation.prompt_batch import generated
 from lib.evaluation.single_edits import singly
 from lib.lifelong.stream import stream
 from lib.patch.patch import EMPTY, Patch

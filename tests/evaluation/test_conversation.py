@@ -7,10 +7,10 @@ import pytest
 from lib import Case, Fact, classroom, evaluate
 from lib.data.facts import Probe
 from lib.evaluation.answers import Named, begins, judge, named
-from lib.evaluation.asked_together import Queries, generated
 from lib.evaluation.evaluate import baseline
 from lib.evaluation.metrics import BASE, CONVERSATION, EDITED, METRICS
 from lib.evaluation.probe_prompts import probe_items
+from lib.evaluation.prompt_batch import Queries, generated
 from lib.evaluation.single_edits import QUICK
 
 from ..support import tiny

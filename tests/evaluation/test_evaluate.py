@@ -12,14 +12,14 @@ import torch
 from lib.data.facts import Case, Fact, encode_target
 from lib.data.readers import classroom
 from lib.evaluation.answers import begins, contains, judge
-from lib.evaluation.asked_together import Base, Queries, generated
 from lib.evaluation.evaluate import baseline, evaluate
 from lib.evaluation.intervals import interval
 from lib.evaluation.metrics import METRICS
 from lib.evaluation.perplexity import perplexity
 from lib.evaluation.probe_prompts import probe_items
+from lib.evaluation.prompt_batch import Base, Queries, generated
 from lib.evaluation.scores import Scores, compare
-from lib.model import batching, generation, questions, scoring
+from lib.model import batching, generation, read_once, scoring
 from lib.patch.patch import EMPTY, Edit, Patch
 from lib.patch.route import Rewrite
 
@@ -142,7 +142,7 @@ def test_characters_of_several_tokens_are_waited_for(monkeypatch):
     letters = {value: lm.tokenizer.convert_tokens_to_ids(letter)
                for letter, value in byte_letters().items()}  # fmt: skip
 
-    monkeypatch.setattr(questions, "ask", says([letters[byte] for byte in answer]))
+    monkeypatch.setattr(read_once, "ask", says([letters[byte] for byte in answer]))
     found = generated(lm, [("a", "Zürich"), ("a", "Z"), ("a", "Zü"), ("a", "Zurich")])
     assert [v.begins for _, v in found.values()] == [True, False, False, False]
     assert next(iter(found.values()))[0].startswith(" Zürich,")
@@ -154,7 +154,7 @@ def says(tokens):
     def ask(lm, asked):
         replies = []
         for question in asked:
-            reply = questions.Reply()
+            reply = read_once.Reply()
             for token in tokens[: question.most]:
                 reply.ids.append(token)
                 if question.until(reply.ids):
@@ -324,7 +324,7 @@ def agree(scores, expected):
 def test_a_beginning_ends_behind_its_first_sentence(monkeypatch, tokens, expected):
     lm = tiny.model("gpt2")
     lm.texts = lambda rows, new: ["".join(tokens[i] for i in ids) for ids in new]
-    monkeypatch.setattr(questions, "ask", says(range(len(tokens))))
+    monkeypatch.setattr(read_once, "ask", says(range(len(tokens))))
     queries = Queries(lm)
     queries.begin("a")
     assert queries.ask().beginnings["a"] == (tuple(range(expected)), "".join(tokens[:expected]))
@@ -397,13 +397,13 @@ def test_the_base_is_asked_once(lm, cases, monkeypatch):
     first = evaluate(lm, cases, random_patch(lm), base=base)
     assert first.base is base
 
-    asked, real = [], questions.ask
+    asked, real = [], read_once.ask
 
     def counted(lm, some):
         asked.extend([lm.is_patched] * bool(some))
         return real(lm, some)
 
-    monkeypatch.setattr(questions, "ask", counted)
+    monkeypatch.setattr(read_once, "ask", counted)
     again = evaluate(lm, cases, random_patch(lm), base=first.base)
     assert asked == [True]
     assert table(again) == pytest.approx(table(first), abs=1e-5)

@@ -8,8 +8,8 @@ import torch
 import lib
 from lib.patch.patch import LowRank, Patch
 from lib.workbench.forensics.candidates import key_moments
+from lib.workbench.forensics.edited_prompts import objects
 from lib.workbench.forensics.reversal import removed, subject_space
-from lib.workbench.forensics.what_was_said import objects
 
 from ..support import tiny
 from ..support.editor_settings import quick

@@ -16,7 +16,7 @@ import torch
 
 import lib.editors
 from lib.errors import EditError, JournalError
-from lib.evaluation.asked_together import Base
+from lib.evaluation.prompt_batch import Base
 from lib.lifelong import journal as module
 from lib.lifelong import run as module_of_runs
 from lib.lifelong.journal import Journal, digest

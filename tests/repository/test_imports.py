@@ -52,7 +52,7 @@ OPENED = {
         "lib.workbench.forensics.candidates",
         "lib.workbench.forensics.investigation",
         "lib.workbench.forensics.matched_filter",
-        "lib.workbench.forensics.what_was_said",
+        "lib.workbench.forensics.edited_prompts",
         "lib.workbench.forensics.reversal",
         "lib.workbench.interpret.causal_trace",
         "lib.workbench.interpret.corrupted_runs",
