@@ -49,11 +49,8 @@ def test_a_link_carries_editors_and_own_prompts(studio):
     ("query", "said"),
     [
         ({"example": "<script>alert(1)</script>"}, "fact"),
-        ({"subject": "a", "prompt": "b", "target": "c"}, "fact"),
-        ({"editors": "__class__"}, "editors"),
         ({"example": "the-eiffel-tower", "editors": "ft,<b>"}, "some of the editors"),
         ({"editors": "ft,ft_l,ft_m,grace,retrieval"}, "some of the editors"),
-        ({"own": "\n".join(map(str, range(9)))}, "prompts"),
         ({"editors": "ft", "settings": "ft.network = 1"}, "settings"),
         ({"example": "x", "editors": "y", "own": "w" * 700}, "fact, editors, prompts"),
     ],
@@ -71,10 +68,8 @@ def test_what_a_link_cannot_ask_is_left_out_with_one_sentence(studio, query, sai
     ("query", "place"),
     [
         ({"place": "surprises"}, ("surprises", "")),
-        ({"place": "lab"}, ("lab", "")),
         ({"place": "trace"}, ("lab", "trace")),
         ({"place": "<script>"}, ("", "")),
-        ({"example": "the-eiffel-tower"}, ("", "")),
     ],
 )
 def test_an_address_leads_to_a_place(query, place):

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 
 import lib
 from lib.evaluation.own_facts import NEIGHBORS, case_for, matches
 
-TYPED = Path(__file__).parents[1] / "support" / "typed_facts.json"
 FITS = [
     ("The Colosseum", "{} can be found in the city of", "located in the city of"),
     ("Portugal", "{}'s capital is", "capital of"),
@@ -62,14 +58,6 @@ def test_a_neighbor_whose_right_answer_is_the_new_one_is_not_used(default_lm, ne
     found = {probe.target for probe in case.neighborhood}
     assert ("Paris" in found) == (new == "Parisian"), "there going wrong would not show"
     assert len(case.neighborhood) == NEIGHBORS, "others take its place"
-
-
-def test_typed_facts_keep_the_relations_that_they_mean(default_lm):
-    for one in json.loads(TYPED.read_text(encoding="utf-8"))["facts"]:
-        subject, prompt, target = one["fact"]
-        if relation := one["found"]["relation"]:
-            first, *_ = matches(default_lm, lib.Fact(subject, prompt, target))
-            assert first.fits and first.relation.name == relation in one["means"]
 
 
 def test_it_is_the_unedited_model_that_is_asked(default_lm):

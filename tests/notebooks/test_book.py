@@ -36,14 +36,6 @@ def test_every_notebook_session_and_reference_page_is_in_the_contents():
     assert not set(wanted) - set(PAGES.pages["index.md"].split())
 
 
-def test_pages_stand_in_the_order_of_their_numbers():
-    contents = PAGES.pages["index.md"].split()
-    assert contents.index("lessons/TEACHER") < contents.index("lessons/session_1")
-    for some in ("lessons/session_", "notebooks/0", "notebooks/1"):
-        numbers = [int(re.findall(r"\d+", one)[0]) for one in contents if one.startswith(some)]
-        assert numbers == sorted(numbers) and len(numbers) > 8, some
-
-
 def test_links_lead_to_pages_of_the_book():
     for page in PAGES.pages:
         for words, way, _ in book.LINK.findall(text_of(page)):
@@ -58,17 +50,6 @@ def test_pictures_and_what_the_first_page_names_are_in_the_book(tmp_path):
         ends = r"svg|md" if page == "index.md" else "svg"
         for way in re.findall(rf"\]\(([\w./]+\.(?:{ends}))\)", text_of(page)):
             assert (tmp_path / page).parent.joinpath(way).is_file(), (page, way)
-
-
-@pytest.mark.parametrize(
-    ("repository", "there"),
-    [("", "the table"), ("a/b", "[the table](https://github.com/a/b/blob/main/README.md#x)")],
-)
-def test_links_out_of_the_book(repository, there, monkeypatch):
-    monkeypatch.setattr(PAGES, "repository", repository)
-    text = "see [the table](../README.md#x), `EDITORS[name](lm)` and [02](02_insert.ipynb)"
-    found = PAGES.linked("notebooks/01.ipynb", text, {"notebooks/02_insert.ipynb"})
-    assert found == f"see {there}, `EDITORS[name](lm)` and [02](02_insert.ipynb)"
 
 
 def test_the_setup_cell_is_left_out():
@@ -124,16 +105,6 @@ def test_every_paper_is_in_the_bibliography():
     page = PAGES.pages["notebooks/reference/bibliography.md"]
     assert all(f"`{name}`" in page for name, editor in lib.EDITORS.items() if editor.paper)
     assert "[arXiv:2202.05262](https://arxiv.org/abs/2202.05262)" in page
-
-
-def test_a_folder_of_something_else_is_left_alone(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(book, "NEEDED", ())
-    (tmp_path / "thesis.txt").write_text("mine")
-    assert book.main([str(tmp_path)]) == 2
-    assert "holds something else" in capsys.readouterr().err
-    monkeypatch.setattr(book, "NEEDED", ("no-such-module",))
-    assert book.main([str(tmp_path / "new")]) == 2
-    assert "pip install no-such-module" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -201,6 +201,14 @@ def test_the_third_command_of_the_readme_opens_a_notebook(tmp_path):
         server.wait()
 
 
+def test_every_installed_package_has_its_license_named():
+    named = (ROOT / "LICENSES.md").read_text(encoding="utf-8")
+    said = named.partition("## What is installed beside it")[2]
+    rows = re.findall(r"^\| ([\w, -]+) \|", said, re.M)
+    listed = {name for row in rows for name in row.split(", ")}
+    assert listed - {"packages"} == required().keys()
+
+
 @pytest.mark.parametrize("name", [name for name in files_of_lib() if name.endswith(".py")])
 def test_nothing_depends_on_the_name_of_the_package(name):
     """Imports inside the library are relative, and no string names a module of `lib`."""
