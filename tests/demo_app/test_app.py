@@ -86,13 +86,6 @@ def test_every_editor_is_offered_with_a_sentence(studio):
     assert [steps(lib.EDITORS[name](studio.lm)) for name in ("retrieval", "ft")] == [0, 60]
 
 
-def test_a_classroom_fact_brings_its_own_prompts_whatever_its_new_answer(studio):
-    prompt = "The Eiffel Tower is located in the city of"
-    found = studio.choices.subject("The Eiffel Tower", prompt, "Oslo")
-    assert not found.typed and found.case.id == 0
-    assert found.case.fact.target_new == "Oslo" and len(found.case.paraphrases) == 2
-
-
 def test_a_typed_fact_has_no_neighbors_until_the_model_was_asked(studio):
     found = studio.choices.subject("Devin Castle", "Devin Castle is located in the city of", "Oslo",
                            "Where is it?\n\n Where is it? \nAnd?")  # fmt: skip
@@ -306,15 +299,6 @@ def test_editors_side_by_side_and_another_one_kept(studio):
     assert [len(column.rows) for column in kept.columns] == [len(before)] * 2
 
 
-def test_number_and_kind_of_editors_are_checked(studio):
-    for given, said in (([], "No editor"), (list(lib.EDITORS)[:5], "too many"), ("x", "no editor")):
-        with pytest.raises(Trouble, match=said):
-            studio.choices.several(given)
-    with pytest.raises(Trouble, match="no trained network"):
-        studio.choices.several("mend")
-    assert "mend" not in studio.choices.editors, "a tiny model has no shipped network"
-
-
 def test_all_settings_are_listed_and_changed_line_by_line(studio):
     for name in lib.EDITORS:
         said = explain(lib.EDITORS[name].Config)
@@ -381,21 +365,6 @@ def test_prompts_are_read_once_for_answer_and_chances_and_drafts_save_runs(studi
     runs.clear()
     again, _ = asker.ask(Job(None), asks, "x", unchanged, "", 0, 1)
     assert [a.text for a in again] == [a.text for a in before] and len(runs) < slow
-
-
-def test_a_first_edit_is_written_and_asked_once_for_everybody(studio, monkeypatch):
-    studio.first_edits.made.clear()
-    first, asked = edit(studio, Session()), []
-    ask = studio.asker.ask
-    monkeypatch.setattr(studio.asker, "ask", lambda *a: asked.append(a[1]) or ask(*a))
-    second = edit(studio, Session())
-    assert second.rows is first.rows
-    assert asked == [[(first.rows[0].prompt, False)]], "by the list of edits alone"
-    assert (first.column.stored, second.column.stored) == (False, True)
-    assert second.column.seconds == first.column.seconds, "what the editor took, whoever waited"
-    monkeypatch.undo()
-    own = studio.choices.subject(*TOWER, "xy", "And?")
-    assert len(studio.edit(Session(), own, "ft").outcome().rows) == len(first.rows) + 1
 
 
 # ---- the worker

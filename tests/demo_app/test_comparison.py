@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from types import SimpleNamespace
 
 import gradio as gr
@@ -18,7 +17,7 @@ from demo_app.html.comparison import (
     told,
 )
 from demo_app.session.choices import completed, continued, taken
-from demo_app.session.verdicts import YOURS, about, outcome
+from demo_app.session.verdicts import outcome
 from demo_app.session.views import Column, Row, Subject, View, tally
 from demo_app.stored import examples
 from demo_app.tabs.edit_form import Form
@@ -130,44 +129,6 @@ def test_the_judged_answer_stands_in_the_row(group, good, before, after, shown):
     assert ("</b> <i" in answers(view((one,)))) == changed
     struck = "<s>" in comparison(view((one,)))
     assert struck == changed, "red and struck only where it changed"
-
-
-def test_an_earlier_edit_of_the_visitor_is_no_neighbor_that_moved():
-    tower = lib.Fact("The Eiffel Tower", "{} is in", "Rome")
-    assert about("Where is the Eiffel Tower? It is in", [tower])
-    assert not about("The Eiffel Towers are in", [tower]) and not about("Rome is in", [])
-    mine = (*rows(), row("neighbor", None, YOURS), row("neighbor", None, YOURS))
-    assert tally(mine, "neighbor") == (4, 4) and outcome(mine).good
-    assert comparison(view(mine)).count("yours: you edited it before") == 2
-    few = tuple(one for one in rows() if one.group != "neighbor") + mine[-2:]
-    assert outcome(few) == (None, "written; locality not tested"), (
-        "nothing is left that was not edited"
-    )
-
-
-def test_the_first_of_the_editors_that_are_asked_for_is_shown():
-    opening = view(rows(), rows(neighbor=1), kept=False, stored=True)
-    assert opening.by(()).chosen == 0
-    second = opening.by(("ft_m", "rome"))
-    assert second.column.editor == "ft_m" and second.rows == opening.columns[1].rows
-    assert opening.by(("rome", "grace")) is None, "one of them is not there"
-
-
-def test_stored_editors_stay_beside_the_first_edit_of_a_visitor():
-    opening = view(rows(), rows(), rows(), kept=False, stored=True)
-    parts = [replace(column, patch=None, stored=True) for column in opening.columns]
-    opening = replace(opening, columns=tuple(parts))
-    own = replace(view(rows()), live=1)
-    both = own.beside(opening)
-    assert [column.editor for column in both.columns] == ["rome", "ft_m", "grace"]
-    shown = scoreboard(replace(both, columns=both.columns[:1] + opening.columns[1:]))
-    assert "data-keep" not in shown and shown.count("<small>stored example<") == 2
-    assert shown.count(">live</small>") == 1, "and the visitor's own is marked"
-    assert replace(own, live=2).beside(opening) == replace(own, live=2)
-    two = (scoreboard(replace(own, live=n), "?") for n in (1, 2))
-    assert ["this edit alone<" in shown for shown in two] == [False, True], "without the earlier"
-    other = replace(own, rows=own.rows[:-1])
-    assert other.beside(opening) == other, "it asked something else"
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,8 @@ from dataclasses import replace
 import pytest
 
 import lib
-from demo_app.html import gallery as html
 from demo_app.session import gallery
-from demo_app.session.gallery import Exhibit, Said, Step
+from demo_app.session.gallery import Exhibit, Step
 from demo_app.session.visitors import Session
 from demo_app.tabs.gallery import opened
 from tests.benchmarks.make_gallery import EXHIBITS
@@ -70,17 +69,3 @@ def test_edits_are_made_in_their_order_and_asked_about_the_first_fact(studio):
     for start in gallery.plan(studio, two):
         view = start(session).outcome()
     assert view.subject.case.fact.subject == TOWER[0], "the last job asks about the first fact"
-
-
-def test_the_cards_link_escape_and_say_on_which_model():
-    said = Said("own", "a<b", "one", "two <i>")
-    shown = replace(small(Step("rome", *TOWER, "x")), said=(said,))
-    held = replace(HELD, exhibits=(shown,))
-    text = html.cards(held, f"{HELD.model} {HELD.fingerprint}", {"rome": ("ROME", "")})
-    assert 'href="?gallery=small"' in text and "A <em>title</em>" in text and "ROME" in text
-    assert "&lt;b&gt;Tower" in text and "two &lt;i&gt;" in text and "<b>Tower" not in text
-    assert "another model" not in text
-    assert "another model" in html.cards(held, "0", {})
-    assert "1 of 1" in html.verdict(shown, [said]) and "as stated" in html.verdict(shown, [said])
-    other = html.verdict(shown, [replace(said, after="three")])
-    assert "0 of 1" in other and "here it says “three”" in other

@@ -141,17 +141,6 @@ def test_a_stopped_test_keeps_what_is_done(studio):
     assert not any(block._forward_pre_hooks for block in studio.lm.blocks)
 
 
-def test_a_line_that_fails_ends_and_the_others_go_on(studio, monkeypatch):
-    monkeypatch.setattr(stress_test, "BATCH", 1)
-    some = cases(3)
-    some[1] = replace(some[1], fact=lib.Fact("w" * 300, "{} is", "xy"))  # too long for the model
-    test = stress_test.plan(studio.choices, [], some, 3)
-    Session().submit(studio.worker, lambda job: run.run(job, studio.lm, test)).outcome()
-    assert "exceeds the context" in test.lines[0].error
-    assert [point.edits for point in test.lines[0].points] == [1]
-    assert f"FT ended early: {test.lines[0].error}" in picture.notes(test)
-
-
 def test_collapse_is_the_first_point_that_is_not_the_model_any_more(studio):
     test = stress_test.plan(studio.choices, [], cases(), 4)
     line, right = test.lines[0], {0: True}

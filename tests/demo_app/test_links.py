@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from urllib.parse import parse_qsl
 
 import pytest
 
 from demo_app.session import links
-from demo_app.session.views import Column
 from demo_app.session.visitors import Session
 
 pytestmark = pytest.mark.usefixtures("strong_settings")
@@ -29,20 +27,6 @@ def test_a_link_reopens_the_example(studio):
     assert own.label == "" and own.fact == ("alpha", "{} is", "x y") and own.editors == ()
     for query in {}, {"__theme": "dark"}, {"example": " "}:
         assert links.opened(studio.choices, query) == links.Opened()
-
-
-def test_a_link_carries_editors_and_own_prompts(studio):
-    own = "Where is alpha?\nIs alpha & bravo, ok?"
-    subject = studio.choices.subject("alpha", "{} is", "xy", own)
-    view = studio.edit(Session(), subject, ["ft", "retrieval"]).outcome()
-    found = links.opened(studio.choices, asked(studio, view))
-    assert found == links.Opened(("alpha", "{} is", "xy"), "", ("ft", "retrieval"), own)
-    assert "editors=ft,retrieval&" in links.link(studio.choices, view)
-    shown = replace(view, columns=(*view.columns, Column("grace", "GRACE", view.rows, stored=True)))
-    assert "grace" not in links.link(studio.choices, shown), "a stored one that nobody ticked"
-    view = studio.edit(Session(), subject, ["ft", "retrieval"], more="ft.lr = 0.5").outcome()
-    found = links.opened(studio.choices, asked(studio, view))
-    assert found.settings == "ft.lr = 0.5" and found.ignored is None
 
 
 @pytest.mark.parametrize(

@@ -106,19 +106,6 @@ def test_other_names_of_the_kind_are_neighbors_where_the_answer_is_firm(
     assert [probe.target for probe in found] == expected
 
 
-def test_what_is_known_of_the_kind_stands_beside_them(own):
-    rows = {"A is": "red", "B is": "red", "C is": "red"}
-    rows |= {"E eats": "hay.", "F eats": "ants", "G eats": "fish", "D thing eats": "x"}
-    fact, relation = lib.Fact("D thing", "{} is", "black"), relations()["capital of"]
-    found = own(rows, 0.9, *rows)._neighbors(None, fact, relation)
-    assert [(one.prompt, one.target) for one in found] == [
-        ("A is", "red"),
-        ("E eats", "hay"),
-        ("F eats", "ants"),
-        ("G eats", "fish"),
-    ]
-
-
 def test_a_prompt_of_ones_own_about_another_subject_is_a_neighbor(own):
     rows = {"E is": "red too.", "E eats": "hay", "D thing is": "blue", "F is": "black"}
     fact = lib.Fact("D thing", "{} is", "black")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -15,8 +14,6 @@ from demo_app.session.views import tally
 from demo_app.stored import __main__ as command
 from demo_app.stored import examples
 from lib.editors.shared import config
-
-from ..support.page import cases
 
 pytestmark = pytest.mark.usefixtures("more_strong_settings")
 
@@ -102,22 +99,6 @@ def test_a_file_that_is_no_example_is_refused_in_one_sentence(tmp_path, text):
     with pytest.raises(ValueError, match=r"^x\.json holds no examples of this page: ") as error:
         examples.read(path)
     assert "\n" not in str(error.value)
-
-
-# ---- how they are made
-
-
-def test_a_race_comes_back_with_the_same_picture_and_table(studio, monkeypatch, tmp_path):
-    monkeypatch.setattr(stress_test, "mixed", lambda choices: cases(4))
-    monkeypatch.setattr(command, "RACE", ("grace",))
-    race = command.make(studio, "race")
-    assert race.measured == 4 and all(not case.neighborhood for case in race.cases)
-    examples.write(replace(command.blank(studio), race=race), tmp_path)
-    back = examples.of(studio.lm, tmp_path).race
-    assert picture.rows(back) == picture.rows(race)
-    from demo_app.tabs.questions import raced
-
-    assert raced(back) == raced(race)
 
 
 # ---- what the lab makes of them

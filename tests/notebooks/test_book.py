@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import importlib.util
-import inspect
 import json
 import re
 from pathlib import Path
@@ -13,7 +11,6 @@ from pathlib import Path
 import pytest
 
 import lib
-from lib.data.formats import FORMATS
 from lib.evaluation.metrics import METRICS
 from notebooks import book
 from notebooks.build import Tree
@@ -78,27 +75,6 @@ def test_entries_of_the_errata_name_a_paper_a_test_and_settings_that_are_there()
         assert re.search(r"arXiv:\d{4}\.\d{5}", entry) and "::test_" in entry, entry[:60]
     for name, setting, value in re.findall(r"`(\w+)\((\w+)=(.+?)\)`", text):
         lib.EDITORS[name].Config(**{setting: ast.literal_eval(value)})
-
-
-def test_names_on_the_page_for_users_of_easyedit_are_there():
-    text = (book.HERE / "reference/from_easyedit.md").read_text(encoding="utf-8")
-    for call in set(re.findall(r"lib\.(\w+)(?!\w*/)", text)):
-        assert hasattr(lib, call), call
-    for call, setting in re.findall(r"lib\.(\w+)\([^)`]*?\b(\w+)=", text):
-        assert setting in inspect.signature(getattr(lib, call)).parameters, (call, setting)
-    methods = text.partition("## The methods")[2].partition("## Data files")[0]
-    ours = [row.split("|")[2] for row in methods.splitlines() if row.startswith("| `")]
-    names = set(re.findall(r"`(\w+)[`(]", "".join(ours))) - {"box", "norm_constraint"}
-    assert len(names) > 12 and names <= set(lib.EDITORS), names - set(lib.EDITORS)
-    for name, setting, value in re.findall(r"`(\w+)\((\w+)=(.+?)\)`", methods):
-        lib.EDITORS[name].Config(**{setting: ast.literal_eval(value)})
-    assert "box" in {field.name for field in dataclasses.fields(lib.EDITORS["ft_l"].Config)}
-    cases = {field.name for field in dataclasses.fields(lib.Case)}
-    assert set(re.findall(r"`case\.(\w+)`", text)) <= cases
-    files = text.partition("## Data files")[2].partition("## What differs")[0]
-    read = re.findall(r"^\|[^|]+\| ([^`|]+) \|$", files, re.MULTILINE)[2:]
-    known = {one.name for one in FORMATS}
-    assert len(read) == 5 and {name for some in read for name in some.split("; ")} <= known
 
 
 def test_every_paper_is_in_the_bibliography():

@@ -115,12 +115,3 @@ def test_a_hostile_notebook_is_one_sentence_and_stops_nobody(name, student, caps
         assert "05_memit.ipynb is no notebook: save it in Jupyter" in first
     assert len(first) < 300 and "ada" in first and last.endswith(WEIGH.path.name)
     assert (ben / WEIGH.path.name).is_file()
-
-
-def test_a_flood_of_notebooks_and_a_folder_that_is_none(student, capsys):
-    for i in range(collect.MOST + 1):
-        (student / f"{i}.ipynb").write_text(notebook(FILLED))
-    (said,) = collect.collect(student)
-    assert "31 notebooks" in said and not list(student.glob("*.py"))
-    assert collect.main([str(student / "none")]) == 2
-    assert "is no folder" in capsys.readouterr().err

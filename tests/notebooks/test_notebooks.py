@@ -258,20 +258,6 @@ def test_a_source_that_breaks_a_rule_is_refused(tree, old, new, message):
         build.assemble(source(tree))
 
 
-def test_badge_and_clone_only_with_a_repository(tree):
-    first, setup = build.assemble(source(tree), tree.repository())["cells"][:2]
-    assert first["source"][0] == "# A toy\n" and 'REPOSITORY = ""\n' in setup["source"]
-    settings = tree.folder.parent / "pyproject.toml"
-    settings.write_text('[tool.notebooks]\nrepository = "owner/name"\n')
-    first, setup = build.assemble(source(tree), tree.repository())["cells"][:2]
-    assert "colab-badge.svg" in first["source"][0]
-    assert "github/owner/name/blob/main/notebooks/01_toy.ipynb" in first["source"][0]
-    assert 'REPOSITORY = "owner/name"\n' in setup["source"]
-    settings.write_text('[tool.notebooks]\nrepository = "name"\n')
-    with pytest.raises(build.BuildError, match="owner/name"):
-        tree.repository()
-
-
 SETUP = build.SETUP.replace('REPOSITORY = ""', 'REPOSITORY = "owner/name"')
 
 
@@ -313,14 +299,6 @@ def test_a_source_runs_as_plain_python(tree, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "['a', 'b', 'c']" in done.stdout
-
-
-def test_an_oversize_notebook_is_refused(tree, pretend, capsys):
-    pretend.text = "x" * 200_000
-    assert run(tree) == 1
-    message = capsys.readouterr().err
-    assert "more than 400 kB" in message and "stream of 200 kB, from 01_toy.py, cell" in message
-    assert not (tree.folder / "01_toy.ipynb").exists()
 
 
 @pytest.mark.parametrize("leak", ["{root}/lib/x.py", "{home}/data", "<Line2D at 0x7f00aa11bb22>"])
