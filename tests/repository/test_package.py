@@ -132,7 +132,6 @@ assert modeledit.__version__ == importlib.metadata.version("modeledit")
 """
     run(bare, "-c", from_extras)
     assert "COMMAND" in run(bare, str(bare.with_name("modeledit")), "--help")
-    assert "COMMAND" in run(bare, "-m", "modeledit", "--help")
 
 
 def ranges(texts):
