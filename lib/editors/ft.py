@@ -44,7 +44,6 @@ class Ft(Editor[FtConfig]):
     color = "#7a3b1d"
     paper = "Yang et al., Fine-tuning Done Right in Model Editing, 2025 (arXiv:2509.22072)"
     page = ("blind", "baseline")
-    search_grid = {"around": 1, "grid": {"lr": (5e-4, 1e-3, 2e-3)}}
     mixtures = True
     speed: ClassVar[Literal["fast", "usual", "slow"]] = "fast"
 
@@ -101,4 +100,3 @@ class FtM(Ft):
     paper = "Zhang et al., A Comprehensive Study of Knowledge Editing, 2024 (arXiv:2401.01286)"
     Config = FtMConfig
     page = ("opening", "blind")
-    search_grid = {"around": 1, "grid": {"lr": (3e-5, 6e-5, 1.2e-4, 2.5e-4, 5e-4)}}

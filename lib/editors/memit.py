@@ -16,7 +16,7 @@ from ..keys_values.value_search import Target
 from ..patch.patch import EMPTY, Patch
 from ..setting_fields import Real, Size, from_paper
 from .shared import value_norm
-from .shared.layerwise import SPREAD, LayerwiseConfig, LayerwiseEditor
+from .shared.layerwise import LayerwiseConfig, LayerwiseEditor
 
 
 class Memit(LayerwiseEditor[LayerwiseConfig]):
@@ -32,7 +32,6 @@ class Memit(LayerwiseEditor[LayerwiseConfig]):
     color = "#31429e"
     paper = "Meng et al., Mass-Editing Memory in a Transformer, 2023 (arXiv:2210.07229)"
     page = ("blind", "race")
-    search_grid = SPREAD
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..data.facts import Fact
 from ..setting_fields import Amount, Count, from_paper
-from .shared.layerwise import SPREAD, LayerwiseConfig, LayerwiseEditor
+from .shared.layerwise import LayerwiseConfig, LayerwiseEditor
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,6 @@ class Pmet(LayerwiseEditor[PmetConfig]):
     color = "#31429e"
     paper = "Li et al., PMET: Precise Model Editing in a Transformer, 2024 (arXiv:2308.08742)"
     page = ("blind",)
-    search_grid = SPREAD
     site = "pmet"  # `target_value` moves both outputs there, and returns the MLP's
 
     def residual(self, rest: Tensor, left: int) -> Tensor:

@@ -61,7 +61,7 @@ HOUSES = {
         [
             {"console", "plot"},
             {"interpret", "forensics", "export"},  # none imports another of this line
-            {"instruments", "preset_search"},  # both look inside, by the lens or by a trace
+            {"instruments", "preset_search"},
             {"widgets"},
             {"__init__"},
             {"cli"},

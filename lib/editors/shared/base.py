@@ -63,15 +63,12 @@ class Editor(ABC, Generic[C]):
     title          how figures and the page write it; by default the name in capitals
     color          its color in every figure; editors of one color share an idea or are never drawn
                    together (lib/workbench/plot/palette.py)
-    search_grid    the arguments of `scan` with which `tune` searches its settings, the most
-                   important one first; empty where it cannot. A first stage tries layers with the
-                   editor's own settings, so the grid need not hold these.
     page           what the page uses it for beside the list of all editors: "opening" (the first
                    screen), "blind" (edits whose editor is guessed), "warm" (writes the ready
                    example in the background), and in the stress test "race" (may be chosen),
                    "ticked" (is chosen) and "baseline" (always runs)
 
-    An editor with a name of its own inherits neither title nor search grid nor uses of the page.
+    An editor with a name of its own inherits neither title nor uses of the page.
     """
 
     name: ClassVar[str]
@@ -90,7 +87,6 @@ class Editor(ABC, Generic[C]):
     speed: ClassVar[Literal["fast", "usual", "slow"]] = "usual"
     title: ClassVar[str]
     color: ClassVar[str] = "#16202e"
-    search_grid: ClassVar[Mapping[str, Any]] = {}
     page: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **more: Any) -> None:
@@ -101,7 +97,7 @@ class Editor(ABC, Generic[C]):
         if named and "Config" not in vars(cls):
             cls.Config = named[0]
         if "name" in vars(cls):
-            own = {"title": cls.name.upper().replace("_", "-"), "search_grid": {}, "page": ()}
+            own = {"title": cls.name.upper().replace("_", "-"), "page": ()}
             for name in own.keys() - vars(cls).keys():
                 setattr(cls, name, own[name])
 
