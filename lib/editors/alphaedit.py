@@ -48,9 +48,7 @@ class AlphaEdit(LayerwiseEditor[AlphaEditConfig]):
 
     name = "alphaedit"
     title = "AlphaEdit"
-    color = "#8a6a00"
     paper = "Fang et al., AlphaEdit: Null-Space Constrained Editing, 2025 (arXiv:2410.02355)"
-    page = ("blind",)
     keeps = True
 
     def statistics(self, after: Patch = EMPTY) -> list[Stored]:

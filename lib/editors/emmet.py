@@ -31,6 +31,4 @@ class Emmet(LayerwiseEditor[EmmetConfig]):
     """
 
     name = "emmet"
-    color = "#31429e"
     paper = "Gupta et al., A Unified Framework for Model Editing, 2024 (arXiv:2403.14236)"
-    page = ("blind",)

@@ -41,9 +41,7 @@ class Ft(Editor[FtConfig]):
     """Fine-tuning done right: shuffled epochs over all facts of a call, on one late layer."""
 
     name = "ft"
-    color = "#7a3b1d"
     paper = "Yang et al., Fine-tuning Done Right in Model Editing, 2025 (arXiv:2509.22072)"
-    page = ("blind", "baseline")
     mixtures = True
     speed: ClassVar[Literal["fast", "usual", "slow"]] = "fast"
 
@@ -99,4 +97,3 @@ class FtM(Ft):
     name = "ft_m"
     paper = "Zhang et al., A Comprehensive Study of Knowledge Editing, 2024 (arXiv:2401.01286)"
     Config = FtMConfig
-    page = ("opening", "blind")

@@ -29,9 +29,7 @@ class Memit(LayerwiseEditor[LayerwiseConfig]):
 
     name = "memit"
     mixtures = True
-    color = "#31429e"
     paper = "Meng et al., Mass-Editing Memory in a Transformer, 2023 (arXiv:2210.07229)"
-    page = ("blind", "race")
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,6 @@ class NormAnchor(LayerwiseEditor[NormAnchorConfig]):
 
     name = "norm_anchor"
     title = "Norm anchor (NAS)"
-    color = "#8d7fd6"
     paper = "Liu et al., Norm Anchors Make Model Edits Last (NAS), 2026 (arXiv:2602.02543)"
 
     def statistics(self, after: Patch = EMPTY) -> list[Stored]:

@@ -45,9 +45,7 @@ class Rome(WhitenedEditor[RomeConfig]):
     """Rank-one insert of one fact into one layer, with the value found by optimization."""
 
     name = "rome"
-    color = "#8d7fd6"
     paper = "Meng et al., Locating and Editing Factual Associations in GPT, 2022 (arXiv:2202.05262)"
-    page = ("opening", "blind", "warm", "race")
     mixtures = True
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:

@@ -89,9 +89,7 @@ class UltraEdit(Editor[UltraEditConfig]):
 
     name = "ultraedit"
     title = "UltraEdit"
-    color = "#9b1fa0"
     paper = "Gu et al., UltraEdit: Training-, Subject- and Memory-Free, 2025 (arXiv:2505.14679)"
-    page = ("blind", "warm", "race", "ticked")
     speed = "fast"
 
     def statistics(self, after: Patch = EMPTY) -> list[Stored]:

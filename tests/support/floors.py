@@ -84,6 +84,7 @@ HOUSES = {
     ),
     "demo_app": House(
         [
+            {"editor_roles"},
             {"session"},  # what visitors may do: plain values and jobs
             {"lifelong", "html"},  # none imports another of this line
             {"stored"},  # finished examples, made by those rooms and shown by the tabs

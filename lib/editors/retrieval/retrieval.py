@@ -94,7 +94,6 @@ class Retrieval(Editor[RetrievalConfig]):
     name = "retrieval"
     title = "Retrieval"
     paper = "after Zheng et al., Editing Factual Knowledge In Context, 2023 (arXiv:2305.12740)"
-    page = ("baseline",)
     speed = "fast"
     writes = "prompt"
     mixtures = True

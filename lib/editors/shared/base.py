@@ -61,14 +61,6 @@ class Editor(ABC, Generic[C]):
     mixtures       whether it edits models with mixtures of experts
     speed          "slow" where an edit takes near a minute on a CPU
     title          how figures and the page write it; by default the name in capitals
-    color          its color in every figure; editors of one color share an idea or are never drawn
-                   together (lib/workbench/plot/palette.py)
-    page           what the page uses it for beside the list of all editors: "opening" (the first
-                   screen), "blind" (edits whose editor is guessed), "warm" (writes the ready
-                   example in the background), and in the stress test "race" (may be chosen),
-                   "ticked" (is chosen) and "baseline" (always runs)
-
-    An editor with a name of its own inherits neither title nor uses of the page.
     """
 
     name: ClassVar[str]
@@ -86,8 +78,6 @@ class Editor(ABC, Generic[C]):
     mixtures: ClassVar[bool] = False
     speed: ClassVar[Literal["fast", "usual", "slow"]] = "usual"
     title: ClassVar[str]
-    color: ClassVar[str] = "#16202e"
-    page: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
@@ -96,10 +86,8 @@ class Editor(ABC, Generic[C]):
         named = [one for base in bases for one in get_args(base) if isinstance(one, type)]
         if named and "Config" not in vars(cls):
             cls.Config = named[0]
-        if "name" in vars(cls):
-            own = {"title": cls.name.upper().replace("_", "-"), "page": ()}
-            for name in own.keys() - vars(cls).keys():
-                setattr(cls, name, own[name])
+        if "name" in vars(cls) and "title" not in vars(cls):
+            cls.title = cls.name.upper().replace("_", "-")
 
     def __new__(cls, *given: Any, **more: Any) -> Self:
         """An editor, unless its class lacks something: EditError says what."""
