@@ -42,7 +42,6 @@ class Ft(Editor[FtConfig]):
 
     name = "ft"
     paper = "Yang et al., Fine-tuning Done Right in Model Editing, 2025 (arXiv:2509.22072)"
-    mixtures = True
     speed: ClassVar[Literal["fast", "usual", "slow"]] = "fast"
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:

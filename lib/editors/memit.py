@@ -24,11 +24,10 @@ class Memit(LayerwiseEditor[LayerwiseConfig]):
 
     Δ = R Kᵀ (λC + K Kᵀ)⁻¹. These are the steps of the family's loop (shared/layerwise.py).
     keep_keys=True is the sequential form with Kp Kpᵀ in the inverse, which AlphaEdit's repository
-    calls "MEMIT_seq". In a mixture of experts the last layer alone is written.
+    calls "MEMIT_seq".
     """
 
     name = "memit"
-    mixtures = True
     paper = "Meng et al., Mass-Editing Memory in a Transformer, 2023 (arXiv:2210.07229)"
 
 

@@ -46,7 +46,6 @@ class Rome(WhitenedEditor[RomeConfig]):
 
     name = "rome"
     paper = "Meng et al., Locating and Editing Factual Associations in GPT, 2022 (arXiv:2202.05262)"
-    mixtures = True
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Write one fact after another, each on the result of the one before."""

@@ -60,7 +60,6 @@ class Wilke(Rome):
     Config = WilkeConfig
     config: WilkeConfig
     speed = "slow"
-    mixtures = False  # it compares layers by the size of a change, and a router stretches that
 
     def layers(self) -> Sequence[int]:
         """The layers that are tried, ascending."""

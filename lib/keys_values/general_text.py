@@ -70,8 +70,7 @@ def chosen(lm: LM, text: Text, tokens: int | None, width: int) -> General:
     count = remembered(("tokens of a text", lm.stored_identity, label), lambda: _count(lm, source))
     least = min(tokens, ENOUGH * width)
     own = own_text(lm, least) if text is None and count < least else None
-    # an expert gets a part of the tokens only
-    few = min(count if own is None else least, tokens) < WANTED * width or bool(lm.sent_to)
+    few = min(count if own is None else least, tokens) < WANTED * width
 
     def read() -> str:
         return source if own is None else own.tensors()["utf8"].numpy().tobytes().decode()

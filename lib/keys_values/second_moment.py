@@ -106,8 +106,7 @@ def stored_moments(
                 mean = sums.pop(layer).div_(count)
                 yield layer, {"C": mean.float(), **about(mean, count, spreads.get(layer))}
 
-    # in a mixture of experts C is that of the expert to which a layer's tokens are sent
-    return {i: Stored("moments", label + lm.sent_to.get(i, ""), make, i) for i in layers}
+    return {i: Stored("moments", label, make, i) for i in layers}
 
 
 def _damped(moment: Stored, damping: float) -> Moment:

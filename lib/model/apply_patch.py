@@ -27,7 +27,6 @@ from ..patch.identity import parted, same_model
 from ..patch.patch import EMPTY, Patch
 from ..patch.route import Route
 from .architectures import below_head, dense, refuse_unpatchable
-from .experts import separate
 from .fingerprint import Seen, fingerprint, parameters
 from .hooks import hooked_all, swapped
 from .quantized import is_quantized
@@ -55,7 +54,6 @@ class Patchable:
     def __init__(self, model: nn.Module, name: str | None = None) -> None:
         refuse_unpatchable(model)
         self.arch = arch_of(model)
-        separate(model)
         self.model: Any = model.eval().requires_grad_(False)  # attributes depend on the family
         config: Any = model.config
         self.name: str = name or getattr(config, "_name_or_path", "") or config.model_type
@@ -130,7 +128,7 @@ class Patchable:
         value = under.weights.get(module)
         stored = self._base.get(module, getattr(self.model.get_submodule(module), "weight", None))
         if stored is None:
-            raise FamilyError(f"{module} of {self.name} has no matrix; lm.sent names an expert's")
+            raise FamilyError(f"{module} of {self.name} has no matrix")
         if isinstance(value, Tensor):
             return value.to(stored.device)
         base = dense(stored.detach(), self.arch.transposed)
@@ -277,8 +275,6 @@ class Patchable:
                 "a routed patch is entered: call the model through lm.answer, lm.generate, "
                 "lm.score or lm.run, which tell the route where each prompt ends"
             )
-        if isinstance(output, tuple):  # an MLP that gives its router's weights, too
-            return (self._route(name, module, inputs, output[0]), *output[1:])
         shape, rows, seqs = output.shape, len(seqs.ids), seqs.on(output.device)
         given = inputs[0].to(output.device)
         given = given.reshape(rows, -1, given.shape[-1])  # opt flattens rows and positions

@@ -1,10 +1,9 @@
 """The model architectures that this library knows, one row of ARCHS per `config.model_type`.
 
 A row holds the names of modules and a few properties, so that no other file tests a model's name:
-editors see `mlp_out` as one matrix (d_out, d_in) in float32. Where MLPs are mixtures of experts it
-is the whole MLP instead (experts.py). Other families are recognized by running them
-(recognition.py), and a row wins over what would be recognized. To add one here suits a family that
-recognition cannot know; the tests then run the whole conformance suite of
+editors see `mlp_out` as one matrix (d_out, d_in) in float32. Other families are recognized by
+running them (recognition.py), and a row wins over what would be recognized. To add one here suits a
+family that recognition cannot know; the tests then run the whole conformance suite of
 `tests/model/test_architectures.py` on a tiny random model of it.
 """
 
@@ -12,7 +11,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -39,10 +38,6 @@ class Arch:
     into        the module whose output a block adds to the stream, where it is another
     softcap     config attribute with the cap on the logits, None for plain logits
     fused_in    two input projections are fused into one module, which cannot be edited by itself
-    experts     name inside the MLP of its experts, where MLPs are mixtures of them, else None;
-                `mlp_out` is then the whole MLP, and `LM.sent` gives the name of an expert's matrix
-    dense_out   output projection of the MLP in layers without experts, where others have them
-    shared      output projection of the expert that every token passes beside the routed ones
 
     What follows is set by recognition alone (recognition.py).
 
@@ -68,9 +63,6 @@ class Arch:
     into: str | None = None
     softcap: str | None = None
     fused_in: bool = False
-    experts: str | None = None
-    dense_out: str = ""
-    shared: str = ""
     head: str | None = None
     first_position: int = 0
     logit_factor: float = 1.0
@@ -91,7 +83,6 @@ class Arch:
         told = {
             f", which reaches the stream by {self.into}": self.into not in (None, self.mlp_out),
             ", which a factor changes on its way": self.into == self.mlp_out,
-            f", experts in {self.mlp}.{self.experts}": self.experts,
             f", norm {self.final_norm}": True,
             f", logits times {self.logit_factor:g}": self.logit_factor != 1,
             f", logits within ±{self.logit_cap or 0:g}": self.logit_cap,
@@ -186,15 +177,6 @@ ARCHS: dict[str, Arch] = {
     "gemma2": _llama(post_norm=True, softcap="final_logit_softcapping"),
     "gemma3_text": _llama(post_norm=True, softcap="final_logit_softcapping"),
     "olmo2": _llama(post_norm=True),
-    **dict.fromkeys(  # as LLaMA, with mixtures of experts
-        ("qwen3_moe", "mixtral"),
-        replace(
-            _llama(()),
-            mlp_out="model.layers.{}.mlp",
-            experts="experts",
-            dense_out="model.layers.{}.mlp.down_proj",
-        ),
-    ),
 }
 
 

@@ -11,7 +11,6 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Annotated, Any, Literal, overload
@@ -24,21 +23,20 @@ from torch import Tensor, nn
 
 from ..arguments import checked
 from ..data import taken
-from ..data.facts import Fact, encode_prompt, lookup, require_encodable
+from ..data.facts import encode_prompt, lookup, require_encodable
 from ..data.normalized_text import normalized
 from ..data.texts import GENERAL
-from ..errors import ArgumentError, ArgumentTypeError, EditError, FamilyError
+from ..errors import ArgumentError, ArgumentTypeError, FamilyError
 from ..patch.identity import BEHIND
-from ..patch.patch import EMPTY, Patch
 from ..setting_fields import Amount, Count, Size, Whole, shown
-from . import activations, experts, generation, packaged_models, scoring
+from . import activations, generation, packaged_models, scoring
 from .apply_patch import Patchable
 from .architectures import below_head, block_signature, cache_argument
 from .devices import dtype_of, refuse_missing
 from .hooks import evaluating, swapped
 from .presets_file import Presets, read_presets
-from .quantized import KINDS, products, quantize
-from .recognition import arch_of, confirmed
+from .quantized import products
+from .recognition import confirmed
 from .sequences import Sequences
 
 One = str | Sequence[int]  # a text, or token ids
@@ -61,7 +59,6 @@ class LM(Patchable):
     tokenizer     its tokenizer.
     cache_name    the name of its key-value cache, as an argument and in an output.
     presets       presets that it carries from a person's own file.
-    expert        the expert of a mixture that is written, see `write_expert`.
     """
 
     def __init__(self, model: nn.Module, tokenizer: Any, name: str | None = None) -> None:
@@ -79,8 +76,6 @@ class LM(Patchable):
         self.tokenizer = tokenizer
         self.presets = Presets()
         self.cache_name = cache_argument(below_head(self.model))
-        self.expert: Literal["routed", "shared"] = "routed"
-        self.sent_to: dict[int, str] = {}  # the module of each layer that a fact is written into
         # what a tokenizer makes of a text, and the configuration of these weights
         self._reads: tuple[Any, str] = None, ""
         self._tokens = 0  # the length of a tokenizer whose tokens the model was found to have
@@ -199,11 +194,7 @@ class LM(Patchable):
 
     @checked
     def mlp_out(self, layer: int) -> str:
-        """The module name of a layer's MLP output projection; ValueError for an unknown layer.
-
-        Of a family with mixtures of experts it is the whole MLP, and within `sent` the output
-        projection that a fact is written into.
-        """
+        """The module name of a layer's MLP output projection; ValueError for an unknown layer."""
         if not 0 <= layer < self.n_layers:
             raise ArgumentError(
                 f"layer {layer} does not exist: {self.name} has layers 0 to {self.n_layers - 1}"
@@ -214,34 +205,7 @@ class LM(Patchable):
                 f"layer {layer} of {self.name} cannot be written, only layers {others}: "
                 f"{self.arch.lacking[layer]}"
             )
-        return self.sent_to.get(layer) or self.arch.mlp_out.format(layer)
-
-    @contextmanager
-    def sent(self, fact: Fact, after: Patch = EMPTY) -> Iterator[None]:
-        """In the body, `mlp_out` names the matrices that a fact is written into on top of `after`.
-
-        In a mixture of experts that is one expert of each layer, which `experts.chosen` chooses by
-        its rule. Elsewhere nothing changes.
-        """
-        with self.lock, swapped(self, sent_to=self.sent_to, arch=self.arch):
-            if self.arch.experts:
-                with self.patched(after, only=True):
-                    self.sent_to = experts.chosen(self, fact)
-            if self.expert == "shared":  # a gate may stand behind it, as a norm does elsewhere
-                self.arch = replace(self.arch, post_norm=True, into=self.arch.into_stream)
-            yield
-
-    @checked
-    def write_expert(self, which: Literal["routed", "shared"]) -> None:
-        """Say which expert of a mixture edits are written into from now on.
-
-        "routed" is the one that a fact is sent to. "shared" is the one that every token passes
-        beside it, which also answers wordings and subjects that are sent elsewhere. Raises
-        EditError for a model without a shared expert.
-        """
-        if which == "shared" and not self.arch.shared:
-            raise EditError(f"{self.name} has no shared expert, which every token passes")
-        self.expert = which
+        return self.arch.mlp_out.format(layer)
 
     def above(self, layer: int) -> str:
         """The name of the module that reads a block's output: the next block or the final norm."""
@@ -443,15 +407,10 @@ class LM(Patchable):
         }
 
     def output(self, module: str, inputs: Tensor) -> Tensor:
-        """The outputs (n, d_out) of a linear module or MLP, as bound now, for inputs (n, d_in)."""
+        """The outputs (n, d_out) of a linear module, as bound now, for inputs (n, d_in)."""
         found = self.model.get_submodule(module)
-        first = next(found.parameters())
-        inputs = inputs.to(first.device, first.dtype)
         with torch.no_grad():
-            if hasattr(found, "weight"):
-                return found(inputs).float()
-            put = found(inputs[None])  # an MLP takes rows of tokens
-            return (put[0] if isinstance(put, tuple) else put)[0].float()
+            return found(inputs.to(found.weight.device, found.weight.dtype)).float()
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (…, vocabulary) in float32 beside hidden states after the final norm."""
@@ -592,7 +551,6 @@ def load(
     device_map: Any = None,
     sink: str | None = "own",
     presets: str | os.PathLike | None = None,
-    quantized: str | None = None,
     *,
     revision: str | None = None,
     token: str | bool | None = None,
@@ -614,23 +572,18 @@ def load(
     presets  a TOML file of presets for this model, as `python -m lib tune` writes it; for the
           editors that it names they take the place of the library's.
 
-    quantized  "int8" or "int4": the linear layers of the blocks are kept in eight or four bits
-          (see `quantize`; it needs torchao). Editors then write float matrices beside them. The
-          model is read whole before, so that much memory is needed while it loads. Its patches and
-          statistics are its own, its presets are those of the float model.
-
     revision, token, trust_remote_code and everything else that transformers' `from_pretrained`
     takes, such as attn_implementation, are handed on to it; what says where a model is or may do,
-    for the tokenizer too. A packaged model takes none of these last.
+    for the tokenizer too. A packaged model takes none of these last. quantization_config may be a
+    TorchAoConfig (see quantized.py): editors then write float matrices beside the quantized ones,
+    and patches and statistics are the quantized model's own.
 
     Raises FetchError where a packaged model cannot be downloaded, ValueError where the name holds
     no model that could be loaded, for a dtype or device that is not there, for a sink that is no
-    token or not needed, and for an unknown `quantized` or one without torchao; TypeError for what
-    transformers does not take. EditError says what is wrong with a file of presets,
+    token or not needed, and where a package is missing; TypeError for what transformers does not
+    take. EditError says what is wrong with a file of presets,
     FamilyError which weights cannot be patched or quantized.
     """
-    if quantized not in (None, *KINDS):
-        raise ArgumentError(f"quantized={quantized!r}: there are {' and '.join(map(repr, KINDS))}")
     dtype = more.pop("torch_dtype", dtype)  # the word of transformers before 5
     dtype = None if dtype is None else dtype_of(dtype)
     refuse_missing(device_map)
@@ -666,8 +619,6 @@ def load(
         if os.path.exists(place) and not os.path.exists(os.path.join(place, "config.json")):
             first = "there is no config.json in it"
         raise ArgumentError(f"'{place}' holds no model that could be loaded: {first}") from None
-    if quantized:
-        quantize(model, arch_of(model).blocks, quantized)
     lm = LM(model, tokenizer, name=known)
     lm.presets = carried
     return lm

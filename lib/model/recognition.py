@@ -27,7 +27,6 @@ from ..computed_once import remembered
 from ..errors import FamilyError, sentence
 from .architectures import ARCHS, Arch, ByLayer, below_head, dense
 from .batching import sequences
-from .experts import ModuleExperts, separate
 from .generation import go_on
 from .hooks import Enough, hooked, hooked_all
 from .partial_forward import Replay
@@ -68,8 +67,7 @@ def recognize(model: nn.Module) -> Arch:
     if below_head(model) is model:
         raise _refusal(model, "its `base_model` is the model itself, with nothing below the head")
     with torch.no_grad():
-        separate(model.eval())
-        return _Search(model).arch()
+        return _Search(model.eval()).arch()
 
 
 def confirmed(lm: LM) -> Arch:
@@ -188,6 +186,12 @@ class _Search:
     def arch(self) -> Arch:
         """The model's row."""
         blocks, count = self.blocks()
+        for name, p in self.model.get_submodule(blocks).named_parameters():
+            if p.ndim == 3 and min(p.shape) > 1:
+                raise FamilyError(
+                    f"model family '{_family(self.model)}' cannot be edited: {blocks}.{name} holds "
+                    "several matrices in one, as mixtures of experts do"
+                )
         kinds: dict[str, int] = {}  # the first block of each kind, by all that is inside
         layers = [
             kinds.setdefault(f"{block} {[tuple(p.shape) for p in block.parameters()]}", i)
@@ -202,19 +206,17 @@ class _Search:
         written = [part for part in parts.values() if part.lacking is None]
         if not written:
             raise parts[0].lacking or AssertionError
-        zero = next((part for part in written if part.experts), written[0])
+        zero = written[0]
         for part in written:
             if not part.fits(zero):
                 part.lacking = self.refusal(f"the MLP of {zero.name} in {part.name}")
         rest = [i for i in range(count) if parts[layers[i]].lacking is None]
-        if not zero.experts:
-            self.refuse_shared([f"{blocks}.{i}.{zero.mlp_out}" for i in rest])
+        self.refuse_shared([f"{blocks}.{i}.{zero.mlp_out}" for i in rest])
         head, factor, cap = self.logits()
         within = f"{blocks}.{{}}."
         named = [within + (parts[first].attn_out or attended[0]) for first in layers]
         # numbers that no parameter holds, such as a factor, may differ in blocks of one kind
         linear = all(parts[layers[i]].is_linear(f"{blocks}.{i}") for i in rest)
-        dense_out = next((part.mlp_out for part in written if not part.experts), "")
         return Arch(
             blocks=blocks,
             mlp_out=within + zero.mlp_out,
@@ -228,9 +230,6 @@ class _Search:
             post_norm=not linear,
             into=None if linear else within + zero.into,
             fused_in=zero.fused,
-            experts=zero.experts,
-            dense_out=within + dense_out,
-            shared=within + zero.shared if zero.shared else "",
             logit_factor=factor,
             logit_cap=cap,
             recognized=True,
@@ -330,14 +329,12 @@ class _Block:
 
     lacking   what was not found, None where the block can be written
     attn_out  as in `Arch`, None for a block without attention
-    mlp_out, mlp_in, mlp, transposed, fused, experts, shared  as in `Arch`
+    mlp_out, mlp_in, mlp, transposed, fused  as in `Arch`
     linear  a change of the MLP's output arrives at the block's end as it is
     into    the module from whose output on it arrives so, else `mlp_out`
     """
 
     transposed = fused = False
-    shared = ""
-    experts: str | None = None
     mlp: str | None = None
     mlp_in: tuple[str, ...] = ()
     lacking: FamilyError | None = None
@@ -368,17 +365,7 @@ class _Block:
         search = self.search
         if self.mixers and not self.attended:
             raise search.refusal(f"an output projection in {self.mixers[0]}")
-        found = [n for n in self.all if isinstance(search.model.get_submodule(n), ModuleExperts)]
-        if len(found) > 1:
-            raise search.refusal(f"one mixture of experts in {self.name}, which has {found}")
-        if found:
-            self.out = found[0]
-            self.mlp_out, _, self.experts = self.short(self.out).rpartition(".")
-            self.mlp = self.mlp_out
-            beside = [n for n in self.ends if not n.startswith(self.out) and not self.turned[n]]
-            self.shared = self.short(self.widest(beside)) if beside else ""
-        else:
-            self.find_dense()
+        self.find_dense()
         self.linear = self.passes(self.out, self.name)
         into = self.out if self.linear else self.into_stream()
         # the attention's end: its last projection, since some attentions add the stream themselves
@@ -420,10 +407,8 @@ class _Block:
         return name.removeprefix(f"{self.name}.")
 
     def fits(self, other: _Block) -> bool:
-        """Whether one row can tell of both blocks; a dense MLP may stand beside experts."""
-        if other.experts and not self.experts:
-            return (self.mlp, self.linear) == (other.mlp, other.linear) and not self.transposed
-        names = ("mlp_out", "mlp_in", "mlp", "transposed", "fused", "into", "experts", "shared")
+        """Whether one row can tell of both blocks."""
+        names = ("mlp_out", "mlp_in", "mlp", "transposed", "fused", "into")
         return all(getattr(self, name) == getattr(other, name) for name in names)
 
     def passes(self, module: str, block: str) -> bool:
@@ -489,8 +474,7 @@ class _Block:
             if idle or (name in runs and max(own, default=1) > 1 and not every) or 3 in own:
                 raise _refusal(
                     self.search.model,
-                    f"the MLP of {self.name} is a mixture of experts ({name}) that is not "
-                    "built as those of transformers are",
+                    f"the MLP of {self.name} is a mixture of experts ({name})",
                 )
 
     def stored(self, name: str) -> bool | None:

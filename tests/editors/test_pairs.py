@@ -172,14 +172,6 @@ def test_a_patch_without_a_log_still_says_who_is_in_the_way():
     assert lib.EDITORS["wise"](lm, layer=1).refusal(bare) is None
 
 
-@pytest.mark.filterwarnings("ignore::lib.errors.EditWarning")
-def test_in_a_mixture_weights_are_written_inside_of_what_a_route_stands_behind():
-    lm = model("mixtral")
-    grace, ft = (lib.EDITORS[name](lm, **settings(name, "mixtral")) for name in ("grace", "ft"))
-    patch = grace.edit([THIRD], after=ft.edit([APART], after=grace.edit([A])))
-    assert patch.facts == (A, APART, THIRD) and patch.routes.keys().isdisjoint(patch.weights)
-
-
 def test_the_page_of_the_reference_is_current(default_lm):
     assert pairs.PAGE.read_text(encoding="utf-8") == pairs.page(default_lm), "make it again"
     found = pairs.refused(default_lm)

@@ -55,7 +55,6 @@ FAMILIES = sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
 SECONDS = 60
 EDITORS = ("rome", "memit", "ft", "ft_m", "lora", "ultraedit", "grace", "wise", "lemoe",
            "retrieval")  # fmt: skip
-OF_EXPERTS = ("rome", "memit", "ft", "ft_m", "grace", "retrieval")  # in a mixture of experts
 GAIN = 0.1  # nats by which an answer has to become likelier
 # sizes that only some configurations have, beside tiny.SIZES; the names are transformers' own
 MORE = {
@@ -198,7 +197,6 @@ def tried(family: str) -> dict[str, Any]:
             others.append(f"{name}: {error}")
     arch, row = lm.arch, family in ARCHS
     limits = {
-        "mixture of experts": arch.experts,
         f"layers {', '.join(map(str, arch.lacking))} are stepped over": arch.lacking,
     }
     named = [limit for limit, holds in limits.items() if holds]
@@ -208,10 +206,7 @@ def tried(family: str) -> dict[str, Any]:
     }
     # an editor may refuse in a sentence, as LEMoE does for some activations
     exact = "rome" in worked and len(worked) + refusals == len(EDITORS) and not named
-    # what an editor refuses because of a limit is told by the limit
-    of_experts = ("has mixtures of experts", "as an adapter: this patch changes single experts")
-    told = [text for text in others if not any(words in text for words in of_experts)]
-    said = "; ".join([*named, *(note for note, holds in notes.items() if holds), *told])
+    said = "; ".join([*named, *(note for note, holds in notes.items() if holds), *others])
     kind = "exact" if exact else "limits" if worked else "refused"
     return {"kind": kind, "editors": worked, "said": said, "row": row}
 

@@ -25,8 +25,7 @@ def lm(request) -> LM:
 
 
 def test_names_lead_to_modules_of_the_right_shape(lm):
-    with lm.sent(CAT):  # in a mixture of experts one of them
-        d_out, d_in = lm.weight(lm.mlp_out(1)).shape
+    d_out, d_in = lm.weight(lm.mlp_out(1)).shape
     assert d_out == lm.model.config.hidden_size and d_in > d_out
     for name in (*lm.arch.mlp_in, lm.arch.attn_out, *([lm.arch.mlp] if lm.arch.mlp else [])):
         lm.model.get_submodule(name.format(0))
@@ -35,14 +34,13 @@ def test_names_lead_to_modules_of_the_right_shape(lm):
 
 def test_keys_are_the_inputs_of_mlp_out_at_the_subject(lm):
     facts = [CAT, Fact("tower of Pisa", "The {} leans", "left")]
-    with lm.sent(CAT):
-        K = lm.keys(facts, 2)
-        assert K.shape == (lm.weight(lm.mlp_out(2)).shape[1], 2) and K.dtype == torch.float32
-        for i, fact in enumerate(facts):
-            ids, at = lookup(lm.tokenizer, fact)
-            seen = lm.run([ids], watch=[lm.mlp_out(2)]).seen[lm.mlp_out(2)][0]
-            torch.testing.assert_close(K[:, i], seen[0, at], atol=1e-5, rtol=1e-4)
-        both = lm.keys(facts, [1, 2], templates=["{}", "Well. {}"])
+    K = lm.keys(facts, 2)
+    assert K.shape == (lm.weight(lm.mlp_out(2)).shape[1], 2) and K.dtype == torch.float32
+    for i, fact in enumerate(facts):
+        ids, at = lookup(lm.tokenizer, fact)
+        seen = lm.run([ids], watch=[lm.mlp_out(2)]).seen[lm.mlp_out(2)][0]
+        torch.testing.assert_close(K[:, i], seen[0, at], atol=1e-5, rtol=1e-4)
+    both = lm.keys(facts, [1, 2], templates=["{}", "Well. {}"])
     assert both[2].shape == (2, K.shape[0], 2)
     torch.testing.assert_close(both[2][0], K, atol=1e-5, rtol=1e-4)
 

@@ -24,10 +24,6 @@ SPECIAL = {
     "gemma3_text": {"sliding_window": 6,
                     "layer_types": ["sliding_attention", "full_attention"] * 2},
     "mistral": {"sliding_window": 6},
-    # the first layer is dense; of four experts two get a token
-    "qwen3_moe": {"moe_intermediate_size": 40, "num_experts": 4, "num_experts_per_tok": 2,
-                  "norm_topk_prob": False, "mlp_only_layers": [0]},
-    "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
     "falcon": {"alibi": True, "new_decoder_architecture": False},
 }  # fmt: skip
 EOS = 256

@@ -96,7 +96,6 @@ class Retrieval(Editor[RetrievalConfig]):
     paper = "after Zheng et al., Editing Factual Knowledge In Context, 2023 (arXiv:2305.12740)"
     speed = "fast"
     writes = "prompt"
-    mixtures = True
     keeps = True
     length_note = ", with the note that is put before the prompt"
 

@@ -58,7 +58,6 @@ class Editor(ABC, Generic[C]):
     factual        whether it makes the model give the facts' answers and, beside the weights,
                    leaves it bit-equal out of scope; False where every prompt is changed alike
     geometry       "whitened" where updates are solved in the geometry of C, otherwise "plain"
-    mixtures       whether it edits models with mixtures of experts
     speed          "slow" where an edit takes near a minute on a CPU
     title          how figures and the page write it; by default the name in capitals
     """
@@ -75,7 +74,6 @@ class Editor(ABC, Generic[C]):
     inner: ClassVar[bool] = False
     factual: ClassVar[bool] = True
     geometry: ClassVar[Literal["plain", "whitened"]] = "plain"
-    mixtures: ClassVar[bool] = False
     speed: ClassVar[Literal["fast", "usual", "slow"]] = "usual"
     title: ClassVar[str]
 
@@ -114,12 +112,6 @@ class Editor(ABC, Generic[C]):
     @checked
     def __init__(self, lm: LM, config: AnyConfig | None = None, **settings: Any) -> None:
         self.lm = lm
-        if lm.arch.experts and not self.mixtures:
-            able = ", ".join(sorted(name for name, kind in EDITORS.items() if kind.mixtures))
-            raise EditError(
-                f"{lm.name} has mixtures of experts (family '{lm.model.config.model_type}'), which "
-                f"{self.name} cannot edit; these editors can: {able}"
-            )
         if config is None:
             config = self.Config.preset(lm, self.name, **settings)
         elif not isinstance(config, self.Config):
@@ -163,11 +155,8 @@ class Editor(ABC, Generic[C]):
         LOG.info("%s: writing %d facts", self.name, len(facts))
         try:
             with patient(0.0 if len(facts) > 2 else 3.0):
-                if self.lm.arch.experts and self.writes == "weights":
-                    patch = self._by_expert(facts, after)
-                else:
-                    make_missing(self.statistics(after))
-                    patch = self.write(facts, after)
+                make_missing(self.statistics(after))
+                patch = self.write(facts, after)
         except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
             self.refuse_memory(error, after)
             raise
@@ -188,14 +177,6 @@ class Editor(ABC, Generic[C]):
         if check and self.factual:
             self._warn_unsaid(facts, patch)
         return patch
-
-    def _by_expert(self, facts: list[Fact], after: Patch) -> Patch:
-        """The patch of `write` in a mixture of experts, fact by fact: each has its own experts."""
-        for fact in facts:
-            with self.lm.sent(fact, after):
-                make_missing(self.statistics(after))
-                after = self.write([fact], after)
-        return after
 
     def _refuse_result(self, patch: Any, after: Patch) -> None:
         """Raise EditError unless `write` left the model alone and returned a patch on `after`."""
@@ -284,7 +265,6 @@ class Editor(ABC, Generic[C]):
             for name, kind in EDITORS.items()
             if kind.writes == self.writes and kind.factual and not kind.trained
             if name != self.name
-            if kind.mixtures or not self.lm.arch.experts
             if not kind(self.lm).conflict(after)
         ]
         others = " and ".join(before) or "an earlier edit"
@@ -296,12 +276,8 @@ class Editor(ABC, Generic[C]):
         )
 
     def conflict(self, after: Patch) -> str | None:
-        """The first module that it needs and cannot have beside `after`; None where there is none.
-
-        In a mixture of experts weights are written inside the module behind which routes stand.
-        """
-        inside = self.lm.arch.experts and self.writes == "weights"
-        for module in () if inside else self.modules():
+        """The first module that it needs and cannot have beside `after`, None if there is none."""
+        for module in self.modules():
             # a route's kind is the name of its editor
             held = module in after.routes and after.routes[module].kind != self.name
             if held or (self.writes == "routes" and module in after.weights):

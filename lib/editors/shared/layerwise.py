@@ -63,8 +63,6 @@ class LayerwiseEditor(WhitenedEditor[L]):
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Write the whole batch, layer by layer from below."""
         state, lm, layers = after.memory.get(self.name, {}), self.lm, self.config.layers
-        if lm.arch.experts:  # a change of one layer may send a token to others in the next
-            layers = layers[-1:]
         names, templates = mlp_outputs(lm, layers), self.templates(after)
         patch = after
         if not lm.arch.post_norm:

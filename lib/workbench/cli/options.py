@@ -21,7 +21,6 @@ from ...atomic_files import path_of, whole_file
 from ...editors.shared.editor_file import editor_of
 from ...errors import ArgumentError
 from ...model import lm
-from ...model.quantized import KINDS
 from ...setting_fields import shown
 
 LAYERS = 10_000  # more than any model has; the library knows how many this one has
@@ -60,7 +59,6 @@ def command(example: str, about: str, *options: Option) -> Callable:
 PLACEMENT = (
     option("--dtype", help="float32, bfloat16, … (also fp32, bf16, …)"),
     option("--device-map", help="as transformers names it, e.g. auto"),
-    option("--quantized", choices=KINDS, help="keep the blocks' matrices in 8 or 4 bits (torchao)"),
     option(
         "--sink",
         default="own",
@@ -208,14 +206,12 @@ def report(text: object, path: Path | None, result: dict[str, Any]) -> None:
 
 def load(given: argparse.Namespace, device_map: Any = None) -> LM:
     """The model that `--model`, `--dtype`, `--device-map`, `--sink` and `--presets` name."""
-    presets, quantized = (getattr(given, name, None) for name in ("presets", "quantized"))
     return lm.load(
         given.model,
         given.dtype,
         given.device_map or device_map,
         None if given.sink.lower() == "none" else given.sink,
-        presets,
-        quantized,
+        getattr(given, "presets", None),
         revision=given.revision,
         trust_remote_code=given.trust_remote_code,
     )

@@ -127,8 +127,7 @@ def export_model(lm: LM, patch: Patch, folder: str | Path) -> Exported:
 
     The folder holds config, tokenizer and weights in the model's own type. Run by transformers, the
     logits of this model and of the patched one are the same, in float32 bit for bit. (`lm.run` and
-    its like may use faster products where no patch is entered, and in a mixture of experts the
-    router's weights enter before the expert's matrix here, and after it there.)
+    its like may use faster products where no patch is entered.)
 
     Raises the errors of `export_peft`, but takes the empty patch, and ExportError for a quantized
     model.
@@ -157,11 +156,6 @@ def refuse_adapter(lm: LM, patch: Patch) -> None:
     if not patch.weights:
         raise ExportError("this patch changes no weights, so there is nothing for an adapter")
     lm.check(patch)
-    if lm.arch.experts and any(f".{lm.arch.experts}." in name for name in patch.weights):
-        raise ExportError(
-            "this patch changes single experts, whose matrices are one tensor for other programs, "
-            "so no adapter can name them: export the whole model"
-        )
 
 
 def adapter_parts(
