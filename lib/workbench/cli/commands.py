@@ -9,7 +9,7 @@ from ... import EDITORS, EMPTY, LM, Case, Fact, Patch, case_for, classroom
 from ...atomic_files import cache_folder, path_of
 from ...computed_once import make_missing
 from ...data.relations import relations
-from ...errors import ArgumentError, FactError, FetchError, ForensicsError
+from ...errors import ArgumentError, FactError, FetchError, ForensicsError, PatchError
 from ...evaluation.own_facts import matches
 from ...model.packaged_models import DEFAULT, PACKAGED, damaged, packaged_model
 from .. import export_model, export_peft, investigate
@@ -114,7 +114,15 @@ def run_edit(given: argparse.Namespace) -> None:
     }
     asked = [prompt for some in groups.values() for prompt in some]
     before = lm.answer(asked)
-    patch = editor.edit([fact], after=after, check=False)  # the answers are printed below
+    try:
+        patch = editor.edit([fact], after=after, check=False)  # the answers are printed below
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        if not given.after:
+            raise
+        raise PatchError(  # its memory is as its maker left it
+            f"{given.after} cannot be gone on from: what it remembers of {given.editor} is not as "
+            "that editor writes it"
+        ) from error
     try:
         saved = patch.save(given.save) if given.save else None
     finally:  # a file that cannot be written loses no answer
