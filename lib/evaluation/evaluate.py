@@ -22,11 +22,11 @@ from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
 from ..setting_fields import at_least
 from .answers import EVENTS, Verdict
-from .asked_together import Answers, Base, Queries, positives, unrelated
 from .metrics import EDITED, METRICS, NAMED, PARTS, asked, counted
 from .own_facts import with_tests
 from .perplexity import perplexity
 from .probe_prompts import Item, probe_items
+from .prompt_batch import Answers, Base, Queries, positives, unrelated
 from .scores import COLUMNS, Scores
 
 BASE_MODEL = "base model"  # how a title calls the model without a patch

@@ -6,7 +6,7 @@ from ..data import as_facts
 from ..data.facts import Case
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
-from .asked_together import generated
+from .prompt_batch import generated
 
 
 def known(lm: LM, cases: as_facts.Given, patch: Patch = EMPTY) -> list[Case]:

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from ..cancellation import steps
-from ..computed_once import remembered
 from ..data import as_facts
 from ..data.facts import Case, Fact, Probe, quoted
 from ..data.relations import Relation, bare, relations
@@ -26,7 +25,7 @@ from ..model import activations
 from ..model.lm import LM
 from ..patch.patch import EMPTY
 from .answers import begins
-from .asked_together import generated
+from .prompt_batch import generated
 
 # From a sweep on the embedded model over six depths (blocks 8 to 28 of 30) and five weights of the
 # words (its rows are in git at 2f928b6): 324 prompts of the classroom, each compared with the
@@ -232,7 +231,7 @@ def _scaled(
         mean, scale = states.mean(0), states.std(0, correction=0).clamp(min=1e-6)
         return (states - mean) / scale, mean, scale
 
-    return remembered(("wordings", lm.stored_identity, of), make)
+    return lm.once(("wordings", lm.stored_identity, of), make)
 
 
 def _states(lm: LM, texts: list[str]) -> Tensor:
@@ -249,7 +248,7 @@ def _nearness(lm: LM, words: set[str], relation: Relation) -> float:
     if not own or not known:
         return 1.0
     table = lm.model.get_input_embeddings().weight.detach()
-    mean = remembered(("embedding", lm.stored_identity), lambda: table.float().mean(0))
+    mean = lm.once(("embedding", lm.stored_identity), lambda: table.float().mean(0))
     tokens = [lm.tokenizer(f" {word}", add_special_tokens=False).input_ids for word in own + known]
     vectors = torch.stack([table[ids].float().mean(0) - mean for ids in tokens])
     vectors = torch.nn.functional.normalize(vectors, dim=1)

@@ -15,9 +15,9 @@ import pandas as pd
 
 from ..errors import ArgumentError
 from .answers import EVENTS
-from .asked_together import Base
 from .intervals import DIFFERENCE, SHARE, Estimate
 from .metrics import LABELS, LOWER_IS_BETTER, NAMED
+from .prompt_batch import Base
 from .results import Results, Table
 
 COLUMNS = ["case", "metric", "event", "prompt", "value", "text", "answer"]

@@ -20,11 +20,11 @@ from ..data.facts import Case
 from ..editors.shared.base import Editor
 from ..patch.patch import EMPTY
 from .answers import EVENTS
-from .asked_together import Base
 from .evaluate import measure
 from .metrics import METRICS
 from .own_facts import with_tests
 from .probe_prompts import Item, probe_items
+from .prompt_batch import Base
 from .scores import Scores
 
 QUICK = tuple(m for m in METRICS if m not in ("perplexity", "chat"))

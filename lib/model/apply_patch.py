@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatch
 from functools import partial, wraps
 from types import MethodType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from unittest import mock
 from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 
-from ..computed_once import forget
 from ..errors import EditWarning, FamilyError, PatchError
 from ..patch.identity import parted, same_model
 from ..patch.patch import EMPTY, Patch
@@ -32,6 +31,7 @@ from .infer_architecture import arch_of
 from .quantized import is_quantized
 from .sequences import Sequences
 
+T = TypeVar("T")
 # The methods of transformers' and torch's modules by which a model is run, written or copied.
 AROUND = ("forward", "generate", "state_dict", "save_pretrained", "push_to_hub", "__reduce_ex__")
 LOST = "inside `lm.patched`, which puts the model's own weights back when it ends"
@@ -56,6 +56,7 @@ class Patchable:
         self.model: Any = model.eval().requires_grad_(False)  # attributes depend on the family
         config: Any = model.config
         self.name: str = name or getattr(config, "_name_or_path", "") or config.model_type
+        self._kept: dict[Hashable, Any] = {}  # what `once` has made
         self._read_weights()
         self.lock = threading.RLock()
         self._base: dict[str, Tensor] = {}  # original parameters of the modules bound at the moment
@@ -98,7 +99,7 @@ class Patchable:
         before = self._fingerprint
         self._read_weights()
         if self._fingerprint != before:
-            forget()
+            self._kept.clear()
             warnings.warn(
                 f"the weights of {self.name} have changed. What was computed from the old ones is "
                 "computed again, and patches that were made for them no longer fit",
@@ -111,6 +112,13 @@ class Patchable:
         refuse_unpatchable(self.model)
         self._fingerprint, self._seen = fingerprint(self.model), Seen(parameters(self.model))
         self.quantized = any(map(is_quantized, self.model.parameters()))
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` computes from the base model, kept as long as this object and its weights."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        found: T = self._kept[key]
+        return found
 
     @property
     def is_patched(self) -> bool:

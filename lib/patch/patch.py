@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from ..atomic_files import path_of
-from ..computed_once import size
 from ..data.facts import Fact, quoted
 from ..errors import ArgumentError, PatchError
 from .identity import same_model
 from .route import Rewrite, Route
+from .tensor_file import bytes_of
 
 SHOWN = 3  # facts, edits and changed modules that a `repr` names at most
 
@@ -164,7 +164,9 @@ class Patch:
             *(f"{name}: {route}" for name, route in self.routes.items()),
             *self.rewrites,
         ]
-        counts = f"edits: {len(self.log)}, facts: {sum(map(len, self.log))}, bytes: {size(held):,}"
+        counts = (
+            f"edits: {len(self.log)}, facts: {sum(map(len, self.log))}, bytes: {bytes_of(held):,}"
+        )
         return "\n".join([f"Patch({counts})", *_first(self.log), *_first(parts)])
 
     def __bool__(self) -> bool:

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from ...associative_memory import Moment
-from ...cancellation import LOG, patient
-from ...computed_once import Stored, make_missing
+from ...cancellation import LOG, progress_after
+from ...computed_once import CachedTensors, make_missing
 from ...data import as_facts
 from ...data.facts import Fact, encode_prompt, encode_target, quoted
 from ...errors import EditError, EditWarning
@@ -166,7 +166,7 @@ class Editor(ABC, Generic[C]):
                 stacklevel=3,
             )
         LOG.info("%s: writing %d facts", self.name, len(facts))
-        with patient(0.0 if len(facts) > 2 else 3.0):
+        with progress_after(0.0 if len(facts) > 2 else 3.0):
             make_missing(self.statistics(after))
             patch = self.write(facts, after)
         if self.own:  # ours need not be watched
@@ -215,7 +215,7 @@ class Editor(ABC, Generic[C]):
                 f"{' of ' * bool(lost)}{', '.join(lost[:1])}: begin from `after`, not lib.EMPTY"
             )
 
-    def statistics(self, after: Patch = EMPTY) -> Iterable[Stored]:
+    def statistics(self, after: Patch = EMPTY) -> Iterable[CachedTensors]:
         """All that an edit on top of `after` reads of what is computed once for the base model.
 
         `edit` makes what is missing of it before its first step, all layers in one pass.
@@ -402,7 +402,7 @@ class WhitenedEditor(Editor[C]):
     needs_subject = True
     geometry = "whitened"
 
-    def statistics(self, after: Patch = EMPTY) -> Iterable[Stored]:
+    def statistics(self, after: Patch = EMPTY) -> Iterable[CachedTensors]:
         """C of the layers' keys, unless it is the identity."""
         c: Any = self.config
         if not c.second_moment:

@@ -17,17 +17,17 @@ import pandas as pd
 from torch import Tensor
 
 from ...cancellation import finished
-from ...computed_once import room
 from ...data import as_facts
 from ...data.facts import Case, Fact
 from ...errors import ForensicsError
+from ...model.devices import room
 from ...model.lm import LM
 from ...patch.patch import EMPTY, Patch
 from ...setting_fields import at_least
 from .candidates import BARE, PREFIX, digest, key_moments, moment_steps, plain_rows
+from .edited_prompts import TEMPLATES, objects
 from .matched_filter import DAMPING, Filtered, Suspect, joined, matched_filter
 from .reversal import PREFIXES, removed, subject_space
-from .what_was_said import TEMPLATES, objects
 
 # The least z that is called a suspect (git at 28f3467b: tests/benchmarks). Set after a look at
 # eight edits of both halves of the cases, so no half of them tests it.
