@@ -55,6 +55,8 @@ class _Line(Schema):
 
     def __post_init__(self) -> None:
         self.settings = tensor_file.setting(self.settings, "settings")
+        if no := {"self", "lm", "config"} & self.settings.keys():  # what an editor takes besides
+            raise ValueError(f"there is no setting {no.pop()}")
 
 
 class _Code(Schema):
