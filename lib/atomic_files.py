@@ -21,7 +21,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from .errors import ArgumentError, ArgumentTypeError, PlaceError, WriteError, error_number
+from .errors import ArgumentError, PlaceError, WriteError, error_number
 from .setting_fields import shown
 
 
@@ -110,12 +110,12 @@ def path_of(given: str | os.PathLike) -> Path:
     """The path that a text or a path object names, with ~ as the home folder.
 
     Every path that a person gives goes through here, so that all of them mean the same. Raises
-    ArgumentTypeError for what is neither (a number would be an open file of the process), and
-    ArgumentError for an empty text, one with a zero byte, and ~NAME where nobody is called so.
+    ArgumentError for what is neither (a number would be an open file of the process), for an empty
+    text, one with a zero byte, and ~NAME where nobody is called so.
     """
     found = os.fspath(given) if isinstance(given, str | os.PathLike) else None
     if not isinstance(found, str):
-        raise ArgumentTypeError(f"a file is named by a text or a path, not by {shown(given)}")
+        raise ArgumentError(f"a file is named by a text or a path, not by {shown(given)}")
     if not found or "\0" in found:
         raise ArgumentError(f"{shown(found)} names no file or folder")
     try:

@@ -16,9 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..arguments import checked
 from ..cancellation import steps
-from ..data import taken
+from ..data import as_facts
 from ..data.facts import Case, Fact, Probe, quoted
 from ..data.relations import Relation, bare, relations
 from ..errors import DataWarning, FactError
@@ -80,8 +79,9 @@ class Match(NamedTuple):
         return self.score >= LEAST and self.state >= STATE and self.own >= OWN
 
 
-@checked
-def matches(lm: LM, fact: taken.Given, among: Mapping[str, Relation] | None = None) -> list[Match]:
+def matches(
+    lm: LM, fact: as_facts.Given, among: Mapping[str, Relation] | None = None
+) -> list[Match]:
     """All relations by how well the fact's prompt fits one of their wordings, the best first.
 
     The states are those of the unedited model, centered and scaled over the wordings of all
@@ -91,7 +91,7 @@ def matches(lm: LM, fact: taken.Given, among: Mapping[str, Relation] | None = No
 
     Raises FactError for a fact without a subject.
     """
-    fact = taken.fact(fact)
+    fact = as_facts.fact(fact)
     if fact.subject is None:
         raise FactError("a fact without a subject belongs to no relation")
     known = relations() if among is None else among
@@ -119,7 +119,7 @@ def matches(lm: LM, fact: taken.Given, among: Mapping[str, Relation] | None = No
 
 def case_for(
     lm: LM,
-    fact: taken.Given,
+    fact: as_facts.Given,
     relation: str | None = None,
     among: Mapping[str, Relation] | None = None,
     neighbors: int = NEIGHBORS,
@@ -136,7 +136,7 @@ def case_for(
 
     Raises FactError for a fact without a subject and for an unknown relation.
     """
-    fact, known = taken.fact(fact), relations() if among is None else among
+    fact, known = as_facts.fact(fact), relations() if among is None else among
     if fact.subject is None:
         raise FactError("a fact without a subject belongs to no relation")
     if relation is None:

@@ -13,7 +13,6 @@ from typing import Any
 
 import pandas as pd
 
-from ..arguments import checked
 from ..errors import ArgumentError
 from .answers import EVENTS
 from .intervals import DIFFERENCE, SHARE, Estimate
@@ -47,7 +46,6 @@ class Scores(Results):
     seconds: list[float] | None = None
     counted: Mapping[str, str] = field(default_factory=dict)
 
-    @checked
     def by_case(
         self, pairs: Collection[tuple[str, str]] | None = None
     ) -> dict[tuple[str, str], pd.DataFrame]:

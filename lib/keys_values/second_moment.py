@@ -31,7 +31,7 @@ from ..model import activations, batching
 from ..model.devices import on_card, room
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
-from ..setting_fields import Amount
+from ..setting_fields import at_least
 from .general_text import WANTED, Text, chosen
 
 WINDOW = 256  # tokens read at once
@@ -48,7 +48,7 @@ def second_moment(
     layers: Sequence[int],
     text: Text = None,
     tokens: int | None = None,
-    damping: Amount = 1e-4,
+    damping: float = 1e-4,
     skip_first: bool | None = None,
     *,
     among: Sequence[int] = (),
@@ -70,6 +70,7 @@ def second_moment(
     All layers come from one pass, which runs no deeper than the highest. Raises EditError when the
     text cannot be read.
     """
+    at_least(0, damping=damping)
     moments = stored_moments(lm, [*layers, *among], text, tokens, skip_first)
     make_missing(moments.values())
     return {

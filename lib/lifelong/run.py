@@ -19,7 +19,6 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from ..arguments import checked
 from ..cancellation import progress_after
 from ..data.facts import Case
 from ..editors.shared.base import Editor
@@ -321,7 +320,6 @@ class Run:
     def _scores(self, rows: pd.DataFrame, title: str, perplexity: float | None) -> Scores:
         return Scores(rows, self._asked, title, perplexity, self.base, counted=self._counted)
 
-    @checked
     def groups(self, point: int) -> dict[str, Scores]:
         """The scores of a sampled run at a point, for old, between and recent facts apart.
 

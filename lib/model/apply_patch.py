@@ -20,7 +20,6 @@ from weakref import WeakSet
 import torch
 from torch import Tensor, nn
 
-from ..arguments import checked
 from ..errors import EditWarning, FamilyError, PatchError
 from ..patch.identity import parted, same_model
 from ..patch.patch import EMPTY, Patch
@@ -126,7 +125,6 @@ class Patchable:
         """Whether a patch is entered, or some module is bound to another matrix."""
         return bool(self._base or self._routes or self._rewrites)
 
-    @checked
     def weight(self, module: str, under: Patch = EMPTY) -> Tensor:
         """The matrix (d_out, d_in) of a module under a patch (default: the base), in float32.
 
@@ -147,7 +145,6 @@ class Patchable:
         # the sum needs no matrix of its own; where weights are stored transposed it stays so
         return change.add_(base) if base.is_contiguous() else base + change
 
-    @checked
     @contextmanager
     def patched(self, patch: Patch, *, only: bool = False) -> Iterator[Self]:
         """The model under `patch` for the body of `with`, and then the base model, bit for bit.

@@ -21,12 +21,11 @@ from safetensors import SafetensorError
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 
-from ..arguments import checked
-from ..data import taken
+from ..data import as_facts
 from ..data.facts import encode_prompt, lookup, require_encodable
 from ..data.normalized_text import normalized
 from ..data.texts import GENERAL
-from ..errors import ArgumentError, ArgumentTypeError, FamilyError
+from ..errors import ArgumentError, FamilyError
 from ..patch.identity import BEHIND
 from ..setting_fields import Amount, Count, Size, Whole, shown
 from . import activations, generation, packaged_models, scoring
@@ -70,7 +69,7 @@ class LM(Patchable):
         arch: Arch | None = None,
     ) -> None:
         if not isinstance(model, nn.Module) or not hasattr(tokenizer, "decode"):
-            raise ArgumentTypeError(
+            raise ArgumentError(
                 "lib.LM takes a loaded model and its tokenizer, in this order, not "
                 f"{type(model).__name__} and {type(tokenizer).__name__}"
             )
@@ -193,7 +192,6 @@ class LM(Patchable):
         size = min(size, self.context or size) - len(lead)
         return [[*lead, *ids[first : first + size]] for first in range(0, len(ids), size)]
 
-    @checked
     def mlp_out(self, layer: int) -> str:
         """The module name of a layer's MLP output projection; ValueError for an unknown layer."""
         if not 0 <= layer < self.n_layers:
@@ -257,7 +255,6 @@ class LM(Patchable):
         self, prompts: Prompts, max_new_tokens: int = ..., *, chat: Chat = ..., explain: bool
     ) -> Any: ...
 
-    @checked
     def answer(
         self,
         prompts: Prompts,
@@ -317,7 +314,6 @@ class LM(Patchable):
         seed: int = ...,
     ) -> list[str]: ...
 
-    @checked
     def generate(
         self,
         prompts: Prompts,
@@ -356,23 +352,20 @@ class LM(Patchable):
         scores = scoring.score(self, rows, ends)
         return scores[0].log_probs if single else [s.log_probs for s in scores]
 
-    @checked
     def next_token(self, prompts: Prompts, *, chat: Chat = False) -> Tensor:
         """Log-probabilities (nats) of the next token, (n, vocabulary); a vector for one prompt."""
         rows, single = self.rows(prompts, chat=chat, least=1)
         table = scoring.next_token(self, rows)
         return table[0] if single else table
 
-    @checked
     def run(self, prompts: Prompts, watch: Sequence[str] = ()) -> activations.Recording:
         """One whole forward: logits at all positions, inputs and outputs of modules in `watch`."""
         rows, _ = self.rows(prompts, least=1)
         return activations.record(self, rows, watch)
 
-    @checked
     def keys(
         self,
-        facts: taken.Given,
+        facts: as_facts.Given,
         layer: int | Sequence[int],
         templates: Sequence[str] | None = None,
     ) -> Any:
@@ -389,16 +382,15 @@ class LM(Patchable):
         keys = {one: K[0] if templates is None else K for one, K in keys.items()}
         return keys[layer] if isinstance(layer, int) else keys
 
-    @checked
     def at_subjects(
-        self, facts: taken.Given, modules: Sequence[str], templates: Sequence[str] = ("{}",)
+        self, facts: as_facts.Given, modules: Sequence[str], templates: Sequence[str] = ("{}",)
     ) -> dict[str, Tensor]:
         """{module: its inputs (t, n, width) at each subject's last token}, float32.
 
         There is one slice for each of the t templates. Rows are cut after this token, because in a
         causal model no later token can change it. Blocks above the highest module do not run.
         """
-        facts = taken.facts(facts)
+        facts = as_facts.facts(facts)
         pairs = [lookup(self.tokenizer, fact, t) for t in templates for fact in facts]
         rows, at = [ids[: at + 1] for ids, at in pairs], [at for _, at in pairs]
         found = activations.module_inputs_at(self, rows, at, modules)
@@ -479,7 +471,7 @@ class LM(Patchable):
     def _checked(self, ids: Any, what: str) -> list[int]:
         """Token ids that were given in the place of a text, if they are such."""
         if not isinstance(ids, list) or not all(type(one) is int for one in ids):
-            raise ArgumentTypeError(f"{what} is a text or a list of token ids, not {shown(ids)}")
+            raise ArgumentError(f"{what} is a text or a list of token ids, not {shown(ids)}")
         last = len(self.model.get_submodule(self.arch.embed).weight) - 1
         if wrong := [one for one in ids if not 0 <= one <= last]:
             raise ArgumentError(f"{self.name} has tokens 0 to {last}, not {shown(wrong[0])}")
@@ -492,7 +484,6 @@ class LM(Patchable):
         text = self.chat_text(text, () if chat is True else chat)
         return self.tokenizer(text, add_special_tokens=False).input_ids
 
-    @checked
     def chat_text(self, message: str, turns: Sequence[tuple[str, str]] = ()) -> str:
         """A person's message in the chat template, up to where the model's reply begins.
 
@@ -615,7 +606,7 @@ def load(
     except ArgumentError:
         raise
     except (TypeError, AttributeError) as error:  # it hands what it does not know to the model
-        raise ArgumentTypeError(f"'{place}' cannot be loaded with {list(more)}: {error}") from None
+        raise ArgumentError(f"'{place}' cannot be loaded with {list(more)}: {error}") from None
     except (ImportError, OSError, ValueError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0]
         if os.path.exists(place) and not os.path.exists(os.path.join(place, "config.json")):

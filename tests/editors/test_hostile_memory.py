@@ -1,7 +1,8 @@
-"""A patch whose memory somebody has made up is gone on from, or refused in one sentence."""
+"""A patch file whose memory somebody has made up is gone on from, or refused in one sentence."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 import lib
+from lib.workbench.cli.main import main
 
 from ..support.editor_settings import A, B, model, settings
 from ..support.usual import few
@@ -41,23 +43,28 @@ CHANGES = {
 
 
 @cache
-def written(name: str) -> tuple[lib.Editor, lib.Patch]:
-    editor = lib.EDITORS[name](model("llama"), **settings(name, "llama"))
-    return editor, editor.edit([A])
+def written(name: str) -> tuple[dict, lib.Patch]:
+    given = settings(name, "llama")
+    return given, lib.EDITORS[name](model("llama"), **given).edit([A])
 
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize(
     "name", few(sorted(lib.EDITORS), ("grace", "memit", "retrieval", "rledit"), drawn=5)
 )
-def test_a_made_up_memory_is_gone_on_from_or_refused_in_one_sentence(name, change):
-    editor, patch = written(name)
+def test_a_made_up_memory_is_gone_on_from_or_refused_in_one_sentence(
+    name, change, tmp_path, monkeypatch, capsys
+):
+    given, patch = written(name)
     if name not in patch.memory:
         pytest.skip("keeps no memory")
-    before = patch.memory[name]
-    hostile = replace(patch, memory={**patch.memory, name: CHANGES[change](before)})
-    try:
-        editor.edit([B], after=hostile)
-    except ValueError as error:
-        assert str(error) and "\n" not in str(error) and len(str(error)) < 500
-    assert patch.memory[name] is before
+    hostile = replace(patch, memory={name: CHANGES[change](patch.memory[name])})
+    path = hostile.save(tmp_path / "p.safetensors")
+    monkeypatch.setattr("lib.workbench.cli.options.load", lambda *_: model("llama"))
+    words = ["edit", "--subject", B.subject, "--prompt", B.prompt, "--target", B.target_new]
+    words += ["--relation", "none", "--after", str(path), "--editor", name]
+    for key, value in given.items():
+        words += ["--set", f"{key}={json.dumps(value)}"]
+    code = main(words)
+    said = capsys.readouterr().err.strip().splitlines()
+    assert code in (0, 2) and len(said) == bool(code) and len("".join(said)) < 500

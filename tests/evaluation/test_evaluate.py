@@ -384,8 +384,10 @@ def test_only_the_events_and_metrics_asked_for(lm, cases):
     scores = evaluate(lm, cases, events=["generation"])
     assert set(scores.rows["event"]) == {"generation", "generation_exact", "kl_nats"}
     for wrong in ({"events": ["guess"]}, {"metrics": ["luck"]}, {"events": "generation"}):
-        with pytest.raises((ValueError, TypeError), match="should be a list"):
+        with pytest.raises(ValueError, match="should be a list"):
             evaluate(lm, cases, **wrong)
+    with pytest.raises(ValueError, match="kl_prompts should be a number from 0 on, not -1"):
+        evaluate(lm, cases, kl_prompts=-1)
     with pytest.raises(ValueError, match="no case"):
         evaluate(lm, [])
 

@@ -96,6 +96,4 @@ def test_only_edits_of_this_subject_are_named():
 def test_wrong_input_is_one_sentence(default_lm):
     with pytest.raises(lib.errors.FactError, match="the entity is empty"):
         dossier(default_lm, " ")
-    with pytest.raises(lib.Error, match="not 3"):
-        dossier(default_lm, 3)
     assert dossier(default_lm, "Rome", among={}).lines == ()

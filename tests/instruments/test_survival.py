@@ -97,8 +97,8 @@ def test_a_route_stays_beside_the_weights_that_change(lm):
 
 def test_wrong_lives_are_one_sentence(lm, patch):
     for make in (
-        lambda: Trained(TEXT, steps=0), lambda: Trained(TEXT, lr=2.0),
-        lambda: Trained(TEXT, batch=10**9), lambda: Trained(TEXT, rank=True),
+        lambda: Trained(TEXT, steps=0), lambda: Trained(TEXT, lr=-1.0),
+        lambda: Trained(TEXT, batch=0), lambda: Trained(TEXT, rank=-1),
         lambda: Trained(("",))(lm, patch), lambda: EditedAgain("rome", ()),
         lambda: EditedAgain("rome", tuple(FACTS), 0), lambda: EditedAgain("magic", tuple(FACTS)),
     ):  # fmt: skip

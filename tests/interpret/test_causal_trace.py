@@ -180,9 +180,9 @@ def test_tracing_sees_the_patched_model_and_leaves_no_hook(lm):
     [
         ({"layers": [4]}, "layer 4 does not exist"),
         ({"kinds": ["mlps"]}, "kind must be one of hidden, mlp, attention, not 'mlps'"),
-        ({"samples": 0}, "samples should be a whole number from 1 on, not 0"),
-        ({"noise": -1.0}, "noise should be a finite number from 0 on, not -1.0"),
-        ({"window": 0}, "window should be a whole number from 1 on, not 0"),
+        ({"samples": 0}, "samples should be a number from 1 on, not 0"),
+        ({"noise": -1.0}, "noise should be a number from 0 on, not -1.0"),
+        ({"window": 0}, "window should be a number from 1 on, not 0"),
         ({"subject": "tower"}, "subject of a Fact is its own"),
     ],
 )

@@ -165,9 +165,9 @@ def test_a_failed_measurement_leaves_the_run(lm, monkeypatch):
     "change, message",
     [
         ({"cases": []}, "no case"),
-        ({"batch_size": 0}, "batch_size should be a whole number from 1 on, not 0"),
-        ({"sample": 0}, "sample should be a whole number from 1 on or None, not 0"),
-        ({"save_every": 0}, "save_every should be a whole number from 1 on, not 0"),
+        ({"batch_size": 0}, "batch_size should be a number from 1 on, not 0"),
+        ({"sample": 0}, "sample should be a number from 1 on, not 0"),
+        ({"save_every": 0}, "save_every should be a number from 1 on, not 0"),
         ({"batch_size": 2, "eval_at": [3]}, "not at the end of a batch"),
         ({"eval_at": [5]}, "outside"),
         ({"editor": "magic"}, "no editor 'magic'; there are "),

@@ -318,8 +318,6 @@ def test_the_preset_is_a_row_that_gives_the_same_settings(lm, window, trials, mo
         ("retrieval", {}, "retrieval has no layer to scan"),
         ("rome", {"layers": [4]}, "layer 4 does not exist: tiny-llama has layers 0 to 3"),
         ("rome", {"layers": []}, "there is no layer to try"),
-        ("rome", {"budget": 0}, "budget should be a number above 0 or None, not 0"),
-        ("rome", {"around": -1}, "around should be a whole number from 0 on, not -1"),
         ("rome", {"widths": (1, 3)}, "do not fit: rome writes to its 'layer'"),
         ("rome", {"grid": {"v_rl": (1, 2)}}, "rome has no setting 'v_rl'"),
         ("rome", {"grid": {"v_lr": 0.5}}, "the grid of 'v_lr' should be a list of values: 0.5"),

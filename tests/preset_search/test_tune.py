@@ -211,8 +211,8 @@ def test_what_cannot_be_tuned_is_refused(knowing, tmp_path):
         (["mend"], {}, "mend cannot be tuned: there are settings to search for rome, ultra"),
         (["no"], {}, "there is no editor 'no'"),
         ([], {}, "name an editor"),
-        (["ft_m"], {"minutes": 0}, "minutes should be a number above 0, not 0"),
-        (["ft_m"], {"minutes": float("nan")}, "minutes should be a number above 0"),
+        (["ft_m"], {"minutes": -1}, "minutes should be a number from 0 on, not -1"),
+        (["ft_m"], {"minutes": float("nan")}, "minutes should be a number from 0 on, not nan"),
         (["ft_m"], {"to": tmp_path / "p.txt"}, "give a file that ends in .toml"),
         (["ft_m"], {"to": taken}, "is not a file that tune made"),
     ):

@@ -39,7 +39,7 @@ def test_a_made_up_file(tmp_path):
 def test_an_edit_is_read_in_few_files():
     found = reading.reading("rome")
     # a weight may be quantized: that is one file and a few lines more
-    # (6 files); so are facts as they come, normalized texts, arguments of the wrong kind, and bars
+    # (6 files); so are facts as they come, normalized texts, and bars
     # and layers without an MLP, a head of several layers and positions that begin late, which a
     # family that was recognized may have (11 statements)
     # weights that change, and text for any width, are two files more

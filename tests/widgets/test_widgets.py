@@ -18,7 +18,7 @@ import lib
 from lib.data.facts import encode_prompt, encode_target
 from lib.editors.grace.codebook import Codebook
 from lib.editors.wise.training import TextReader
-from lib.errors import ArgumentTypeError, FactError
+from lib.errors import ArgumentError, FactError
 from lib.model import activations
 from lib.workbench import widgets
 from notebooks import build
@@ -175,7 +175,7 @@ def test_nothing_is_edited_before_the_press_and_the_button_says_that_it_works(
     assert error is None or not isinstance(error, FactError) or displayed == [{"text/plain": "no"}]
 
 
-@pytest.mark.parametrize("kind", [ValueError, ArgumentTypeError, FactError])
+@pytest.mark.parametrize("kind", [ValueError, ArgumentError, FactError])
 def test_values_without_a_view_are_one_sentence(kind, displayed, monkeypatch):
     panel = radius()
 

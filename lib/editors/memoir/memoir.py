@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ...cancellation import steps
 from ...computed_once import CachedTensors, Tensors, text_hash
-from ...data import taken
+from ...data import as_facts
 from ...data.facts import Fact, fill
 from ...data.readers import classroom
 from ...errors import EditError
@@ -189,14 +189,14 @@ class Memoir(Editor[MemoirConfig]):
         order, k = permutation(d_in, c.seed), c.k or round(2 / 7 * d_in)
         return Fingerprint(mu, order, k, lm.leading_bos)
 
-    def calibrate(self, cases: taken.Given) -> float:
+    def calibrate(self, cases: as_facts.Given) -> float:
         """τ for the base model, from rewordings and unrelated prompts of cases that are not edited.
 
         It lies midway between the 10 % quantile of the overlap with the own rewording and the 99 %
         quantile of that with any unrelated prompt. Raises EditError without either kind of prompt.
         """
         lm, module = self.lm, self.lm.mlp_out(self.config.layer)
-        cases = taken.cases(cases)
+        cases = as_facts.cases(cases)
         own = [(case.fact.text, text) for case in cases for text in case.paraphrases]
         unrelated = [text for case in cases for text in case.locality]
         if not own or not unrelated:

@@ -19,11 +19,10 @@ from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, cast, get_arg
 import torch
 from torch import Tensor
 
-from ...arguments import checked
 from ...associative_memory import Moment
 from ...cancellation import LOG, progress_after
 from ...computed_once import CachedTensors, make_missing
-from ...data import taken
+from ...data import as_facts
 from ...data.facts import Fact, encode_prompt, encode_target, quoted
 from ...errors import EditError, EditWarning
 from ...evaluation.answers import begins, plain
@@ -125,7 +124,6 @@ class Editor(ABC, Generic[C]):
                 raise EditError(f"the editor {called} {said}")
         return super().__new__(cls)
 
-    @checked
     def __init__(self, lm: LM, config: AnyConfig | None = None, **settings: Any) -> None:
         self.lm = lm
         if config is None:
@@ -143,8 +141,7 @@ class Editor(ABC, Generic[C]):
         """The settings of the paper: `EDITORS[name](lm, EDITORS[name].published(lm))`."""
         return cls.Config.published(lm, cls.name)
 
-    @checked
-    def edit(self, facts: taken.Given, after: Patch = EMPTY, *, check: bool = True) -> Patch:
+    def edit(self, facts: as_facts.Given, after: Patch = EMPTY, *, check: bool = True) -> Patch:
         """The patch that also holds `facts`; neither the model nor `after` is changed.
 
         A fact given twice counts twice where facts are weighed against each other. An EditWarning
@@ -156,7 +153,7 @@ class Editor(ABC, Generic[C]):
 
         Raises EditError (a ValueError) when a fact does not fit or the result is not finite.
         """
-        facts = taken.facts(facts)
+        facts = as_facts.facts(facts)
         self.check(facts)
         if module := self.conflict(after):
             raise EditError(self._conflict_said(module, after))
@@ -169,13 +166,9 @@ class Editor(ABC, Generic[C]):
                 stacklevel=3,
             )
         LOG.info("%s: writing %d facts", self.name, len(facts))
-        try:
-            with progress_after(0.0 if len(facts) > 2 else 3.0):
-                make_missing(self.statistics(after))
-                patch = self.write(facts, after)
-        except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
-            self.refuse_memory(error, after)
-            raise
+        with progress_after(0.0 if len(facts) > 2 else 3.0):
+            make_missing(self.statistics(after))
+            patch = self.write(facts, after)
         if self.own:  # ours need not be watched
             self._refuse_result(patch, after)
         for name, value in patch.weights.items():
@@ -221,21 +214,6 @@ class Editor(ABC, Generic[C]):
                 f"{self.name}: write returned a patch without the earlier edits"
                 f"{' of ' * bool(lost)}{', '.join(lost[:1])}: begin from `after`, not lib.EMPTY"
             )
-
-    def refuse_memory(self, error: Exception, after: Patch) -> None:
-        """Raise EditError where an edit failed on what the patch remembers of this editor.
-
-        A patch may come from a file of anybody, and its memory is as its maker left it.
-        """
-        known = isinstance(error, RuntimeError) and (
-            type(error) is not RuntimeError or "allocate" in str(error)
-        )
-        if self.name in after.memory and not known:
-            said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-            raise EditError(
-                f"{self.name} cannot go on from the memory in this patch ({said[:200]}); nothing "
-                "was changed"
-            ) from error
 
     def statistics(self, after: Patch = EMPTY) -> Iterable[CachedTensors]:
         """All that an edit on top of `after` reads of what is computed once for the base model.
@@ -300,7 +278,6 @@ class Editor(ABC, Generic[C]):
                 return module
         return None
 
-    @checked
     def check(self, facts: Sequence[Fact], first: int = 0) -> None:
         """Refuse facts that this editor cannot write, naming the row; rows count from `first`."""
         if not facts:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...data import taken
+from ...data import as_facts
 from ...data.facts import Fact, encode_target, lookup
 from ...errors import ArgumentError
 from ...model.batching import sequences
@@ -100,7 +100,7 @@ class Corrupted:
 
     @classmethod
     @contextmanager
-    def opened(cls, lm: LM, fact: taken.Given | str, subject: str | None, *settings: Any):
+    def opened(cls, lm: LM, fact: as_facts.Given | str, subject: str | None, *settings: Any):
         """Hold the model for all runs of one call, so that its hooks meet no other thread's run."""
         if isinstance(fact, str):
             if subject is None:
@@ -108,7 +108,7 @@ class Corrupted:
             fact = Fact.find(fact, subject, subject)  # the new answer plays no part here
         elif subject is not None:
             raise ArgumentError("the subject of a Fact is its own: give no other")
-        fact = taken.fact(fact)
+        fact = as_facts.fact(fact)
         ids, _, _ = span(lm, fact)
         with lm.opened(sequences(lm, [ids])):
             yield cls(lm, fact, *settings)

@@ -23,9 +23,8 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from ...arguments import checked
 from ...atomic_files import path_of, whole_file
-from ...data import taken
+from ...data import as_facts
 from ...data.facts import Case, Fact
 from ...data.short_repr import as_json
 from ...errors import EditError, EditWarning
@@ -43,11 +42,10 @@ MEASURED: dict[str, Any] = {"events": (EVENT,), "metrics": (*SCORED, "locality")
 CLOSE = 0.01  # a difference of scores that a few cases cannot tell from none
 
 
-@checked
 def scan(
     lm: LM,
     editor: str,
-    cases: taken.Given,
+    cases: as_facts.Given,
     layers: Sequence[int] | None = None,
     budget: Positive | None = None,
     grid: Mapping[str, Sequence[Any]] | None = None,
@@ -57,7 +55,7 @@ def scan(
     *,
     widths: Sequence[int] | None = None,
     settings: Mapping[str, Any] | None = None,
-    facts: taken.Given | None = None,
+    facts: as_facts.Given | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Scan:
     """Try the editor over layers and settings; returns the rows, the best of them, and a preset.
@@ -83,14 +81,14 @@ def scan(
     settings that the editor refuses. A trial that fails later is a row of score 0.
     """
     space = Space(lm, editor, settings or {}, layers, around, grid or {}, widths)
-    some = list(taken.cases(cases))
+    some = list(as_facts.cases(cases))
     if not some:
         raise EditError("there is no case to scan on")
     if together is None:
         together = space.where != "layer" or not EDITORS[editor].needs_subject
     if facts is not None and not together:
         raise EditError("facts are for one call of the editor, so they need together=True")
-    facts = taken.facts(some if facts is None else facts)
+    facts = as_facts.facts(some if facts is None else facts)
     EDITORS[editor](lm, **space.given).check(facts)
     found = Scan(lm, editor, some, facts, together, space, budget, journal)
     return found.run(say)

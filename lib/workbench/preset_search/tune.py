@@ -21,10 +21,9 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from ...arguments import checked
 from ...atomic_files import path_of, whole_file
 from ...computed_once import make_missing
-from ...data import taken
+from ...data import as_facts
 from ...data.facts import Case
 from ...data.readers import classroom
 from ...errors import EditError
@@ -35,7 +34,7 @@ from ...model.hooks import swapped
 from ...model.lm import LM
 from ...model.presets_file import Presets
 from ...registry import EDITORS
-from ...setting_fields import Positive
+from ...setting_fields import at_least
 from ..export.model_card import table
 from ..interpret.causal_trace import average, average_total, trace
 from ..interpret.corrupted_runs import span
@@ -69,12 +68,11 @@ class Tuned:
     seconds: float = 0.0
 
 
-@checked
 def tune(
     lm: LM,
     editors: Sequence[str],
-    cases: taken.Given | None = None,
-    minutes: Positive = 30,
+    cases: as_facts.Given | None = None,
+    minutes: float = 30,
     to: str | Path = "presets.toml",
     *,
     say: Callable[[str], None] = lambda _: None,
@@ -96,6 +94,7 @@ def tune(
     without a grid, for a file that `tune` did not make, for the journal of other facts, and where
     too few facts are known.
     """
+    at_least(0, minutes=minutes)
     run = _Run(lm, path_of(to), minutes, say)
     unknown = [name for name in editors if not EDITORS[name].search_grid]
     if unknown or not editors:
@@ -103,7 +102,7 @@ def tune(
         able = ", ".join(name for name, editor in EDITORS.items() if editor.search_grid)
         raise EditError(f"{what}: there are settings to search for {able}")
     with swapped(lm, presets=Presets(stored=False)):
-        given = None if cases is None else taken.cases(cases)
+        given = None if cases is None else as_facts.cases(cases)
         return run.all(list(dict.fromkeys(editors)), given)
 
 
