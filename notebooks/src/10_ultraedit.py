@@ -67,7 +67,7 @@ import lib
 from lib.keys_values import answer_gradients
 from lib.keys_values.running_moments import KeyGradientMoments
 from lib.workbench import plot
-from notebooks.support import drawings_10, figures, long_runs, models, own_fact, show, sliders
+from notebooks.support import drawings_10, figures, long_runs, models, own_fact, show
 from notebooks.support import runs_10_ultraedit as runs_10
 from notebooks.support.holes import both, guess, use
 from notebooks.support.score_tables import by_stream
@@ -202,8 +202,6 @@ settle = use("6.2", settle)
 #
 # </details>
 #
-# Where widgets work, move the place at which nine numbers are split in two: the mean of both stays where it is.
-#
 # **Predict.** It would be simpler to keep $\sum x$ and $\sum x^2$, which merge by adding, and to take
 # $S = \sum x^2 - n\mu^2$. Try it for a thousand numbers around 1,000 with $\sigma = 1$, in float32.
 # What is the variance?
@@ -240,18 +238,6 @@ mean_g, sigma_g = moments([pair.G for pair in found.values()])
 seen = KeyGradientMoments.empty(d_in, d_out).merge(found.values())  # the library's
 pairs = (mean_g, seen.grads.mean), (sigma_k, seen.keys.deviation)
 assert all(torch.allclose(ours, theirs.double(), rtol=1e-3, atol=1e-5) for ours, theirs in pairs)
-
-nine = torch.tensor((0.2, 1.0, 1.3, 2.1, 2.9, 3.3, 4.6, 5.2, 6.1)).double()
-
-
-def split(at):
-    a, b = nine[:at], nine[at:]
-    states = [(len(x), x.mean(), (x - x.mean()).square().sum()) for x in (a, b)]
-    joint = {line: float(f(*states[0], *states[1])[1]) for line, f in each("of both", chan).items()}
-    return drawings_10.merge(a.tolist(), b.tolist(), joint)
-
-
-sliders.Slider(split, "a has", tuple(range(1, 9)), 6)
 
 # %% [markdown]
 # Any split gives the same moments, and the library counts the same ones. Merging keeps its digits in float32, and
@@ -466,17 +452,20 @@ figures.bars(list(turns), bars, COLORS)
 
 # %%
 cases = [lib.Case(fact) for fact in facts[::3]]
-sizes = (1e-6 * d_in, 0.0164, 0.1, step, 4 * step)
-names = "answer tokens right (%)", "perplexity of other text"
-curves = {what: {line: [(sizes, [])] for line in each("your turn", turn)} for what in names}
-for line, f in each("your turn", turn).items():
-    for size in sizes:
-        tried = write(found, step=size, turn=f)
-        scores = lib.evaluate(lm, cases, tried, ["teacher_forced"], metrics=["perplexity"])
-        right = scores.by_case()["efficacy", "teacher_forced"]["mean"].mean()
-        for what, value in zip(names, (100 * right, scores.perplexity), strict=True):
-            curves[what][line][0][1].append(float(value))
-figures.curves(curves, "step", xlog=True, mean=True)
+sizes = {"unedited": 0.0, "the paper's η": 1e-6 * d_in, "GPT-J's step": 0.0164}
+sizes |= {"ours, a quarter": 0.1, "ours": step, "four times": 4 * step}
+table = []
+for line, f in each("", turn).items():
+    for name, size in sizes.items():
+        tried = write(found, step=size, turn=f) if size else lib.EMPTY
+        events = ["teacher_forced", "generation"]
+        scores = lib.evaluate(lm, cases, tried, events, metrics=["perplexity"])
+        right = scores.by_case()
+        row = {"step": f"{size:.4f}: {name}{line}"}
+        for event, column in zip(events, ("tokens right (%)", "facts said (%)"), strict=True):
+            row[column] = 100 * float(right["efficacy", event]["mean"].mean())
+        table.append(row | {"perplexity of other text": float(scores.perplexity)})
+show.Table(table)
 
 # %% [markdown]
 # The paper's $\eta$, the first point, writes little, and GPT-J's step, the second, not much more.
@@ -527,67 +516,132 @@ show.Table(table)
 # Without a warm-up not one weight moves, and not in ten turns either, because each reads the same column
 # again. With one, the first turn changes the probability little, and repeated turns bring the answer.
 #
-# ## Sixty edits
+# ## Why rewordings do not follow
 #
-# Does it matter that the moments are lifelong? The stored runs write three turns of twenty facts of
-# CounterFact, on three draws of facts, in three ways with one regression and the largest step
-# above:
+# Pages 09 and 14 say it: UltraEdit writes the prompt, and another wording of the same question seldom follows. TODO
 #
-# * **lifelong** is UltraEdit as published. It is run with half the step as well.
-# * **first turn** takes the moments of the first turn, for ever. The model moves away from them.
-# * **none** standardizes nothing: $v = -c\,\|k\|^2 g$. The raw gradients do not say how large $c$
-#   should be, so it gets help: one $c$ per matrix, with which the median shift of the first turn is
-#   as long as UltraEdit's.
-#
-# Next to them are UltraEdit in our form (`preset="ours"`), which makes up to 3 passes and keeps old keys as
-# notebook 06 does, and the trained networks of notebook 09. A way that writes more also damages
-# more, so both are drawn: an edit is better the farther it stands to the left and to the top. Every
-# third fact is asked at the end, by generation, and the damage is the KL divergence of fifteen
-# unrelated prompts.
-#
-# **Predict.** For larger models the paper reports an efficacy of 84 % with lifelong moments, 36 %
-# without any and 1 % with frozen ones. Who collapses here?
+# **Your turn · exercise 6.5 · ★★★ · 15 minutes.** TODO
+
 
 # %%
-draws = list(runs_10.DRAWS)
-every = {(row["way"], row["scale"], row["draw"]): row for row in rows}
+def arrives(K, lam, k_new):
+    """K (d_in, n), a number, k_new (d_in,) -> (n,): how much of each token's shift is in Δ k′."""
+    ...
 
 
-def drawn(way, scale):  # (KL, facts held in %) of every draw
-    own = [every[way, scale, one] for one in draws]
-    return [(np.mean(row["kl"]), 100 * np.mean(row["held"])) for row in own]
+def share(V, K, lam, k_new, i):
+    """V (d_out, n), the others as above, i from 0 -> ⟨v_i, Δ k′⟩ / ‖v_i‖², a number."""
+    ...
 
 
-SHOWN = {"ultraedit": "UltraEdit, preset", "mend": "MEND", "malmen": "MALMEN", "rledit": "RLEdit"}
-lines = {}
-for way, scale in dict.fromkeys((way, scale) for way, scale, _ in every if way != "base"):
-    lines.setdefault(SHOWN.get(way, way), []).append(drawn(way, scale))
-print("less lifelong moments with the same step, mean of three draws [95 %]:")
-for way in ("first turn", "none"):
-    gaps = np.subtract(drawn(way, 4.0), drawn("lifelong", 4.0)).T.tolist()
-    ends = [by_stream(one) for one in gaps]
-    print("{}: KL {:+.2f} nats [{:+.2f}, {:+.2f}],".format(way, *ends[0]), end=" ")
-    print("held {:+.0f} points [{:+.0f}, {:+.0f}]".format(*ends[1]))
-damage = "KL divergence at unrelated prompts (nats)"
-figures.tradeoff({"": lines}, damage, "facts held (%)", COLORS, xscale="log")
+def wider(facts, kept):
+    """facts [[wordings, answer], …] -> [written, asked]: [prompt, answer] each; `kept` are asked."""
+    ...
+
+
+arrives = use("6.5", arrives)
+share = use("6.5", share)
+wider = use("6.5", wider)
 
 # %% [markdown]
-# None of the three collapses, but **the moments matter**, and what they change is mostly the
-# damage. With the same step the moments of the first turn do more than twice the damage of lifelong
-# ones, in every draw, and hold fewer facts. Without any moments the damage is about twice as large
-# too, and no gain in facts held is shown. A smaller step spares more still: with half of it
-# lifelong moments hold somewhat fewer facts, for a quarter of the damage. Twenty facts of a draw
-# are asked, so that of the facts held only a difference of 15 to 30 points could have been seen.
+# <details><summary>Hint</summary>
 #
-# Our form (*UltraEdit, preset* in the figure) is far from the rest: with more passes, and old keys and general text in the regression (notebooks 05, 06),
-# it holds three of four facts at less than a twentieth of the damage of the largest step.
+# Leave out $V$: which numbers stand behind it in $\Delta k' = V\,(\dots)$?
 #
-# Of the trained networks only RLEdit's, which has learned from streams, holds most facts after three turns, with more than
-# twice the damage of the largest step. MEND adds outer products to a model that it no longer knows, and has destroyed it; MALMEN
-# nearly so. **So what is left without a network?** The units and the regression alone hold more facts than MALMEN's
-# network and fewer than RLEdit's, and they do less damage than either. Of these networks only the one that was trained on
-# streams brings more than the units, and it pays for it.
+# </details>
+# <details><summary>Solution</summary>
 #
+# ```python
+# def arrives(K, lam, k_new):
+#     return torch.linalg.solve(K.T @ K + lam * torch.eye(K.shape[1]), K.T @ k_new)
+#
+#
+# def share(V, K, lam, k_new, i):
+#     arrived = V @ arrives(K, lam, k_new)
+#     return V[:, i] @ arrived / (V[:, i] @ V[:, i])
+#
+#
+# def wider(facts, kept):
+#     written = [[prompt, answer] for prompts, answer in facts for prompt in prompts[:-kept]]
+#     asked = [[prompt, answer] for prompts, answer in facts for prompt in prompts[-kept:]]
+#     return [written, asked]
+# ```
+#
+# </details>
+
+# %%
+WHERE = ("own", "rewording", "another subject")
+arms = {"down": runs_10.arm(lm, "plain"), "gate, up": runs_10.arm(lm, "modules × ¼")}
+places = {place: list(writer.modules()) for place, writer in arms.items()}
+worded = runs_10.worded(4 if SCALE == "tiny" else 30)
+every = list(dict.fromkeys(name for names in places.values() for name in names))
+read = {what: runs_10.first_tokens(lm, worded[what], every) for what in worded}
+at_answer = guess("Which share of a shift arrives at a rewording, in `down`?", 0, 1)
+at_subject = guess("And of ROME's shift, at the subject's last token in layer 3?", 0, 1)
+
+# %%
+strips = {}
+for place, names in places.items():
+    for line, f in each("", arrives).items():
+        strips[place + line] = {
+            what: np.mean([
+                [f(read["own"][name][0], ridge, k)[i].item()
+                 for i, k in enumerate(read[what][name][0].T)]
+                for name in names], 0)
+            for what in WHERE
+        }  # fmt: skip
+layer = lib.EDITORS["rome"](lm).config.layer
+K = {what: lm.keys(worded[what], layer).cpu().double() for what in WHERE}
+U = torch.linalg.solve(lib.second_moment(lm, [layer])[layer].C.cpu().double(), K["own"])
+q = (U * K["own"]).sum(0)
+strips["ROME"] = {what: ((U * K[what]).sum(0) / q).numpy() for what in WHERE}
+at_answer.against(np.median(strips["down"]["rewording"]))
+at_subject.against(np.median(strips["ROME"]["rewording"]))
+
+
+def log_p(patch):  # of the new answers at the rewordings
+    with lm.patched(patch, only=True):
+        scores = [lm.score(fact.text, fact.target_new) for fact in worded["rewording"]]
+    return np.array([score.sum().item() for score in scores])
+
+
+# %%
+base, gains = log_p(lib.EMPTY), {}
+for place, writer in arms.items():
+    gained = log_p(writer.edit(worded["own"], check=False)) - base
+    for line in each("", arrives):
+        gains[place + line] = strips[place + line]["rewording"], gained
+    shares = ", ".join(f"{np.median(strips[place][what]):.2f} {what}" for what in WHERE)
+    r = np.corrcoef(strips[place]["rewording"], gained)[0, 1]
+    print(f"{place}: median share {shares}; correlation of share and gain {r:.2f}")
+print("ROME:", ", ".join(f"{np.median(strips['ROME'][what]):.2f} {what}" for what in WHERE))
+colors = {"down": own, "gate, up": plot.EDITED, "ROME": plot.BASE}
+drawings_10.arriving({x: y for x, y in strips.items() if "yours" not in x}, gains, colors)
+# TODO yours
+
+# %%
+texts = [
+    [[one.text for one in some], some[0].target_new]
+    for some in zip(*(worded[x] for x in ("own", "rewording", "third")), strict=True)
+]
+for kept, name in ((2, "one"), (1, "two")):
+    written, asked = wider(texts, kept)
+    some = [lib.Fact(None, *pair) for pair in written]
+    K, G = runs_10.first_tokens(lm, some, [last])[last]
+    pair = replace(found[last], K=K, G=G)
+    K_hat, G_hat = units(pair)
+    V = turn(K, K_hat, G_hat, step, 0.0) @ (K.T @ K)
+    times = 3 - kept
+    for line, f in each("", share).items():
+        arrived = [
+            float(f(V, K, ridge, read["third"][last][0][:, i], times * i)) for i in range(len(texts))
+        ]
+        print(f"{name} written{line}: at a third wording {np.median(arrived):.2f} (median)")
+
+# %%
+arms = {row["arm"]: row for row in runs_10.stored("ultraedit_suspects")["rows"]}
+print({arm: {e: np.mean(row["reworded"][e]) for e in row["reworded"]} for arm, row in arms.items()})
+
 # ## What we know now
 #
 # * UltraEdit is MALMEN without its network: the standardized units and the regression are left. One
@@ -602,36 +656,7 @@ figures.tradeoff({"": lines}, damage, "facts held (%)", COLORS, xscale="log")
 #
 # ## Where it breaks
 #
-# A turn is cheap, and there can be as many as one likes. But each adds its $\Delta$ to the same weights.
-#
-# **Predict.** Let the changes of all turns be unrelated and of one length. How far are the weights
-# after three turns, compared with the first?
-#
-# <details><summary>Work it out</summary>
-#
-# Unrelated matrices are nearly orthogonal, so squares of lengths add: $\sqrt3 \approx 1.7$ times
-# as far. Standardizing gives the shifts of every turn about one size. It does not bound the sum of all
-# turns.
-#
-# </details>
-
-# %%
-turns = [runs_10.TURN * i for i in range(1, len(rows[1]["change"]) + 1)]
-far = {}
-for way in ("lifelong", "first turn", "none"):
-    own = [every[way, 4.0, one]["change"] for one in draws]
-    far[way] = 100 * np.mean(own, 0)
-far["orthogonal turns"] = far["lifelong"][0] * np.sqrt(np.arange(1, len(turns) + 1))
-colors = COLORS | {"orthogonal turns": plot.QUIET}
-dashes = {"orthogonal turns": "--"}
-plot.lines(turns, far, "edits", "‖ΔW‖ / ‖W‖ (%)", colors=colors, dashes=dashes, ylim=(0, None))
-
-# %% [markdown]
-# With lifelong moments the weights move as orthogonal turns would move them, and with those of the first
-# turn faster. Part of the remedy is in notebooks 05 and 06: weigh general text, and keep the keys. But
-# **weights fill up all the same**: in a stream of ten thousand facts, which [notebook
-# 16](16_at_scale.ipynb) draws, half of the first hundred are gone at the end. What if one leaves the
-# weights alone? That is [notebook 11](11_grace.ipynb).
+# TODO
 #
 # ## References
 #
