@@ -131,7 +131,7 @@ ARENA = "arena/SmolLM2-135M-Instruct-behind"
 
 @made("which-editor", "14_five")
 def which() -> str:
-    """Which editor when: the rows of README and of page 14."""
+    """Which editor should I use: the rows of README and of page 14."""
     rows = which_editor.lines(runs_14.stored())
     head = [column for column in rows[0] if column != which_editor.HUNDRED]  # older rows
     return table(head, ([row[column] for column in head] for row in rows), left=2)

@@ -11,9 +11,9 @@ def test_picture_and_table_are_up_to_date():
     read = editors_map.groups()
     assert TABLE.read_text(encoding="utf-8") == editors_map.table(read)
     assert PICTURE.read_text(encoding="utf-8") == editors_map.picture(read)
-    readme, rows = README.read_text(encoding="utf-8"), editors_map.families(read)
+    readme, rows = README.read_text(encoding="utf-8"), editors_map.short(read)
     assert editors_map.in_readme(readme, rows) == readme
-    assert len(readme.splitlines()) <= 160
+    assert len(readme.splitlines()) <= 150
     for group in read:
         for editor in group["editor"]:
             assert len(editor["idea"].split()) <= 12, editor["name"]
@@ -39,4 +39,4 @@ def test_a_paper_without_a_year_and_an_editor_without_a_family_are_named(monkeyp
     of = editors_map.groups()
     del of[0]["editor"][0]
     with pytest.raises(ValueError, match="should have every editor once"):
-        editors_map.families(of)
+        editors_map.by_family(of)

@@ -49,9 +49,9 @@ def test_every_answer_is_a_file_that_defines_it(question, paths, name):
         assert name in defined(ROOT / paths[0]), f"{paths[0]} does not define {name}"
 
 
-def test_every_room_of_the_map_is_there():
-    rooms = re.findall(r"^\| \d+ \| (.*?) \|", section("The map"), re.MULTILINE)
-    named = {name.rstrip("/") for row in rooms for name in re.findall(r"`([\w/.]+)`", row)}
+def test_every_package_of_the_map_is_there():
+    packages = re.findall(r"^\| (`.*?) \|", section("The map"), re.MULTILINE)
+    named = {name.rstrip("/") for row in packages for name in re.findall(r"`([\w/.]+)`", row)}
     for name in named:
         path = ROOT / "lib" / name
         assert path.exists() or path.with_suffix(".py").exists(), name

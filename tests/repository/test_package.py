@@ -115,7 +115,7 @@ def test_the_citation_and_the_changes_name_this_version():
 @pytest.mark.slow
 def test_five_lines_of_the_readme_in_a_bare_environment(bare):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    lines = re.search(r"## In a few lines\n\n```python\n(.*?)```", readme, re.DOTALL)[1]
+    lines = re.search(r"## Five lines of Python\n\n```python\n(.*?)```", readme, re.DOTALL)[1]
     assert lines.startswith("import lib\n")
     lines = lines.replace("import lib\n", "import modeledit as lib\n")
     lines = lines.replace("lib.load()", 'lib.load(dtype="float32")')

@@ -27,14 +27,14 @@ RECIPES = [
     (
         "Add an editor",
         "tests/editors/test_editors.py tests/editors/test_presets.py tests/editors/test_pairs.py "
-        "tests/plot tests/repository/test_floors.py tests/demo_app/test_lab.py",
-        "nudge or declares or plot or floors or blind",
+        "tests/plot tests/repository/test_imports.py tests/demo_app/test_lab.py",
+        "nudge or declares or plot or imports or blind",
     ),
     (
         "Add a model family",
         "tests/model/test_architectures.py tests/model/test_partial_forward.py "
-        "tests/interpret/test_causal_trace.py tests/repository/test_floors.py",
-        "olmo- or olmo] or unknown_family or floors",
+        "tests/interpret/test_causal_trace.py tests/repository/test_imports.py",
+        "olmo- or olmo] or unknown_family or imports",
     ),
     (
         "Add a metric",

@@ -1,4 +1,4 @@
-"""The architecture as a test: imports point to lower floors only (tests/support/floors.py)."""
+"""The architecture as a test: who may import whom (importlinter.toml), and what is public."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -13,8 +14,7 @@ import pytest
 
 import lib
 
-from ..support import floors
-from ..support.floors import HOUSES, ROOT
+ROOT = Path(__file__).parents[2]
 
 # public with all that they define
 PUBLIC = ("lib", "lib.workbench")
@@ -70,104 +70,29 @@ OPENED = {
 }
 
 
-@pytest.mark.parametrize("folder", HOUSES)
-def test_imports_point_down(folder):
-    assert floors.violations(ROOT / folder, HOUSES[folder]) == []
-
-
-@pytest.mark.parametrize("folder", ["lessons", "notebooks"])
-def test_there_is_no_circle(folder):
-    assert floors.circles(ROOT / folder) == []
-
-
-def test_an_experiment_builds_on_earlier_ones():
-    for one in floors.imports(ROOT / "notebooks"):
-        kind, _, topic = one.importer.removeprefix("support.").partition("_")
-        there, _, before = one.module.removeprefix("support.").partition("_")
-        if kind == "runs" and one.own:
-            assert there != "runs" or before[:2] < topic[:2], one
-
-
-RIGHT = {
-    "lib": {"data/facts.py": "import math", "model/lm.py": "import transformers",
-            "lifelong/run.py": "from ..model.lm import LM\nfrom . import row",
-            "lifelong/row.py": "def f():\n    from .run import x",
-            "workbench/cli.py": "from ..model.lm import LM"},
-    "demo_app": {"session/worker.py": "import lib\nfrom .views import View",
-                 "session/views.py": "", "html/render.py": "from ..session.worker import Job",
-                 "lifelong/run.py": "from ..session import worker",
-                 "tabs/edit.py": "import gradio as gr\nfrom ..html import render",
-                 "api.py": "import gradio", "app.py": "from .tabs.edit import Page",
-                 "__main__.py": "def main():\n    from .app import build\n    import gradio"},
-    "lessons": {"marking.py": "", "grading/wire.py": "import lib",
-                "grading/toy_networks.py": "from .wire import x",
-                "grading/child.py": "from . import toy_networks",
-                "l1_1_a.py": "from lessons.grading import toy_networks"},
-    "notebooks": {"support/models.py": "import lib", "support/runs_01.py": "from . import models",
-                  "build.py": "from .support import models",
-                  "src/01_a.py": "from notebooks.support import models"},
-}  # fmt: skip
-LOWER, LATE = "which does not stand on a lower floor", "late or for a hint only"
-
-
-@pytest.mark.parametrize(
-    ("file", "line", "what"),
-    [
-        ("lib/data/facts.py", "from ..model.lm import LM", LOWER),
-        ("lib/data/facts.py", "from lib.workbench.cli import main", LOWER),
-        ("lib/lifelong/run.py", "from ..workbench.cli import x", LOWER),
-        ("lib/model/lm.py", "def f():\n    from ..data import facts", LATE),
-        ("lib/model/lm.py", "if TYPE_CHECKING:\n    from ..data import facts", LATE),
-        ("lib/model/lm.py", "from ..data.facts import _hidden", "takes the private name _hidden"),
-        ("lib/data/facts.py", "import transformers", "data.facts:1 imports transformers"),
-        ("lib/model/lm.py", "def f():\n    import pickle", "model.lm:2 imports pickle"),
-        ("lib/attic/old.py", "x = 1", "attic stands on no floor"),
-        ("demo_app/session/worker.py", "from ..html import render", LOWER),
-        ("demo_app/session/worker.py", "import gradio as gr", "session.worker:1 imports gradio"),
-        ("demo_app/html/render.py", "from gradio import Error", "html.render:1 imports gradio"),
-        ("demo_app/html/render.py", "from ..lifelong.run import x", LOWER),
-        ("demo_app/html/render.py", "import demo_app.tabs.edit", LOWER),
-        ("demo_app/html/render.py", "from demo_app import app", LOWER),
-        ("demo_app/tabs/edit.py", "from .. import api", LOWER),
-        ("demo_app/tabs/edit.py", "def f():\n    from ..session import worker", LATE),
-        ("lessons/grading/wire.py", "from .child import x", LOWER),
-        ("lessons/l1_1_a.py", "from .grading.wire import x", "which is not for exercises"),
-        ("lessons/grading/child.py", "def f():\n    import lib", LATE),
-        ("notebooks/support/models.py", "from .. import build", LOWER),
-        ("notebooks/support/models.py", "def f():\n    from . import runs_01", LATE),
-    ],
-)
-def test_a_wrong_import_is_found(tmp_path, file, line, what):
-    folder = file.split("/")[0]
-    for name, text in RIGHT[folder].items():
-        path = tmp_path / folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    assert floors.violations(tmp_path / folder, HOUSES[folder]) == []
-    assert folder == "lib" or floors.circles(tmp_path / folder) == []
-    (tmp_path / file).parent.mkdir(exist_ok=True)
-    (tmp_path / file).write_text(line)
-    (found,) = floors.violations(tmp_path / folder, HOUSES[folder])
-    assert what in found
-
-
-def test_a_circle_is_found(tmp_path):
-    for name, other in (("a", "b"), ("b", "c"), ("c", "b")):
-        (tmp_path / f"{name}.py").write_text(f"from . import {other}")
-    assert floors.circles(tmp_path) == ["a", "b", "c"]
-
-
-def test_rooms_have_names_of_their_own():
-    # `import lib.scan as s` would give the function, `from lib.scan import scan` the module
-    rooms = set().union(*HOUSES["lib"].floors) - {"associative_memory", "plot", "widgets"}
-    assert not rooms & {name for name in vars(lib) if callable(getattr(lib, name))}
-    first = [path.name for path in (ROOT / "demo_app").iterdir() if path.name != "__pycache__"]
-    assert len(first) <= 15, sorted(first)
+def test_imports_point_down():
+    command = [Path(sys.executable).with_name("lint-imports"), "importlinter.toml", "--no-cache"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 @cache
 def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def files(folder: str) -> Iterator[Path]:
+    return (path for path in sorted((ROOT / folder).rglob("*.py")))
+
+
+def imported(folder: str) -> Iterator[tuple[Path, str]]:
+    """Every file of a folder, with each name of another package that it imports, dotted."""
+    for path in files(folder):
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.Import):
+                yield from ((path, alias.name) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                yield from ((path, f"{node.module}.{alias.name}") for alias in node.names)
 
 
 def public() -> set[str]:
@@ -183,17 +108,14 @@ def given(package: str) -> set[str]:
     return {name for one in froms if (name := one.asname or one.name)[0] != "_"}
 
 
-def test_the_library_is_small_and_knows_nothing_of_the_workbench():
-    """At most 32 names, each in the one table of its package; nothing imports the workbench."""
+def test_public_names_are_few_and_listed():
+    """At most 32 names, each in the one table of its package."""
     assert len(given("lib")) <= 32
     page = (ROOT / "notebooks/reference/names.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| `([\w.]+)` \|", page, re.MULTILINE)
     assert sorted(listed) == sorted(
         f"{package}.{name}" for package in PUBLIC for name in given(package)
     )
-    for one in floors.imports(ROOT / "lib"):
-        if one.importer.split(".")[0] not in ("workbench", "__main__"):
-            assert not one.module.startswith("workbench"), one
 
 
 def module_of(name: str) -> str:
@@ -207,8 +129,8 @@ def module_of(name: str) -> str:
 @pytest.mark.parametrize("folder", OPENED)
 def test_only_public_names_of_the_library_are_used(folder):
     """By an import, or as `lib.data.facts.lookup`."""
-    wanted = {f"{one.module}.{one.name}".strip(".") for one in floors.imports(ROOT / folder)}
-    for path in floors.modules(ROOT / folder).values():
+    wanted = {name for _, name in imported(folder)}
+    for path in files(folder):
         found = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)]
         inner = {node.value for node in found}
         dots = {ast.unparse(node) for node in found if node not in inner}
@@ -221,16 +143,17 @@ def test_only_public_names_of_the_library_are_used(folder):
 
 def test_front_ends_take_no_private_name():
     for folder in ("demo_app", "lessons", "notebooks/src"):
-        for one in floors.imports(ROOT / folder):
-            assert not (one.module.startswith("lib") and one.name.startswith("_")), one
-        for path in floors.modules(ROOT / folder).values():
+        for path, name in imported(folder):
+            assert not re.match(r"lib\b.*\._[^_]", name), (path, name)
+        for path in files(folder):
             for node in ast.walk(tree(path)):
                 if isinstance(node, ast.Attribute) and re.match("_[^_]", node.attr):
                     assert ast.unparse(node.value) not in ("lm", "lib", "patch"), (path, node.attr)
 
 
 def test_the_library_names_no_method_where_it_measures_and_never_prints():
-    for name, path in floors.modules(ROOT / "lib").items():
+    for path in files("lib"):
+        name = path.relative_to(ROOT / "lib").with_suffix("").as_posix().replace("/", ".")
         for node in ast.walk(tree(path)):
             if isinstance(node, ast.Call) and not name.startswith("workbench.cli"):
                 called = ast.unparse(node.func)
@@ -244,17 +167,16 @@ def test_the_library_names_no_method_where_it_measures_and_never_prints():
 
 def test_importing_needs_no_network_no_cache_and_no_gradio(tmp_path):
     """What the imports of the files say also holds when they are run."""
-    rooms = sorted(HOUSES["demo_app"].floors[0] | HOUSES["demo_app"].floors[1])
     code = (
         "import socket\n"
         "def refuse(*a, **k): raise OSError('network at import')\n"
         "socket.socket.connect = refuse; socket.getaddrinfo = refuse\n"
         "import importlib, pkgutil, sys, lib\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
-        f"for room in {rooms!r}:\n"
-        "    package = importlib.import_module(f'demo_app.{room}')\n"
+        "for name in ('session', 'lifelong', 'html'):\n"
+        "    package = importlib.import_module(f'demo_app.{name}')\n"
         "    for module in pkgutil.iter_modules(package.__path__):\n"
-        "        importlib.import_module(f'demo_app.{room}.{module.name}')\n"
+        "        importlib.import_module(f'demo_app.{name}.{module.name}')\n"
         "assert 'gradio' not in sys.modules and 'matplotlib.pyplot' not in sys.modules\n"
     )
     bare = {"XDG_CACHE_HOME": str(tmp_path), "PATH": "", "HOME": str(tmp_path)}
@@ -267,8 +189,8 @@ def test_importing_needs_no_network_no_cache_and_no_gradio(tmp_path):
 def test_an_editor_declares_itself_and_nobody_else_lists_editors():
     """What is said of an editor stands in its class; others read it there."""
     listed = []
-    for house in ("lib", "demo_app"):
-        for path in sorted((ROOT / house).rglob("*.py")):
+    for folder in ("lib", "demo_app"):
+        for path in files(folder):
             if path.is_relative_to(ROOT / "lib/editors"):
                 continue
             for node in ast.walk(tree(path)):
