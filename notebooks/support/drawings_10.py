@@ -51,13 +51,16 @@ def arriving(
 
     strips  {place: {where it arrives: one share per fact}}; a bar is the median
     gains   {place: (shares, gains in nats)} at the rewordings, in the last panel
-    colors  {place: color}, and of a name with ", yours" the place's
+    colors  {place: color}; a place with ", yours" has the place's
     """
-    figure, axes = panels(len(strips) + 1, height=3.9, titles=strips, width_ratios=[1] * len(strips) + [1.3])
+    figure, axes = panels(
+        len(strips) + 1, height=3.9, titles=strips, width_ratios=[1] * len(strips) + [1.3]
+    )
     for ax, (place, columns) in zip(axes, strips.items(), strict=False):
+        color = colors[place.removesuffix(", yours")]
         for x, (_, shares) in enumerate(columns.items()):
             aside = 0.22 * np.sin(2.4 * np.arange(len(shares)))
-            ax.plot(x + aside, shares, "o", color=colors[place], markersize=4, alpha=0.6)
+            ax.plot(x + aside, shares, "o", color=color, markersize=4, alpha=0.6)
             ax.plot([x - 0.32, x + 0.32], [np.median(shares)] * 2, color=INK, linewidth=2)
         ax.set_xticks(range(len(columns)), columns, rotation=35, ha="right", rotation_mode="anchor")
         ax.set(ylim=(-0.3, 1.3), xlim=(-0.6, len(columns) - 0.4))
@@ -66,11 +69,9 @@ def arriving(
     for ax in axes[1:-1]:
         ax.tick_params(labelleft=False)
     for place, (shares, gained) in gains.items():
-        whose = place.removesuffix(", yours")
-        look = {"markerfacecolor": "none"} if whose != place else {}
-        axes[-1].plot(shares, gained, "o", color=colors[whose], markersize=4.5, alpha=0.7, **look)
+        axes[-1].plot(shares, gained, "o", color=colors[place], markersize=4.5, alpha=0.7)
     axes[-1].axhline(0, color=QUIET, linewidth=1)
     axes[-1].set(xlabel="share at a rewording")
-    axes[-1].set_title("gain of log p there (nats)", fontsize=LABEL)
+    axes[-1].set_title("gain of log p (nats)", fontsize=LABEL)
     plain(axes[-1])
     return figure

@@ -1,8 +1,8 @@
 """The long runs of notebook 10: UltraEdit on a stream, whole and with its moments taken away.
 
 The moments are taken away in two ways; each way is a small subclass of the editor. Trained networks
-write the same facts. Rows keep one value per fact and per prompt. The page also reads what the
-papers' command has stored of UltraEdit, and keys of facts in several wordings.
+write the same facts. Rows keep one value per fact and per prompt. The page also reads keys of facts
+in several wordings.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import lib
 from lib.keys_values import answer_gradients
 from lib.keys_values.running_moments import KeyGradientMoments
 
-from . import moved, stored_runs
+from . import long_runs, moved, stored_runs
 from . import runs_09_learning_to_edit as runs_09
 from .runs_06_null_space import counterfact
 from .score_tables import by_case
@@ -143,18 +143,9 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
     return found
 
 
-PAPERS = stored_runs.DATA.parents[1] / "tests/benchmarks/papers"
-
-
-@cache
-def stored(name: str) -> dict[str, Any]:
-    """A run of the papers' command: "ultraedit_suspects" or "ultraedit_long_zsre"."""
-    return stored_runs.read(PAPERS / f"{name}.json")
-
-
 def arm(lm: lib.LM, name: str) -> lib.Editor:
     """The editor of an arm of the suspects, in layers that a toy has, too."""
-    settings = dict(stored("ultraedit_suspects")["settings"]["arms"][name])
+    settings = dict(long_runs.paper("ultraedit_suspects")["settings"]["arms"][name])
     for places in ("down", "gate", "up"):
         settings[places] = tuple(sorted({layer % lm.n_layers for layer in settings[places]}))
     return UltraEdit(lm, **settings)

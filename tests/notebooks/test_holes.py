@@ -369,6 +369,7 @@ HOLES |= {
     "6.2": ["chan", "settle"],
     "6.3": ["turn", "at_zero"],
     "6.4": ["shifts", "granted", "learn"],
+    "6.5": ["arrives", "share", "wider"],
 }
 HOLES |= {
     "7.1": ["margin_loss", "margin_step"],
