@@ -356,7 +356,7 @@ HOLES = {"1.1": ["fit", "ridge"], "1.2": ["outer_memory"], "1.3": ["whitened_cos
 HOLES |= {"1.4": ["at_answer", "answer_kl"], "1.5": ["ranks"]}
 HOLES |= {"2.3": ["published"], "4.3": ["size"], "4.5": ["jumps", "careful", "S"]}
 HOLES |= {"2.5": ["nll", "drift", "search_loss", "descend"]}
-HOLES |= {"3.1": ["interference"], "3.3": ["tails", "forecast"]}
+HOLES |= {"3.1": ["interference"], "3.3": ["shape", "common", "keeping", "forecast"]}
 HOLES |= {"4.1": ["corrupt", "put_back"], "4.2": ["effect", "around", "trace"]}
 HOLES |= {
     "5.1": ["memit"],
