@@ -587,8 +587,6 @@ def load(
     device_map = device_map or ({"": 0} if cuda else None)
     try:
         with packaged_models.quiet():
-            if packaged_models.silent(place, where):
-                where["local_files_only"] = more["local_files_only"] = True
             tokenizer = AutoTokenizer.from_pretrained(place, **where)
             if sink is not None:
                 put_in_front(tokenizer, sink)  # a wrong one is refused before the weights are read
