@@ -162,7 +162,7 @@ def _ask(
             if ids and set(events) - {"probability"}:
                 queries.score(item.prompt, ids)
             if "generation" in events:
-                queries.begin(item.prompt, expected=ids)
+                queries.begin(item.prompt)
     # … and the wanted answers, beside their rivals, at all others
     for item in items:
         if item.answer is None or item.metric.about != EDITED:
