@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
-from typing import Any, Literal, overload
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -60,11 +60,6 @@ class LM(Patchable):
         *,
         arch: Arch | None = None,
     ) -> None:
-        if not isinstance(model, nn.Module) or not hasattr(tokenizer, "decode"):
-            raise ArgumentError(
-                "lib.LM takes a loaded model and its tokenizer, in this order, not "
-                f"{type(model).__name__} and {type(tokenizer).__name__}"
-            )
         super().__init__(model, name, arch)
         # a copy of a packaged model has its presets and facts, whatever its folder is called
         known = {model.weights: model.name for model in packaged_models.PACKAGED.values()}
@@ -222,31 +217,6 @@ class LM(Patchable):
             seqs.embed = self.model.get_submodule(self.arch.embed)
             yield seqs
 
-    @overload
-    def answer(  # type: ignore[overload-overlap]  # a text is a list of texts, too
-        self,
-        prompts: One,
-        max_new_tokens: int = ...,
-        *,
-        chat: Chat = ...,
-        explain: Literal[False] = ...,
-    ) -> str: ...
-
-    @overload
-    def answer(
-        self,
-        prompts: Several,
-        max_new_tokens: int = ...,
-        *,
-        chat: Chat = ...,
-        explain: Literal[False] = ...,
-    ) -> list[str]: ...
-
-    @overload
-    def answer(
-        self, prompts: Prompts, max_new_tokens: int = ..., *, chat: Chat = ..., explain: bool
-    ) -> Any: ...
-
     def answer(
         self,
         prompts: Prompts,
@@ -282,30 +252,6 @@ class LM(Patchable):
                 notes[i] += rewrite.explain(prompt)
         return (texts[0], notes[0]) if single else (texts, notes)
 
-    @overload
-    def generate(  # type: ignore[overload-overlap]
-        self,
-        prompts: One,
-        max_new_tokens: int = ...,
-        *,
-        chat: Chat = ...,
-        temperature: float = ...,
-        top_k: int | None = ...,
-        seed: int = ...,
-    ) -> str: ...
-
-    @overload
-    def generate(
-        self,
-        prompts: Several,
-        max_new_tokens: int = ...,
-        *,
-        chat: Chat = ...,
-        temperature: float = ...,
-        top_k: int | None = ...,
-        seed: int = ...,
-    ) -> list[str]: ...
-
     def generate(
         self,
         prompts: Prompts,
@@ -324,14 +270,6 @@ class LM(Patchable):
         settings: Any = {"temperature": temperature, "top_k": top_k, "seed": seed}
         texts = self.texts(rows, generation.generate(self, rows, max_new_tokens, **settings).ids)
         return texts[0] if single else texts
-
-    @overload
-    def score(  # type: ignore[overload-overlap]
-        self, prompts: Prompts, targets: One
-    ) -> Tensor: ...
-
-    @overload
-    def score(self, prompts: Prompts, targets: Several) -> list[Tensor]: ...
 
     def score(self, prompts: Prompts, targets: Prompts) -> Any:
         """Log-probabilities (nats) of the target's tokens, each given the true tokens before it.
