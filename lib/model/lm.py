@@ -24,9 +24,8 @@ from ..data import as_facts
 from ..data.facts import encode_prompt, lookup, require_encodable
 from ..data.normalized_text import normalized
 from ..data.texts import GENERAL
-from ..errors import ArgumentError, FamilyError
+from ..errors import ArgumentError
 from ..patch.identity import BEHIND
-from ..setting_fields import shown
 from . import activations, generation, packaged_models, scoring
 from .apply_patch import Patchable
 from .architectures import ARCHS, Arch, below_head, block_signature, cache_argument
@@ -71,31 +70,20 @@ class LM(Patchable):
         self.cache_name = cache_argument(below_head(self.model))
         # what a tokenizer makes of a text, and the configuration of these weights
         self._reads: tuple[Any, str] = None, ""
-        self._tokens = 0  # the length of a tokenizer whose tokens the model was found to have
-        self._refuse_unknown_tokens()
         if self.arch not in ARCHS.values():
             self.arch = confirmed(self)
 
-    def _refuse_unknown_tokens(self) -> None:
-        """Raise FamilyError where the tokenizer makes tokens that the embedding table has not."""
-        table, tokens = self.model.get_submodule(self.arch.embed).weight, len(self.tokenizer)
-        if tokens <= max(len(table), self._tokens):
-            return
-        # Gemma 3's has one for images, which a model of texts never reads
-        media = {
-            value
-            for key, value in self.tokenizer.init_kwargs.items()
-            if key.endswith("_token") and key not in self.tokenizer.SPECIAL_TOKENS_ATTRIBUTES
-        }
-        known = self.tokenizer.get_vocab().items()
-        if unknown := [text for text, i in known if i >= len(table) and text not in media]:
-            raise FamilyError(
-                f"the tokenizer has {tokens:,} tokens, the model of {self.name} only "
-                f"{len(table):,}: {shown(unknown[0])} is not one of them. Call "
-                "model.resize_token_embeddings(len(tokenizer)) first, or take the model's own "
-                "tokenizer"
+    def refuse_unknown(self, ids: Tensor) -> None:
+        """Raise ArgumentError for token ids that the embedding table has no rows for.
+
+        On a card such an id would end the whole process's use of it.
+        """
+        count = len(self.model.get_submodule(self.arch.embed).weight)
+        if len(wrong := ids[(ids < 0) | (ids >= count)]):
+            raise ArgumentError(
+                f"{self.name} has tokens 0 to {count - 1}, not {wrong[0]}: take its own tokenizer, "
+                "or call model.resize_token_embeddings(len(tokenizer)) first"
             )
-        self._tokens = tokens
 
     def __repr__(self) -> str:
         whence = f", presets of {self.presets.source}" if self.presets.source else ""
@@ -206,7 +194,6 @@ class LM(Patchable):
 
         Every run of the model goes through here.
         """
-        self._refuse_unknown_tokens()
         with (
             self.lock,
             torch.set_grad_enabled(grad),
@@ -278,8 +265,7 @@ class LM(Patchable):
         """
         rows, _ = self.rows(prompts)
         given, single = listed(targets)
-        ends = [one if isinstance(one, str) else self._checked(one, "a target") for one in given]
-        scores = scoring.score(self, rows, ends)
+        scores = scoring.score(self, rows, given)
         return scores[0].log_probs if single else [s.log_probs for s in scores]
 
     def next_token(self, prompts: Prompts, *, chat: Chat = False) -> Tensor:
@@ -384,10 +370,7 @@ class LM(Patchable):
         for rewrite in self._rewrites:
             texts = rewrite(texts)
         waiting = iter(texts)
-        rows = [
-            self._ids(next(waiting), chat) if isinstance(p, str) else self._checked(p, "a prompt")
-            for p in given
-        ]
+        rows = [self._ids(next(waiting), chat) if isinstance(p, str) else list(p) for p in given]
         for prompt, ids in zip(given, rows, strict=True):
             if not ids or not prompt:
                 raise ArgumentError("an empty prompt cannot be continued")
@@ -397,15 +380,6 @@ class LM(Patchable):
                     f"a prompt of {len(ids)} tokens{shown} exceeds the context of {self.context}"
                 )
         return rows, single
-
-    def _checked(self, ids: Any, what: str) -> list[int]:
-        """Token ids that were given in the place of a text, if they are such."""
-        if not isinstance(ids, list) or not all(type(one) is int for one in ids):  # bytes, say
-            raise ArgumentError(f"{what} is a text or a list of token ids, not {shown(ids)}")
-        last = len(self.model.get_submodule(self.arch.embed).weight) - 1
-        if wrong := [one for one in ids if not 0 <= one <= last]:
-            raise ArgumentError(f"{self.name} has tokens 0 to {last}, not {shown(wrong[0])}")
-        return ids
 
     def _ids(self, text: str, chat: Chat) -> list[int]:
         """Token ids of one text, as a prompt or as a person's message in the chat template."""

@@ -94,6 +94,7 @@ def ask(lm: LM, questions: Sequence[Question]) -> list[Reply]:
     if not all(target for q in questions for target in q.targets):
         raise ArgumentError("an empty target cannot be scored")
     check_length(lm, [[*q.row, *target[:-1]] for q in questions for target in q.targets])
+    lm.refuse_unknown(torch.tensor([i for q in questions for t in q.targets for i in t]).long())
     replies = [Reply() for _ in questions]
     # columns that a batch may have behind a prompt, masked ones among them
     behind = max((q.most + len(q.draft) + sum(map(len, q.targets)) for q in questions), default=0)
@@ -104,7 +105,8 @@ def ask(lm: LM, questions: Sequence[Question]) -> list[Reply]:
         for q, reply in zip(questions, replies, strict=True)
         for part in ([q] if together and len(q.row) + behind <= room else alone(q))
     ]
-    # what grows, and what is read behind the prompts, is better not in one batch with the rest
+    # What is read behind one prompt leaves masked columns in all rows of its batch, and a row that an
+    # attention window is too short for bears none. What grows is better in batches of its own
     kinds = grouped(((q.most > 0, len(_by_beginning(q)) > 1), (q, reply)) for q, reply in pairs)
     for (grows, _), some in kinds.items():
         lengths = [len(q.row) + len(_attached(q)) for q, _ in some]
