@@ -105,8 +105,8 @@ def ask(lm: LM, questions: Sequence[Question]) -> list[Reply]:
         for q, reply in zip(questions, replies, strict=True)
         for part in ([q] if together and len(q.row) + behind <= room else alone(q))
     ]
-    # What is read behind one prompt leaves masked columns in all rows of its batch, and a row that an
-    # attention window is too short for bears none. What grows is better in batches of its own
+    # What is read behind one prompt leaves masked columns in all rows of its batch, and a row that
+    # is longer than an attention window bears none. What grows is better in batches of its own
     kinds = grouped(((q.most > 0, len(_by_beginning(q)) > 1), (q, reply)) for q, reply in pairs)
     for (grows, _), some in kinds.items():
         lengths = [len(q.row) + len(_attached(q)) for q, _ in some]
