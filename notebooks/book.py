@@ -136,9 +136,9 @@ class Book:
     def _which_editor(self) -> str:
         """README's section, which is the one place that says it."""
         readme = (self.root / "README.md").read_text(encoding="utf-8")
-        found = re.search(r"^## (Which editor when)\n(.+?)(?=^## )", readme, re.M | re.S)
+        found = re.search(r"^## (Which editor should I use\?)\n(.+?)(?=^## )", readme, re.M | re.S)
         if found is None:
-            raise BuildError("README.md has no section 'Which editor when'.")
+            raise BuildError("README.md has no section 'Which editor should I use?'.")
         # links from this page, not from README
         text = re.sub(r"\]\((?!https?:|#)", "](../../", found[2])
         return f"# {found[1]}\n{text}"

@@ -2,7 +2,7 @@
 
 notebooks/reference/map.svg   the picture: which symbol of one formula each editor fills differently
 notebooks/reference/map.md    the same as tables, with links to page, scratch file and library file
-README.md                     one table of all editors by family: file, idea, notebook and paper
+README.md                     the editors of each family, as links to their files
 
 The picture is written as SVG by hand and not drawn by matplotlib, because it is rows of text: a
 browser sets them in its own letters, and a screen reader reads them.
@@ -70,7 +70,8 @@ def table(of: list[Group]) -> str:
         "An MLP's output matrix W is a memory: it answers a key k with a value W k. An editor changes the matrix, or "
         "stands beside it. In the picture each row is an editor, and a pale cell is what the first editor of its "
         "group does there, so what is dark is an editor's own idea.\n\n![Each editor as the symbols of one formula]"
-        "(map.svg)\n"
+        "(map.svg)\n",
+        f"## By family\n\n{families(of)}",
     ]
     for group in of:
         head = ["editor", *group["columns"], "where it is stored", "what an edit costs", "page"]
@@ -99,18 +100,32 @@ def cited(paper: str) -> str:
 
 
 def families(of: list[Group]) -> str:
-    """README's table. ValueError where an editor does not stand in exactly one family."""
-    editors = {editor["name"]: editor for group in of for editor in group["editor"]}
-    by_family = read()["families"]
-    if sorted(sum(by_family.values(), [])) != sorted(editors):
-        raise ValueError("the families of editors_map.toml should have every editor once")
+    """The idea, the notebook, and the paper of every editor, by family."""
     rows = ["| editor | idea | notebook, paper |", "| --- | --- | --- |"]
-    for family, names in by_family.items():
+    for family, some in by_family(of).items():
         rows.append(f"| **{family}** | | |")
-        for editor in map(editors.get, names):
-            page = f"[{editor['page'].split('_')[0]}](notebooks/{editor['page']}.ipynb)"
-            name = f"[`{editor['name']}`]({editor['file']})"
+        for editor in some:
+            page = f"[{editor['page'].split('_')[0]}](../{editor['page']}.ipynb)"
+            name = f"[`{editor['name']}`](../../{editor['file']})"
             rows.append(f"| {name} | {editor['idea']} | {page}, {editor['paper']} |")
+    return "\n".join(rows) + "\n"
+
+
+def by_family(of: list[Group]) -> dict[str, list[Group]]:
+    """{family: its editors}. ValueError unless every editor has exactly one family."""
+    editors = {editor["name"]: editor for group in of for editor in group["editor"]}
+    named = read()["families"]
+    if sorted(sum(named.values(), [])) != sorted(editors):
+        raise ValueError("the families of editors_map.toml should have every editor once")
+    return {family: [editors[name] for name in names] for family, names in named.items()}
+
+
+def short(of: list[Group]) -> str:
+    """README's table: the editors of each family, as links to their files."""
+    rows = ["| family | editors |", "| --- | --- |"]
+    for family, some in by_family(of).items():
+        links = ", ".join(f"[`{editor['name']}`]({editor['file']})" for editor in some)
+        rows.append(f"| {family} | {links} |")
     return "\n".join(rows) + "\n"
 
 
@@ -169,7 +184,7 @@ def main() -> int:
     TABLE.write_text(table(of), encoding="utf-8")
     PICTURE.write_text(picture(of), encoding="utf-8")
     readme = README.read_text(encoding="utf-8")
-    README.write_text(in_readme(readme, families(of)), encoding="utf-8")
+    README.write_text(in_readme(readme, short(of)), encoding="utf-8")
     print(", ".join(str(path.relative_to(ROOT)) for path in (PICTURE, TABLE, README)))
     return 0
 

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from .. import associative_memory as memory
-from ..computed_once import Stored
+from ..computed_once import CachedTensors
 from ..keys_values.null_space import null_space, stored_eigen
 from ..keys_values.second_moment import stored_moments
 from ..patch.patch import EMPTY, Patch
@@ -51,7 +51,7 @@ class AlphaEdit(LayerwiseEditor[AlphaEditConfig]):
     paper = "Fang et al., AlphaEdit: Null-Space Constrained Editing, 2025 (arXiv:2410.02355)"
     keeps = True
 
-    def statistics(self, after: Patch = EMPTY) -> list[Stored]:
+    def statistics(self, after: Patch = EMPTY) -> list[CachedTensors]:
         """C of the layers' keys and its eigenvectors."""
         moments = stored_moments(self.lm, self.layers(), self.config.text, self.config.tokens)
         found = list(moments.values())

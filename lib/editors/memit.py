@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 
-from ..computed_once import Stored
+from ..computed_once import CachedTensors
 from ..data.facts import Fact
 from ..errors import EditWarning
 from ..keys_values.value_search import Target
@@ -52,11 +52,11 @@ class NormAnchor(LayerwiseEditor[NormAnchorConfig]):
     title = "Norm anchor (NAS)"
     paper = "Liu et al., Norm Anchors Make Model Edits Last (NAS), 2026 (arXiv:2602.02543)"
 
-    def statistics(self, after: Patch = EMPTY) -> list[Stored]:
+    def statistics(self, after: Patch = EMPTY) -> list[CachedTensors]:
         """C of the layers' keys, and the anchors' norm."""
         return [*super().statistics(after), self.anchor()]
 
-    def anchor(self) -> Stored:
+    def anchor(self) -> CachedTensors:
         """The anchors' `norm`, at the last layer."""
         c = self.config
         return value_norm.anchor_norm(self.lm, c.layers[-1], c.search(), self.site, c.anchor_n)

@@ -20,7 +20,7 @@ from torch import Tensor
 from .. import associative_memory as memory
 from .. import distributed
 from ..cancellation import steps
-from ..computed_once import Stored, remembered
+from ..computed_once import CachedTensors
 from ..data.facts import Fact
 from ..errors import EditError
 from ..keys_values import answer_gradients
@@ -92,7 +92,7 @@ class UltraEdit(Editor[UltraEditConfig]):
     paper = "Gu et al., UltraEdit: Training-, Subject- and Memory-Free, 2025 (arXiv:2505.14679)"
     speed = "fast"
 
-    def statistics(self, after: Patch = EMPTY) -> list[Stored]:
+    def statistics(self, after: Patch = EMPTY) -> list[CachedTensors]:
         """The moments to start from, and C of the edited layers where `strength` weighs it.
 
         Raises EditError where it would weigh another module: C is that of output projections.
@@ -168,7 +168,7 @@ class UltraEdit(Editor[UltraEditConfig]):
         M = c.ridge * torch.eye(len(K), dtype=torch.float64, device=K.device)
         if c.strength:
             i = {self.lm.mlp_out(i): i for i in c.edited_layers(self.lm)[0]}[name]
-            known = remembered(
+            known = self.lm.once(
                 (stored_moments(self.lm, [i], None, None)[i], c.ridge, c.strength, K.device),
                 lambda: memory.Moment(M + c.strength * second_moment(self.lm, [i])[i].C.to(M)),
             )
@@ -211,7 +211,7 @@ class UltraEdit(Editor[UltraEditConfig]):
                 found[shape] = KeyGradientMoments.empty(*shape, self.config.whiten == "gradient")
         return found
 
-    def warm(self, state: Mapping[str, Any]) -> dict[tuple[int, int], Stored]:
+    def warm(self, state: Mapping[str, Any]) -> dict[tuple[int, int], CachedTensors]:
         """{shape: moments of warm-up texts} for all shapes that start from them."""
         c, shapes = self.config, self.modules()
         given = c.group, c.reduction, c.whiten == "gradient"

@@ -21,22 +21,21 @@ from safetensors import SafetensorError
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 
-from ..arguments import checked
-from ..data import taken
+from ..data import as_facts
 from ..data.facts import encode_prompt, lookup, require_encodable
 from ..data.normalized_text import normalized
 from ..data.texts import GENERAL
-from ..errors import ArgumentError, ArgumentTypeError, FamilyError
+from ..errors import ArgumentError, FamilyError
 from ..patch.identity import BEHIND
 from ..setting_fields import Amount, Count, Size, Whole, shown
 from . import activations, generation, packaged_models, scoring
 from .apply_patch import Patchable
-from .architectures import below_head, block_signature, cache_argument
+from .architectures import ARCHS, Arch, below_head, block_signature, cache_argument
 from .devices import dtype_of, refuse_missing
 from .hooks import evaluating, swapped
+from .infer_architecture import confirmed
 from .presets_file import Presets, read_presets
 from .quantized import products
-from .recognition import confirmed
 from .sequences import Sequences
 
 One = str | Sequence[int]  # a text, or token ids
@@ -61,13 +60,20 @@ class LM(Patchable):
     presets       presets that it carries from a person's own file.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Any, name: str | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        name: str | None = None,
+        *,
+        arch: Arch | None = None,
+    ) -> None:
         if not isinstance(model, nn.Module) or not hasattr(tokenizer, "decode"):
-            raise ArgumentTypeError(
+            raise ArgumentError(
                 "lib.LM takes a loaded model and its tokenizer, in this order, not "
                 f"{type(model).__name__} and {type(tokenizer).__name__}"
             )
-        super().__init__(model, name)
+        super().__init__(model, name, arch)
         # a copy of a packaged model has its presets and facts, whatever its folder is called
         known = {model.weights: model.name for model in packaged_models.PACKAGED.values()}
         plain, sink = known.get(self.fingerprint, self.plain_name), self.sink
@@ -80,7 +86,7 @@ class LM(Patchable):
         self._reads: tuple[Any, str] = None, ""
         self._tokens = 0  # the length of a tokenizer whose tokens the model was found to have
         self._refuse_unknown_tokens()
-        if self.arch.recognized:
+        if self.arch not in ARCHS.values():
             self.arch = confirmed(self)
 
     def _refuse_unknown_tokens(self) -> None:
@@ -107,7 +113,7 @@ class LM(Patchable):
     def __repr__(self) -> str:
         whence = f", presets of {self.presets.source}" if self.presets.source else ""
         kind = f"{self.dtype}, quantized" if self.quantized else self.dtype
-        found = self.arch.found if self.arch.recognized else ""
+        found = "" if self.arch in ARCHS.values() else f", MLPs end in {self.arch.mlp_out}"
         return f"LM({self.name}, {self.n_layers} layers, {kind}, {self.device}{whence}{found})"
 
     # ---- its properties ---------------------------------------------------------------------
@@ -121,11 +127,6 @@ class LM(Patchable):
     def n_layers(self) -> int:
         """The number of transformer blocks."""
         return len(self.blocks)
-
-    @property
-    def written_layers(self) -> list[int]:
-        """The layers whose MLP an edit can write: all, but for those that `arch.lacking` names."""
-        return [layer for layer in range(self.n_layers) if layer not in self.arch.lacking]
 
     @property
     def device(self) -> torch.device:
@@ -157,8 +158,7 @@ class LM(Patchable):
     @property
     def context(self) -> int | None:
         """The length of the longest sequence that the model can read, None without a limit."""
-        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        return limit and limit - self.arch.first_position
+        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
 
     @property
     def stored_identity(self) -> str:
@@ -192,20 +192,19 @@ class LM(Patchable):
         size = min(size, self.context or size) - len(lead)
         return [[*lead, *ids[first : first + size]] for first in range(0, len(ids), size)]
 
-    @checked
     def mlp_out(self, layer: int) -> str:
         """The module name of a layer's MLP output projection; ValueError for an unknown layer."""
         if not 0 <= layer < self.n_layers:
             raise ArgumentError(
                 f"layer {layer} does not exist: {self.name} has layers 0 to {self.n_layers - 1}"
             )
-        if layer in self.arch.lacking:
-            others = ", ".join(map(str, self.written_layers))
-            raise ArgumentError(
-                f"layer {layer} of {self.name} cannot be written, only layers {others}: "
-                f"{self.arch.lacking[layer]}"
-            )
         return self.arch.mlp_out.format(layer)
+
+    def attn_out(self, layer: int) -> str:
+        """The module name of a layer's attention output projection."""
+        names = [name.format(layer) for name in self.arch.attn_out]
+        there = dict(self.model.named_modules())
+        return next(name for name in names if name in there)
 
     def above(self, layer: int) -> str:
         """The name of the module that reads a block's output: the next block or the final norm."""
@@ -256,7 +255,6 @@ class LM(Patchable):
         self, prompts: Prompts, max_new_tokens: int = ..., *, chat: Chat = ..., explain: bool
     ) -> Any: ...
 
-    @checked
     def answer(
         self,
         prompts: Prompts,
@@ -316,7 +314,6 @@ class LM(Patchable):
         seed: int = ...,
     ) -> list[str]: ...
 
-    @checked
     def generate(
         self,
         prompts: Prompts,
@@ -355,23 +352,20 @@ class LM(Patchable):
         scores = scoring.score(self, rows, ends)
         return scores[0].log_probs if single else [s.log_probs for s in scores]
 
-    @checked
     def next_token(self, prompts: Prompts, *, chat: Chat = False) -> Tensor:
         """Log-probabilities (nats) of the next token, (n, vocabulary); a vector for one prompt."""
         rows, single = self.rows(prompts, chat=chat, least=1)
         table = scoring.next_token(self, rows)
         return table[0] if single else table
 
-    @checked
     def run(self, prompts: Prompts, watch: Sequence[str] = ()) -> activations.Recording:
         """One whole forward: logits at all positions, inputs and outputs of modules in `watch`."""
         rows, _ = self.rows(prompts, least=1)
         return activations.record(self, rows, watch)
 
-    @checked
     def keys(
         self,
-        facts: taken.Given,
+        facts: as_facts.Given,
         layer: int | Sequence[int],
         templates: Sequence[str] | None = None,
     ) -> Any:
@@ -388,16 +382,15 @@ class LM(Patchable):
         keys = {one: K[0] if templates is None else K for one, K in keys.items()}
         return keys[layer] if isinstance(layer, int) else keys
 
-    @checked
     def at_subjects(
-        self, facts: taken.Given, modules: Sequence[str], templates: Sequence[str] = ("{}",)
+        self, facts: as_facts.Given, modules: Sequence[str], templates: Sequence[str] = ("{}",)
     ) -> dict[str, Tensor]:
         """{module: its inputs (t, n, width) at each subject's last token}, float32.
 
         There is one slice for each of the t templates. Rows are cut after this token, because in a
         causal model no later token can change it. Blocks above the highest module do not run.
         """
-        facts = taken.facts(facts)
+        facts = as_facts.facts(facts)
         pairs = [lookup(self.tokenizer, fact, t) for t in templates for fact in facts]
         rows, at = [ids[: at + 1] for ids, at in pairs], [at for _, at in pairs]
         found = activations.module_inputs_at(self, rows, at, modules)
@@ -414,16 +407,13 @@ class LM(Patchable):
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (…, vocabulary) in float32 beside hidden states after the final norm."""
-        head: Any = (
-            self.model.get_submodule(self.arch.head)
-            if self.arch.head
-            else self.model.get_output_embeddings()
-        )
+        head, config = self.model.get_output_embeddings(), self.model.config.get_text_config()
         with products(self.quantized):
             logits = head(hidden.to(self.head_device)).float().to(hidden.device)
-        if self.arch.logit_factor != 1.0:
-            logits = logits * self.arch.logit_factor
-        cap = getattr(self.model.config, self.arch.softcap or "", self.arch.logit_cap)
+        factor = self.arch.logit_factor
+        if factor != 1.0:
+            logits = logits * (factor(config) if callable(factor) else factor)
+        cap = getattr(config, self.arch.softcap or "", None)
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
     def backbone(self, ids: Tensor, real: Tensor, **more: Any) -> Any:
@@ -437,7 +427,7 @@ class LM(Patchable):
         if "position_ids" in block_signature(base).parameters:
             # positions count real tokens only, so that padding on the left changes nothing
             counted = (real.long().cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-            more["position_ids"] = counted + self.arch.first_position
+            more["position_ids"] = counted
         out = base(input_ids=ids, attention_mask=real.long(), **more)
         out.last_hidden_state = out.last_hidden_state.to(ids.device)
         return out
@@ -481,7 +471,7 @@ class LM(Patchable):
     def _checked(self, ids: Any, what: str) -> list[int]:
         """Token ids that were given in the place of a text, if they are such."""
         if not isinstance(ids, list) or not all(type(one) is int for one in ids):
-            raise ArgumentTypeError(f"{what} is a text or a list of token ids, not {shown(ids)}")
+            raise ArgumentError(f"{what} is a text or a list of token ids, not {shown(ids)}")
         last = len(self.model.get_submodule(self.arch.embed).weight) - 1
         if wrong := [one for one in ids if not 0 <= one <= last]:
             raise ArgumentError(f"{self.name} has tokens 0 to {last}, not {shown(wrong[0])}")
@@ -494,7 +484,6 @@ class LM(Patchable):
         text = self.chat_text(text, () if chat is True else chat)
         return self.tokenizer(text, add_special_tokens=False).input_ids
 
-    @checked
     def chat_text(self, message: str, turns: Sequence[tuple[str, str]] = ()) -> str:
         """A person's message in the chat template, up to where the model's reply begins.
 
@@ -552,6 +541,7 @@ def load(
     sink: str | None = "own",
     presets: str | os.PathLike | None = None,
     *,
+    arch: Arch | None = None,
     revision: str | None = None,
     token: str | bool | None = None,
     trust_remote_code: bool | None = None,
@@ -571,6 +561,9 @@ def load(
 
     presets  a TOML file of presets for this model, as `python -m lib tune` writes it; for the
           editors that it names they take the place of the library's.
+
+    arch  names the modules of a model that the library does not know and does not recognize (see
+          architectures.py). It is checked by running the model.
 
     revision, token, trust_remote_code and everything else that transformers' `from_pretrained`
     takes, such as attn_implementation, are handed on to it; what says where a model is or may do,
@@ -613,13 +606,13 @@ def load(
     except ArgumentError:
         raise
     except (TypeError, AttributeError) as error:  # it hands what it does not know to the model
-        raise ArgumentTypeError(f"'{place}' cannot be loaded with {list(more)}: {error}") from None
+        raise ArgumentError(f"'{place}' cannot be loaded with {list(more)}: {error}") from None
     except (ImportError, OSError, ValueError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0]
         if os.path.exists(place) and not os.path.exists(os.path.join(place, "config.json")):
             first = "there is no config.json in it"
         raise ArgumentError(f"'{place}' holds no model that could be loaded: {first}") from None
-    lm = LM(model, tokenizer, name=known)
+    lm = LM(model, tokenizer, name=known, arch=arch)
     lm.presets = carried
     return lm
 

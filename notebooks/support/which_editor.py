@@ -1,4 +1,4 @@
-"""Which editor when: a few rows that stand on page 14 and in the README, made of stored rows alone.
+"""Which editor should I use: a few rows that stand on page 14 and in the README, made of stored rows alone.
 
     python -m notebooks.support.which_editor    writes them into the README
 
@@ -24,7 +24,7 @@ from .stored_runs import OURS
 
 ROOT = Path(__file__).resolve().parents[2]
 ARENA = ROOT / "tests/benchmarks/arena/SmolLM2-135M-Instruct-behind.json"
-HEADING = "## Which editor when"
+HEADING = "## Which editor should I use?"
 # the share of its facts that an editor holds at least, to be advised: in the streams, and of the hundreds
 HELD, LONG = 0.8, 0.5
 ASKED = {  # what stands for a column of the streams in the hundred edits
@@ -120,13 +120,14 @@ def section(rows: Sequence[Mapping[str, Any]]) -> str:
         *(row.values() for row in table),
     ]
     return (
-        f"\nThese are means of {n} streams of {runs_14.EDITS} facts, written into the default model on one CPU thread. *Held*: facts that get the new\n"
-        "answer; *reworded*: rewordings that do; *neighbors*: other subjects that get their true answer; *unrelated*: other texts that go on as\n"
-        "before. [RESULTS](tests/benchmarks/RESULTS.md#which-editor-for-what) says which editors may be as good, and has [all of them, with\n"
+        f"\nThe table shows means of {n} streams of {runs_14.EDITS} facts, written into the default model using one CPU thread. *Held* is the percentage of\n"
+        "facts that get the new answer, *reworded* that of their rewordings, *neighbors* that of other subjects that still get their true\n"
+        "answer, and *unrelated* that of other texts that the model continues as before.\n"
+        "[RESULTS](tests/benchmarks/RESULTS.md#which-editor-for-what) lists the editors that may be as good, and [all editors with their\n"
         "intervals](tests/benchmarks/results/every_editor.md).\n\n"
         + "".join(f"| {' | '.join(row)} |\n" for row in body)
-        + '\n*Ours* is `preset="ours"`; the default is the paper\'s algorithm.'
-        + " For one fact take `rome`, `memit` or `alphaedit`; for many facts see [RESULTS](tests/benchmarks/RESULTS.md).\n\n"
+        + '\n*Ours* means `preset="ours"`; the default is the paper\'s algorithm.'
+        + " For a single fact, use `rome`, `memit`, or `alphaedit`; for many facts, see [RESULTS](tests/benchmarks/RESULTS.md).\n\n"
     )
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import Any
 
+from lib.evaluation.intervals import SHARE
 from notebooks.support import stored_runs
+from notebooks.support.runs_14_lifelong import wide
 
 from .measured import FIGURES, path_of
 from .papers import lemoe, superposition, ultraedit, wilke, wise
@@ -159,6 +162,26 @@ def suspects() -> str:
     events = {"probability": "likelier", "teacher_forced": "token by token", "generation": "said"}
     head = [f"{what}, {events[e]}" for e in ultraedit.EVENTS for what in ("facts", "reworded")]
     return table(("changed", *head, "KL, nats"), lines)
+
+
+@made("ultraedit-long", *LONG)
+def long_streams() -> str:
+    """Every way of standardizing in every step, after the last turn: means over streams."""
+    lines = []
+    some = [row for name in LONG for row in rows(name) if row["kind"] == "long"]
+    streams = sorted({row["stream"] for row in some})
+    for way in ultraedit.WAYS:
+        own = [ultraedit.ends([r for r in some if r["stream"] == i], way) for i in streams]
+        for scale in ultraedit.SCALES:
+            last = [ends[scale] for ends in own]
+            cells = [
+                "{:.0f} [{:.0f}, {:.0f}]".format(*(100 * x for x in wide(values, SHARE)))
+                for values in ([row[c] for row in last] for c in ("tokens", "reworded", "said"))
+            ]
+            kl = ", ".join(f"{statistics.mean(row['kl']):.2f}" for row in last)
+            lines.append((way, f"{scale:g}", *cells, kl))
+    head = ("moments", "step", "facts, token by token", "reworded, token by token", "facts, said")
+    return table((*head, "KL of each stream, nats"), lines, left=2)
 
 
 def by_arm(some: list[dict[str, Any]], *first: str) -> str:

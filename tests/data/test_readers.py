@@ -13,7 +13,7 @@ import pytest
 
 from lib.data.facts import Fact
 from lib.data.readers import read_cases
-from lib.errors import ArgumentError, DataWarning, Error, FactError
+from lib.errors import ArgumentError, DataWarning, FactError
 
 from ..support.data_files import FILES, FLAT, places
 from ..support.published_rows import ROWS
@@ -86,9 +86,8 @@ def test_every_kind_of_file_gives_the_same_cases(name, write, tmp_path):
 def test_rows_have_no_source():
     rows = ROWS["MQuAKE"]
     assert type(read_cases(rows)) is list and read_cases(iter(rows), limit=0) == []
-    for given in ({"train": [], "test": []}, b"rows", 7, None):
-        with pytest.raises(Error, match="path should be a path, or an iterable of rows, not"):
-            read_cases(given)
+    with pytest.raises(FactError, match="row 0: a row should be an object"):
+        read_cases({"train": [], "test": []})  # a dataset with its parts
 
 
 # ---- damage ------------------------------------------------------------------------------------

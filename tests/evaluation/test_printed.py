@@ -46,7 +46,7 @@ def whole(text):
     return True
 
 
-KINDS = ("three", "one", "facts", "single", "stream", "sample")
+KINDS = ("three", "facts", "sample")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -70,22 +70,6 @@ def test_a_comparison_prints_its_difference_and_interval(scores, kind):
     assert not table["difference"].isna().any()
     part = table[table["metric"] == "efficacy"]  # a part of it prints in the same way
     assert isinstance(part, Table) and whole(repr(part))
-
-
-def test_what_has_no_question_is_named_once_and_has_no_line(scores):
-    one = scores["facts"]
-    assert "locality" not in one.table().index and "portability" not in set(one.summary()["metric"])
-    assert "no question for portability, locality" in " ".join(repr(one).split())
-
-
-def test_cases_that_differ_leave_no_line_in_a_comparison(scores):
-    a, b = scores["three"], scores["three"]
-    rows = a.rows
-    first = rows["case"] == rows["case"].iloc[0]
-    some = rows["metric"] == "locality"
-    a = lib.Scores(rows[~some | first], a.asked, a.title)
-    b = lib.Scores(rows[~some | ~first], b.asked, b.title)
-    assert "locality" not in set(lib.compare(a, b)["metric"])
 
 
 def test_columns_that_do_not_fit_stand_below_and_a_gap_is_a_dash():

@@ -165,27 +165,15 @@ def test_a_failed_measurement_leaves_the_run(lm, monkeypatch):
     "change, message",
     [
         ({"cases": []}, "no case"),
-        ({"batch_size": 0}, "batch_size should be a whole number from 1 on, not 0"),
-        ({"sample": 0}, "sample should be a whole number from 1 on or None, not 0"),
-        ({"save_every": 0}, "save_every should be a whole number from 1 on, not 0"),
+        ({"batch_size": 0}, "batch_size should be a number from 1 on, not 0"),
         ({"batch_size": 2, "eval_at": [3]}, "not at the end of a batch"),
-        ({"eval_at": [5]}, "outside"),
         ({"editor": "magic"}, "no editor 'magic'; there are "),
-        ({"evaluate_with": {"event": ()}}, "knows events"),
         ({"evaluate_with": {"events": ["luck"]}}, "events should be"),
     ],
 )
 def test_bad_input(lm, change, message):
     with pytest.raises(ValueError, match=message):
         stream(**{"lm": lm, "editor": Noise(lm), "cases": small_cases(), **change})
-
-
-def test_an_editor_by_name_and_of_another_model(lm, monkeypatch):
-    monkeypatch.setitem(lib.editors.EDITORS, "noise", Noise)
-    run = stream(lm, "noise", small_cases()[:1], eval_at=())
-    assert isinstance(run.editor, Noise) and run.finish() is run
-    with pytest.raises(EditError, match="another model"):
-        stream(lm, Noise(tiny.model("gpt2")), small_cases())
 
 
 def test_progress_goes_to_stderr_only_when_asked(lm, capsys):

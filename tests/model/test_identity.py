@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModel, AutoModelForCausalLM
 
 import lib
-from lib.errors import ArgumentTypeError, EditWarning, FamilyError, PatchError
+from lib.errors import ArgumentError, EditWarning, FamilyError, PatchError
 from lib.keys_values.second_moment import second_moment
 from lib.patch.identity import same_model
 
@@ -336,7 +336,7 @@ def test_a_model_without_a_head(folder, lm):
 def test_swapped_arguments(lm, swap):
     given = {"both": (lm.tokenizer, lm.model), "name": (lm.model, "gpt2"),
              "folder": ("gpt2", lm.tokenizer), "nothing": (lm.model, None)}  # fmt: skip
-    with pytest.raises(ArgumentTypeError, match="a loaded model and its tokenizer, in this order"):
+    with pytest.raises(ArgumentError, match="a loaded model and its tokenizer, in this order"):
         lib.LM(*given[swap])
 
 

@@ -104,7 +104,7 @@ def test_a_wrong_sink_is_refused_before_the_weights_are_read(folder, monkeypatch
 
     monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", None)
     for wrong in ("no token", 5, b"x"):
-        with pytest.raises(lib.Error, match="that this tokenizer can put|sink should be"):
+        with pytest.raises(lib.Error, match="that this tokenizer can put"):
             lib.load(folder, sink=wrong)
 
 
@@ -196,7 +196,7 @@ def test_what_transformers_takes_is_handed_on(folder):
 def test_what_transformers_does_not_take_is_a_sentence(folder):
     for wrong in ({"revison": "main"}, {"load_in_5bit": True}):
         with pytest.raises(
-            lib.errors.ArgumentTypeError, match=f"cannot be loaded with .*{next(iter(wrong))}"
+            lib.errors.ArgumentError, match=f"cannot be loaded with .*{next(iter(wrong))}"
         ):
             lib.load(folder, **wrong)
     with pytest.raises(lib.errors.ArgumentError, match="attn_implementation"):
@@ -220,6 +220,6 @@ def test_a_packaged_model_takes_nothing_of_the_hub(more, monkeypatch):
 def test_the_older_word_for_the_type_is_not_passed_over(folder):
     assert lib.load(folder, torch_dtype="bf16").dtype == torch.bfloat16
     with pytest.raises(
-        lib.errors.ArgumentTypeError, match="cannot be loaded with .*attn_implementation"
+        lib.errors.ArgumentError, match="cannot be loaded with .*attn_implementation"
     ):
         lib.load(folder, attn_implementation=5)

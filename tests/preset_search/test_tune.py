@@ -387,6 +387,8 @@ def test_what_cannot_be_tuned_is_refused(lm, knowing, tmp_path):
         (["ft_m"], {"to": tmp_path / "p.txt"}, "p.txt should end in .toml"),
         (["ft_m"], {"to": mine}, "is not a file that tune made"),
         (["retrieval"], {}, "retrieval cannot be tuned: it has no layer"),
+        (["ft_m"], {"minutes": -1}, "minutes should be a number from 0 on, not -1"),
+        (["ft_m"], {"minutes": float("nan")}, "minutes should be a number from 0 on, not nan"),
     ):
         with pytest.raises(Error, match=said):
             tune(lm, editors, facts(), **{"to": tmp_path / "p.toml", **more})

@@ -173,8 +173,6 @@ class Train(WithModel):
 class Export(WithModel):
     """`export` as a whole model."""
 
-    kind = "model"
-
     def prepare(self) -> None:
         """Write the patch that is exported."""
         super().prepare()
@@ -187,7 +185,7 @@ class Export(WithModel):
 
     def run(self, folder: Path) -> None:
         """One export into a new folder."""
-        words = ["export", "--patch", str(self.base / "p.safetensors"), "--as", self.kind]
+        words = ["export", "--patch", str(self.base / "p.safetensors"), "--as", "model"]
         self.go(folder, [*words, "--to", str(folder / "new")])
 
     def look(self, folder: Path) -> str:
@@ -204,44 +202,6 @@ class Export(WithModel):
     def again(self, folder: Path) -> None:
         """Remove the new folder only: what killed exports have left beside it stays."""
         shutil.rmtree(folder / "new", ignore_errors=True)
-
-
-class Adapter(Export):
-    """`export` as an adapter."""
-
-    kind = "peft"
-
-
-class Save(Command):
-    """`patch.save` over a patch that is there, again and again."""
-
-    def prepare(self) -> None:
-        """Two patches of 8 MB."""
-        generator = torch.Generator().manual_seed(0)
-        made = [torch.randn(1024, 2048, generator=generator) for _ in range(2)]
-        self.patches = [lib.Patch({"m": W}, base="x") for W in made]
-        self.known = set()
-        for patch in self.patches:
-            self.known.add(sha256(patch.save(self.base / "known.safetensors")))
-
-    def run(self, folder: Path) -> None:
-        """Twenty patches, one in the place of the other."""
-        for i in range(20):
-            self.patches[i % 2].save(folder / "p.safetensors")
-
-    def look(self, folder: Path) -> str:
-        """One of the two, whole."""
-        if not (folder / "p.safetensors").exists():
-            return "absent"
-        assert sha256(folder / "p.safetensors") in self.known
-        return "whole"
-
-    def result(self, folder: Path) -> Any:
-        """The last patch by its bytes."""
-        return sha256(folder / "p.safetensors")
-
-    def again(self, folder: Path) -> None:
-        """The next one writes over it."""
 
 
 class Fetch(Command):
@@ -310,8 +270,6 @@ COMMANDS: dict[str, type[Command]] = {
     "stream": Stream,
     "train": Train,
     "export model": Export,
-    "export peft": Adapter,
-    "patch.save": Save,
     "fetch": Fetch,
 }
 FINGERPRINT = tiny.model("llama").fingerprint

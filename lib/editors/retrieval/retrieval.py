@@ -70,7 +70,7 @@ class Notes(Finder, Rewrite):
         }
 
     @classmethod
-    def made(cls, tensors: Mapping[str, Any], head: Any) -> Notes:
+    def from_file(cls, tensors: Mapping[str, Any], head: Any) -> Notes:
         """The notes of a file; ValueError for texts that no fact has, and for other thresholds."""
         for entry in head.entries:
             Fact(*entry)

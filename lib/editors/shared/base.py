@@ -17,11 +17,10 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar, cast, get_args
 import torch
 from torch import Tensor
 
-from ...arguments import checked
 from ...associative_memory import Moment
-from ...cancellation import LOG, patient
-from ...computed_once import Stored, make_missing
-from ...data import taken
+from ...cancellation import LOG, progress_after
+from ...computed_once import CachedTensors, make_missing
+from ...data import as_facts
 from ...data.facts import Fact, encode_prompt, encode_target, quoted
 from ...errors import EditError
 from ...keys_values import context_templates
@@ -80,7 +79,6 @@ class Editor(ABC, Generic[C]):
         if "name" in vars(cls) and "title" not in vars(cls):
             cls.title = cls.name.upper().replace("_", "-")
 
-    @checked
     def __init__(self, lm: LM, config: AnyConfig | None = None, **settings: Any) -> None:
         self.lm = lm
         if config is None:
@@ -98,8 +96,7 @@ class Editor(ABC, Generic[C]):
         """The settings of the paper: `EDITORS[name](lm, EDITORS[name].published(lm))`."""
         return cls.Config.published(lm, cls.name)
 
-    @checked
-    def edit(self, facts: taken.Given, after: Patch = EMPTY, *, check: bool = True) -> Patch:
+    def edit(self, facts: as_facts.Given, after: Patch = EMPTY, *, check: bool = True) -> Patch:
         """The patch that also holds `facts`; neither the model nor `after` is changed.
 
         A fact given twice counts twice where facts are weighed against each other. An EditWarning
@@ -111,7 +108,7 @@ class Editor(ABC, Generic[C]):
 
         Raises EditError (a ValueError) when a fact does not fit or the result is not finite.
         """
-        facts = taken.facts(facts)
+        facts = as_facts.facts(facts)
         self.check(facts)
         if said := self.refusal(after):
             raise EditError(said)
@@ -120,7 +117,7 @@ class Editor(ABC, Generic[C]):
         elif check and not self.unsaid(facts, after):
             edit_warnings.already_said(facts[0])
         LOG.info("%s: writing %d facts", self.name, len(facts))
-        with patient(0.0 if len(facts) > 2 else 3.0):
+        with progress_after(0.0 if len(facts) > 2 else 3.0):
             make_missing(self.statistics(after))
             patch = self.write(facts, after)
         if not of_library(type(self)):  # ours need not be watched
@@ -167,7 +164,7 @@ class Editor(ABC, Generic[C]):
                     "begin from `after`, not lib.EMPTY"
                 )
 
-    def statistics(self, after: Patch = EMPTY) -> Iterable[Stored]:
+    def statistics(self, after: Patch = EMPTY) -> Iterable[CachedTensors]:
         """All that an edit on top of `after` reads of what is computed once for the base model.
 
         `edit` makes what is missing of it before its first step, all layers in one pass.
@@ -215,7 +212,6 @@ class Editor(ABC, Generic[C]):
             f"out what {others} wrote, or give {self.name} another layer"
         )
 
-    @checked
     def check(self, facts: Sequence[Fact], first: int = 0) -> None:
         """Refuse facts that this editor cannot write, naming the row; rows count from `first`."""
         if not facts:
@@ -268,7 +264,7 @@ class WhitenedEditor(Editor[C]):
     needs_subject = True
     geometry = "whitened"
 
-    def statistics(self, after: Patch = EMPTY) -> Iterable[Stored]:
+    def statistics(self, after: Patch = EMPTY) -> Iterable[CachedTensors]:
         """C of the layers' keys, unless it is the identity."""
         c: Any = self.config
         if not c.second_moment:

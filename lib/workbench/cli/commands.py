@@ -116,13 +116,12 @@ def run_edit(given: argparse.Namespace) -> None:
     before = lm.answer(asked)
     try:
         patch = editor.edit([fact], after=after, check=False)  # the answers are printed below
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        if not given.after:
-            raise
-        raise PatchError(  # its memory is as its maker left it
-            f"{given.after} cannot be gone on from: what it remembers of {given.editor} is not as "
-            "that editor writes it"
-        ) from error
+    except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        if editor.name in after.memory:  # a file of anybody may hold anything there
+            raise PatchError(
+                f"{editor.name} cannot go on from the memory in {given.after}"
+            ) from error
+        raise
     try:
         saved = patch.save(given.save) if given.save else None
     finally:  # a file that cannot be written loses no answer
@@ -227,13 +226,13 @@ def run_export(given: argparse.Namespace) -> None:
     option("--text", type=path_of, help="general text for C (default: the library's)"),
     option(
         "--threshold",
-        type=float,
+        type=options.positive,
         default=THRESHOLD,
         help=f"the least z that is called a suspect (default {THRESHOLD:g})",
     ),
     option(
         "--prompt-threshold",
-        type=float,
+        type=options.positive,
         default=PROMPT_THRESHOLD,
         help=f"the same for whole prompts (default {PROMPT_THRESHOLD:g})",
     ),

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -98,7 +99,7 @@ EDITING = (
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a setting of the editor: layer=8 (`python -m lib settings` lists them)",
+        help="a setting of the editor, such as layer=8",
     ),
 )
 PATCH = option("--patch", type=path_of, required=True, help="a saved patch")
@@ -183,10 +184,12 @@ def different(given: str, values: Sequence[object]) -> None:
             raise ArgumentError(f"{given} has {shown(value)} twice: give it once")
 
 
-def at_least(given: str, least: int, number: int | None) -> None:
-    """Refuse a number below the least one, in a sentence that names the option."""
-    if number is not None and number < least:
-        raise ArgumentError(f"{given} should be at least {least}, not {number}")
+def positive(text: str) -> float:
+    """A finite number above 0, for `argparse`, which puts the option before the sentence."""
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"a number above 0 is wanted, not {text}")
+    return number
 
 
 def report(text: object, path: Path | None, result: dict[str, Any]) -> None:

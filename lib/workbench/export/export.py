@@ -27,7 +27,7 @@ from ...model.hooks import swapped
 from ...model.lm import LM
 from ...patch.patch import LowRank, Patch
 from ...patch.route import Savable
-from ...setting_fields import Size
+from ...setting_fields import at_least
 from .model_card import write_card
 
 DENSE_RANK = 64  # the rank of an adapter for a change that has no small rank of its own
@@ -91,7 +91,7 @@ class Exported:
         return "\n".join([f"{self.folder.name}: {self.bytes / 1e6:.1f} MB{padded}", *lines])
 
 
-def export_peft(lm: LM, patch: Patch, folder: str | Path, rank: Size | None = None) -> Exported:
+def export_peft(lm: LM, patch: Patch, folder: str | Path, rank: int | None = None) -> Exported:
     """Write the patch as a LoRA adapter for `peft.PeftModel.from_pretrained(base, folder)`.
 
     All modules are padded with zeros to one rank r, the smallest of RANKS that holds them all, and
@@ -107,6 +107,7 @@ def export_peft(lm: LM, patch: Patch, folder: str | Path, rank: Size | None = No
     folder that holds something; PatchError for a patch of another model.
     """
     refuse_adapter(lm, patch)
+    at_least(1, rank=rank)
     with new_folder(folder) as work:
         factors, modules, r = adapter_parts(lm, patch, rank)
         tensors = {

@@ -24,25 +24,24 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from ...arguments import checked
 from ...atomic_files import path_of, whole_file
 from ...computed_once import make_missing
-from ...data import taken
+from ...data import as_facts
 from ...data.facts import Case, Fact
 from ...data.readers import classroom
 from ...data.short_repr import as_json
 from ...errors import EditError
-from ...evaluation.asked_together import Base
 from ...evaluation.evaluate import baseline, evaluate
 from ...evaluation.intervals import DIFFERENCE, interval
 from ...evaluation.known_facts import known
+from ...evaluation.prompt_batch import Base
 from ...evaluation.scores import Scores
 from ...evaluation.single_edits import singly
 from ...model.hooks import swapped
 from ...model.lm import LM
 from ...model.presets_file import Presets
 from ...registry import EDITORS
-from ...setting_fields import Positive
+from ...setting_fields import at_least
 from ..export.model_card import table
 
 # Of the search for values. Its bounds and rates include the published ones, and reach down to those
@@ -114,12 +113,11 @@ class Tuned:
     seconds: float = 0.0
 
 
-@checked
 def tune(
     lm: LM,
     editors: Sequence[str],
-    cases: taken.Given | None = None,
-    minutes: Positive = 30,
+    cases: as_facts.Given | None = None,
+    minutes: float = 30,
     to: str | Path = "presets.toml",
     *,
     say: Callable[[str], None] = lambda _: None,
@@ -141,6 +139,7 @@ def tune(
     count meanwhile. Raises EditError for an editor that is trained or has no layer, for a file that
     `tune` did not make, for the trials of other facts, and if too few facts are known.
     """
+    at_least(0, minutes=minutes)
     start, to = time.perf_counter(), path_of(to)
     if not editors or to.suffix != ".toml":
         raise EditError("name an editor" if to.suffix == ".toml" else f"{to} should end in .toml")
@@ -152,7 +151,7 @@ def tune(
     made, presets = Tuned(to, to.with_suffix(".md")), []
     with swapped(lm, presets=Presets(stored=False)):
         say(f"asking {lm.name} which facts it knows")
-        tuning, held = divide(lm, None if cases is None else taken.cases(cases))
+        tuning, held = divide(lm, None if cases is None else as_facts.cases(cases))
         rows = Rows(to.with_suffix(".jsonl"), lm, (tuning, held))
         seconds = 60 * minutes - (time.perf_counter() - start)
         for place, name in enumerate(order):

@@ -151,7 +151,7 @@ def found(tmp_path_factory):
                "--json", str(folder / "out.json")]  # fmt: skip
     (folder / "command.json").write_text(json.dumps(command))
     (folder / "main.py").write_text(
-        "import sys; from pathlib import Path; from tests.ground.test_distributed import worker\n"
+        "import sys; from pathlib import Path; from tests.editors.test_distributed import worker\n"
         "worker(Path(__file__).parent)\n"
     )
     (folder / "t").mkdir()

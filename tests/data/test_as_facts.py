@@ -7,19 +7,17 @@ import pandas as pd
 import pytest
 
 import lib
-from lib.data import taken
+from lib.data import as_facts
 from lib.data.relations import relations
 from lib.workbench.interpret.causal_trace import trace
 
 from ..support import tiny
 from ..support.streams import Noise
 
-ROWS = [
-    {"subject": name, "prompt": "{} is in", "target_new": city, "target_true": "Oslo",
-     "paraphrases": [], "neighborhood": [], "locality": []}
+FACTS = [
+    lib.Fact(name, "{} is in", city, "Oslo")
     for name, city in [("Ann", "Rome"), ("Bob", "Bonn"), ("Cleo", "Lima")]
-]  # fmt: skip
-FACTS = [lib.Fact(row["subject"], row["prompt"], row["target_new"], "Oslo") for row in ROWS]
+]
 CASES = [lib.Case(fact, ("Where?",), id=f"c{i}") for i, fact in enumerate(FACTS)]
 
 
@@ -33,56 +31,25 @@ HOLDERS = {
     "a list": list,
     "a tuple": tuple,
     "a generator": lambda items: (item for item in items),
-    "a dictionary's values": lambda items: dict(enumerate(items)).values(),
     "an array": objects,
     "a filtered column": lambda items: pd.Series([None, *items])[1:],
-    "a column, named": lambda items: pd.Series(objects(items), index=list("xyz")),
 }
 
 
 @pytest.mark.parametrize("holder", HOLDERS)
 @pytest.mark.parametrize("items", [FACTS, CASES], ids=["facts", "cases"])
 def test_whatever_holds_them_in_an_order_is_taken(holder, items):
-    assert taken.facts(HOLDERS[holder](items)) == FACTS
-    found = taken.cases(HOLDERS[holder](items))
+    assert as_facts.facts(HOLDERS[holder](items)) == FACTS
+    found = as_facts.cases(HOLDERS[holder](items))
     assert list(found) == (CASES if items is CASES else [lib.Case(f, id=i) for i, f in
                                                          enumerate(FACTS)])  # fmt: skip
 
 
-def test_a_single_one_and_rows_of_a_table_are_taken():
-    frame = pd.DataFrame(ROWS)
-    for one in (FACTS[1], CASES[1], ROWS[1], frame.iloc[1], frame[1:2], objects(CASES[1:2])[0]):
-        assert taken.facts(one) == [FACTS[1]] and taken.fact(one) == FACTS[1]
-    assert taken.facts(frame) == taken.facts(ROWS) == taken.facts(r for r in ROWS) == FACTS
-    assert taken.facts(frame[frame.subject != "Bob"]) == FACTS[::2], "its index is 0 and 2"
-    assert [case.fact for case in lib.read_cases(frame)] == FACTS
-    assert relations(frame) == relations(frame.iloc[1]) == {}, "a public function, too"
+def test_a_single_one_is_taken():
+    for one in (FACTS[1], CASES[1]):
+        assert as_facts.facts(one) == [FACTS[1]] and as_facts.fact(one) == FACTS[1]
     with pytest.raises(lib.errors.ArgumentError, match="one fact is taken here, not 3"):
-        taken.fact(CASES)
-
-
-WRONG = {
-    "a set": ({FACTS[0]}, "which has no order"),
-    "a dictionary's keys": ({FACTS[0]: 1}.keys(), "which has no order"),
-    "a path": ("facts.json", "are taken here, one or a list of them, not 'facts.json'"),
-    "bytes": (b"facts", "not b'facts'"),
-    "None": (None, "not None"),
-    "NaN": (float("nan"), "not nan"),
-    "the class": (lib.Fact, "not <class"),
-    "a number among them": ([FACTS[0], 3], "row 1 is 3, not a lib.Fact or a lib.Case"),
-    "NaN among them": (pd.Series([FACTS[0], None]), "row 1 is"),
-    "a list in a list": ([CASES], r"row 0 is \[Case"),
-}
-
-
-@pytest.mark.parametrize("name", WRONG)
-def test_everything_else_is_one_sentence(name):
-    given, said = WRONG[name]
-    for read in (taken.facts, taken.cases):
-        with pytest.raises(lib.errors.ArgumentTypeError, match=said):
-            read(given)
-    with pytest.raises(lib.errors.FactError, match="row 0"):
-        taken.facts([{"subject": "Ann"}])
+        as_facts.fact(CASES)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +62,7 @@ def test_every_entrance_takes_a_fact_a_case_and_a_column(lm):
     quick = {"metrics": ("efficacy",), "events": ("teacher_forced",)}
     for given in (FACTS[1], CASES[1], column, (c for c in CASES)):
         some = [*given] if not isinstance(given, lib.Fact | lib.Case) else given
-        facts = tuple(taken.facts(some))
+        facts = tuple(as_facts.facts(some))
         patch = editor.edit(some)
         assert patch.facts == facts
         assert lib.evaluate(lm, some, patch, pool=some, **quick).rows.case.nunique() == len(facts)

@@ -1,13 +1,12 @@
 """Every file that we write, damaged: it is refused in one sentence, or does all that it should.
 
-Patches, trained networks and journals here; what is computed once is in test_stored, data files are
-in tests/data. A case is named by its seed, which a failure says.
+Patches, trained networks and journals here; what is computed once is in test_computed_once, data
+files are in tests/data. A case is named by its seed, which a failure says.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -34,7 +33,7 @@ from ..support.usual import EVERY, few
 
 ROOT = Path(__file__).parents[2]
 MADE = ("rome", "memit", "ft", "grace", "wise", "memoir", "lemoe", "retrieval")  # patches by these
-COUNT = 2_000 if EVERY else 300
+COUNT = 2_000 if EVERY else 200
 
 
 @dataclass
@@ -178,18 +177,6 @@ def test_a_damaged_file_is_refused_or_works(kinds, what, way, tmp_path):
 
 
 @pytest.mark.parametrize("what", ["patch", "network"])
-def test_a_flipped_bit_in_the_numbers_is_noticed(kinds, what, tmp_path):
-    kind, path = kinds[what], tmp_path / "case.safetensors"
-    names = sorted(kind.whole)
-    for seed in range(COUNT):
-        data = kind.whole[names[seed % len(names)]]
-        first = len(data) - len(damaged_values.parts(data)[1])
-        path.write_bytes(damaged_values.flipped(Random(f"flip {seed}"), data, first, len(data)))
-        with pytest.raises(kind.error, match="is damaged: its content does not agree"):
-            kind.use(names[seed % len(names)], path)
-
-
-@pytest.mark.parametrize("what", ["patch", "network"])
 def test_what_is_no_file_is_one_sentence(kinds, what, tmp_path):
     kind = kinds[what]
     (tmp_path / "folder").mkdir()
@@ -197,16 +184,6 @@ def test_what_is_no_file_is_one_sentence(kinds, what, tmp_path):
     (tmp_path / "empty").touch()
     for name in ("folder", "text", "empty", "none"):
         assert outcome(kind, sorted(kind.whole)[0], tmp_path / name) == "refused"
-
-
-@pytest.mark.parametrize("what", ["pipe", "folder"])
-def test_what_is_no_network_is_waited_for_by_nobody(lm, what, tmp_path):
-    path = tmp_path / what
-    os.mkfifo(path) if what == "pipe" else path.mkdir()
-    with pytest.raises(
-        lib.errors.EditError, match=f"no trained network for tiny-llama at .*{what}: train"
-    ):
-        lib.EDITORS["mend"](lm, **{**quick("mend"), "network": str(path)}).networks()
 
 
 # ---- crafted patches -----------------------------------------------------------------------------
@@ -374,12 +351,3 @@ def test_a_damaged_journal_is_a_sentence_or_goes_on(lm, begun, tmp_path):
             raise AssertionError(f"case {case}: {what}") from error
     print(dict(found))
     assert found["refused"] > 0.3 * cases
-
-
-def test_a_damaged_part_is_named_with_what_to_do(lm, begun, tmp_path):
-    for name in ("rows.jsonl", "patch.safetensors"):
-        folder = Path(shutil.copytree(begun, tmp_path / name))
-        data = (folder / name).read_bytes()
-        (folder / name).write_bytes(data[: len(data) // 2])
-        with pytest.raises(JournalError, match=f"is damaged: {name} .* or delete the folder"):
-            streamed(lm, folder)

@@ -104,13 +104,10 @@ def test_a_mistyped_model_is_one_sentence_of_the_stored_examples_too(capsys):
     assert "did you mean 'gemma-3-270m'?" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("wrong", [3, None, b"p.safetensors", 1.5, ["p"], True])
-def test_what_is_no_path_is_a_sentence(wrong):
+def test_a_number_is_no_path():
     for take in (lib.Patch.load, lib.EMPTY.save, path_of):
-        with pytest.raises(
-            lib.Error, match="a file is named by a text or a path, not by|path should be"
-        ):
-            take(wrong)
+        with pytest.raises(lib.Error, match="a file is named by a text or a path, not by 3"):
+            take(3)  # an open file of the process
 
 
 @pytest.mark.parametrize("wrong", ["", "a\0b", "~nobody-of-this-name/p"])

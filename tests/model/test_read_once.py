@@ -10,7 +10,7 @@ import torch
 
 from lib.model import generation, scoring
 from lib.model.batching import planned
-from lib.model.questions import Question, ask
+from lib.model.read_once import Question, ask
 
 from ..support import tiny
 from ..support.usual import few

@@ -3,7 +3,7 @@
 Metrics and events ask the same prompts again and again. `Queries` collects all that is wanted: the
 scores of given answers, the text that the model writes until a verdict on it is settled, the
 beginning of its own answer, and its state at the prompt's end. Then every prompt is read once
-(`lib/model/questions.py`). What the base model answers is kept in a `Base`.
+(`lib/model/read_once.py`). What the base model answers is kept in a `Base`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from torch.nn.functional import kl_div
 
 from ..data.facts import Probe, encode_target
 from ..errors import ArgumentError
-from ..model import questions
+from ..model import read_once
 from ..model.lm import LM
-from ..model.questions import Question
+from ..model.read_once import Question
 from ..model.scoring import TokenScores
 from ..patch.identity import same_model
 from ..patch.patch import EMPTY
@@ -132,7 +132,7 @@ class Queries:
                 )
                 for prompt, text in zip(prompts, texts, strict=True)
             ]
-            replies = questions.ask(self.lm, asked)
+            replies = read_once.ask(self.lm, asked)
             for prompt, text, reply in zip(prompts, texts, replies, strict=True):
                 for target, ids in self.scored.get(prompt, {}).items():
                     answers.scored[prompt[0], target] = reply.scores[ids]
