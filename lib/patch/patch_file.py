@@ -33,7 +33,7 @@ from .route import Part, Rewrite, Route, Savable, check_parts
 from .tensor_file import Count, Line, Name, Packed, Schema, Size
 
 FORMAT = 4  # grows when an older library would misread the file
-VERSION = "1.0.0"  # of the library; the package and `lib.__version__` take it from here
+VERSION = "2.0.0"  # of the library; the package and `lib.__version__` take it from here
 
 
 class _Fact(Schema):
