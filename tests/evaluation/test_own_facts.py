@@ -69,13 +69,11 @@ def test_it_is_the_unedited_model_that_is_asked(default_lm):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["a fact", "two"])
-def test_what_has_no_tests_is_measured_by_those_that_can_be_made(default_lm, kind):
+def test_what_has_no_tests_is_measured_by_those_that_can_be_made(default_lm):
     fact = lib.Fact("The Colosseum", "{} can be found in the city of", "Lima")
-    given = {"a fact": fact, "two": [fact, fact]}[kind]
-    scores = lib.evaluate(default_lm, given, events=["teacher_forced"])
+    scores = lib.evaluate(default_lm, [fact, fact], events=["teacher_forced"])
     assert {"generalization", "specificity", "locality"} <= set(scores.rows["metric"])
-    assert set(scores.rows["case"]) == {"two": {0, 1}}.get(kind, {0})
+    assert set(scores.rows["case"]) == {0, 1}
 
 
 @pytest.mark.slow
