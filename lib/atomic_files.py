@@ -70,6 +70,8 @@ def made_once(folder: Path, is_there: Callable[[], bool], fill: Callable[[Path],
     # the operating system frees the lock when the process dies
     with FileLock(folder.with_suffix(".lock")):
         if not is_there():  # else another process made it while this one waited
+            for left in folder.parent.glob(f".{folder.name}.*.tmp"):  # of one that was killed
+                shutil.rmtree(left, ignore_errors=True)
             with whole_folder(folder) as into:
                 fill(into)
                 shutil.rmtree(folder, ignore_errors=True)  # a damaged one

@@ -132,5 +132,5 @@ def _parquet(path: Path, data: bytes) -> list[dict]:
             f"{path} is a parquet file, and pyarrow is not installed to read it: install it, or "
             "write the rows as JSONL"
         ) from None
-    except (LookupError, TypeError) as error:
-        raise FactError(f"{path} cannot be read as parquet: {error}") from None
+    except Exception as error:  # of a damaged file Arrow raises errors of many kinds
+        raise FactError(f"{path} cannot be read as parquet: {sentence(error)}") from None

@@ -59,7 +59,6 @@ class CrispEdit(Editor[CrispEditConfig]):
 
     name = "crispedit"
     title = "CrispEdit"
-    color = "#7a3b1d"
     paper = "Ikram et al., CrispEdit, 2026 (arXiv:2602.15823)"
 
     def statistics(self, after: Patch = EMPTY) -> list[CachedTensors]:

@@ -57,9 +57,7 @@ class Lora(Editor[LoraConfig]):
 
     name = "lora"
     title = "LoRA"
-    color = "#7a3b1d"
     paper = "Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, 2021 (arXiv:2106.09685)"
-    page = ("blind",)
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Train one new adapter per module on the facts, on the model under `after`."""

@@ -16,7 +16,7 @@ from ..keys_values.value_search import Target
 from ..patch.patch import EMPTY, Patch
 from ..setting_fields import Real, Size, from_paper
 from .shared import value_norm
-from .shared.layerwise import SPREAD, LayerwiseConfig, LayerwiseEditor
+from .shared.layerwise import LayerwiseConfig, LayerwiseEditor
 
 
 class Memit(LayerwiseEditor[LayerwiseConfig]):
@@ -28,10 +28,7 @@ class Memit(LayerwiseEditor[LayerwiseConfig]):
     """
 
     name = "memit"
-    color = "#31429e"
     paper = "Meng et al., Mass-Editing Memory in a Transformer, 2023 (arXiv:2210.07229)"
-    page = ("blind", "race")
-    search_grid = SPREAD
 
 
 @dataclass(frozen=True)
@@ -53,7 +50,6 @@ class NormAnchor(LayerwiseEditor[NormAnchorConfig]):
 
     name = "norm_anchor"
     title = "Norm anchor (NAS)"
-    color = "#8d7fd6"
     paper = "Liu et al., Norm Anchors Make Model Edits Last (NAS), 2026 (arXiv:2602.02543)"
 
     def statistics(self, after: Patch = EMPTY) -> list[CachedTensors]:

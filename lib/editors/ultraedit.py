@@ -89,24 +89,7 @@ class UltraEdit(Editor[UltraEditConfig]):
 
     name = "ultraedit"
     title = "UltraEdit"
-    color = "#9b1fa0"
     paper = "Gu et al., UltraEdit: Training-, Subject- and Memory-Free, 2025 (arXiv:2505.14679)"
-    page = ("blind", "warm", "race", "ticked")
-    search_grid = {
-        # every window has moments of its own to start from, which take a minute
-        "depths": (0.55, 0.75, 0.9),
-        "around": 0,
-        "widths": (2, 5),
-        "grid": {"step": (0.004, 0.008, 0.015, 0.03, 0.06, 0.2)},
-        # these settings belong together: changed one after another, the search kept one pass
-        # without strength, and its held-out facts lost unrelated answers
-        "settings": {
-            "reduction": "fact_mean",
-            "keep_keys": True,
-            "repeat": 3,
-            "strength": 1_000.0,
-        },
-    }
     speed = "fast"
 
     def statistics(self, after: Patch = EMPTY) -> list[CachedTensors]:

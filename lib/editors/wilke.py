@@ -56,7 +56,6 @@ class Wilke(Rome):
 
     name = "wilke"
     title = "WilKE"
-    color = "#31429e"
     paper = "Hu et al., WilKE: Wise-Layer Knowledge Editor, 2024 (arXiv:2402.10987)"
     Config = WilkeConfig
     config: WilkeConfig

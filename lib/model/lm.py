@@ -13,10 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
-from typing import Annotated, Any, Literal, overload
+from typing import Any, Literal, overload
 
 import torch
-from msgspec import Meta
 from safetensors import SafetensorError
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
@@ -27,7 +26,7 @@ from ..data.normalized_text import normalized
 from ..data.texts import GENERAL
 from ..errors import ArgumentError, FamilyError
 from ..patch.identity import BEHIND
-from ..setting_fields import Amount, Count, Size, Whole, shown
+from ..setting_fields import shown
 from . import activations, generation, packaged_models, scoring
 from .apply_patch import Patchable
 from .architectures import ARCHS, Arch, below_head, block_signature, cache_argument
@@ -40,16 +39,9 @@ from .sequences import Sequences
 
 One = str | Sequence[int]  # a text, or token ids
 Several = Iterable[str] | Iterable[Sequence[int]]
-Prompts = Annotated[
-    One | Several, Meta(description="a text or a list of token ids, or a list of these")
-]
-Chat = Annotated[  # whether to ask in the chat template, or after what turns
-    bool | Sequence[tuple[str, str]],
-    Meta(
-        description="True, or a list of earlier turns, each a pair of what a person said and what "
-        "the model replied"
-    ),
-]
+Prompts = One | Several
+# whether to ask in the chat template, or after what turns: what a person said, and the reply
+Chat = bool | Sequence[tuple[str, str]]
 
 
 class LM(Patchable):
@@ -258,7 +250,7 @@ class LM(Patchable):
     def answer(
         self,
         prompts: Prompts,
-        max_new_tokens: Count = 16,
+        max_new_tokens: int = 16,
         *,
         chat: Chat = False,
         explain: bool = False,
@@ -317,12 +309,12 @@ class LM(Patchable):
     def generate(
         self,
         prompts: Prompts,
-        max_new_tokens: Count = 32,
+        max_new_tokens: int = 32,
         *,
         chat: Chat = False,
-        temperature: Amount = 0.0,
-        top_k: Size | None = None,
-        seed: Whole = 0,
+        temperature: float = 0.0,
+        top_k: int | None = None,
+        seed: int = 0,
     ) -> Any:
         """The continuation of a prompt (a list gives a list): greedy, or sampled with a seed.
 
@@ -470,7 +462,7 @@ class LM(Patchable):
 
     def _checked(self, ids: Any, what: str) -> list[int]:
         """Token ids that were given in the place of a text, if they are such."""
-        if not isinstance(ids, list) or not all(type(one) is int for one in ids):
+        if not isinstance(ids, list) or not all(type(one) is int for one in ids):  # bytes, say
             raise ArgumentError(f"{what} is a text or a list of token ids, not {shown(ids)}")
         last = len(self.model.get_submodule(self.arch.embed).weight) - 1
         if wrong := [one for one in ids if not 0 <= one <= last]:

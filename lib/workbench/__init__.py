@@ -11,7 +11,6 @@ from .forensics.investigation import Investigation, investigate
 from .instruments.dossier import Dossier, dossier, dossier_lines
 from .instruments.survival import EditedAgain, Trained
 from .instruments.truth_probe import truth_probe
-from .preset_search.scan import Scan, scan
 from .preset_search.tune import Tuned, tune
 
 

@@ -102,7 +102,7 @@ def test_bad_test_prompts():
     for arguments in (
         {"paraphrases": "Lyon lies in"},
         {"paraphrases": ["", "b"]},
-        {"neighborhood": ["Nice is in"]},
+        {"neighborhood": "Nice is in"},
         {"locality": [3]},
         {"id": []},
         {"relation": 3},

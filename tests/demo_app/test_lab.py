@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import lib
+from demo_app.editor_roles import ROLES, used
 from demo_app.html import dossier as dossier_html
 from demo_app.html import figures
 from demo_app.html import trace as trace_html
@@ -312,10 +313,10 @@ def test_an_edit_is_found_taken_out_and_told(studio, suspect):
 
 
 def test_a_blind_edit_says_nothing_until_it_is_told(studio, monkeypatch):
-    blind = [editor for editor in lib.EDITORS.values() if "blind" in editor.page]
-    assert blind and {editor.writes for editor in blind} == {"weights"}
-    for editor in blind:
-        monkeypatch.setattr(editor, "page", ("blind",) if editor.name == "rome" else ())
+    blind = used("blind")
+    assert blind and {lib.EDITORS[name].writes for name in blind} == {"weights"}
+    for name in blind:
+        monkeypatch.setitem(ROLES, name, ("blind",) if name == "rome" else ())
     session = Session()
     with pytest.raises(Trouble, match="Nothing was examined yet"):
         tracing.reveal(studio, session)

@@ -10,7 +10,6 @@ import lib
 from lib.evaluation.results import Table
 from lib.evaluation.single_edits import singly
 from lib.workbench.forensics.difference import difference
-from lib.workbench.preset_search.scan import scan
 from lib.workbench.preset_search.tune import Tuned
 
 from ..support import tiny
@@ -84,7 +83,5 @@ def test_forensics_and_searches_print_whole(lm):
     patch = Noise(lm).edit([case.fact for case in small_cases()], check=False)
     found = difference(lm, patch=patch)
     assert repr(found) == str(found) and whole(repr(found)) and "tensor(" not in repr(found)
-    tried = scan(lm, "ft_m", small_cases()[:2], layers=[1], around=0, settings={"epochs": 1})
-    assert whole(repr(tried).replace(lm.name, ""))
     made = Tuned("p.toml", "p.md", {"rome": {"trials": [{"layer": 1}] * 99}})
     assert "trials" not in repr(made) and "p.toml" in repr(made)

@@ -47,22 +47,6 @@ def test_a_number_that_would_draw_nonsense_is_a_sentence_before_any_work(idle, n
         idle.generate(PROMPT, **{name: wrong})
 
 
-@pytest.mark.slow
-def test_numbers_of_numpy_and_extremes_are_taken(lm):
-    usual = lm.generate(PROMPT, 4, temperature=0.5, top_k=3, seed=2)
-    numpy = {"temperature": np.float32(0.5), "top_k": np.int64(3), "seed": np.int32(2)}
-    assert lm.generate(PROMPT, np.int64(4), **numpy) == usual
-    greedy = lm.generate(PROMPT, 4)
-    for cold in (0, 1e-300, 1e-30, 1e-20):
-        assert lm.generate(PROMPT, 4, temperature=cold) == greedy
-    whole = lm.generate(PROMPT, 4, temperature=2.0)
-    for most in (10**9, 259, None):
-        assert lm.generate(PROMPT, 4, temperature=2.0, top_k=most) == whole
-    lm.generate(PROMPT, 4, temperature=1e18)
-    assert lm.answer(PROMPT, 0) == ""
-    assert lm.answer(PROMPT, 10**9) == lm.answer(PROMPT, 256)  # the context ends it
-
-
 @pytest.mark.parametrize("wrong", ["", [], [""], [PROMPT, ""], [[]], np.str_("")], ids=str)
 def test_an_empty_prompt_is_a_sentence(idle, wrong):
     if wrong == []:
@@ -124,11 +108,3 @@ def test_targets_in_another_number_are_a_sentence(idle):
         idle.score(PROMPT, "")
     with pytest.raises(lib.errors.ArgumentError, match="has tokens 0 to 258"):
         idle.score(PROMPT, [5, 300])
-
-
-def test_targets_as_series_and_as_ids(lm):
-    texts = lm.score([PROMPT, PROMPT], ["ab", "cd"])
-    found = lm.score(pd.Series([PROMPT, PROMPT]), (target for target in ("ab", "cd")))
-    assert all(map(torch.equal, found, texts))
-    ids = lm.tokenizer("ab", add_special_tokens=False).input_ids
-    assert lm.score(PROMPT, ids).shape == (len(ids),)

@@ -101,4 +101,4 @@ def test_what_is_read_from_a_model(cards):
 
 @pytest.mark.slow
 def test_streams_and_scans(cards):
-    cards(checks.stream_and_scan, 2)
+    cards(checks.stream_and_search, 2)

@@ -11,6 +11,9 @@ from functools import cache
 from pathlib import Path
 
 import lib
+from demo_app.editor_roles import ROLES
+from lib.workbench.plot.palette import EDITOR_COLORS
+from lib.workbench.preset_search.tune import GRIDS
 
 ROOT = Path(__file__).parents[2]
 
@@ -77,9 +80,8 @@ def test_the_library_names_no_method_where_it_measures_and_never_prints():
             if isinstance(node, ast.Call) and not name.startswith("workbench.cli"):
                 called = ast.unparse(node.func)
                 assert called not in ("print", "torch.load", "torch.save"), (name, called)
-            if name.startswith(
-                ("evaluation", "lifelong", "workbench.plot", "workbench.instruments")
-            ):
+            measuring = ("evaluation", "lifelong", "workbench.plot", "workbench.instruments")
+            if name.startswith(measuring) and name != "workbench.plot.palette":
                 word = getattr(node, "value", None) if isinstance(node, ast.Constant) else None
                 assert not isinstance(word, str) or word.lower() not in lib.EDITORS, (name, word)
 
@@ -103,3 +105,30 @@ def test_importing_needs_no_network_no_cache_and_no_gradio(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=bare)
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "model-editing").exists()
+
+
+def test_an_editor_declares_itself_and_nobody_else_lists_editors():
+    """What is said of an editor stands in its class; what others need of it is a table's row."""
+    listed = []
+    tables = {
+        "lib/workbench/preset_search/tune.py",
+        "lib/workbench/plot/palette.py",
+        "demo_app/editor_roles.py",
+    }
+    for folder in ("lib", "demo_app"):
+        for path in files(folder):
+            if path.is_relative_to(ROOT / "lib/editors") or str(path.relative_to(ROOT)) in tables:
+                continue
+            for node in ast.walk(tree(path)):
+                parts = node.keys if isinstance(node, ast.Dict) else getattr(node, "elts", [])
+                names = [part.value for part in parts if isinstance(part, ast.Constant)]
+                if len(lib.EDITORS.keys() & {n for n in names if isinstance(n, str)}) > 1:
+                    listed.append(f"{path.relative_to(ROOT)}:{node.lineno} {names}")
+    assert listed == []
+    titles = [editor.title for editor in lib.EDITORS.values()]
+    assert len({*titles, type("Mine", (lib.EDITORS["ft"],), {}).title}) == len(titles)
+    # every editor has a row in the tables that are about all of them
+    assert EDITOR_COLORS.keys() == lib.EDITORS.keys()
+    assert ROLES.keys() == lib.EDITORS.keys() and GRIDS.keys() < lib.EDITORS.keys()
+    uses = {"opening", "blind", "warm", "race", "ticked", "baseline"}
+    assert {use for roles in ROLES.values() for use in roles} == uses

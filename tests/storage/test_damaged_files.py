@@ -230,6 +230,7 @@ CRAFTED = {
     "editor": ("rome", line(editor={})),
     "settings": ("rome", line(settings=[1])),
     "null": ("rome", line(settings=None)),
+    "no setting": ("rome", line(settings={"lm": 1})),
     "deep": ("rome", line(settings={"x": deep(200)})),
     "deepest": ("rome", lambda h: h.update(base=deep(900))),
     "huge": ("rome", line(settings={"x": 10**300})),

@@ -85,7 +85,6 @@ class Horen(CodebookEditor[HorenConfig]):
 
     name = "horen"
     title = "HoReN"
-    color = "#c2577f"
     paper = "Fang et al., HoReN, 2026 (arXiv:2605.08143)"
 
     @property

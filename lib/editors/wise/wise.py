@@ -66,9 +66,7 @@ class Wise(Editor[WiseConfig]):
     """Side memory with margin losses, knowledge shards, merging, and a router by activations."""
 
     name = "wise"
-    color = "#8d7fd6"
     paper = "Wang et al., WISE: Rethinking the Knowledge Memory for Lifelong Model Editing of LLMs, NeurIPS 2024 (arXiv:2405.14768)"  # noqa: E501
-    page = ("warm",)
     writes = "routes"
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
