@@ -201,11 +201,6 @@ def less_in_each_draw(one: str, other: str, what: str) -> list[float]:
     return [share(a[what]) - share(b[what]) for a, b in zip(*found, strict=True)]
 
 
-def damage(way: str) -> list[float]:
-    """Of each draw of page 10 the KL divergence of a way with its largest step."""
-    return [share(row["kl"]) for row in rows_of("10_draws", way=way, scale=4.0)]
-
-
 def preset(editor: str, setting: str, model: str = "") -> Any:
     """A setting as it is published, or as a model's preset has it."""
     table = tomllib.loads((ROOT / "lib/editors/presets.toml").read_text(encoding="utf-8"))[editor]
