@@ -439,7 +439,10 @@ def test_the_command_trains_and_the_editor_finds_the_network(lm, tmp_path, monke
         ([*command[:-1], "4"], "--validation 4 leaves nothing of 4 cases"),
         ([*command, "--rows", "2-4"], "rows 2-4 were asked for, the file has 4"),
         ([*command, "--validation-rows", "0-0"], "exclude each other"),
-        (["train", "--editor", "mend", "--steps", "-1"], "--steps should be a number from 0 on, not -1"),
+        (
+            ["train", "--editor", "mend", "--steps", "-1"],
+            "--steps should be a number from 0 on, not -1",
+        ),
     ):
         assert main(words) == 2
         assert sentence in capsys.readouterr().err
