@@ -371,9 +371,9 @@ HOLES |= {
     "6.4": ["shifts", "granted", "learn"],
 }
 HOLES |= {
-    "7.1": ["margin_loss", "margin_step"],
+    "7.1": ["margin_loss"],
     "7.2": ["nearest", "lookup", "rule", "write"],
-    "7.3": ["ties"],
+    "7.3": ["delta", "threshold", "routed", "ties"],
     "7.4": ["refit_loss", "refit"],
 }
 HOLES |= {"8.1": ["events"], "8.2": ["wilson"], "8.3": ["shares"]}
