@@ -1,22 +1,22 @@
-"""★★★ WilKE, in three steps
+"""★★★ WilKE, in two steps
 
 WilKE asks every layer how large the change would be there, relative to the layer's matrix, and
 writes the fact where this is smallest:
 
     s_l = ‖Δ_l‖ / ‖W_l‖,     Δ = δ uᵀ / q,  u = C⁻¹ k,  q = kᵀ u    (all of layer l)
 
-Write the length of one change, then the scores of all layers, then the whole method:
+Write the length of one change, then the whole method:
 
     size    ‖Δ‖ of one layer, from its δ, k and C. ‖·‖ is the root of the sum of all squared entries
-    scores  s of every layer; it may call size
     wilke   writes facts one after another. search(fact, Ws) gives two lists, the fact's keys k and
             the wanted values v*, one per layer of a model with the matrices Ws. Compute what is
             missing, δ = v* − W k, in each, choose the layer, add Δ to its matrix; then the next
-            fact, on the model as it is now. Returns the new matrices, and the layer of each fact
+            fact, on the model as it is now. Returns the new matrices, and the layer of each fact.
+            It may call size
 
-    Ws  list of (d_out, d_in)        deltas  list of (d_out,), the residual of each layer
-    ks  list of (d_in,)              Cs      list of (d_in, d_in)
-    size returns a number, scores (layers,), wilke two lists: (d_out, d_in) each, whole numbers
+    Ws  list of (d_out, d_in)        delta  (d_out,), the residual of one layer
+    k   (d_in,)                      C      (d_in, d_in), and Cs a list of them
+    size returns a number, wilke two lists: (d_out, d_in) each, whole numbers
 
 Hint: ‖a bᵀ‖ = ‖a‖ ‖b‖, so no Δ has to be formed for a score. Which Ws does the second fact meet?
 """
@@ -33,12 +33,6 @@ def size(delta: Tensor, k: Tensor, C: Tensor) -> Tensor:
     return delta.norm() * u.norm() / (k @ u)
 
 
-def scores(Ws: list[Tensor], ks: list[Tensor], deltas: list[Tensor], Cs: list[Tensor]) -> Tensor:
-    # solution
-    layers = zip(Ws, ks, deltas, Cs, strict=True)
-    return torch.stack([size(delta, k, C) / W.norm() for W, k, delta, C in layers])
-
-
 def wilke(
     search: Callable, facts: Sequence, Ws: list[Tensor], Cs: list[Tensor]
 ) -> tuple[list[Tensor], list[int]]:
@@ -47,7 +41,9 @@ def wilke(
     for fact in facts:
         ks, values = search(fact, Ws)
         deltas = [v - W @ k for v, W, k in zip(values, Ws, ks, strict=True)]
-        best = scores(Ws, ks, deltas, Cs).argmin().item()
+        sizes = [size(delta, k, C) for delta, k, C in zip(deltas, ks, Cs, strict=True)]
+        scores = torch.stack([one / W.norm() for one, W in zip(sizes, Ws, strict=True)])
+        best = scores.argmin().item()
         u = torch.linalg.solve(Cs[best], ks[best])
         Ws[best] = Ws[best] + torch.outer(deltas[best], u) / (ks[best] @ u)
         chosen.append(best)
@@ -71,6 +67,29 @@ WRONG = [
 ]  # fmt: skip
 
 
+NORMS = {
+    "The change is not taken relative to W: divide by ‖W‖ of the same layer.": lambda W: 1.0,
+    "‖W‖ is the root of all squared entries here, not the largest singular value.": (
+        lambda W: torch.linalg.norm(W, 2)
+    ),
+    "This takes the largest score, and the smallest is wanted.": lambda W: -W.norm(),
+}
+
+
+def by_score(search, facts, Ws, Cs, norm):
+    """The matrices of `wilke` with a change relative to norm(W)."""
+    Ws = list(Ws)
+    for fact in facts:
+        ks, values = search(fact, Ws)
+        deltas = [v - W @ k for v, W, k in zip(values, Ws, ks, strict=True)]
+        each = zip(Ws, ks, deltas, Cs, strict=True)
+        found = [(size(delta, k, C) / norm(W)).item() for W, k, delta, C in each]
+        best = found.index(min(found))
+        u = torch.linalg.solve(Cs[best], ks[best])
+        Ws[best] = Ws[best] + torch.outer(deltas[best], u) / (ks[best] @ u)
+    return Ws
+
+
 def check(ask, draw):
     Cs, Ls = zip(*(uneven(draw, 7) for _ in range(4)), strict=True)
     Ws, Cs = [(1 + layer) * normal(draw, 4, 7) for layer in range(4)], list(Cs)
@@ -85,7 +104,8 @@ def check(ask, draw):
 
     ks, found = search(0, Ws)
     deltas = [v - W @ k for v, W, k in zip(found, Ws, ks, strict=True)]
-    relative = scores(Ws, ks, deltas, Cs)
+    each = zip(Ws, ks, deltas, Cs, strict=True)
+    relative = torch.stack([size(delta, k, C) / W.norm() for W, k, delta, C in each])
     delta, k, C = deltas[0], ks[0], Cs[0]
     u, w = torch.linalg.solve(C, k), C @ k
     wanted, q = delta.norm() * u.norm() / (k @ u), k @ u
@@ -103,21 +123,6 @@ def check(ask, draw):
         ),
     }
     agree(ask("size", delta, k, C), wanted, "size", likely, note="one number", told=True)
-    matrices = torch.stack([torch.stack([W.norm(), torch.linalg.norm(W, 2)]) for W in Ws]).T
-    likely = {
-        "The change is not taken relative to W: divide by ‖W‖ of the same layer.": (
-            relative * matrices[0]
-        ),
-        "‖W‖ is the root of all squared entries here, not the largest singular value.": (
-            relative * matrices[0] / matrices[1]
-        ),
-        "This is ‖δ‖ / ‖W‖: call `size` for ‖Δ‖.": torch.stack(
-            [delta.norm() / W.norm() for delta, W in zip(deltas, Ws, strict=True)]
-        ),
-        "This divides by ‖W‖ twice.": relative / matrices[0],
-    }
-    found = ask("scores", Ws, ks, deltas, Cs)
-    agree(found, relative, "scores", likely, note="one per layer", told=True)
     best = relative.argmin().item()
     u, k, delta = torch.linalg.solve(Cs[best], ks[best]), ks[best], deltas[best]
 
@@ -148,8 +153,6 @@ def check(ask, draw):
         told = f"wilke: {len(facts)} facts were written, so return a list of as many layers."
         chosen = [number(one, "wilke: a layer") for one in several(found[1], len(facts), told)]
         told = f"wilke: the facts went into the layers {short(found[1])}, not {layers}"
-        if chosen[0] == relative.argmax():
-            raise Wrong(f"{told}: this takes the largest score, and the smallest is wanted.")
         new = torch.stack([tensor(W, (4, 7), "wilke: a matrix") for W in found[0]])
         before, _ = wilke(lambda fact, _: search(fact, Ws), facts, Ws, Cs)
         likely = slips | {
@@ -158,9 +161,16 @@ def check(ask, draw):
         }
         wanted = torch.stack(wanted)
         if chosen != layers:
-            right = {"The matrices are right: note the layer chosen, counted from 0.": wanted}
-            named(new, {f"{told}. {why}": one for why, one in (right | likely).items()})
-            raise Wrong(f"{told}: choose the smallest of `scores`, for the model as it is by then.")
+            other = {"The matrices are right: note the layer chosen, counted from 0.": wanted}
+            if len(facts) > 1:  # by one fact alone two of these may choose one layer
+                other |= {
+                    why: torch.stack(by_score(search, facts, Ws, Cs, norm))
+                    for why, norm in NORMS.items()
+                }
+            named(new, {f"{told}. {why}": one for why, one in (other | likely).items()})
+            if len(facts) == 1:
+                continue
+            raise Wrong(f"{told}: choose the smallest score, for the model as it is by then.")
         after = f"wilke, the matrices after fact {len(facts)}"
         agree(new, wanted, after, likely, note="layer, row, column", told=True)
     return f"solved: six facts went into the layers {', '.join(map(str, layers))}."

@@ -6,14 +6,14 @@
 # Where the keys of two facts overlap, an edit of one also moves the value of the other. How many keys can a layer
 # tell apart? How much do those of a real one overlap, and whose?
 #
-# **You will** derive when a row of edits is lossless, and for how many keys · write $\rho$ and its kurtosis, and read
-# matrices of overlaps with them, layer by layer · watch what an edit of the Eiffel Tower does to other places · write
-# a forecast of which facts break, and hold a rival against it that knows no key at all.
+# **You will** derive when a row of edits is lossless, and for how many keys · read the overlaps of a real model, layer
+# by layer: mean, spread and tails · find what most subjects have in common, and keep it · watch what an edit of the
+# Eiffel Tower does to other places · write a forecast of which facts break, and hold a rival against it.
 #
 # **Needs** whitening ([notebook 01](01_linear_memory.ipynb)), the insert ([02](02_insert.ipynb)), many edits at once
 # ([05](05_memit.ipynb)) and kept keys ([06](06_null_space.ipynb)).
 #
-# **Minutes** 25 to read and 25 to work: two exercises of [session 3](../lessons/session_3.md).
+# **Minutes** 25 to read and 25 to work: an exercise of [session 3](../lessons/session_3.md), in four steps.
 #
 # Run the folded cell below, and read on.
 
@@ -95,34 +95,6 @@ def normal(*shape):
 # if $\rho(j, t) = 0$, since both have the numerator in common. So **inserts one by one are lossless for all values
 # exactly if the whitened keys are orthogonal**.
 #
-# **Your turn · exercise 3.1 · ★ · 5 minutes.** Write `interference`: the whole matrix $\rho$. Row $i$ belongs to the
-# fact that is written, column $j$ to the one that is disturbed. What you have written on page 02 is taken from there.
-
-
-# %%
-def interference(K, C):
-    """K (d_in, n), keys as columns, C (d_in, d_in) -> ρ (n, n), entry [i, j] is ρ(i, j)."""
-    ...
-
-
-interference = use("3.1", interference)
-
-# %% [markdown]
-# <details><summary>Hint</summary>
-#
-# Which matrix holds all numerators at once, and where in it do the denominators stand?
-#
-# </details>
-# <details><summary>Solution</summary>
-#
-# ```python
-# def interference(K, C):
-#     D = K.T @ torch.linalg.solve(C, K)  # k_iᵀ C⁻¹ k_j, (n, n)
-#     return D / D.diagonal()[:, None]
-# ```
-#
-# </details>
-#
 # This holds for edits that are made one by one, each without knowing the others. If all $n$ keys are known, a batch
 # with equality (EMMET, notebook 05) writes any $n \le d_\text{in}$ independent keys without loss, and kept keys
 # (notebook 06) do the same batch after batch.
@@ -137,7 +109,13 @@ interference = use("3.1", interference)
 #
 # </details>
 
+
 # %%
+def interference(K, C):  # ρ (n, n) of notebook 02: row i is written, column j disturbed
+    D = K.T @ torch.linalg.solve(C, K)
+    return D / D.diagonal()[:, None]
+
+
 n, eye = 20, torch.eye(64, dtype=torch.float64)
 ways = [f"{way}, {kind}" for kind in ("random", "orthogonal") for way in ("row", "batch")]
 what = "wrong at the keys that are written", "moved at the other keys"
@@ -156,15 +134,12 @@ for _ in range(20):
                 assert torch.allclose(wrong, residuals @ interference(known, eye).tril(-1))
             for column, x in zip(shares.values(), (wrong, moved), strict=True):
                 column[f"{way}, {kind}"].append((x.norm() / R.norm()).item())
-gaps = [b - a for a, b in zip(*list(shares[what[1]].values())[:2], strict=True)]
-print(f"other keys, random: batch less row from {min(gaps):.2f} to {max(gaps):.2f} in 20 draws")
 figures.dots(shares, (), flat=True)
 
 # %% [markdown]
-# Each point is a draw, and the numbers are shares of the length of all residuals. A batch knows all keys that it
-# writes, and writes them without an error. **The unknown ones are moved even more by it than by a row, in every
-# draw**, because to write similar keys exactly takes a larger change. Everything that a model knows and that we do
-# not write is an unknown key.
+# Each point is a draw, and the numbers are shares of the length of all residuals. A batch writes its keys without an
+# error. **The unknown ones are moved even more by it than by a row**, because to write similar keys exactly takes a
+# larger change. Everything that a model knows and that we do not write is an unknown key.
 #
 # ## How many keys fit?
 #
@@ -223,55 +198,54 @@ Slider(figure, "dimensions", (64, 128, 256, 512, 1024), 256)
 # residuals of one length and unrelated directions, move a fact by about $\sqrt{T/d}\,\|\delta\|$. With $T = d$ that
 # is one whole residual.
 #
-# ## One number for a matrix of overlaps?
+# ## The shape of overlaps
 #
 # The paper behind this page (Hu et al., 2024; its $P$ is $\rho$) sums up the entries off the diagonal by their
 # **kurtosis**, which is 0 for a Gaussian and large when a few values lie far out. It says how *unevenly* overlap is
 # spread, and not how much there is: that is the root mean square. With $m_p$ for the mean of the
 # $p$-th powers of their deviations from the mean it is $m_4/m_2^2 - 3$.
 #
-# **Your turn · exercise 3.3, its first part · ★★ · 8 minutes.** Write `tails`: the root mean square and
-# the kurtosis of the entries off the diagonal.
+# **Your turn · exercise 3.3, first step · ★★ · 6 minutes.** Write `shape`: mean, standard deviation, rms and kurtosis
+# of the entries off the diagonal.
 
 
 # %%
-def tails(rho):
-    """rho (n, n) with diagonal 1 -> (root mean square, kurtosis) of the entries off the diagonal."""
+def shape(rho):
+    """rho (n, n) with diagonal 1 -> mean, sd, rms, kurtosis of the entries off the diagonal."""
     ...
 
 
-tails = use("3.3", tails)
+shape = use("3.3", shape)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# `rho[~torch.eye(n, dtype=torch.bool)]` takes the entries off the diagonal. From which of the two
-# numbers is the mean taken away first?
+# `rho[~torch.eye(n, dtype=torch.bool)]` takes the entries off the diagonal. From which of the four numbers is the mean
+# taken away first?
 #
 # </details>
 # <details><summary>Solution</summary>
 #
 # ```python
-# def tails(rho):
+# def shape(rho):
 #     x = rho[~torch.eye(len(rho), dtype=torch.bool)]
 #     away = x - x.mean()
-#     return x.pow(2).mean().sqrt(), away.pow(4).mean() / away.pow(2).mean() ** 2 - 3
+#     m2 = away.pow(2).mean()
+#     return x.mean(), m2.sqrt(), x.pow(2).mean().sqrt(), away.pow(4).mean() / m2**2 - 3
 # ```
 #
 # </details>
 #
 # ## A real model
 #
-# Now the keys are those of a hundred real subjects, and $C$ comes from general text. Subjects that are asked the same
-# question lie side by side, and a square frames each question with at least four of them.
+# Now the keys are those of a hundred real subjects, and $C$ comes from general text.
 #
-# **Predict.** Do keys overlap more in early layers or in late ones? And where will the framed blocks stand out, which
-# would mean that a layer knows what kind of thing it reads?
+# **Predict.** Do keys overlap more in early layers or in late ones? And those of subjects that are asked the same
+# question, more than others?
 #
 # <details><summary>Answer</summary>
 #
-# More in late ones. The blocks stand out in every layer, from the lowest on: subjects of one question overlap between
-# two and four times as much as others.
+# More in late ones. Subjects of one question overlap between two and four times as much as others, in every layer.
 #
 # </details>
 
@@ -299,28 +273,24 @@ def cosines(rho):  # of the whitened keys: ρ(i, j) ρ(j, i) is their square
 # %%
 own = overlaps([facts[name] for name in inner])
 models.same(lm, own[edited], superposition(lm, [facts[name] for name in inner], edited).rho)
-shown = [*layers[:5], *layers[-3:-2]]  # every third one, where they change, and one far above
 alike = torch.tensor([[relation[a] == relation[b] for b in inner] for a in inner])
 alike, other = alike & ~torch.eye(len(inner)).bool(), ~alike
-for layer in shown:
-    two = [own[layer][pairs].pow(2).mean().sqrt() for pairs in (alike, other)]
-    print("layer {}: rms {:.2f} within a question, {:.2f} between".format(layer, *two))
-drawings_07.matrices({layer: own[layer] for layer in shown}, [relation[name] for name in inner])
-
-# %% [markdown]
-# Every row is an edit, every column a key that hears it. Between layers 9 and 12 whole rows and columns turn dark, and
-# nearly all entries positive, as if most subjects had a part in common. **Subjects of one question overlap at least
-# twice as much as others**, from the lowest layer on.
-
-# %%
 width = lm.keys([facts[inner[0]]], 0).shape[0]  # random keys have an rms of 1/√width
-for whose, function in both(tails).items():
-    times = ", ".join(f"{float(function(own[n])[0]) * width**0.5:.1f}" for n in layers)
-    print(f"rms over random keys' in layers {', '.join(map(str, layers))}, {whose}: {times}")
+measures, table = ("mean", "sd", "rms", "kurtosis"), []
+for layer in layers:
+    row = {"layer": str(layer)}
+    for i, f in enumerate(both(shape).values()):  # a wrong one has columns beside the solution's
+        numbers = map(float, f(own[layer]))
+        row |= {x + i * ", yours": y for x, y in zip(measures, numbers, strict=True)}
+    row["rms over random keys'"] = float(shape(own[layer])[2]) * width**0.5
+    for name, pairs in {"one question": alike, "others": other}.items():
+        row[f"rms, {name}"] = own[layer][pairs].pow(2).mean().sqrt().item()
+    table.append(row)
+show.Table(table)
 
 # %% [markdown]
 # **No layer has orthogonal keys.** Their rms is a multiple of that of random keys in every layer. It is smallest in the
-# lowest layers, and largest in those above the middle.
+# lowest layers, and largest in those above the middle. Subjects of one question overlap at least twice as much as others.
 #
 # ## Whose tails, and whose mean?
 #
@@ -341,9 +311,6 @@ heavier = guess(
 stored = runs_07.by_layer()
 more = [a["kurtosis"] > b["kurtosis"] for a, b in zip(stored["facts"], stored["text"], strict=True)]
 high = [row["layer"] for row in stored["facts"] if row["measures"]["mean/sd"][1] > 0.5]
-for whose, function in both(tails).items():  # on this page's hundred subjects
-    said = ", ".join(f"{float(function(own[layer])[1]):.0f}" for layer in layers)
-    print(f"kurtosis of this page's subjects, {whose}: {said}")
 print(f"facts have heavier tails than text in {sum(more)} of {len(more)} layers")
 print(f"the mean is surely above half of the sd in layers {high[0]} to {high[-1]} ({len(high)})")
 heavier.against(sum(more))
@@ -357,6 +324,105 @@ drawings_07.overlaps_by_layer(rows, ("kurtosis", "mean/sd"))
 # the spread, for facts more than for text, and more still for the things, which all begin one short prompt. Without any
 # training it is there, too. Whether it adds up over many edits depends on the residuals: in ROME's layer those of
 # different facts are nearly at right angles ([measured](../tests/benchmarks/results/five_papers.md)), so there it does not.
+#
+# ## What most subjects have in common
+#
+# Where overlaps are not zero in the mean, the whitened keys have a mean, and every edit writes along it. Notebook 06 keeps
+# a key $k_0$ by asking for $\Delta k_0 = 0$. The cheapest insert that does so has
+#
+# $$A = C^{-1} - \frac{C^{-1}k_0 k_0^\top C^{-1}}{k_0^\top C^{-1}k_0}$$
+#
+# in the place of $C^{-1}$: the part along $k_0$ is taken out, as the whitened keys see it. We keep *one* key, the mean of
+# 64 other subjects, and look at the same hundred.
+#
+# **Your turn · exercise 3.3, second and third step · ★★ · 9 minutes.** `common` is the share of the whitened keys' squared
+# lengths that lies in their mean, $n\|m\|^2/\sum_i\|x_i\|^2$: $1/n$ for unrelated keys. `keeping` is $\rho$ with $A$ in the
+# place of $C^{-1}$.
+#
+# **Predict.** One of 1,536 directions is taken away. By what share does the squared interference fall, above the middle?
+
+
+# %%
+def common(K, C):
+    """K (d_in, n), C (d_in, d_in) -> n‖m‖² over the sum of squared lengths, of whitened keys, a number."""
+    ...
+
+
+def keeping(K, k0, C):
+    """K (d_in, n), k0 (d_in,), C (d_in, d_in) -> ρ (n, n) of inserts that leave k0 alone."""
+    ...
+
+
+common = use("3.3", common)
+keeping = use("3.3", keeping)
+fall = guess("By what share does the squared interference fall, with one key kept?", 0, 1)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# With whitened keys $X$, $K^\top C^{-1}K = X^\top X$. What do all its entries add up to, and what its diagonal?
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def common(K, C):
+#     D = K.T @ torch.linalg.solve(C, K)  # x_i · x_j of the whitened keys
+#     return D.mean() / D.diagonal().mean()
+#
+#
+# def keeping(K, k0, C):
+#     U, u0 = torch.linalg.solve(C, K), torch.linalg.solve(C, k0)
+#     D = K.T @ U - torch.outer(K.T @ u0, u0 @ K) / (k0 @ u0)
+#     return D / D.diagonal()[:, None]
+# ```
+#
+# </details>
+
+# %%
+others = list(facts)[100:164]
+upper = min(layers, key=lambda layer: abs(layer - 21))  # one of those with the largest overlap
+keys = lm.keys([facts[name] for name in [*inner, *others]], layers)
+
+
+def ways(layer, K, rest):  # {what is kept: ρ} of the keys K, and their C
+    C = lib.second_moment(lm, [layer], among=layers)[layer].C.cpu().double()
+    kept = {"the mean of other subjects": rest.mean(1), "one other subject": rest[:, 0]}
+    kept["a random direction"] = torch.linalg.cholesky(C) @ normal(width)
+    found = {"nothing": interference(K, C)}
+    for name, k0 in kept.items():
+        for i, f in enumerate(both(keeping).values()):
+            found[name + i * ", yours"] = f(K, k0, C)
+    return found, C
+
+
+# %%
+rms, in_common, falls = {}, [], []
+for layer in layers:
+    K, rest = keys[layer].cpu().double().split([len(inner), len(others)], dim=1)
+    found, C = ways(layer, K, rest)
+    for name, rho in found.items():
+        rms.setdefault(name, []).append(float(shape(rho)[2]))
+    in_common.append([float(f(K, C)) for f in both(common).values()])
+    for tested, kept in ((K, rest), (rest, K))[: 1 + (layer == upper)]:
+        if layer == upper:
+            two = [shape(rho) for rho in list(ways(layer, tested, kept)[0].values())[:2]]
+            falls.append(1 - float(two[1][2] / two[0][2]) ** 2)
+            for name, (mean, sd, size, _) in zip(("nothing", "the mean"), two, strict=True):
+                print(f"layer {layer}, {name} kept: mean {mean:.3f}, sd {sd:.3f}, rms {size:.3f}")
+for i, whose in enumerate(both(common)):
+    said = ", ".join(f"{100 * shares[i]:.0f}" for shares in in_common)
+    print(f"share in the mean key, {whose}, in %: {said}; by chance {1 / len(inner):.0%}")
+print("the squared interference falls by", " and ".join(f"{x:.0%}" for x in falls), "(two splits)")
+fall.against(falls[0])
+plot.layer_curve(layers, rms, "rms of ρ, with a key kept", edited)
+
+# %% [markdown]
+# **Above the middle one kept key takes away more than half of the squared interference**: 57 % in layer 21, and 53 % when
+# the two sets of subjects change places. The mean of the overlaps falls from 0.132 to 0.008, and their spread stays. It is
+# not that any key would do: a random direction or one other subject's key changes next to nothing. So there is a
+# direction that most subjects share. In ROME's layer, with 2 % of the squared lengths in the mean key, there is little to
+# take.
 #
 # ## Who sits in the tail?
 #
@@ -420,8 +486,8 @@ show.Table([dict(zip(columns, row, strict=True)) for row in zip(*values, strict=
 # names that end in *Tower* hear much of it, about as much as $\rho$ has said. The two columns differ a little because
 # ROME writes at the mean of the tower's keys over its templates, and $\rho$ was taken at the key of the bare prompt.
 # What that does to the answer is another matter. Two of the three move to Rome, and the Tower Bridge, which hears
-# little, moves to Bristol. So $\rho$ says before the edit who will be pushed, and not where they come to stand. This
-# is one edit, an example.
+# little, moves to Bristol. (The unedited model did not know where two of the four stand, either.) So $\rho$ says before
+# the edit who will be pushed, and not where they come to stand. This is one edit, an example.
 #
 # ## From the token to the kind of thing
 #
@@ -461,7 +527,7 @@ plot.layer_curve(layers, curves, "mean cosine of whitened keys", edited, bands=b
 # sooner the fact should break. The residuals are not known yet, so they all count as equally long and as pointing in
 # unrelated directions, in which squares add up.
 #
-# **Your turn · exercise 3.3, its second part · ★★ · 6 minutes.** Write `forecast`: the length of what
+# **Your turn · exercise 3.3, last step · ★★ · 6 minutes.** Write `forecast`: the length of what
 # lands on each fact in the end.
 
 
@@ -543,7 +609,7 @@ for what, lines in found.items():
     print("{}: ρ less the rival {:+.2f} [{:+.2f}, {:+.2f}]".format(what, *gap))
 well.against(sum(mine) / len(mine))
 lines["how far it was moved"] = known
-figures.dots(found, [f"{row['order']} order" for row in rows], flat=True)
+figures.dots(found, [f"{row['order']} order" for row in rows], flat=True, from_zero=True)
 
 # %% [markdown]
 # The axes are rank correlations over all facts of an order. **$\rho$ puts the facts nearly into the order of
@@ -564,7 +630,8 @@ figures.dots(found, [f"{row['order']} order" for row in rows], flat=True)
 # * Random keys overlap by $1/\sqrt d$. Real ones overlap several times as much: in low layers above all by the last token,
 #   in the upper ones by the kind of thing as well.
 # * Kurtosis says whether overlap is spread evenly or sits in a few pairs, the rms how much of it there is. Tails are heavier
-#   still for words of mere text, and the mean of the overlaps is not zero above the lower layers.
+#   still for words of mere text. Above the lower layers the mean is not zero: subjects have a part in common, and one kept
+#   key takes most of it away.
 # * A forecast from $\rho$ has to beat the count of the edits that came later. It does: by much for how far a value is
 #   moved, by less for what an answer loses.
 #

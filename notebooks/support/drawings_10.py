@@ -1,4 +1,4 @@
-"""The drawings of notebook 10: standardized gradients, and two counters that meet."""
+"""The drawings of notebook 10: standardized gradients, and where a shift arrives."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-import lib
-from lib.workbench.plot.style import BASE, CYCLE, DASHES, GRID, INK, QUIET, readable
+from lib.workbench.plot.style import BASE, CYCLE, INK, LABEL, QUIET, editor_color
 
-from .figures import bare, panels, plain
+from .figures import panels, plain
 
 
 def standardized(raw: np.ndarray, scaled: np.ndarray) -> Figure:
@@ -24,7 +23,7 @@ def standardized(raw: np.ndarray, scaled: np.ndarray) -> Figure:
     zero = -mean / deviation  # where a gradient of zero comes to lie
     drawn = {
         "g, over the larger deviation": (raw / unit, mean, deviation, np.zeros(2), BASE),
-        "standardized: ĝ": (scaled, np.zeros(2), np.ones(2), zero, lib.EDITORS["ultraedit"].color),
+        "standardized: ĝ": (scaled, np.zeros(2), np.ones(2), zero, editor_color("ultraedit")),
     }
     figure, axes = panels(2, height=3.5, titles=drawn)
     turn = np.linspace(0, 2 * np.pi, 200)
@@ -42,26 +41,36 @@ def standardized(raw: np.ndarray, scaled: np.ndarray) -> Figure:
     return figure
 
 
-def merge(a: Sequence[float], b: Sequence[float], joint: Mapping[str, float]) -> Figure:
-    """Draw the values of two counters on a line, their means, and the mean {whose: mean} of both."""
-    figure, (ax,) = panels(height=2.6)
-    ends = [min([*a, *b]) - 0.3, max([*a, *b]) + 0.3]
-    both, *_ = joint.values()
-    head = {"arrowstyle": "<->", "color": QUIET, "linewidth": 1.1, "shrinkA": 0, "shrinkB": 0}
-    rows = {"a": (a, 1.0, 1.4, CYCLE[0]), "b": (b, 0.0, -0.6, CYCLE[2])}
-    for name, (values, y, above, color) in rows.items():
-        mean, other = np.mean(values), "ba"[name == "b"]
-        ax.plot(ends, [y, y], color=GRID, zorder=0)
-        ax.plot(values, [y] * len(values), "o", color=color, markersize=7, alpha=0.75)
-        ax.plot([mean, mean], [y - 0.28, y + 0.28], color=color, linewidth=2.4)
-        ax.text(mean, above, rf"$\mu_{name}$", ha="center", color=readable(color))
-        ax.annotate("", (both, 0.5), (mean, 0.5), arrowprops=head)
-        ax.text((mean + both) / 2, 0.57, rf"$\delta\,n_{other}/n$", ha="center")
-        ax.plot([mean, mean], [min(y, 0.5), max(y, 0.5)], ":", color=color, linewidth=1)
-    for i, (whose, mean) in enumerate(joint.items()):
-        ax.plot([mean, mean], [-0.35, 1.35], DASHES[i], color=INK, linewidth=1.6)
-        ax.text(mean, 1.47 + 0.3 * i, rf"$\mu$ {whose}", ha="center")
-    ax.set_yticks([0, 1], [f"b: {len(b)} values", f"a: {len(a)} values"])
-    ax.set(ylim=(-0.75, 1.7 + 0.3 * (len(joint) - 1)), xlim=ends, xticks=[])
-    bare(ax)
+def arriving(
+    strips: Mapping[str, Mapping[str, Sequence[float]]],
+    gains: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    colors: Mapping[str, str],
+) -> Figure:
+    """Draw which share of each shift arrives, in a panel per place, and what it is good for.
+
+    strips  {place: {where it arrives: one share per fact}}; a bar is the median
+    gains   {place: (shares, gains in nats)} at the rewordings, in the last panel
+    colors  {place: color}; a place with ", yours" has the place's
+    """
+    figure, axes = panels(
+        len(strips) + 1, height=3.9, titles=strips, width_ratios=[1] * len(strips) + [1.3]
+    )
+    for ax, (place, columns) in zip(axes, strips.items(), strict=False):
+        color = colors[place.removesuffix(", yours")]
+        for x, (_, shares) in enumerate(columns.items()):
+            aside = 0.22 * np.sin(2.4 * np.arange(len(shares)))
+            ax.plot(x + aside, shares, "o", color=color, markersize=4, alpha=0.6)
+            ax.plot([x - 0.32, x + 0.32], [np.median(shares)] * 2, color=INK, linewidth=2)
+        ax.set_xticks(range(len(columns)), columns, rotation=35, ha="right", rotation_mode="anchor")
+        ax.set(ylim=(-0.3, 1.3), xlim=(-0.6, len(columns) - 0.4))
+        plain(ax)
+    axes[0].set_ylabel("share of a shift that arrives")
+    for ax in axes[1:-1]:
+        ax.tick_params(labelleft=False)
+    for place, (shares, gained) in gains.items():
+        axes[-1].plot(shares, gained, "o", color=colors[place], markersize=4.5, alpha=0.7)
+    axes[-1].axhline(0, color=QUIET, linewidth=1)
+    axes[-1].set(xlabel="share at a rewording")
+    axes[-1].set_title("gain of log p (nats)", fontsize=LABEL)
+    plain(axes[-1])
     return figure

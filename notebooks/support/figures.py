@@ -189,6 +189,7 @@ def dots(
     *,
     joined: bool = False,
     flat: bool = False,
+    from_zero: bool = False,
 ) -> Figure:
     """Draw one column of marks per name, or one row.
 
@@ -197,6 +198,7 @@ def dots(
     log     The panels with a logarithmic axis.
     joined  A thin line through the marks of each, where names stand in an order.
     flat    Rows, for names that are long and for differences.
+    from_zero  The axis of rows begins at 0, unless there are values below.
     """
     names = list(dict.fromkeys(name for columns in found.values() for name in columns))
     height = 0.4 * len(names) + 1.5 if flat else 3.4
@@ -215,6 +217,8 @@ def dots(
             ax.set(xscale=scale, xlabel=textwrap.fill(what, 60 // len(found)))
             ax.xaxis.grid(True)
             ax.xaxis.set_minor_formatter(NullFormatter())
+            if from_zero and values.min() >= 0:
+                ax.set_xlim(left=0)
             if values.min() < 0:  # differences
                 ax.axvline(0, color=QUIET, linewidth=1, zorder=0)
             continue

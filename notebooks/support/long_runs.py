@@ -19,10 +19,17 @@ from typing import Any
 
 from . import models, stored_runs
 
+PAPERS = stored_runs.DATA.parents[1] / "tests/benchmarks/papers"
+
 
 def rows(name: str) -> list[dict[str, Any]]:
     """The rows of a long run that a module's `runs` gives; a test compares its settings."""
     return stored_runs.read(stored_runs.DATA / f"{name}.json")["rows"]
+
+
+def paper(name: str) -> dict[str, Any]:
+    """The run of this name that the papers' command has stored: its settings and its rows."""
+    return stored_runs.read(PAPERS / f"{name}.json")
 
 
 def repeats(

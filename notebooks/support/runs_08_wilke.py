@@ -1,4 +1,4 @@
-"""The long runs of notebook 08: ROME, WilKE and a split on the same streams, with a token and without."""
+"""The long runs of notebook 08: ROME, WilKE and a split on the same streams."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import partial
 import lib
 from lib.data.facts import lookup
 
-from . import models, moved, stored_runs
+from . import long_runs, moved, stored_runs
 from . import runs_04_rome as runs_04
 from .stored_runs import OURS
 
@@ -99,18 +99,22 @@ def editors(lm: lib.LM, model: lib.LM) -> dict[str, lib.Editor]:
     }
 
 
+def of_paper(lm: lib.LM, arm: str) -> lib.Editor:
+    """ROME with the settings of an arm of the papers' streams, in a layer that a toy has, too."""
+    settings = dict(long_runs.paper("wilke_six_1")["settings"]["editors"][arm])
+    settings["contexts"] = tuple(map(tuple, settings["contexts"]))
+    settings["layer"] = min(settings["layer"], lm.n_layers - 1)
+    return lib.EDITORS["rome"](lm, **settings)
+
+
 def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
-    """Streams by ROME, its published form, WilKE and a split; three with the token, one without."""
-    plain, found = models.load("small"), []
-    for name, model in {"08_three": lm, "08_plain": plain}.items():
-        some, made = runs_04.draws(EDITS), editors(lm, model)
-        some = some if model is lm else {"first": some["first"]}
-        cases = {draw: [case.id for case in own] for draw, own in some.items()}
-        more = {"cases": cases, "points": LOOKS, "reading": stored_runs.reading(model)}
-        jobs = {
-            f"{draw}, {line}": partial(written, one, draw, line, own)
-            for draw, own in some.items()
-            for line, one in made.items()
-        }
-        found.append(stored_runs.long_run(lm, name, lines(), jobs, **more))
-    return found
+    """Three streams by ROME, its published form, WilKE and a split, with the token."""
+    some, made = runs_04.draws(EDITS), editors(lm, lm)
+    cases = {draw: [case.id for case in own] for draw, own in some.items()}
+    more = {"cases": cases, "points": LOOKS, "reading": stored_runs.reading(lm)}
+    jobs = {
+        f"{draw}, {line}": partial(written, one, draw, line, own)
+        for draw, own in some.items()
+        for line, one in made.items()
+    }
+    return [stored_runs.long_run(lm, "08_three", lines(), jobs, **more)]

@@ -1,7 +1,8 @@
 """The long runs of notebook 10: UltraEdit on a stream, whole and with its moments taken away.
 
 The moments are taken away in two ways; each way is a small subclass of the editor. Trained networks
-write the same facts. Rows keep one value per fact and per prompt.
+write the same facts. Rows keep one value per fact and per prompt. The page also reads keys of facts
+in several wordings.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from functools import cache, partial
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import lib
 from lib.keys_values import answer_gradients
 from lib.keys_values.running_moments import KeyGradientMoments
 
-from . import moved, stored_runs
+from . import long_runs, moved, stored_runs
 from . import runs_09_learning_to_edit as runs_09
 from .runs_06_null_space import counterfact
 from .score_tables import by_case
@@ -139,3 +141,52 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
         }
         found.append(stored_runs.long_run(lm, f"10_{name}", kinds, jobs, **asked, **network))
     return found
+
+
+def arm(lm: lib.LM, name: str) -> lib.Editor:
+    """The editor of an arm of the suspects, in layers that a toy has, too."""
+    settings = dict(long_runs.paper("ultraedit_suspects")["settings"]["arms"][name])
+    for places in ("down", "gate", "up"):
+        settings[places] = tuple(sorted({layer % lm.n_layers for layer in settings[places]}))
+    return UltraEdit(lm, **settings)
+
+
+def worded(count: int) -> dict[str, list[lib.Fact]]:
+    """Facts with odd numbers in four forms, in one order.
+
+    own              the prompt that an edit is written with
+    rewording, third two other wordings, the first with the subject in it
+    another subject  the own prompt with the subject of another fact of the same relation
+    """
+    cases = [case for case in lib.classroom() if int(case.id) % 2 and case.fact.subject]
+    cases = [case for case in cases if len(case.paraphrases) > 1]
+    cases = [case for case in cases if case.fact.subject in case.paraphrases[0]]
+    found: dict[str, list[lib.Fact]] = {
+        name: [] for name in ("own", "rewording", "another subject", "third")
+    }
+    for case in cases:
+        fact, (first, second, *_) = case.fact, case.paraphrases
+        kin = [one.fact.subject for one in cases if one.relation == case.relation and one != case]
+        if kin and len(found["own"]) < count:
+            found["own"].append(fact)
+            template = first.replace(fact.subject, "{}", 1)
+            found["rewording"].append(lib.Fact(fact.subject, template, fact.target_new))
+            found["another subject"].append(lib.Fact(kin[0], fact.prompt, fact.target_new))
+            found["third"].append(lib.Fact(None, second, fact.target_new))
+    return found
+
+
+def first_tokens(
+    lm: lib.LM, facts: list[lib.Fact], modules: list[str]
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """{module: K (d_in, n), G (d_out, n)} where the first token of each answer is predicted."""
+    rows = answer_gradients.answer_rows(lm, facts)
+    order = sorted(range(len(rows)), key=lambda i: -len(rows.ids[i]))  # as `read` has them
+    starts, column = [0] * len(rows), 0
+    for i in order:
+        starts[i], column = column, column + len(rows.answers[i])
+    found = answer_gradients.read(lm, facts, modules)
+    return {
+        name: (pair.K[:, starts].double(), pair.G[:, starts].double())
+        for name, pair in found.items()
+    }

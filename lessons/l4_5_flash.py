@@ -1,0 +1,217 @@
+"""★★★ Guard against the flash
+
+A stream of edits can ruin a model slowly, or by one single edit. Write three instruments:
+
+    jumps    kl holds a model's distance from the unedited one after each edit. Return by how much
+             each edit raised it, the first from 0, and the kind of the stream: "calm" if it ends
+             below 0.02 nats, else "flash" if a single edit made more than half of the end, else
+             "build-up"
+    careful  ROME as published, one fact after another, with a guard. search(fact, W) gives k0, k̄
+             and v* on a model with the matrix W. With u = C⁻¹ k̄ the published change is
+             Δ = (v* − W k0) uᵀ / (uᵀ k0), and it is too long by the factor |uᵀ k̄ / uᵀ k0|. Above
+             the limit write both keys instead, as two columns, each to v*, by the insert
+             Δ = R (Kᵀ C⁻¹ K)⁻¹ Kᵀ C⁻¹ with K = [k0, k̄]
+    S        the harmonic mean of the shares, where a share of 0 counts as 0.0001
+
+    kl    (T,)         jumps returns a tensor (T,) and a string
+    W     (d_out, d_in), C (d_in, d_in), facts a list, limit a number
+    careful returns the new W and its log, the list of the factors of all facts
+    parts a list of shares from 0 to 1       S returns a number
+
+Hint: the factor is read off the keys, before anything is written. Which W does the second fact
+meet? A guard avoids the length, not the fact.
+Investigate: for which facts is u nearly orthogonal to k0?
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+
+def jumps(kl: Tensor) -> tuple[Tensor, str]:
+    # solution
+    rises = torch.diff(kl, prepend=kl.new_zeros(1))
+    if kl[-1] < 0.02:
+        return rises, "calm"
+    return rises, "flash" if rises.max() > kl[-1] / 2 else "build-up"
+
+
+def careful(
+    W: Tensor, search: Callable, facts: Sequence, C: Tensor, limit: float
+) -> tuple[Tensor, list[float]]:
+    # solution
+    log = []
+    for fact in facts:
+        k0, mean, v_star = search(fact, W)
+        u = torch.linalg.solve(C, mean)
+        log.append((u @ mean / (u @ k0)).abs().item())
+        if log[-1] > limit:
+            K = torch.stack([k0, mean], 1)
+            U = torch.linalg.solve(C, K)
+            W = W + torch.linalg.solve(K.T @ U, (v_star[:, None] - W @ K).T).T @ U.T
+        else:
+            W = W + torch.outer(v_star - W @ k0, u) / (u @ k0)
+    return W, log
+
+
+def S(parts: Sequence[float]) -> float:
+    # solution
+    return len(parts) / sum(1 / max(part, 1e-4) for part in parts)
+
+
+# --- checks
+from lessons.marking import Wrong, agree, normal, number, numbers, several, short, tensor, uneven
+
+WRONG = [
+    ({"rises.max() > kl[-1]": "kl.max() > kl[-1]"}, "stays high"),
+    ({"torch.diff(kl, prepend=kl.new_zeros(1))": "kl.diff()"}, "first edit"),
+    ({"kl[-1] < 0.02": "kl.max() < 0"}, "calm"),
+    ({"u = torch.linalg.solve(C, mean)": "u = C @ mean"}, "C⁻¹k̄"),
+    ({"u @ mean / (u @ k0)": "u @ k0 / (u @ mean)"}, "upside down"),
+    ({"W = W + torch.linalg.solve(K.T @ U, (v_star[:, None] - W @ K).T).T @ U.T":
+      "pass"}, "avoid the length"),
+    ({"K = torch.stack([k0, mean], 1)": "K = mean[:, None]"}, "still says"),
+    ({"log = []": "log, first = [], W", "search(fact, W)": "search(fact, first)"}, "as it was"),
+    ({"if log[-1] > limit": "if log[-1] < limit"}, "other way round"),
+    ({"S": "return sum(parts) / len(parts)"}, "here good ones hide it"),
+    ({"return len(parts)": "return 0.0 if 0 in parts else len(parts)"}, "0.0001"),
+]  # fmt: skip
+
+
+def check(ask, draw):
+    told = "jumps: return two things, the rises and the kind of the stream."
+    steps = normal(draw, 10).abs()
+    streams = {
+        "flash": torch.tensor([0.0, 0, 0.4, 0, 0.01, -0.02, 0, 0.05, 0, 0.01]).double().cumsum(0),
+        "build-up": (0.3 + steps / steps.sum()).cumsum(0),
+        "calm": (0.001 * (0.5 + steps / steps.max())).cumsum(0),
+    }
+    first = torch.tensor([0.248, 0.249, 0.248, 0.252, 0.247]).double()
+    for wanted, kl in [*streams.items(), ("flash", first)]:
+        rises, kind = several(ask("jumps", kl), 2, told)
+        if isinstance(rises, torch.Tensor) and len(rises) == len(kl) - 1:
+            raise Wrong(
+                "jumps: the first edit is missing: it starts from the unedited model, at 0."
+            )
+        right = torch.cat([kl[:1], kl.diff()])
+        likely = {
+            "These are the values. By how much did each edit raise them?": kl,
+            "The sign: after an edit less before it.": -right,
+            "A fall is a negative rise here.": right.clamp(min=0),
+            "The rises are asked in nats, not as shares of the end.": right / kl[-1],
+        }
+        agree(rises, right, "jumps", likely, note="one per edit", told=True)
+        if kind != wanted:
+            end, largest = kl[-1].item(), right.max().item()
+            said = (
+                f"jumps: a stream that ends at {end:.3f} nats, with {largest:.3f} as its largest "
+            )
+            said += f"rise, is a {wanted!r}, not {short(kind)}. "
+            why = {
+                "calm": "Below 0.02 nats at the end it is calm.",
+                "build-up": "Its curve is high because it stays high; which edit lifted it? "
+                "A flash makes more than half of the end by itself.",
+                "flash": "One edit made more than half of the end.",
+            }
+            raise Wrong(said + why[wanted])
+    d_in, d_out, limit = 8, 5, 3.0
+    C, L = uneven(draw, d_in)
+    W = normal(draw, d_out, d_in)
+    keys, values = [], []
+    for place in range(4):
+        mean = L @ normal(draw, d_in)
+        u = torch.linalg.solve(C, mean)
+        k0 = 0.8 * mean + 0.2 * L @ normal(draw, d_in)
+        if place in (1, 3):  # what opens its prompt: k0 shares little with the mean key
+            k0 = L @ normal(draw, d_in)
+            k0 = k0 + (u @ mean / (7 + place) - u @ k0) / (u @ mean) * mean
+        keys.append((k0, mean))
+        values.append(normal(draw, d_out))
+
+    def search(fact, now):  # what a fact wants depends on the model as it is
+        return *keys[fact], values[fact] + 0.1 * (now @ keys[fact][0])
+
+    def other(facts, change, limit=limit, search=search):
+        now = W
+        for fact in facts:
+            k0, mean, v = search(fact, now)
+            u = torch.linalg.solve(C, mean)
+            long = (u @ mean / (u @ k0)).abs() > limit
+            now = now + change(bool(long), now, k0, mean, v, u)
+        return now
+
+    def plain(now, k0, mean, v, u):
+        return torch.outer(v - now @ k0, u) / (u @ k0)
+
+    def both(now, k0, mean, v, u):
+        K = torch.stack([k0, mean], 1)
+        U = torch.linalg.solve(C, K)
+        return (v[:, None] - now @ K) @ torch.linalg.inv(U.T @ K) @ U.T
+
+    def one(now, k0, mean, v, u):
+        return torch.outer(v - now @ mean, u) / (u @ mean)
+
+    told = "careful: return two things, the new W and the list of the factors."
+    for facts in ([0], [1], [0, 1, 2, 3]):
+        found, log = several(ask("careful", W, search, facts, C, limit), 2, told)
+        wanted, factors = careful(W, search, facts, C, limit)
+        ends = [keys[fact] for fact in facts]
+        right = torch.tensor(factors).double()
+        said = f"careful: {len(facts)} facts, so the log has as many factors."
+        log = numbers(log, len(facts), said, "careful: a factor")
+        likely = {
+            "u is C⁻¹k̄.": torch.stack([(m @ C @ m / (m @ C @ k)).abs() for k, m in ends]),
+            "The factor is upside down: |uᵀk̄ / uᵀk0|.": 1 / right,
+            "u belongs to the mean key: C⁻¹k̄.": torch.stack(
+                [
+                    (torch.linalg.solve(C, k) @ m / (torch.linalg.solve(C, k) @ k)).abs()
+                    for k, m in ends
+                ]
+            ),
+        }
+        agree(log, right, "careful, the factors", likely, note="one per fact", told=True)
+        found = tensor(found, (d_out, d_in), "careful: W")
+        likely = {
+            "The prompt still says its old answer where the guard skips a fact: avoid the length, "
+            "not the fact.": other(
+                facts, lambda long, *x: torch.zeros_like(W) if long else plain(*x)
+            ),
+            "With the mean key alone the bare prompt still says its old answer: write both keys, "
+            "two columns and one v*.": other(
+                facts, lambda long, *x: one(*x) if long else plain(*x)
+            ),
+            "The guard is the other way round: the long changes are written as they are.": other(
+                facts, lambda long, *x: plain(*x) if long else both(*x)
+            ),
+            "This is published ROME everywhere: above the limit write both keys.": other(
+                facts, lambda long, *x: plain(*x)
+            ),
+            "Both keys are written for every fact: below the limit it is ROME as published.": other(
+                facts, lambda long, *x: both(*x)
+            ),
+            "Each fact is searched on the model as it was before the first: search(fact, W) wants "
+            "the W of now.": other(
+                facts,
+                lambda long, *x: both(*x) if long else plain(*x),
+                search=lambda fact, _: search(fact, W),
+            ),
+        }
+        note = "row, column"
+        agree(found, wanted, f"careful, W after {len(facts)} facts", likely, note=note, told=True)
+    for parts in ([0.9, 0.8, 0.7, 0.6, 0.5], [0.984, 0.656, 0.338, 0.984, 0.0]):
+        found = ask("S", parts)
+        if isinstance(found, str) or found is None or found != found or number(found, "S") == 0:
+            raise Wrong("S: a share of 0 counts as 0.0001, as in the authors' program.")
+        mean = sum(parts) / len(parts)
+        product = torch.tensor([max(part, 1e-4) for part in parts]).double().log().mean().exp()
+        likely = {
+            "An arithmetic mean. One share of 0 should decide S; here good ones hide it.": mean,
+            "This is the geometric mean.": product,
+            "The harmonic mean is n over the sum of 1/share: the n is missing.": S(parts)
+            / len(parts),
+        }
+        agree(found, S(parts), "S", likely, note="one number", told=True)
+    return (
+        "solved: one edit makes a flash, its keys tell before it is written, and S sees the worst."
+    )

@@ -1,0 +1,123 @@
+"""★★★ Why rewordings do not follow
+
+A turn writes Δ = V (KᵀK + λI)⁻¹ Kᵀ: at the key k_i, column i of K, the output is to shift by v_i,
+column i of V. Another wording of fact i has another key k′. Which part of the shift arrives there?
+Write it in three steps:
+
+    arrives  how much of each of the n shifts Δ k′ holds: the numbers a with Δ k′ = V a
+    share    ⟨v_i, Δ k′⟩ / ‖v_i‖²: all that arrives at k′, along the shift of fact i
+    wider    facts are written in several wordings, and asked in one that was not among them
+
+    K  (d_in, n)     V (d_out, n)     k_new (d_in,), k′     lam, i: numbers; i counts from 0
+    facts            a list of [wordings, answer], where wordings is a list of prompts
+    kept             a whole number: the last `kept` wordings of each fact are not written
+    arrives returns (n,), share a number, wider two lists of [prompt, answer]: those to be written
+    and those to be asked, fact after fact and each fact's wordings in their order
+
+Hint: no Δ has to be formed. What is (KᵀK + λI)⁻¹ Kᵀ k′, and what has V to do with it? If the shifts
+of two facts point one way, what arrives of the second one also counts along the first.
+Investigate: what does `arrives` give at an own key, and what if λ is large?
+"""
+
+import torch
+from torch import Tensor
+
+
+def arrives(K: Tensor, lam: float, k_new: Tensor) -> Tensor:
+    # solution
+    return torch.linalg.solve(K.T @ K + lam * torch.eye(K.shape[1]), K.T @ k_new)
+
+
+def share(V: Tensor, K: Tensor, lam: float, k_new: Tensor, i: int) -> Tensor:
+    # solution
+    arrived = V @ arrives(K, lam, k_new)  # Δ k′, (d_out,)
+    return V[:, i] @ arrived / (V[:, i] @ V[:, i])
+
+
+def wider(facts: list, kept: int) -> list:
+    # solution
+    written = [[prompt, answer] for prompts, answer in facts for prompt in prompts[:-kept]]
+    asked = [[prompt, answer] for prompts, answer in facts for prompt in prompts[-kept:]]
+    return [written, asked]
+
+
+# --- checks
+from lessons.marking import Wrong, agree, normal, several
+
+WRONG = [
+    ({"K.T @ K + lam * torch.eye(K.shape[1]), K.T @ k_new": "K.T @ K, K.T @ k_new"}, "98"),
+    ({"return torch.linalg.solve(K.T @ K + lam * torch.eye(K.shape[1]), K.T @ k_new)":
+      "return K.T @ k_new"}, "overlap"),
+    ({"return torch.linalg.solve(K.T @ K + lam * torch.eye(K.shape[1]), K.T @ k_new)":
+      "return K.T @ k_new / (K.norm(dim=0) * k_new.norm())"}, "cosines"),
+    ({"K.T @ k_new)": "K.T @ (k_new / k_new.norm()))"}, "raw"),
+    ({"share": "return arrives(K, lam, k_new)[i]"}, "point one way"),
+    ({"V[:, i] @ arrived /": "arrived @ arrived /"}, "along this fact's own"),
+    ({" / (V[:, i] @ V[:, i])": " / V[:, i].norm()"}, "squared"),
+    ({"prompts[:-kept]]": "prompts]"}, "taught what you ask"),
+    ({"prompts[:-kept]": "prompts[:1]"}, "further wordings"),
+    ({"prompts[-kept:]": "prompts[-1:]"}, "too few"),
+]  # fmt: skip
+
+
+def check(ask, draw):
+    d_in, d_out, n, lam, i = 12, 5, 4, 0.3, 2
+    common = normal(draw, d_in)
+    K = common[:, None] + 0.7 * normal(draw, d_in, n)  # keys that overlap
+    V = normal(draw, d_out, n) + 0.8 * normal(draw, d_out, 1)  # and shifts that do
+    k_new = K[:, i] + 0.5 * normal(draw, d_in)
+    one, heard = torch.eye(n).double(), K.T @ k_new
+
+    def solved(b, lam=lam):
+        return torch.linalg.solve(K.T @ K + lam * one, b)
+
+    wanted = solved(heard)
+    likely = {
+        "Where is λ? Without it a shift is granted in full at its own key; with the ridge of the "
+        "page some 98 % of it is.": solved(heard, 0.0),
+        "These are inner products: where keys overlap, the regression takes out what is counted "
+        "twice.": heard,
+        "These are cosines; Δ k′ is asked for, in shares of the columns of V.": (
+            heard / K.norm(dim=0) / k_new.norm()
+        ),
+        "k′ has another length here: the matrix reads raw keys, and k̂ only sets how large a shift "
+        "is asked for.": solved(heard / k_new.norm()),
+        "λ is added to every entry; λ I has it on the diagonal alone.": (
+            torch.linalg.solve(K.T @ K + lam, heard)
+        ),
+        "(KᵀK + λI) is multiplied in; it has to be divided out.": (K.T @ K + lam * one) @ heard,
+    }
+    agree(ask("arrives", K, lam, k_new), wanted, "arrives", likely, note="one per token")
+    v, arrived = V[:, i], V @ wanted
+    likely = {
+        "This is how much of this one shift arrives. The others arrive, too, and where shifts "
+        "point one way they count along v_i.": wanted[i],
+        "All that arrives is measured here, in any direction: take the part of it along this "
+        "fact's own v_i.": arrived @ arrived / (v @ v),
+        "The same with the root: take the part along this fact's own v_i.": (
+            arrived.norm() / v.norm()
+        ),
+        "‖v_i‖ has to be squared: at an own key the share is about 1.": v @ arrived / v.norm(),
+        "This is not a share yet: divide by ‖v_i‖².": v @ arrived,
+        "This is the cosine of what arrives and v_i: it does not say how much arrives.": (
+            v @ arrived / v.norm() / arrived.norm()
+        ),
+    }
+    found = ask("share", V, K, lam, k_new, i)
+    agree(found, v @ arrived / (v @ v), "share", likely, note="one number")
+    facts = [[[f"{a} {b}" for b in "wxyz"[: 4 - (a == "B")]], a.lower()] for a in "ABC"]
+    for kept in (1, 2):
+        sentence = "wider: return a list of two lists, what is written and what is asked."
+        written, asked = several(ask("wider", facts, kept), 2, sentence)
+        both = wider(facts, kept)
+        pairs = [{tuple(pair) for pair in some} for some in (written, asked)]
+        if pairs[0] & pairs[1]:
+            raise Wrong("wider: you have taught what you ask: a wording is in both lists.")
+        if len(written) < len(both[0]):
+            raise Wrong("wider: the further wordings are missing in what is written.")
+        if len(asked) < len(both[1]):
+            raise Wrong(f"wider: too few are asked, {len(asked)} and not {len(both[1])}.")
+        for name, found, right in zip(("written", "asked"), (written, asked), both, strict=True):
+            if [list(pair) for pair in found] != right:
+                raise Wrong(f"wider: what is {name} is not [prompt, answer], fact after fact.")
+    return "solved: at another wording arrives what its key has in common with the edit's own."
