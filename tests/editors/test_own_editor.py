@@ -161,6 +161,7 @@ def test_a_file_holds_an_editor(editors, lm, tmp_path, text, name):
     kind = editor_of(path)
     assert editors[name] is kind and kind.name == name
     assert kind(lm).edit(FACTS, check=False).log[0].editor == name
+    assert editor_of(tmp_path / "wise.py", FUNCTION).name == "my_wise"  # as page 12 calls its file
 
 
 @pytest.mark.parametrize(
