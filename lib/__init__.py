@@ -15,7 +15,6 @@ import os
 # against 4.2 s with two threads on two cores that others used too).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-from .arguments import check_all as _check_all
 from .data.facts import Case, Fact, Probe
 from .data.readers import classroom, read_cases
 from .editors import EDITORS
@@ -35,8 +34,6 @@ from .model.lm import LM, load
 from .patch.patch import EMPTY, Edit, LowRank, Patch
 from .patch.patch_file import VERSION as __version__
 from .patch.undo import without
-
-_check_all(globals())  # a wrong type is one sentence in every public function
 
 
 def __getattr__(name: str) -> object:

@@ -18,7 +18,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .arguments import checked
 from .errors import ArgumentError
 
 
@@ -254,7 +253,6 @@ def lifelong(
     return residuals, U.T / q[:, None]
 
 
-@checked
 def interference(
     K: Tensor, C: Tensor | Moment | None = None, others: Tensor | None = None
 ) -> Tensor:
@@ -267,7 +265,6 @@ def interference(
     return U.T @ (K if others is None else others) / (K * U).sum(0)[:, None]
 
 
-@checked
 def gram(K: Tensor) -> Tensor:
     """Q(i, j) = k_iᵀ k_j, (n, n): plain inner products of keys."""
     return K.T @ K

@@ -1,9 +1,8 @@
 """Files that are whole or absent, the cache folder, and nested state as tensors and JSON.
 
-Whoever is killed while writing leaves at most a temporary file, never half of a patch, a network or
-a cache that a later run would read. The next one who writes the same file or folder removes it. A
-temporary name is .NAME.HOST-PROCESS-REST.tmp, so that a leftover can be told from the file of
-somebody who is still writing. A full disk is a WriteError, whichever library meets it.
+Whoever is killed while writing leaves at most a temporary folder `.NAME.REST.tmp`, never half of a
+patch, a network or a cache that a later run would read. A full disk is a WriteError, whichever
+library meets it.
 """
 
 from __future__ import annotations
@@ -11,8 +10,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import platform
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -24,11 +21,8 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from .errors import ArgumentError, ArgumentTypeError, PlaceError, WriteError, error_number
+from .errors import ArgumentError, PlaceError, WriteError, error_number
 from .setting_fields import shown
-
-ABANDONED = 24 * 3600  # seconds after which nobody on another machine is taken to be still writing
-_HOST = hashlib.sha256(platform.node().encode()).hexdigest()[:8]  # others may share the disk
 
 
 @contextmanager
@@ -36,9 +30,9 @@ def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path, whose file becomes `path` when the body has written it.
 
     It lies in a temporary folder beside `path`, because safetensors makes a temporary file of its
-    own beside the one that it writes. Nothing is left when the body raises, and what killed writers
-    of this file have left goes. Raises WriteError where the disk is full or the system refuses to
-    write, and FileExistsError for a link, a folder or a device, which would be replaced.
+    own beside the one that it writes. Nothing is left when the body raises. Raises WriteError where
+    the disk is full or the system refuses to write, and FileExistsError for a link, a folder or a
+    device, which would be replaced.
     """
     with _beside(path) as work:
         if path.is_symlink() or (path.exists() and not path.is_file()):
@@ -51,8 +45,8 @@ def whole_file(path: Path) -> Iterator[Path]:
 def whole_folder(folder: Path) -> Iterator[Path]:
     """A temporary folder, which becomes `folder` when the body has filled it.
 
-    `folder` must not exist yet, or be empty. Nothing is left when the body raises, and what killed
-    writers of this folder have left goes. Raises WriteError as `whole_file` does.
+    `folder` must not exist yet, or be empty. Nothing is left when the body raises, which raises
+    WriteError as that of `whole_file` does.
     """
     with _beside(folder) as work:
         inside = work / folder.name
@@ -76,6 +70,8 @@ def made_once(folder: Path, is_there: Callable[[], bool], fill: Callable[[Path],
     # the operating system frees the lock when the process dies
     with FileLock(folder.with_suffix(".lock")):
         if not is_there():  # else another process made it while this one waited
+            for left in folder.parent.glob(f".{folder.name}.*.tmp"):  # of one that was killed
+                shutil.rmtree(left, ignore_errors=True)
             with whole_folder(folder) as into:
                 fill(into)
                 shutil.rmtree(folder, ignore_errors=True)  # a damaged one
@@ -84,15 +80,13 @@ def made_once(folder: Path, is_there: Callable[[], bool], fill: Callable[[Path],
 
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
-    """A temporary folder beside `path`, for the body alone; what killed writers have left goes."""
+    """A temporary folder beside `path`, for the body alone."""
     with written(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=_prefix(path), suffix=".tmp", dir=path.parent))
-        try:
-            _clear(path, work.stat().st_mtime)
-            yield work
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
+        with tempfile.TemporaryDirectory(
+            ".tmp", f".{path.name}.", path.parent, ignore_cleanup_errors=True
+        ) as work:
+            yield Path(work)
 
 
 @contextmanager
@@ -108,51 +102,6 @@ def written(path: Path) -> Iterator[None]:
         raise WriteError(path, number) from error
 
 
-def _prefix(path: Path) -> str:
-    """How the temporary names of this process beside `path` begin."""
-    return f".{path.name}.{_HOST}-{os.getpid()}-"
-
-
-def _clear(path: Path, now: float) -> None:
-    """Delete the temporary files and folders beside `path` whose writers have ended.
-
-    now  the time by the clock of the disk, which has dated them: this machine's may jump
-
-    Of a writer on this machine its process decides. Age does for what earlier versions have left,
-    and for writers on other machines, whose processes cannot be asked.
-    """
-    name = re.compile(rf"\.{re.escape(path.name)}\.(?:([0-9a-f]{{8}})-(\d+)-)?[\w.]+\.tmp")
-    try:
-        with os.scandir(path.parent) as entries:
-            found = [(entry, match) for entry in entries if (match := name.fullmatch(entry.name))]
-    except OSError:
-        return  # a folder may be writable and not readable
-    for entry, match in found:
-        try:
-            age = now - entry.stat(follow_symlinks=False).st_mtime
-            if _lives(int(match[2])) if match[1] == _HOST else age < ABANDONED:
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                shutil.rmtree(entry.path, ignore_errors=True)
-            else:
-                os.unlink(entry.path)
-        except OSError:
-            continue  # another writer has removed it, or it is not ours to remove
-
-
-def _lives(process: int) -> bool:
-    """Whether a process of this number runs on this machine; True where that cannot be asked."""
-    if os.name == "nt":  # signal 0 would end it there
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):  # it belongs to somebody else, or is no number of a process
-        return True
-    return True
-
-
 def cache_folder() -> Path:
     """The folder of files that can be made again: `$XDG_CACHE_HOME/model-editing`."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
@@ -163,12 +112,12 @@ def path_of(given: str | os.PathLike) -> Path:
     """The path that a text or a path object names, with ~ as the home folder.
 
     Every path that a person gives goes through here, so that all of them mean the same. Raises
-    ArgumentTypeError for what is neither (a number would be an open file of the process), and
-    ArgumentError for an empty text, one with a zero byte, and ~NAME where nobody is called so.
+    ArgumentError for what is neither (a number would be an open file of the process), for an empty
+    text, one with a zero byte, and ~NAME where nobody is called so.
     """
     found = os.fspath(given) if isinstance(given, str | os.PathLike) else None
     if not isinstance(found, str):
-        raise ArgumentTypeError(f"a file is named by a text or a path, not by {shown(given)}")
+        raise ArgumentError(f"a file is named by a text or a path, not by {shown(given)}")
     if not found or "\0" in found:
         raise ArgumentError(f"{shown(found)} names no file or folder")
     try:

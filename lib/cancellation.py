@@ -48,18 +48,6 @@ def raise_if_cancelled(*at: Any) -> None:
         ask(*at)
 
 
-class Bar(tqdm):
-    """A bar that goes when its loop ends, also where it ends early.
-
-    In a notebook tqdm keeps that of a search that is done early, in red, as if it had failed.
-    """
-
-    def display(self, *text: Any, **more: Any) -> Any:
-        if more.get("bar_style") == "danger":
-            more = {"close": True, "check_delay": False}
-        return super().display(*text, **more)
-
-
 def steps(things: Collection[T], doing: str) -> Iterator[T]:
     """The things, one by one; a bar, the log and `cancellable` hear what is done of what.
 
@@ -72,17 +60,23 @@ def steps(things: Collection[T], doing: str) -> Iterator[T]:
     shown = watched and not os.environ.get("TQDM_DISABLE")
     delay = max(0.0, (_FROM.get() or began + 1) - began)
     heard = shown or _ASKED.get() is not None or delay == math.inf
-    for done, one in enumerate(Bar(things, doing, disable=not shown, delay=delay, leave=False)):
-        raise_if_cancelled(doing, done / len(things))
-        left = (time.monotonic() - began) * (len(things) - 1)
-        if done == 1 and left > LONG and not heard:
-            warnings.warn(
-                f"{doing}: this takes at most about {left:.0f} s more", SlowWarning, stacklevel=2
-            )
-        yield one
+    bar = tqdm(desc=doing, total=len(things), disable=not shown, delay=delay, leave=False)
+    try:
+        for done, one in enumerate(things):
+            raise_if_cancelled(doing, done / len(things))
+            left = (time.monotonic() - began) * (len(things) - 1)
+            if done == 1 and left > LONG and not heard:
+                warnings.warn(
+                    f"{doing}: this takes at most about {left:.0f} s more", SlowWarning, 2
+                )
+            yield one
+            bar.update()
+    finally:
+        bar.n = bar.total  # one that ends early would stay in a notebook, in red
+        bar.close()
 
 
-def patient(seconds: float) -> AbstractContextManager[None]:
+def progress_after(seconds: float) -> AbstractContextManager[None]:
     """In the body, `steps` shows no bar before so many seconds have passed; with infinity, never.
 
     What stands around the body counts where it waits longer.

@@ -1,28 +1,25 @@
-"""What is computed once: tensors kept in the cache folder for later runs, and values in memory.
+"""What is computed once: tensors kept in the cache folder for later runs.
 
 Second moments, their eigenvectors, anchors and the like take seconds to minutes, and depend on the
 unedited model, a layer and a text alone. Each is one safetensors file that holds the label of what
 it belongs to and a checksum. A file that does not fit is removed and made again, with one warning,
 so that damage never changes an edit. Deleting the folder is always safe, and a folder that cannot
 be written costs time only. What is small and takes long comes with the library for the packaged
-models, in the same form.
+models, in the same form. What is only remembered as long as a model is there is in `LM.once`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import stat
-import threading
 import warnings
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -32,13 +29,11 @@ from .errors import ArgumentError, CacheWarning, sentence
 
 FORMAT = 1  # of the files; part of every label
 SHIPPED = Path(__file__).parent / "data/statistics"  # made by tests/benchmarks/ship_statistics.py
-SHARE = 4  # what is remembered takes at most this part of the machine's memory, a quarter
 Tensors = dict[str, Tensor]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Stored:
+class CachedTensors:
     """One computed thing: two are equal where kind, label and key are.
 
     kind   folder of the file in the cache folder
@@ -61,18 +56,15 @@ class Stored:
 
     def tensors(self) -> Tensors:
         """The tensors, read or made."""
-        found = _recall(self) or (self._read() if self.is_there() else None)
+        found = _UNWRITTEN.get(self) or (self._read() if self.is_there() else None)
         if found is None:
             ((_, found),) = self.make([self.key])
             self.write(found)
         return found
 
     def is_there(self) -> bool:
-        """Whether the tensors are in memory or in a file, which is not opened yet."""
-        try:
-            return _recall(self) is not None or os.path.lexists(self.path)
-        except RuntimeError:  # nobody knows a home folder
-            return False
+        """Whether the tensors are there, in a file that is not opened yet."""
+        return self in _UNWRITTEN or os.path.lexists(self.path)
 
     def write(self, tensors: Tensors) -> None:
         """Keep the tensors in the file, or in memory where that is impossible."""
@@ -81,8 +73,8 @@ class Stored:
         try:
             with whole_file(self.path) as part:
                 save_file({name: t.contiguous() for name, t in tensors.items()}, part, metadata)
-        except (OSError, RuntimeError) as error:
-            _remember(self, tensors)
+        except OSError as error:
+            _UNWRITTEN[self] = tensors
             why = f"what was computed is not kept for the next run: {sentence(error)}"
             warnings.warn(why, CacheWarning, 3)
 
@@ -96,22 +88,16 @@ class Stored:
         path = self.path
         LOG.info("%s: read from %s", self.kind, path)
         try:
-            if not stat.S_ISREG(path.stat().st_mode):  # a pipe would wait for ever
-                raise ArgumentError("it is no file")
             with safe_open(path, framework="pt") as file:
                 checksum, _, label = (file.metadata() or {}).get("stored", "").partition(" ")
-                if label != self._text:
-                    raise ArgumentError("it belongs to something else")
                 # copies: what is read stays on the disk, and could be damaged after the check
                 tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
-            if checksum != digest(self._text, tensors):
-                raise ArgumentError("its content does not agree with its checksum")
+            if label != self._text or checksum != digest(label, tensors):
+                raise ArgumentError("label or checksum do not agree with it")
             return tensors
         except FileNotFoundError:  # another process has just removed it
             return None
-        except MemoryError:
-            raise
-        except Exception as error:  # whatever a damaged file makes of the reader
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             why = f"{path} was damaged and is made again: {sentence(error)}"
             warnings.warn(why, CacheWarning, 3)
             with suppress(OSError):  # `write` says what is wrong with the folder
@@ -119,13 +105,13 @@ class Stored:
             return None
 
 
-def make_missing(wanted: Iterable[Stored]) -> None:
+def make_missing(wanted: Iterable[CachedTensors]) -> None:
     """Make all that are not there, those of one kind and label in one call of their `make`.
 
     The kinds are made in the order in which they come. None is loaded. What is finished stays when
     a later one is stopped.
     """
-    missing: dict[tuple[str, str], dict[Any, Stored]] = {}
+    missing: dict[tuple[str, str], dict[Any, CachedTensors]] = {}
     for one in wanted:
         if not one.is_there():
             missing.setdefault((one.kind, one.label), {})[one.key] = one
@@ -135,69 +121,9 @@ def make_missing(wanted: Iterable[Stored]) -> None:
             some[key].write(tensors)
 
 
-def remembered(key: Hashable, make: Callable[[], T]) -> T:
-    """The value that `make` computes, kept in memory of this process while there is room for it.
-
-    What was used longest ago is dropped first, and computed again, to the same bits.
-    """
-    found = _recall(key)
-    if found is None:
-        found = make()
-        _remember(key, found)
-    return found
-
-
 def text_hash(text: str) -> str:
     """A text as a short part of a label."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def forget() -> None:
-    """Drop everything that is remembered in memory."""
-    with _LOCK:
-        _MEMORY.clear()
-
-
-def room() -> int:
-    """Bytes that may be remembered.
-
-    Bytes are counted, because per layer C with its Cholesky factor takes 38 MB in the embedded
-    model and 3.3 GB in one of 8 billion weights.
-    """
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // SHARE
-    except (AttributeError, ValueError, OSError):  # Windows does not say
-        return 4 << 30
-
-
-def size(value: Any) -> int:
-    """Bytes of the tensors in a tuple, a mapping, or among an object's attributes."""
-    if isinstance(value, Tensor):
-        return value.numel() * value.element_size()
-    if isinstance(value, Mapping):
-        return sum(map(size, value.values()))
-    if isinstance(value, tuple | list):
-        return sum(map(size, value))
-    return sum(map(size, vars(value).values())) if hasattr(value, "__dict__") else 0
-
-
-_MEMORY: OrderedDict[Hashable, tuple[Any, int]] = OrderedDict()  # {key: (value, bytes)}
-_LOCK = threading.Lock()
-
-
-def _recall(key: Hashable) -> Any:
-    """The value that is remembered, None where there is none."""
-    with _LOCK:
-        if key not in _MEMORY:
-            return None
-        _MEMORY.move_to_end(key)
-        return _MEMORY[key][0]
-
-
-def _remember(key: Hashable, value: Any) -> None:
-    """Keep a value, and drop old ones where there is no room; the newest stays in any case."""
-    with _LOCK:
-        _MEMORY[key] = value, size(value)
-        _MEMORY.move_to_end(key)
-        while len(_MEMORY) > 1 and sum(b for _, b in _MEMORY.values()) > room():
-            _MEMORY.popitem(last=False)
+_UNWRITTEN: dict[CachedTensors, Tensors] = {}  # what could not be kept in a file

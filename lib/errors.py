@@ -8,12 +8,10 @@ this library, which a traceback describes best.
 
 from __future__ import annotations
 
-import csv
 import errno
 import json
 import os
 import re
-import tomllib
 import zipfile
 import zlib
 
@@ -25,13 +23,12 @@ class Error(Exception):
 
 
 EXPECTED: tuple[type[Exception], ...] = (
-    Error,  # of which ArgumentTypeError is no ValueError
+    Error,
     ValueError,  # also of json, tomllib, msgspec, pandas, the codecs, and this library's own
     RuntimeError,  # also of torch, and RecursionError
     OSError,  # also of gzip
     MemoryError,
     OverflowError,  # a number that does not fit into a float or into what C calls an integer
-    csv.Error,
     EOFError,  # a packed file that ends too early
     zlib.error,
     zipfile.BadZipFile,
@@ -40,15 +37,10 @@ EXPECTED: tuple[type[Exception], ...] = (
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # the machine's fault, no input's
 # how safetensors quotes the system's error number, in its versions
 _CODE = re.compile(r"\b(?:os error|code:) (\d+)\b")
-_SHORT = re.compile(r"^\d+ requested and \d+ written$")
 
 
 class ArgumentError(Error, ValueError):
-    """An argument has the right type and a value that cannot be used."""
-
-
-class ArgumentTypeError(Error, TypeError):
-    """An argument has a type that is not taken here."""
+    """An argument has a value that cannot be used."""
 
 
 class FactError(Error, ValueError):
@@ -130,27 +122,20 @@ class PlaceError(Error, FileExistsError):
 def error_number(error: BaseException) -> int | None:
     """The system's number in an OSError, or in what safetensors and tokenizers make of one.
 
-    None where there is none. numpy says only how much of an array did not go into a file.
+    None where there is none.
     """
     if isinstance(error, SafetensorError) or type(error) is Exception:  # tokenizers has no kind
         found = _CODE.search(str(error))
         return int(found[1]) if found else None
-    if isinstance(error, OSError) and _SHORT.search(str(error)):
-        return errno.ENOSPC
     return error.errno if isinstance(error, OSError) else None
 
 
 _WORDS = (  # kind -> what it says to a person; of an error's kinds the first counts
     (MemoryError, "there is not enough memory for this: {}"),
     (RecursionError, "a file or a value is nested too deeply"),
-    (OverflowError, "a number is too large for what it is used for: {}"),
-    (UnicodeEncodeError, "a text cannot be written in this encoding: {}"),
     (UnicodeDecodeError, "a file is not UTF-8 text: {}"),
     (json.JSONDecodeError, "a file is not valid JSON: {}"),
-    (tomllib.TOMLDecodeError, "a file is not valid TOML: {}"),
     ((EOFError, zlib.error, zipfile.BadZipFile), "a packed file is damaged or ends too early: {}"),
-    (csv.Error, "a table has cells that cannot be told apart (is every quote closed?): {}"),
-    (SafetensorError, "a file of tensors cannot be read or written: {}"),
 )
 
 

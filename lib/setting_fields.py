@@ -7,21 +7,20 @@ and gives the paper's value where the default is another one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from difflib import get_close_matches
 from functools import partial
-from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from msgspec import Meta
 
+from .errors import ArgumentError
+
 Source = Literal["paper", "ours"]
-_KINDS: dict[Any, str] = {
-    **{bool: "true or false", int: "a whole number", float: "a number", str: "a text"},
-    **{NoneType: "None", Path: "a path"},
-}
+_KINDS = {bool: "true or false", str: "a text", NoneType: "None"}
 LARGEST = 1 << 63  # torch computes with no such whole number, and a float here has no reason to
 
 # Kinds of settings; the description is what an error message says of a value that is none.
@@ -110,14 +109,19 @@ def described(hint: Any) -> str:
         return " or ".join(map(described, parts))
     if kind is Literal:
         return " or ".join(map(str, parts))
-    if kind in (Iterable, Sequence) or parts[1:] == (Ellipsis,):
-        return f"a list (each {described(parts[0])})"
     if kind is tuple:
-        return f"a list ({', '.join(map(described, parts))})"
-    if isinstance(hint, type) and not parts:
-        ours = f"{__package__}." * (hint.__module__.partition(".")[0] == __package__)
-        return _KINDS.get(hint, f"a {ours}{hint.__name__}")
-    return str(hint).replace("collections.abc.", "")
+        each = f"each {described(parts[0])}"
+        return f"a list ({each if parts[-1] is ... else ', '.join(map(described, parts))})"
+    return _KINDS.get(hint, str(hint).replace("collections.abc.", ""))
+
+
+def at_least(least: int, **numbers: float | None) -> None:
+    """Refuse a number below the least one, NaN and infinity, in an ArgumentError that names it."""
+    for name, number in numbers.items():
+        if number is not None and not least <= number < math.inf:
+            raise ArgumentError(
+                f"the parameter {name} should be a number from {least} on, not {shown(number)}"
+            )
 
 
 def shown(value: Any) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 import lib
 from lib.atomic_files import whole_file
 from lib.data.texts import KNOWN
-from lib.evaluation.asked_together import generated
+from lib.evaluation.prompt_batch import generated
 from tests.benchmarks.abilities import KINDS, _right, items
 
 

@@ -14,12 +14,13 @@ from typing import Any
 
 import lib
 
+from ..editor_roles import ROLES, used
 from ..session import given
 from ..session.choices import Choices
 from ..session.worker import Trouble
 
 # simple, and hard to beat: they always run
-BASELINES = tuple(name for name, editor in lib.EDITORS.items() if "baseline" in editor.page)
+BASELINES = used("baseline")
 BREAKS = "mend"  # stands in the stored example: what it wrote is gone after a few more edits
 EDITS, POINTS, BATCH = 40, 8, 4  # at most, at most, facts that are written in one call
 SLOW_EDITS = 15  # of a stream with an editor that is not fast among its lines
@@ -122,7 +123,7 @@ def offered(choices: Choices) -> dict[str, str]:
     return {
         name: f"{title}{' (fast)' * (choices.kind(name).speed == 'fast')}"
         for name, (title, _) in choices.editors.items()
-        if name == BREAKS or "race" in lib.EDITORS[name].page
+        if name == BREAKS or "race" in ROLES.get(name, ())
     }
 
 

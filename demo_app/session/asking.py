@@ -2,7 +2,7 @@
 
 What the base model says is kept, because every visitor's table begins with it, and because it is
 the draft of every later answer: most prompts are answered as before, and one run of the edited
-model then verifies the whole text (`lib/model/questions.py`).
+model then verifies the whole text (`lib/model/read_once.py`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import torch
 import lib
 from lib.data.facts import encode_target
 from lib.evaluation.answers import plain
-from lib.evaluation.asked_together import Base
-from lib.model import questions, scoring
+from lib.evaluation.prompt_batch import Base
+from lib.model import read_once, scoring
 
 from . import verdicts
 from .consequences import known
@@ -172,7 +172,7 @@ class Asker:
         ):
             rows = [self.lm.rows([text], chat=chat)[0][0] for text, chat in once]
             asked = [
-                questions.Question(
+                read_once.Question(
                     row,
                     [end for (of, _), end in ends.items() if of == ask],
                     state=True,
@@ -182,7 +182,7 @@ class Asker:
                 )
                 for ask, row, size in zip(once, rows, sizes, strict=True)
             ]
-            replies = questions.ask(self.lm, asked)
+            replies = read_once.ask(self.lm, asked)
             texts = self.lm.texts(rows, [reply.ids for reply in replies])
             states = torch.stack([reply.state for reply in replies])
             table = self.lm.head(states).log_softmax(-1).cpu()

@@ -16,6 +16,7 @@ from typing import Any
 import lib
 from lib.data.placeholders import MARKS
 
+from ..editor_roles import ROLES
 from . import consequences, editor_settings, given
 from .views import Subject, capital
 from .worker import Trouble
@@ -62,8 +63,8 @@ class Choices:
         return label if known else ""
 
     def used(self, use: str) -> list[str]:
-        """The editors that can edit here and that the page uses so (see `lib.Editor.page`)."""
-        return [name for name in self.editors if use in lib.EDITORS[name].page]
+        """The editors that can edit here and that have this role on the page."""
+        return [name for name in self.editors if use in ROLES.get(name, ())]
 
     def refused(
         self, after: lib.Patch, editors: Iterable[str], settings: Mapping[str, dict[str, Any]]

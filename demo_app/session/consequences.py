@@ -14,9 +14,9 @@ from dataclasses import replace
 import lib
 from lib.data.facts import Probe
 from lib.evaluation.answers import plain
-from lib.evaluation.asked_together import Base
 from lib.evaluation.metrics import TABLE
 from lib.evaluation.probe_prompts import Item
+from lib.evaluation.prompt_batch import Base
 
 from .views import capital
 

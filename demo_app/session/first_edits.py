@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import lib
 from lib.cancellation import finished
-from lib.computed_once import Stored, make_missing
+from lib.computed_once import CachedTensors, make_missing
 
 from . import given
 from .asking import Asker
@@ -90,7 +90,12 @@ class FirstEdits:
         return Column(editor, name, made.look[1], made.patch, made.seconds, stored=stored)
 
     def prepare(
-        self, job: Job, editor: str, wanted: Iterable[Stored], begin: float = 0.0, end: float = 1.0
+        self,
+        job: Job,
+        editor: str,
+        wanted: Iterable[CachedTensors],
+        begin: float = 0.0,
+        end: float = 1.0,
     ) -> None:
         """Make what the editor reads of the model, where it is not there yet, with a bar."""
         name = self.choices.editors[editor][0]

@@ -18,10 +18,10 @@ from torch import Tensor
 import lib
 from lib.data.facts import encode_target, fill
 from lib.data.relations import relations
+from lib.workbench.forensics.edited_prompts import TEMPLATES
 from lib.workbench.forensics.investigation import THRESHOLD, examine
 from lib.workbench.forensics.matched_filter import Suspect
 from lib.workbench.forensics.reversal import removed
-from lib.workbench.forensics.what_was_said import TEMPLATES
 
 from .asking import MORE
 from .findings import Findings, Place, Said, Told, Undone, Way

@@ -17,6 +17,7 @@ from typing import Any
 import lib
 from lib.atomic_files import path_of
 
+from ..editor_roles import used
 from ..lifelong import run as lifelong
 from ..lifelong import stress_test
 from ..session import consequences, dossiers, interference, layers, tracing
@@ -32,7 +33,7 @@ from .examples import Examples
 EDITOR = "rome"  # of the edit that is looked into
 RACE = (EDITOR, stress_test.BREAKS)
 # side by side when the page opens; the first is kept
-OPENING = tuple(name for name, editor in lib.EDITORS.items() if "opening" in editor.page)
+OPENING = used("opening")
 EDITS = 24  # of the race, as in notebook 14
 
 PARTS = ("layers", "forecast", "race", "natural", "traced", "dossier", "opening", "written")

@@ -226,8 +226,6 @@ class Case(Short):
     batch: int | str | None = only_if_set(None)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.fact, Fact):
-            raise FactError(f"a case has a Fact, not {quoted(repr(self.fact))}")
         _tuples(self, texts=("paraphrases", "locality"), probes=("neighborhood", "portability"))
         for name in ("paraphrases", "portability", "locality", "neighborhood"):
             about, given = name in ("paraphrases", "portability"), getattr(self, name)
@@ -270,9 +268,6 @@ def _tuples(owner: Probe | Case, texts: tuple[str, ...], probes: tuple[str, ...]
             raise FactError(f"{name} should be a list, not {quoted(str(group))}")
         if name in texts:
             group = [require_text(item, f"{name}[{number}]") for number, item in enumerate(group)]
-        for number, item in enumerate(group):
-            if name in probes and not isinstance(item, Probe):
-                raise FactError(f"{name}[{number}] should be a Probe(prompt, target)")
         object.__setattr__(owner, name, tuple(group))
 
 

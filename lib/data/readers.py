@@ -9,42 +9,34 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import pandas as pd
-from msgspec import Meta
 
-from ..arguments import checked
 from ..atomic_files import path_of
-from ..errors import DataWarning, FactError
-from ..setting_fields import Count
+from ..errors import ArgumentError, DataWarning, FactError
+from ..setting_fields import at_least
 from .facts import Case, quoted
 from .formats import Format, cases_of, known, recognize, unused_keys
 from .row_files import plain, rows
 from .row_keys import Options
 from .texts import CLASSROOM, known_by
 
-Source = Annotated[
-    str | Path | Iterable[Mapping], Meta(description="a path, or an iterable of rows")
-]
 
-
-@checked
 def read_cases(
-    path: Source,
-    limit: Count | None = None,
+    path: str | Path | Iterable[Mapping],
+    limit: int | None = None,
     target: Literal["new", "true"] = "new",
     unrelated_suffix: str = "",
 ) -> list[Case]:
     """The cases of a data file, at most `limit`, in the file's order.
 
-    path  The file: JSON (a list of rows, or an object that holds one), or JSONL or a table as CSV
-          or TSV, which are read no further than the limit needs, all also packed by gzip; or
-          parquet, where pyarrow is installed. Or the rows themselves, as a DataFrame or any
-          iterable of dictionaries: `datasets.load_dataset(…, split="test")` or a list.
+    path  The file: JSON (a list of rows, or an object that holds one), JSONL, or a table as CSV or
+          TSV, all also packed by gzip; or parquet, where pyarrow is installed. Or the rows
+          themselves, as a DataFrame or any iterable of dictionaries:
+          `datasets.load_dataset(…, split="test")` or a list.
 
     The format is recognized by the keys of row 0 (`formats.FORMATS`). One's own facts need the
     keys `subject`, `prompt` and `target_new` only; `target_true`, `paraphrases`, `neighborhood`,
@@ -81,13 +73,15 @@ def read_cases(
     format that comes closest. Errors inside a row name the row and the key.
     read_cases("zsre.json", limit=1)[0].fact.target_new -> "unmanned aircraft"
     """
+    at_least(0, limit=limit)
+    if target not in ("new", "true"):
+        raise ArgumentError(f"target is 'new' or 'true', not '{target}'")
     options = Options(target, unrelated_suffix)
     if not isinstance(path, (str, os.PathLike)):
         found: Any = path.to_dict("records") if isinstance(path, pd.DataFrame) else path
         return [case for *_, case in _cases("the rows given", map(plain, found), limit, options)]
     path = path_of(path)
-    with closing(rows(path, known)) as found:
-        return [case for *_, case in _cases(path, found, limit, options)]
+    return [case for *_, case in _cases(path, rows(path, known), limit, options)]
 
 
 def _cases(

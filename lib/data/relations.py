@@ -12,8 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
-from ..arguments import checked
-from . import taken
+from . import as_facts
 from .facts import Case, Probe, fill, require_text
 from .readers import classroom
 
@@ -75,13 +74,12 @@ class Relation:
         ]
 
 
-@checked
-def relations(cases: taken.Given | None = None) -> dict[str, Relation]:
+def relations(cases: as_facts.Given | None = None) -> dict[str, Relation]:
     """The relations of some cases by their names, in the order of the first case of each.
 
     cases  by default the classroom's; those without a relation or a subject are left out
     """
-    return _classroom() if cases is None else _collect(taken.cases(cases))
+    return _classroom() if cases is None else _collect(as_facts.cases(cases))
 
 
 @cache

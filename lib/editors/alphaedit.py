@@ -13,13 +13,12 @@ from typing import Any
 from torch import Tensor
 
 from .. import associative_memory as memory
-from ..computed_once import Stored
+from ..computed_once import CachedTensors
 from ..keys_values.null_space import null_space, stored_eigen
 from ..keys_values.second_moment import stored_moments
 from ..patch.patch import EMPTY, Patch
 from ..setting_fields import Amount, Real, Share, from_paper, ours
-from .shared.layerwise import SPREAD, LayerwiseConfig, LayerwiseEditor, earlier_keys
-from .shared.shared_settings import VALUES
+from .shared.layerwise import LayerwiseConfig, LayerwiseEditor, earlier_keys
 
 
 @dataclass(frozen=True)
@@ -49,16 +48,10 @@ class AlphaEdit(LayerwiseEditor[AlphaEditConfig]):
 
     name = "alphaedit"
     title = "AlphaEdit"
-    color = "#8a6a00"
     paper = "Fang et al., AlphaEdit: Null-Space Constrained Editing, 2025 (arXiv:2410.02355)"
-    page = ("blind",)
-    search_grid = {
-        **SPREAD,
-        "grid": {**VALUES, "quantile": (0.5, 0.7, 0.9), "L2": (1.0, 10.0)},
-    }
     keeps = True
 
-    def statistics(self, after: Patch = EMPTY) -> list[Stored]:
+    def statistics(self, after: Patch = EMPTY) -> list[CachedTensors]:
         """C of the layers' keys and its eigenvectors."""
         moments = stored_moments(self.lm, self.layers(), self.config.text, self.config.tokens)
         found = list(moments.values())

@@ -19,7 +19,7 @@ from typing import Literal
 
 import torch
 
-from ..computed_once import Stored
+from ..computed_once import CachedTensors
 from ..data.facts import Fact
 from ..errors import EditError
 from ..keys_values.curvature import Curvature
@@ -59,10 +59,9 @@ class CrispEdit(Editor[CrispEditConfig]):
 
     name = "crispedit"
     title = "CrispEdit"
-    color = "#7a3b1d"
     paper = "Ikram et al., CrispEdit, 2026 (arXiv:2602.15823)"
 
-    def statistics(self, after: Patch = EMPTY) -> list[Stored]:
+    def statistics(self, after: Patch = EMPTY) -> list[CachedTensors]:
         """Both second moments of the layers, and the eigenvectors of that of the inputs."""
         c, lm = self.config, self.lm
         inputs, outputs = stored_pairs(lm, list(mlp_outputs(lm, c.layers)), c.text, c.tokens)

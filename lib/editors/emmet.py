@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..setting_fields import Amount
-from .shared.layerwise import SPREAD, LayerwiseConfig, LayerwiseEditor
-from .shared.shared_settings import VALUES
+from .shared.layerwise import LayerwiseConfig, LayerwiseEditor
 
 
 @dataclass(frozen=True)
@@ -32,10 +31,4 @@ class Emmet(LayerwiseEditor[EmmetConfig]):
     """
 
     name = "emmet"
-    color = "#31429e"
     paper = "Gupta et al., A Unified Framework for Model Editing, 2024 (arXiv:2403.14236)"
-    page = ("blind",)
-    search_grid = {
-        **SPREAD,
-        "grid": {**VALUES, "strength": (0.0, 1_000.0, 10_000.0)},
-    }

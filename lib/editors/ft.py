@@ -41,11 +41,7 @@ class Ft(Editor[FtConfig]):
     """Fine-tuning done right: shuffled epochs over all facts of a call, on one late layer."""
 
     name = "ft"
-    color = "#7a3b1d"
     paper = "Yang et al., Fine-tuning Done Right in Model Editing, 2025 (arXiv:2509.22072)"
-    page = ("blind", "baseline")
-    search_grid = {"around": 1, "grid": {"lr": (5e-4, 1e-3, 2e-3)}}
-    mixtures = True
     speed: ClassVar[Literal["fast", "usual", "slow"]] = "fast"
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
@@ -100,5 +96,3 @@ class FtM(Ft):
     name = "ft_m"
     paper = "Zhang et al., A Comprehensive Study of Knowledge Editing, 2024 (arXiv:2401.01286)"
     Config = FtMConfig
-    page = ("opening", "blind")
-    search_grid = {"around": 1, "grid": {"lr": (3e-5, 6e-5, 1.2e-4, 2.5e-4, 5e-4)}}

@@ -57,9 +57,7 @@ class Lora(Editor[LoraConfig]):
 
     name = "lora"
     title = "LoRA"
-    color = "#7a3b1d"
     paper = "Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, 2021 (arXiv:2106.09685)"
-    page = ("blind",)
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Train one new adapter per module on the facts, on the model under `after`."""
@@ -87,9 +85,13 @@ class Lora(Editor[LoraConfig]):
     def modules(self) -> list[str]:
         """Names of the modules that get an adapter; EditError for one that is missing."""
         config, lm = self.config, self.lm
-        parts = {"down": (lm.arch.mlp_out,), "up": lm.arch.mlp_in, "attn": (lm.arch.attn_out,)}
         found = []
         for layer in mlp_outputs(lm, config.layers):  # refuses a layer that is not there
+            parts = {
+                "down": (lm.arch.mlp_out,),
+                "up": lm.arch.mlp_in,
+                "attn": (lm.attn_out(layer),),
+            }
             for part in config.modules:
                 fused = lm.arch.fused_in and any(p.endswith(f".{part}") for p in lm.arch.mlp_in)
                 if fused or (part == "up" and lm.arch.fused_in):

@@ -34,7 +34,6 @@ class Malmen(Trainable[RegressionConfig]):
     """As MEND, with many facts joined by a regression; trained on updates of `batch` facts each."""
 
     name = "malmen"
-    color = "#8a6a00"
     paper = "Tan et al., Massive Editing for LLMs via Meta Learning, ICLR 2024 (arXiv:2311.04661)"
     Config: ClassVar[type[RegressionConfig]] = MalmenConfig
 

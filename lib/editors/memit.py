@@ -9,14 +9,14 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 
-from ..computed_once import Stored
+from ..computed_once import CachedTensors
 from ..data.facts import Fact
 from ..errors import EditWarning
 from ..keys_values.value_search import Target
 from ..patch.patch import EMPTY, Patch
 from ..setting_fields import Real, Size, from_paper
 from .shared import value_norm
-from .shared.layerwise import SPREAD, LayerwiseConfig, LayerwiseEditor
+from .shared.layerwise import LayerwiseConfig, LayerwiseEditor
 
 
 class Memit(LayerwiseEditor[LayerwiseConfig]):
@@ -24,15 +24,11 @@ class Memit(LayerwiseEditor[LayerwiseConfig]):
 
     Δ = R Kᵀ (λC + K Kᵀ)⁻¹. These are the steps of the family's loop (shared/layerwise.py).
     keep_keys=True is the sequential form with Kp Kpᵀ in the inverse, which AlphaEdit's repository
-    calls "MEMIT_seq". In a mixture of experts the last layer alone is written.
+    calls "MEMIT_seq".
     """
 
     name = "memit"
-    mixtures = True
-    color = "#31429e"
     paper = "Meng et al., Mass-Editing Memory in a Transformer, 2023 (arXiv:2210.07229)"
-    page = ("blind", "race")
-    search_grid = SPREAD
 
 
 @dataclass(frozen=True)
@@ -54,14 +50,13 @@ class NormAnchor(LayerwiseEditor[NormAnchorConfig]):
 
     name = "norm_anchor"
     title = "Norm anchor (NAS)"
-    color = "#8d7fd6"
     paper = "Liu et al., Norm Anchors Make Model Edits Last (NAS), 2026 (arXiv:2602.02543)"
 
-    def statistics(self, after: Patch = EMPTY) -> list[Stored]:
+    def statistics(self, after: Patch = EMPTY) -> list[CachedTensors]:
         """C of the layers' keys, and the anchors' norm."""
         return [*super().statistics(after), self.anchor()]
 
-    def anchor(self) -> Stored:
+    def anchor(self) -> CachedTensors:
         """The anchors' `norm`, at the last layer."""
         c = self.config
         return value_norm.anchor_norm(self.lm, c.layers[-1], c.search(), self.site, c.anchor_n)

@@ -52,7 +52,6 @@ class Mend(Trainable[MendConfig]):
     """A trained network turns one fine-tuning gradient into the edit, ΔW = −α Σ g̃ k̃ᵀ."""
 
     name = "mend"
-    color = "#31429e"
     paper = "Mitchell et al., Fast Model Editing at Scale, ICLR 2022 (arXiv:2110.11309)"
     solves = False
     frozen = True

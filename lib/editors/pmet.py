@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..data.facts import Fact
 from ..setting_fields import Amount, Count, from_paper
-from .shared.layerwise import SPREAD, LayerwiseConfig, LayerwiseEditor
+from .shared.layerwise import LayerwiseConfig, LayerwiseEditor
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,7 @@ class Pmet(LayerwiseEditor[PmetConfig]):
     """MEMIT on the MLP's own output, spread by the square root of the layers left."""
 
     name = "pmet"
-    color = "#31429e"
     paper = "Li et al., PMET: Precise Model Editing in a Transformer, 2024 (arXiv:2308.08742)"
-    page = ("blind",)
-    search_grid = SPREAD
     site = "pmet"  # `target_value` moves both outputs there, and returns the MLP's
 
     def residual(self, rest: Tensor, left: int) -> Tensor:

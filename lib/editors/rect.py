@@ -36,9 +36,7 @@ class Rect(Wrapper[RectConfig]):
     """
 
     name = "rect"
-    color = "#c2577f"
     paper = "Gu et al., Model Editing Harms General Abilities of LLMs, 2024 (arXiv:2401.04700)"
-    page = ("blind",)
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Mask the inner editor's update after it has edited all of its layers.

@@ -54,7 +54,6 @@ class RLEdit(Malmen):
 
     name = "rledit"
     title = "RLEdit"
-    color = "#c2577f"
     paper = "Li et al., Reinforced Lifelong Editing for Language Models, 2025 (arXiv:2502.05759)"
     Config = RLEditConfig
     config: RLEditConfig

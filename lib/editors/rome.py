@@ -21,7 +21,7 @@ from ..patch.patch import EMPTY, Patch
 from ..setting_fields import Count, Real, Whole, from_paper
 from .shared.base import WhitenedEditor, add_low_rank
 from .shared.config import Config
-from .shared.shared_settings import SHORT, VALUES, ContextSettings, MomentSettings, SearchSettings
+from .shared.shared_settings import ContextSettings, MomentSettings, SearchSettings
 
 
 @dataclass(frozen=True)
@@ -45,16 +45,7 @@ class Rome(WhitenedEditor[RomeConfig]):
     """Rank-one insert of one fact into one layer, with the value found by optimization."""
 
     name = "rome"
-    color = "#8d7fd6"
     paper = "Meng et al., Locating and Editing Factual Associations in GPT, 2022 (arXiv:2202.05262)"
-    page = ("opening", "blind", "warm", "race")
-    search_grid = {
-        "depths": (0.1, 0.2, 0.3, 0.45, 0.6),
-        "around": 1,
-        "grid": VALUES,
-        "settings": SHORT,
-    }
-    mixtures = True
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Write one fact after another, each on the result of the one before."""

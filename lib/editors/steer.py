@@ -100,7 +100,6 @@ class Steer(Editor[SteerConfig]):
     paper = "Rimsky et al., Contrastive Activation Addition, 2024 (arXiv:2312.06681)"
     speed = "fast"
     writes = "routes"
-    mixtures = True
     factual = False
 
     def modules(self) -> list[str]:

@@ -20,7 +20,7 @@ from torch import Tensor
 from .. import associative_memory as memory
 from .. import distributed
 from ..cancellation import steps
-from ..computed_once import Stored, remembered
+from ..computed_once import CachedTensors
 from ..data.facts import Fact
 from ..errors import EditError
 from ..keys_values import answer_gradients
@@ -89,27 +89,10 @@ class UltraEdit(Editor[UltraEditConfig]):
 
     name = "ultraedit"
     title = "UltraEdit"
-    color = "#9b1fa0"
     paper = "Gu et al., UltraEdit: Training-, Subject- and Memory-Free, 2025 (arXiv:2505.14679)"
-    page = ("blind", "warm", "race", "ticked")
-    search_grid = {
-        # every window has moments of its own to start from, which take a minute
-        "depths": (0.55, 0.75, 0.9),
-        "around": 0,
-        "widths": (2, 5),
-        "grid": {"step": (0.004, 0.008, 0.015, 0.03, 0.06, 0.2)},
-        # these settings belong together: changed one after another, the search kept one pass
-        # without strength, and its held-out facts lost unrelated answers
-        "settings": {
-            "reduction": "fact_mean",
-            "keep_keys": True,
-            "repeat": 3,
-            "strength": 1_000.0,
-        },
-    }
     speed = "fast"
 
-    def statistics(self, after: Patch = EMPTY) -> list[Stored]:
+    def statistics(self, after: Patch = EMPTY) -> list[CachedTensors]:
         """The moments to start from, and C of the edited layers where `strength` weighs it.
 
         Raises EditError where it would weigh another module: C is that of output projections.
@@ -185,7 +168,7 @@ class UltraEdit(Editor[UltraEditConfig]):
         M = c.ridge * torch.eye(len(K), dtype=torch.float64, device=K.device)
         if c.strength:
             i = {self.lm.mlp_out(i): i for i in c.edited_layers(self.lm)[0]}[name]
-            known = remembered(
+            known = self.lm.once(
                 (stored_moments(self.lm, [i], None, None)[i], c.ridge, c.strength, K.device),
                 lambda: memory.Moment(M + c.strength * second_moment(self.lm, [i])[i].C.to(M)),
             )
@@ -228,7 +211,7 @@ class UltraEdit(Editor[UltraEditConfig]):
                 found[shape] = KeyGradientMoments.empty(*shape, self.config.whiten == "gradient")
         return found
 
-    def warm(self, state: Mapping[str, Any]) -> dict[tuple[int, int], Stored]:
+    def warm(self, state: Mapping[str, Any]) -> dict[tuple[int, int], CachedTensors]:
         """{shape: moments of warm-up texts} for all shapes that start from them."""
         c, shapes = self.config, self.modules()
         given = c.group, c.reduction, c.whiten == "gradient"

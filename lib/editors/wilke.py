@@ -56,12 +56,10 @@ class Wilke(Rome):
 
     name = "wilke"
     title = "WilKE"
-    color = "#31429e"
     paper = "Hu et al., WilKE: Wise-Layer Knowledge Editor, 2024 (arXiv:2402.10987)"
     Config = WilkeConfig
     config: WilkeConfig
     speed = "slow"
-    mixtures = False  # it compares layers by the size of a change, and a router stretches that
 
     def layers(self) -> Sequence[int]:
         """The layers that are tried, ascending."""

@@ -15,33 +15,32 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ..arguments import checked
-from ..data import taken
+from ..data import as_facts
 from ..data.facts import Fact
 from ..errors import ArgumentError, FactError
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
+from ..setting_fields import at_least
 from .answers import EVENTS, Verdict
-from .asked_together import Answers, Base, Queries, positives, unrelated
 from .metrics import EDITED, METRICS, NAMED, PARTS, asked, counted
 from .own_facts import with_tests
 from .perplexity import perplexity
 from .probe_prompts import Item, probe_items
+from .prompt_batch import Answers, Base, Queries, positives, unrelated
 from .scores import COLUMNS, Scores
 
 BASE_MODEL = "base model"  # how a title calls the model without a patch
 
 
-@checked
 def evaluate(
     lm: LM,
-    cases: taken.Given,
+    cases: as_facts.Given,
     patch: Patch = EMPTY,
     events: Sequence[str] = EVENTS,
     base: Base | None = None,
     *,
     metrics: Collection[str] = METRICS,
-    pool: taken.Given | None = None,
+    pool: as_facts.Given | None = None,
     text: str | None = None,
     kl_prompts: int = 512,
     seed: int = 0,
@@ -59,20 +58,21 @@ def evaluate(
     Raises ValueError without a case, for an unknown event or metric, for base answers of another
     model, and for a prompt that is too long.
     """
-    some = list(taken.cases(cases))
+    at_least(0, kl_prompts=kl_prompts)
+    some = list(as_facts.cases(cases))
     if not some:
         raise ArgumentError("there is no case to evaluate")
     if metrics is METRICS:
         some = with_tests(lm, some)
     asked(metrics, events)  # refuses unknown names before any work
-    others = None if pool is None else taken.cases(pool)
+    others = None if pool is None else as_facts.cases(pool)
     items = probe_items(some, metrics, others, _written(patch), seed)
     return measure(
         lm, items, patch, events, base, metrics=metrics, text=text, kl_prompts=kl_prompts
     )
 
 
-def baseline(lm: LM, cases: taken.Given, **settings: Any) -> Base:
+def baseline(lm: LM, cases: as_facts.Given, **settings: Any) -> Base:
     """The base model's answers, for `evaluate(base=…)`; its own scores are in `.scores`.
 
     settings   Arguments of `evaluate` by name.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ..data import taken
+from ..data import as_facts
 from ..data.facts import Case
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
-from .asked_together import generated
+from .prompt_batch import generated
 
 
-def known(lm: LM, cases: taken.Given, patch: Patch = EMPTY) -> list[Case]:
+def known(lm: LM, cases: as_facts.Given, patch: Patch = EMPTY) -> list[Case]:
     """The cases whose answer so far (`target_true`) the model gives by free generation, in order.
 
     The classroom's facts are known to the embedded model; on another one, edit only those that come
@@ -22,7 +22,7 @@ def known(lm: LM, cases: taken.Given, patch: Patch = EMPTY) -> list[Case]:
     """
     asked = [
         (case, (case.fact.text, case.fact.target_true))
-        for case in taken.cases(cases)
+        for case in as_facts.cases(cases)
         if case.fact.target_true is not None
     ]
     with lm.patched(patch, only=True):

@@ -16,10 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..arguments import checked
 from ..cancellation import steps
-from ..computed_once import remembered
-from ..data import taken
+from ..data import as_facts
 from ..data.facts import Case, Fact, Probe, quoted
 from ..data.relations import Relation, bare, relations
 from ..errors import DataWarning, FactError
@@ -27,7 +25,7 @@ from ..model import activations
 from ..model.lm import LM
 from ..patch.patch import EMPTY
 from .answers import begins
-from .asked_together import generated
+from .prompt_batch import generated
 
 # From a sweep on the embedded model over six depths (blocks 8 to 28 of 30) and five weights of the
 # words (its rows are in git at 2f928b6): 324 prompts of the classroom, each compared with the
@@ -81,8 +79,9 @@ class Match(NamedTuple):
         return self.score >= LEAST and self.state >= STATE and self.own >= OWN
 
 
-@checked
-def matches(lm: LM, fact: taken.Given, among: Mapping[str, Relation] | None = None) -> list[Match]:
+def matches(
+    lm: LM, fact: as_facts.Given, among: Mapping[str, Relation] | None = None
+) -> list[Match]:
     """All relations by how well the fact's prompt fits one of their wordings, the best first.
 
     The states are those of the unedited model, centered and scaled over the wordings of all
@@ -92,7 +91,7 @@ def matches(lm: LM, fact: taken.Given, among: Mapping[str, Relation] | None = No
 
     Raises FactError for a fact without a subject.
     """
-    fact = taken.fact(fact)
+    fact = as_facts.fact(fact)
     if fact.subject is None:
         raise FactError("a fact without a subject belongs to no relation")
     known = relations() if among is None else among
@@ -120,7 +119,7 @@ def matches(lm: LM, fact: taken.Given, among: Mapping[str, Relation] | None = No
 
 def case_for(
     lm: LM,
-    fact: taken.Given,
+    fact: as_facts.Given,
     relation: str | None = None,
     among: Mapping[str, Relation] | None = None,
     neighbors: int = NEIGHBORS,
@@ -137,7 +136,7 @@ def case_for(
 
     Raises FactError for a fact without a subject and for an unknown relation.
     """
-    fact, known = taken.fact(fact), relations() if among is None else among
+    fact, known = as_facts.fact(fact), relations() if among is None else among
     if fact.subject is None:
         raise FactError("a fact without a subject belongs to no relation")
     if relation is None:
@@ -232,7 +231,7 @@ def _scaled(
         mean, scale = states.mean(0), states.std(0, correction=0).clamp(min=1e-6)
         return (states - mean) / scale, mean, scale
 
-    return remembered(("wordings", lm.stored_identity, of), make)
+    return lm.once(("wordings", lm.stored_identity, of), make)
 
 
 def _states(lm: LM, texts: list[str]) -> Tensor:
@@ -249,7 +248,7 @@ def _nearness(lm: LM, words: set[str], relation: Relation) -> float:
     if not own or not known:
         return 1.0
     table = lm.model.get_input_embeddings().weight.detach()
-    mean = remembered(("embedding", lm.stored_identity), lambda: table.float().mean(0))
+    mean = lm.once(("embedding", lm.stored_identity), lambda: table.float().mean(0))
     tokens = [lm.tokenizer(f" {word}", add_special_tokens=False).input_ids for word in own + known]
     vectors = torch.stack([table[ids].float().mean(0) - mean for ids in tokens])
     vectors = torch.nn.functional.normalize(vectors, dim=1)

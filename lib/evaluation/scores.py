@@ -13,12 +13,11 @@ from typing import Any
 
 import pandas as pd
 
-from ..arguments import checked
 from ..errors import ArgumentError
 from .answers import EVENTS
-from .asked_together import Base
 from .intervals import DIFFERENCE, SHARE, Estimate
 from .metrics import LABELS, LOWER_IS_BETTER, NAMED
+from .prompt_batch import Base
 from .results import Results, Table
 
 COLUMNS = ["case", "metric", "event", "prompt", "value", "text", "answer"]
@@ -47,7 +46,6 @@ class Scores(Results):
     seconds: list[float] | None = None
     counted: Mapping[str, str] = field(default_factory=dict)
 
-    @checked
     def by_case(
         self, pairs: Collection[tuple[str, str]] | None = None
     ) -> dict[tuple[str, str], pd.DataFrame]:

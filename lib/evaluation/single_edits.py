@@ -15,16 +15,16 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from ..data import taken
+from ..data import as_facts
 from ..data.facts import Case
 from ..editors.shared.base import Editor
 from ..patch.patch import EMPTY
 from .answers import EVENTS
-from .asked_together import Base
 from .evaluate import measure
 from .metrics import METRICS
 from .own_facts import with_tests
 from .probe_prompts import Item, probe_items
+from .prompt_batch import Base
 from .scores import Scores
 
 QUICK = tuple(m for m in METRICS if m not in ("perplexity", "chat"))
@@ -32,7 +32,7 @@ QUICK = tuple(m for m in METRICS if m not in ("perplexity", "chat"))
 
 def singly(
     editor: Editor,
-    cases: taken.Given,
+    cases: as_facts.Given,
     events: Sequence[str] = EVENTS,
     metrics: Collection[str] = QUICK,
     base: Base | None = None,
@@ -46,7 +46,7 @@ def singly(
     `.base.scores`. The seconds of each edit are in `.seconds`. The perplexity is the mean over the
     patches when it is among the metrics.
     """
-    some, lm = list(taken.cases(cases)), editor.lm
+    some, lm = list(as_facts.cases(cases)), editor.lm
     if metrics is QUICK:
         some = with_tests(lm, some)
     items = probe_items(some, metrics)

@@ -18,9 +18,8 @@ import torch
 from torch import Tensor
 
 from .. import associative_memory as memory
-from ..arguments import checked
 from ..associative_memory import Moment
-from ..data import taken
+from ..data import as_facts
 from ..data.facts import Case, Fact
 from ..errors import ArgumentError
 from ..keys_values.second_moment import second_moment
@@ -157,10 +156,9 @@ def kurtosis(values: Tensor) -> float:
     return (away.pow(4).mean() / spread**2 - 3).item() if spread > 0 else math.nan
 
 
-@checked
 def superposition(
     lm: LM,
-    subjects: taken.Given | Iterable[str | Fact | Case],
+    subjects: as_facts.Given | Iterable[str | Fact | Case],
     layer: int | Sequence[int],
     prompt: str = "{}",
 ) -> Any:
@@ -186,11 +184,11 @@ def superposition(
     return found[layer] if isinstance(layer, int) else found
 
 
-def _distinct(subjects: taken.Given | Iterable[str | Fact | Case], prompt: str) -> list[Fact]:
+def _distinct(subjects: as_facts.Given | Iterable[str | Fact | Case], prompt: str) -> list[Fact]:
     """The facts whose keys are read, each subject once."""
     found: dict[str, Fact] = {}
     # the answer is never read, only the subject's last token
-    for fact in taken.facts(subjects, lambda subject: Fact(subject, prompt, "?")):
+    for fact in as_facts.facts(subjects, lambda subject: Fact(subject, prompt, "?")):
         found.setdefault(normal(fact.subject or fact.prompt), fact)
     if len(found) < 2:
         raise ArgumentError(f"overlaps need at least two distinct subjects, not {len(found)}")

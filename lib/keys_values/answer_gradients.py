@@ -18,9 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from .. import distributed
-from ..arguments import checked
 from ..cancellation import steps
-from ..data import taken
+from ..data import as_facts
 from ..data.facts import Fact
 from ..errors import EditError, FactError
 from ..model.answer_rows import AnswerRows
@@ -60,10 +59,9 @@ class KeyGradients:
         return KeyGradients(self.K[:, nonzero], self.G[:, nonzero], self.group[nonzero.cpu()])
 
 
-@checked
 def read(
     lm: LM,
-    facts: taken.Given,
+    facts: as_facts.Given,
     modules: Sequence[str],
     group: int = 10,
     reduction: Reduction = "group_mean",
@@ -88,7 +86,7 @@ def read(
     without tokens.
     """
     # the rows, longest first, cut into groups
-    rows = answer_rows(lm, taken.facts(facts), target_eos)
+    rows = answer_rows(lm, as_facts.facts(facts), target_eos)
     rows = rows.take(sorted(range(len(rows)), key=lambda i: -len(rows.ids[i])))
     lengths = [len(p) + len(a) for p, a in zip(rows.prompts, rows.answers, strict=True)]
     answers, ends = [len(answer) for answer in rows.answers], rows.ends

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from ..computed_once import remembered
 from ..model import generation
 from ..model.lm import LM
 from ..patch.patch import EMPTY
@@ -56,7 +55,7 @@ def contexts(
     """
     # the same words each time, so they are written once
     asked = "contexts", lm.stored_identity, tuple(map(tuple, lengths)), start, seed, top_k
-    return remembered(asked, lambda: _write(lm, lengths, start, seed, top_k))
+    return lm.once(asked, lambda: _write(lm, lengths, start, seed, top_k))
 
 
 def _write(

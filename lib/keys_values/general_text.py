@@ -26,7 +26,7 @@ import torch
 
 from ..atomic_files import cache_folder, path_of, plain_text, whole_file
 from ..cancellation import steps
-from ..computed_once import Stored, Tensors, remembered, text_hash
+from ..computed_once import CachedTensors, Tensors, text_hash
 from ..data.texts import GENERAL
 from ..errors import EditError, SlowWarning
 from ..model import generation
@@ -67,11 +67,10 @@ def chosen(lm: LM, text: Text, tokens: int | None, width: int) -> General:
     tokens = tokens or WANTED * width
     source = general_text(text)
     label = text_hash(source)
-    count = remembered(("tokens of a text", lm.stored_identity, label), lambda: _count(lm, source))
+    count = lm.once(("tokens of a text", lm.stored_identity, label), lambda: _count(lm, source))
     least = min(tokens, ENOUGH * width)
     own = own_text(lm, least) if text is None and count < least else None
-    # an expert gets a part of the tokens only
-    few = min(count if own is None else least, tokens) < WANTED * width or bool(lm.sent_to)
+    few = min(count if own is None else least, tokens) < WANTED * width
 
     def read() -> str:
         return source if own is None else own.tensors()["utf8"].numpy().tobytes().decode()
@@ -126,7 +125,7 @@ def _texts(items: Iterable[Any]) -> Iterator[str]:
             return
 
 
-def own_text(lm: LM, tokens: int) -> Stored:
+def own_text(lm: LM, tokens: int) -> CachedTensors:
     """At least so many tokens of text that the base model writes, as UTF-8 bytes.
 
     Samples at temperature 1 over the whole vocabulary, each from the token with which texts begin.
@@ -162,7 +161,7 @@ def own_text(lm: LM, tokens: int) -> Stored:
         whole = "\n\n".join(texts).encode()
         yield None, {"utf8": torch.frombuffer(bytearray(whole), dtype=torch.uint8)}
 
-    return Stored("texts", f"{lm.stored_identity} {SEED} {ROWS} {LENGTH} {tokens}", make)
+    return CachedTensors("texts", f"{lm.stored_identity} {SEED} {ROWS} {LENGTH} {tokens}", make)
 
 
 def _count(lm: LM, text: str) -> int:

@@ -13,7 +13,7 @@ import torch
 
 from ..associative_memory import NullSpace, null_space_of
 from ..cancellation import steps
-from ..computed_once import Stored, Tensors, make_missing, remembered
+from ..computed_once import CachedTensors, Tensors, make_missing
 from ..model.devices import on_card
 from ..model.lm import LM
 from .curvature import Eigen
@@ -38,22 +38,19 @@ def null_space(
     moments = stored_moments(lm, layers, text, tokens)
     make_missing(moments.values())
     return {
-        layer: null_space_of(
-            *eigen(moments[layer], lm.device), threshold=threshold, quantile=quantile
-        )
+        layer: null_space_of(*eigen(lm, moments[layer]), threshold=threshold, quantile=quantile)
         for layer in steps(layers, "null spaces")
     }
 
 
-def eigen(moment: Stored, device: torch.device) -> Eigen:
-    """Eigenvalues (ascending) and eigenvectors of C, float64; computed on the device if missing."""
-    one = stored_eigen(moment, device)
-    kept = remembered(("eigen", moment), one.tensors)
+def eigen(lm: LM, moment: CachedTensors) -> Eigen:
+    """Eigenvalues (ascending) and eigenvectors of C, float64; computed on its device if missing."""
+    kept = lm.once(("eigen", moment), stored_eigen(moment, lm.device).tensors)
     warn_of_few(kept, len(kept["values"]))
     return kept["values"], kept["vectors"]
 
 
-def stored_eigen(moment: Stored, device: torch.device) -> Stored:
+def stored_eigen(moment: CachedTensors, device: torch.device) -> CachedTensors:
     """The same of one of `stored_moments`, as it is or will be stored."""
 
     def make(layers: list[int]) -> Iterator[tuple[int, Tensors]]:
@@ -68,4 +65,4 @@ def stored_eigen(moment: Stored, device: torch.device) -> Stored:
             few = {name: held[name] for name in ("tokens", "shrinkage") if "shrinkage" in held}
             yield layer, {"values": values, "vectors": vectors.contiguous(), **few}
 
-    return Stored("eigen", moment.label, make, moment.key)
+    return CachedTensors("eigen", moment.label, make, moment.key)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from ..cancellation import steps
-from ..computed_once import Stored, Tensors, make_missing, remembered
+from ..computed_once import CachedTensors, Tensors, make_missing
 from ..model import batching
 from ..model.answer_rows import AnswerRows
 from ..model.lm import LM
@@ -53,12 +53,12 @@ def curvatures(
     inputs, outputs = stored_pairs(lm, layers, text, tokens)
     make_missing([*inputs.values(), *outputs.values()])
 
-    def made(A: Stored, S: Stored) -> Curvature:
-        found = remembered(("output eigen", S), lambda: torch.linalg.eigh(shrunk(S.tensors(), "S")))
-        return curvature(eigen(A, lm.device), found, energy)
+    def made(A: CachedTensors, S: CachedTensors) -> Curvature:
+        found = lm.once(("output eigen", S), lambda: torch.linalg.eigh(shrunk(S.tensors(), "S")))
+        return curvature(eigen(lm, A), found, energy)
 
     return {
-        layer: remembered(("curvature", *pair, energy), partial(made, *pair))
+        layer: lm.once(("curvature", *pair, energy), partial(made, *pair))
         for layer in steps(layers, "curvatures")
         for pair in [(inputs[layer], outputs[layer])]
     }
@@ -66,7 +66,7 @@ def curvatures(
 
 def stored_pairs(
     lm: LM, layers: Sequence[int], text: Text, tokens: int | None
-) -> tuple[dict[int, Stored], dict[int, Stored]]:
+) -> tuple[dict[int, CachedTensors], dict[int, CachedTensors]]:
     """{layer: its A} and {layer: its S}, as they are or will be stored."""
     if text is not None and not isinstance(text, str | os.PathLike):
         text = [general_text(text)]  # it is read twice, and a generator can be read only once
@@ -85,7 +85,7 @@ def stored_pairs(
             mean = sums.pop(names[layer]) / count
             yield layer, {"S": mean, **about(mean, count, spreads.get(names[layer]))}
 
-    return inputs, {layer: Stored("output_moments", label, make, layer) for layer in layers}
+    return inputs, {layer: CachedTensors("output_moments", label, make, layer) for layer in layers}
 
 
 def _accumulate(

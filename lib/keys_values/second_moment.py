@@ -25,13 +25,13 @@ from torch.nn.functional import linear
 
 from ..associative_memory import Moment
 from ..cancellation import finished, raise_if_cancelled, steps
-from ..computed_once import Stored, Tensors, make_missing, remembered, room
+from ..computed_once import CachedTensors, Tensors, make_missing
 from ..errors import EditError, EditWarning
 from ..model import activations, batching
-from ..model.devices import on_card
+from ..model.devices import on_card, room
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
-from ..setting_fields import Amount
+from ..setting_fields import at_least
 from .general_text import WANTED, Text, chosen
 
 WINDOW = 256  # tokens read at once
@@ -48,7 +48,7 @@ def second_moment(
     layers: Sequence[int],
     text: Text = None,
     tokens: int | None = None,
-    damping: Amount = 1e-4,
+    damping: float = 1e-4,
     skip_first: bool | None = None,
     *,
     among: Sequence[int] = (),
@@ -70,10 +70,11 @@ def second_moment(
     All layers come from one pass, which runs no deeper than the highest. Raises EditError when the
     text cannot be read.
     """
+    at_least(0, damping=damping)
     moments = stored_moments(lm, [*layers, *among], text, tokens, skip_first)
     make_missing(moments.values())
     return {
-        layer: remembered(
+        layer: lm.once(
             ("second moment", moments[layer], damping), partial(_damped, moments[layer], damping)
         )
         for layer in steps(layers, "factors of second moments")
@@ -82,7 +83,7 @@ def second_moment(
 
 def stored_moments(
     lm: LM, layers: Sequence[int], text: Text, tokens: int | None, skip_first: bool | None = None
-) -> dict[int, Stored]:
+) -> dict[int, CachedTensors]:
     """{layer: C without damping or shrinkage and its count of `tokens`, as it will be stored}.
 
     Of few tokens its `shrinkage` r is there, too. The other arguments are those of `second_moment`.
@@ -106,11 +107,10 @@ def stored_moments(
                 mean = sums.pop(layer).div_(count)
                 yield layer, {"C": mean.float(), **about(mean, count, spreads.get(layer))}
 
-    # in a mixture of experts C is that of the expert to which a layer's tokens are sent
-    return {i: Stored("moments", label + lm.sent_to.get(i, ""), make, i) for i in layers}
+    return {i: CachedTensors("moments", label, make, i) for i in layers}
 
 
-def _damped(moment: Stored, damping: float) -> Moment:
+def _damped(moment: CachedTensors, damping: float) -> Moment:
     C = shrunk(moment.tensors())
     C.diagonal().add_(damping * C.diagonal().mean())
     return Moment(C)

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ..cancellation import steps
-from ..data import taken
+from ..data import as_facts
 from ..data.facts import Fact, encode_answer, encode_target, lookup
 from ..errors import EditError
 from ..model.answer_rows import AnswerRows, select_labels
@@ -76,7 +76,7 @@ class Target:
 
 def search(
     lm: LM,
-    facts: taken.Given,
+    facts: as_facts.Given,
     layer: int,
     templates: Sequence[str],
     settings: Search,
@@ -90,7 +90,7 @@ def search(
     `mlp_out`, because there δ passes the norm before it reaches the residual stream. Raises
     EditError when a loss is not finite.
     """
-    facts = taken.facts(facts)
+    facts = as_facts.facts(facts)
     site = "mlp_out" if lm.arch.post_norm else site
     found: list[Target | None] = [None] * len(facts)
     for group in steps(list(_groups(lm, facts, templates)), f"values for {len(facts)} facts"):
@@ -320,7 +320,7 @@ class OneLayer(FactSearch):
         rows, at, self.subjects = rows_of(lm, facts, templates, settings.target_eos)
         n, t = len(facts), len(templates)
         name = lm.mlp_out(layer)
-        modules = (name, lm.arch.attn_out.format(layer)) if site == "pmet" else (name,)
+        modules = (name, lm.attn_out(layer)) if site == "pmet" else (name,)
         # The KL rows end at their lookup. Beside many longer rows they run by themselves, on one
         # column instead of on padding; beside few, one more pass over the weights would cost more.
         cut = n * t if n * t >= SPLIT else len(rows)

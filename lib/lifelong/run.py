@@ -19,16 +19,15 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from ..arguments import checked
-from ..cancellation import patient
+from ..cancellation import progress_after
 from ..data.facts import Case
 from ..editors.shared.base import Editor
 from ..errors import EditError, EditWarning, FactError
 from ..evaluation.answers import EVENTS
-from ..evaluation.asked_together import Base
 from ..evaluation.evaluate import measure, read
 from ..evaluation.metrics import METRICS, TABLE, asked, counted
 from ..evaluation.probe_prompts import Item
+from ..evaluation.prompt_batch import Base
 from ..evaluation.scores import Scores
 from ..model.devices import on_card
 from ..model.lm import LM
@@ -223,7 +222,7 @@ class Run:
         facts = [case.fact for case in self.cases[first:end]]
         try:
             # the first batch may make statistics, and says so; then the run's own bar is enough
-            with patient(math.inf if self.edits else 0.0):
+            with progress_after(math.inf if self.edits else 0.0):
                 patch = self._logged(self.editor.edit(facts, after=self.patch, check=False))
         except ValueError as error:
             rows = self.numbers[first:end]
@@ -321,7 +320,6 @@ class Run:
     def _scores(self, rows: pd.DataFrame, title: str, perplexity: float | None) -> Scores:
         return Scores(rows, self._asked, title, perplexity, self.base, counted=self._counted)
 
-    @checked
     def groups(self, point: int) -> dict[str, Scores]:
         """The scores of a sampled run at a point, for old, between and recent facts apart.
 

@@ -17,32 +17,30 @@ from pathlib import Path
 from typing import Any
 
 from .. import distributed
-from ..arguments import checked
-from ..data import taken
+from ..data import as_facts
 from ..editors.shared.base import Editor
 from ..errors import DataWarning, EditError, JournalError
 from ..model.lm import LM
 from ..registry import EDITORS
-from ..setting_fields import Size
+from ..setting_fields import at_least
 from .journal import Journal, digest
 from .run import Run, listed, unusable
 
 _SETTINGS = ("events", "metrics", "pool", "text", "kl_prompts", "seed")  # what `evaluate` takes
 
 
-@checked
 def stream(
     lm: LM,
     editor: str | Editor,
-    cases: taken.Given,
-    batch_size: Size = 1,
+    cases: as_facts.Given,
+    batch_size: int = 1,
     eval_at: Sequence[int] | None = None,
     evaluate_with: Mapping[str, Any] | None = None,
     progress: bool | None = None,
     *,
     journal: str | Path | None = None,
-    save_every: Size = 1,
-    sample: Size | None = None,
+    save_every: int = 1,
+    sample: int | None = None,
     skip_unusable: bool = False,
 ) -> Run:
     """A run over the cases in their order, batch by batch; nothing happens before it is iterated.
@@ -69,10 +67,11 @@ def stream(
                    are looked for at once, because points and batches count what is left.
 
     Raises EditError for an unknown editor, one of another model, no case, an unknown
-    argument, or a point that is not at the end of a batch; JournalError for a journal in
-    use, or of a run with other arguments.
+    argument, a size below 1, or a point that is not at the end of a batch; JournalError for a
+    journal in use, or of a run with other arguments.
     """
-    some, given = taken.cases(cases), dict(evaluate_with or {})
+    at_least(1, batch_size=batch_size, save_every=save_every, sample=sample)
+    some, given = as_facts.cases(cases), dict(evaluate_with or {})
     made = EDITORS[editor](lm) if isinstance(editor, str) else editor
     if made.lm is not lm:
         raise EditError(f"this {made.name} editor belongs to another model than {lm.name}")
@@ -87,7 +86,7 @@ def stream(
         if name not in _SETTINGS:
             raise EditError(f"evaluate_with knows {', '.join(_SETTINGS)}, not '{name}'")
     if given.get("pool") is not None:
-        given["pool"] = taken.cases(given["pool"])
+        given["pool"] = as_facts.cases(given["pool"])
     points = tuple(sorted(set((0, len(some)) if eval_at is None else eval_at)))
     for point in points:
         if not 0 <= point <= len(some):

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from .batching import batches, check_length, sequences
-from .hooks import Enough, hooked_all, watched
+from .hooks import StopForward, hooked_all, watched
 from .sequences import Sequences
 
 if TYPE_CHECKING:
@@ -100,9 +100,9 @@ def padded_inputs(lm: LM, seqs: Sequences, modules: Sequence[str]) -> dict[str, 
         hidden = given[0] if given else named["hidden_states"]  # a block's input is named
         seen[name] = hidden.detach().reshape(*seqs.ids.shape, -1)
         if len(seen) == len(modules):
-            raise Enough  # the blocks above would compute nothing that anybody reads
+            raise StopForward  # the blocks above would compute nothing that anybody reads
 
     looks = {name: partial(look, name) for name in modules}
-    with lm.opened(seqs), hooked_all(lm.model, looks, before=True), suppress(Enough):
+    with lm.opened(seqs), hooked_all(lm.model, looks, before=True), suppress(StopForward):
         lm.backbone(seqs.ids, seqs.real, use_cache=False)
     return seen

@@ -8,32 +8,30 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatch
 from functools import partial, wraps
 from types import MethodType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 from unittest import mock
 from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
 
-from ..arguments import checked
-from ..computed_once import forget
 from ..errors import EditWarning, FamilyError, PatchError
 from ..patch.identity import parted, same_model
 from ..patch.patch import EMPTY, Patch
 from ..patch.route import Route
-from .architectures import below_head, dense, refuse_unpatchable
-from .experts import separate
+from .architectures import Arch, below_head, dense, refuse_unpatchable
 from .fingerprint import Seen, fingerprint, parameters
 from .hooks import hooked_all, swapped
+from .infer_architecture import arch_of
 from .quantized import is_quantized
-from .recognition import arch_of
 from .sequences import Sequences
 
+T = TypeVar("T")
 # The methods of transformers' and torch's modules by which a model is run, written or copied.
 AROUND = ("forward", "generate", "state_dict", "save_pretrained", "push_to_hub", "__reduce_ex__")
 LOST = "inside `lm.patched`, which puts the model's own weights back when it ends"
@@ -42,7 +40,7 @@ LOST = "inside `lm.patched`, which puts the model's own weights back when it end
 class Patchable:
     """The half of `LM` that exchanges weights and registers routes.
 
-    arch         the row of ARCHS that names the model's modules.
+    arch         the row that names the model's modules: of ARCHS, or found by running it.
     model        the transformers model in eval mode; no weight gets a gradient.
     name         its name, by which presets are found.
     quantized    whether some of its weights are quantized (see quantized.py).
@@ -52,13 +50,13 @@ class Patchable:
     merged. The next edit or `patched` notices, says so once, and takes them for another model.
     """
 
-    def __init__(self, model: nn.Module, name: str | None = None) -> None:
+    def __init__(self, model: nn.Module, name: str | None = None, arch: Arch | None = None) -> None:
         refuse_unpatchable(model)
-        self.arch = arch_of(model)
-        separate(model)
+        self.arch = arch or arch_of(model)
         self.model: Any = model.eval().requires_grad_(False)  # attributes depend on the family
         config: Any = model.config
         self.name: str = name or getattr(config, "_name_or_path", "") or config.model_type
+        self._kept: dict[Hashable, Any] = {}  # what `once` has made
         self._read_weights()
         self.lock = threading.RLock()
         self._base: dict[str, Tensor] = {}  # original parameters of the modules bound at the moment
@@ -101,7 +99,7 @@ class Patchable:
         before = self._fingerprint
         self._read_weights()
         if self._fingerprint != before:
-            forget()
+            self._kept.clear()
             warnings.warn(
                 f"the weights of {self.name} have changed. What was computed from the old ones is "
                 "computed again, and patches that were made for them no longer fit",
@@ -115,12 +113,18 @@ class Patchable:
         self._fingerprint, self._seen = fingerprint(self.model), Seen(parameters(self.model))
         self.quantized = any(map(is_quantized, self.model.parameters()))
 
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` computes from the base model, kept as long as this object and its weights."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        found: T = self._kept[key]
+        return found
+
     @property
     def is_patched(self) -> bool:
         """Whether a patch is entered, or some module is bound to another matrix."""
         return bool(self._base or self._routes or self._rewrites)
 
-    @checked
     def weight(self, module: str, under: Patch = EMPTY) -> Tensor:
         """The matrix (d_out, d_in) of a module under a patch (default: the base), in float32.
 
@@ -130,7 +134,7 @@ class Patchable:
         value = under.weights.get(module)
         stored = self._base.get(module, getattr(self.model.get_submodule(module), "weight", None))
         if stored is None:
-            raise FamilyError(f"{module} of {self.name} has no matrix; lm.sent names an expert's")
+            raise FamilyError(f"{module} of {self.name} has no matrix")
         if isinstance(value, Tensor):
             return value.to(stored.device)
         base = dense(stored.detach(), self.arch.transposed)
@@ -141,7 +145,6 @@ class Patchable:
         # the sum needs no matrix of its own; where weights are stored transposed it stays so
         return change.add_(base) if base.is_contiguous() else base + change
 
-    @checked
     @contextmanager
     def patched(self, patch: Patch, *, only: bool = False) -> Iterator[Self]:
         """The model under `patch` for the body of `with`, and then the base model, bit for bit.
@@ -277,8 +280,6 @@ class Patchable:
                 "a routed patch is entered: call the model through lm.answer, lm.generate, "
                 "lm.score or lm.run, which tell the route where each prompt ends"
             )
-        if isinstance(output, tuple):  # an MLP that gives its router's weights, too
-            return (self._route(name, module, inputs, output[0]), *output[1:])
         shape, rows, seqs = output.shape, len(seqs.ids), seqs.on(output.device)
         given = inputs[0].to(output.device)
         given = given.reshape(rows, -1, given.shape[-1])  # opt flattens rows and positions
@@ -329,7 +330,7 @@ class Patchable:
         if route.widths is None:
             return True
         if self.arch.mlp and fnmatch(name, self.arch.mlp.format("*")):
-            hidden = self._shape(self.arch.attn_out.format(0))[0]
+            hidden = self._shape(self.arch.mlp_out.format(0))[0]
             shape: tuple[int, ...] = (hidden, hidden)
         else:
             shape = self._shape(name)

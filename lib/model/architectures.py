@@ -1,18 +1,17 @@
 """The model architectures that this library knows, one row of ARCHS per `config.model_type`.
 
 A row holds the names of modules and a few properties, so that no other file tests a model's name:
-editors see `mlp_out` as one matrix (d_out, d_in) in float32. Where MLPs are mixtures of experts it
-is the whole MLP instead (experts.py). Other families are recognized by running them
-(recognition.py), and a row wins over what would be recognized. To add one here suits a family that
-recognition cannot know; the tests then run the whole conformance suite of
-`tests/model/test_architectures.py` on a tiny random model of it.
+editors see `mlp_out` as one matrix (d_out, d_in) in float32. A model without a row is run to find
+out what it would say (infer_architecture.py), or is loaded with one, as `lib.load(NAME, arch=…)`.
+To add one here is for a family that many use, and for one that running does not show; the tests
+then run the whole conformance suite of `tests/model/test_architectures.py` on a tiny random model.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -31,36 +30,25 @@ class Arch:
     mlp_out     output projection of the MLP, the matrix that locate-then-edit methods write
     mlp_in      its input projections
     mlp         the whole MLP module, None where the family has none
-    attn_out    output projection of the attention
+    attn_out    output projections of the attention; where kinds take turns, one of each kind
     final_norm  the norm after the last block
     embed       the input embedding
     transposed  weights are stored (d_in, d_out)
-    post_norm   a norm stands after the MLP: the block's output is not linear in `mlp_out`
+    post_norm   a norm or a factor stands after the MLP: blocks are not linear in `mlp_out`
     into        the module whose output a block adds to the stream, where it is another
     softcap     config attribute with the cap on the logits, None for plain logits
     fused_in    two input projections are fused into one module, which cannot be edited by itself
-    experts     name inside the MLP of its experts, where MLPs are mixtures of them, else None;
-                `mlp_out` is then the whole MLP, and `LM.sent` gives the name of an expert's matrix
-    dense_out   output projection of the MLP in layers without experts, where others have them
-    shared      output projection of the expert that every token passes beside the routed ones
-
-    What follows is set by recognition alone (recognition.py).
-
-    head          the module that makes logits of the last states, where more than a matrix does
-    first_position  the number of a text's first position
-    logit_factor  what the head's logits are multiplied by
-    logit_cap     the cap on the logits, as a number
-    whole         blocks cannot be run by themselves: a replay runs the whole model
-    rewinds       what a cache has read can be masked later, as if it had not been read
-    recognized    the row was found by running the model
-    lacking       {layer: why its MLP cannot be written}, of the layers that are stepped over
+    logit_factor  what the head's logits are multiplied by, or config -> that number
+    whole       blocks cannot be run by themselves: a replay runs the whole model
+    rewinds     what a cache has read can be masked later, as if it had not been read; running a
+                model does not show that, so that what is found there says no
     """
 
     blocks: str
     mlp_out: str
     mlp_in: tuple[str, ...]
     mlp: str | None
-    attn_out: str
+    attn_out: tuple[str, ...]
     final_norm: str
     embed: str
     transposed: bool = False
@@ -68,58 +56,14 @@ class Arch:
     into: str | None = None
     softcap: str | None = None
     fused_in: bool = False
-    experts: str | None = None
-    dense_out: str = ""
-    shared: str = ""
-    head: str | None = None
-    first_position: int = 0
-    logit_factor: float = 1.0
-    logit_cap: float | None = None
+    logit_factor: float | Callable[[Any], float] = 1.0
     whole: bool = False
     rewinds: bool = True
-    recognized: bool = False
-    lacking: Mapping[int, str] = field(default_factory=dict, hash=False)
 
     @property
     def into_stream(self) -> str:
         """The module whose output a block adds to the stream: `mlp_out`, or `into`."""
         return self.into or self.mlp_out
-
-    @property
-    def found(self) -> str:
-        """What was recognized, as the printed model says it."""
-        told = {
-            f", which reaches the stream by {self.into}": self.into not in (None, self.mlp_out),
-            ", which a factor changes on its way": self.into == self.mlp_out,
-            f", experts in {self.mlp}.{self.experts}": self.experts,
-            f", norm {self.final_norm}": True,
-            f", logits times {self.logit_factor:g}": self.logit_factor != 1,
-            f", logits within ±{self.logit_cap or 0:g}": self.logit_cap,
-            ", replays run the whole model": self.whole,
-            f", without layers {', '.join(map(str, self.lacking))}": self.lacking,
-        }
-        attended = " or ".join(dict.fromkeys(getattr(self.attn_out, "names", [self.attn_out])))
-        return (
-            f"; recognized by running it: blocks {self.blocks}, attention to {attended}, "
-            f"MLP {' and '.join(self.mlp_in)} to {self.mlp_out}"
-        ) + "".join(text for text, holds in told.items() if holds)
-
-
-class ByLayer(str):
-    """A module's name that differs by layer; its text is the first layer's."""
-
-    names: tuple[str, ...]
-
-    def __new__(cls, names: Sequence[str]) -> ByLayer:
-        """The name from those of all layers, in each of which `{}` stands for the number."""
-        made = super().__new__(cls, names[0])
-        made.names = tuple(names)
-        return made
-
-    def format(self, *layer: Any, **_: Any) -> str:
-        """The name of one layer; anything but a number, such as `*`, gives the first layer's."""
-        (at,) = layer
-        return (self.names[at] if isinstance(at, int) else str(self)).format(at)
 
 
 def _gpt(mlp_out: str, mlp_in: str, attn_out: str, **more: Any) -> Arch:
@@ -130,31 +74,37 @@ def _gpt(mlp_out: str, mlp_in: str, attn_out: str, **more: Any) -> Arch:
         mlp_out=f"{h}.{{}}.{mlp_out}",
         mlp_in=(f"{h}.{{}}.{mlp_in}",),
         mlp=f"{h}.{{}}.mlp",
-        attn_out=f"{h}.{{}}.{attn_out}",
+        attn_out=(f"{h}.{{}}.{attn_out}",),
         final_norm="transformer.ln_f",
         **{"embed": "transformer.wte", **more},
     )
 
 
 def _llama(
-    gate_up: tuple[str, ...] = ("gate_proj", "up_proj"), post_norm: bool = False, **more: Any
+    gate_up: tuple[str, ...] = ("gate_proj", "up_proj"),
+    post_norm: bool = False,
+    *,
+    root: str = "model",
+    out: str = "down_proj",
+    attention: tuple[str, ...] = ("self_attn.o_proj",),
+    **more: Any,
 ) -> Arch:
     """The row of a family that names its modules as LLaMA does."""
-    block = "model.layers.{}."
+    block = f"{root}.layers.{{}}."
+    into = {"into": f"{block}post_feedforward_layernorm"} if post_norm else {}
     return Arch(
-        blocks="model.layers",
-        mlp_out=f"{block}mlp.down_proj",
+        blocks=f"{root}.layers",
+        mlp_out=f"{block}mlp.{out}",
         mlp_in=tuple(f"{block}mlp.{name}" for name in gate_up),
         mlp=f"{block}mlp",
-        attn_out=f"{block}self_attn.o_proj",
-        final_norm="model.norm",
-        embed="model.embed_tokens",
+        attn_out=tuple(block + name for name in attention),
+        embed=f"{root}.embed_tokens",
         post_norm=post_norm,
-        into=f"{block}post_feedforward_layernorm" if post_norm else None,
-        **more,
+        **{"final_norm": f"{root}.norm", **into, **more},
     )
 
 
+CAP = "final_logit_softcapping"  # the setting by which families call a cap on the logits
 _4H = ("mlp.dense_4h_to_h", "mlp.dense_h_to_4h", "self_attention.dense")
 
 ARCHS: dict[str, Arch] = {
@@ -168,7 +118,7 @@ ARCHS: dict[str, Arch] = {
         mlp_out="gpt_neox.layers.{}.mlp.dense_4h_to_h",
         mlp_in=("gpt_neox.layers.{}.mlp.dense_h_to_4h",),
         mlp="gpt_neox.layers.{}.mlp",
-        attn_out="gpt_neox.layers.{}.attention.dense",
+        attn_out=("gpt_neox.layers.{}.attention.dense",),
         final_norm="gpt_neox.final_layer_norm",
         embed="gpt_neox.embed_in",
     ),
@@ -177,23 +127,34 @@ ARCHS: dict[str, Arch] = {
         mlp_out="model.decoder.layers.{}.fc2",
         mlp_in=("model.decoder.layers.{}.fc1",),
         mlp=None,
-        attn_out="model.decoder.layers.{}.self_attn.out_proj",
+        attn_out=("model.decoder.layers.{}.self_attn.out_proj",),
         final_norm="model.decoder.final_layer_norm",
         embed="model.decoder.embed_tokens",
     ),
-    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "stablelm", "smollm3"), _llama()),
+    **dict.fromkeys(
+        ("llama", "mistral", "qwen2", "qwen3", "stablelm", "smollm3", "gemma", "olmo"), _llama()
+    ),
+    **dict.fromkeys(("olmo2", "olmo3"), _llama(post_norm=True)),
+    **dict.fromkeys(("gemma2", "gemma3_text"), _llama(post_norm=True, softcap=CAP)),
+    # with its part for pictures
+    "gemma3": _llama(post_norm=True, softcap=CAP, root="model.language_model"),
+    "phi": _llama(
+        ("fc1",), out="fc2", attention=("self_attn.dense",), final_norm="model.final_layernorm"
+    ),
     "phi3": _llama(("gate_up_proj",), fused_in=True),
-    "gemma2": _llama(post_norm=True, softcap="final_logit_softcapping"),
-    "gemma3_text": _llama(post_norm=True, softcap="final_logit_softcapping"),
-    "olmo2": _llama(post_norm=True),
-    **dict.fromkeys(  # as LLaMA, with mixtures of experts
-        ("qwen3_moe", "mixtral"),
-        replace(
-            _llama(()),
-            mlp_out="model.layers.{}.mlp",
-            experts="experts",
-            dense_out="model.layers.{}.mlp.down_proj",
-        ),
+    "glm4": _llama(
+        ("gate_up_proj",), True, fused_in=True, into="model.layers.{}.post_mlp_layernorm"
+    ),
+    "starcoder2": _llama(("c_fc",), out="c_proj"),
+    "cohere2": _llama(logit_factor=lambda config: config.logit_scale),
+    "granite": _llama(
+        post_norm=True,
+        into="model.layers.{}.mlp.down_proj",
+        logit_factor=lambda config: 1 / config.logits_scaling,
+    ),
+    # three of four layers attend by a recurrent state, from which nothing can be taken back
+    "qwen3_5_text": _llama(
+        attention=("linear_attn.out_proj", "self_attn.o_proj"), whole=True, rewinds=False
     ),
 }
 

@@ -19,6 +19,7 @@ small tensor per step, which holds all that the step is judged by.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -61,6 +62,14 @@ def refuse_missing(device_map: Any) -> None:
                 f"device_map={shown(device_map)}: there is no device {shown(place)} here, but "
                 f"{here}; or the word 'auto'"
             ) from None
+
+
+def room() -> int:
+    """Bytes of this machine's memory that statistics may take at once: a quarter."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4
+    except (AttributeError, ValueError, OSError):  # Windows does not say
+        return 4 << 30
 
 
 def on_card(device: torch.device) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..setting_fields import at_least
 from .batching import batches, sequences
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ def generate(
     until        until(i, new_ids) is asked after each token and may end row i.
     cache        False runs the whole text again at every step, for tests.
     """
+    at_least(0, max_new_tokens=max_new_tokens, temperature=temperature)
+    at_least(1, top_k=top_k)
     new: list[list[int]] = [[] for _ in rows]
     choices: dict[str, Tensor] = {}
     draw = torch.Generator().manual_seed(int(seed))

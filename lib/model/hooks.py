@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 
-class Enough(Exception):
+class StopForward(Exception):
     """Raised by a hook to end the forward, when all that was asked for has been seen."""
 
 

@@ -11,48 +11,37 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from itertools import chain
-from typing import Annotated, Any, Literal, overload
+from typing import Any, Literal, overload
 
 import torch
-from msgspec import Meta
 from safetensors import SafetensorError
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 
-from ..arguments import checked
-from ..data import taken
-from ..data.facts import Fact, encode_prompt, lookup, require_encodable
+from ..data import as_facts
+from ..data.facts import encode_prompt, lookup, require_encodable
 from ..data.normalized_text import normalized
 from ..data.texts import GENERAL
-from ..errors import ArgumentError, ArgumentTypeError, EditError, FamilyError
+from ..errors import ArgumentError, FamilyError
 from ..patch.identity import BEHIND
-from ..patch.patch import EMPTY, Patch
-from ..setting_fields import Amount, Count, Size, Whole, shown
-from . import activations, experts, generation, packaged_models, scoring
+from ..setting_fields import shown
+from . import activations, generation, packaged_models, scoring
 from .apply_patch import Patchable
-from .architectures import below_head, block_signature, cache_argument
+from .architectures import ARCHS, Arch, below_head, block_signature, cache_argument
 from .devices import dtype_of, refuse_missing
 from .hooks import evaluating, swapped
+from .infer_architecture import confirmed
 from .presets_file import Presets, read_presets
-from .quantized import KINDS, products, quantize
-from .recognition import arch_of, confirmed
+from .quantized import products
 from .sequences import Sequences
 
 One = str | Sequence[int]  # a text, or token ids
 Several = Iterable[str] | Iterable[Sequence[int]]
-Prompts = Annotated[
-    One | Several, Meta(description="a text or a list of token ids, or a list of these")
-]
-Chat = Annotated[  # whether to ask in the chat template, or after what turns
-    bool | Sequence[tuple[str, str]],
-    Meta(
-        description="True, or a list of earlier turns, each a pair of what a person said and what "
-        "the model replied"
-    ),
-]
+Prompts = One | Several
+# whether to ask in the chat template, or after what turns: what a person said, and the reply
+Chat = bool | Sequence[tuple[str, str]]
 
 
 class LM(Patchable):
@@ -61,16 +50,22 @@ class LM(Patchable):
     tokenizer     its tokenizer.
     cache_name    the name of its key-value cache, as an argument and in an output.
     presets       presets that it carries from a person's own file.
-    expert        the expert of a mixture that is written, see `write_expert`.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Any, name: str | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Any,
+        name: str | None = None,
+        *,
+        arch: Arch | None = None,
+    ) -> None:
         if not isinstance(model, nn.Module) or not hasattr(tokenizer, "decode"):
-            raise ArgumentTypeError(
+            raise ArgumentError(
                 "lib.LM takes a loaded model and its tokenizer, in this order, not "
                 f"{type(model).__name__} and {type(tokenizer).__name__}"
             )
-        super().__init__(model, name)
+        super().__init__(model, name, arch)
         # a copy of a packaged model has its presets and facts, whatever its folder is called
         known = {model.weights: model.name for model in packaged_models.PACKAGED.values()}
         plain, sink = known.get(self.fingerprint, self.plain_name), self.sink
@@ -79,13 +74,11 @@ class LM(Patchable):
         self.tokenizer = tokenizer
         self.presets = Presets()
         self.cache_name = cache_argument(below_head(self.model))
-        self.expert: Literal["routed", "shared"] = "routed"
-        self.sent_to: dict[int, str] = {}  # the module of each layer that a fact is written into
         # what a tokenizer makes of a text, and the configuration of these weights
         self._reads: tuple[Any, str] = None, ""
         self._tokens = 0  # the length of a tokenizer whose tokens the model was found to have
         self._refuse_unknown_tokens()
-        if self.arch.recognized:
+        if self.arch not in ARCHS.values():
             self.arch = confirmed(self)
 
     def _refuse_unknown_tokens(self) -> None:
@@ -112,7 +105,7 @@ class LM(Patchable):
     def __repr__(self) -> str:
         whence = f", presets of {self.presets.source}" if self.presets.source else ""
         kind = f"{self.dtype}, quantized" if self.quantized else self.dtype
-        found = self.arch.found if self.arch.recognized else ""
+        found = "" if self.arch in ARCHS.values() else f", MLPs end in {self.arch.mlp_out}"
         return f"LM({self.name}, {self.n_layers} layers, {kind}, {self.device}{whence}{found})"
 
     # ---- its properties ---------------------------------------------------------------------
@@ -126,11 +119,6 @@ class LM(Patchable):
     def n_layers(self) -> int:
         """The number of transformer blocks."""
         return len(self.blocks)
-
-    @property
-    def written_layers(self) -> list[int]:
-        """The layers whose MLP an edit can write: all, but for those that `arch.lacking` names."""
-        return [layer for layer in range(self.n_layers) if layer not in self.arch.lacking]
 
     @property
     def device(self) -> torch.device:
@@ -162,8 +150,7 @@ class LM(Patchable):
     @property
     def context(self) -> int | None:
         """The length of the longest sequence that the model can read, None without a limit."""
-        limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        return limit and limit - self.arch.first_position
+        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
 
     @property
     def stored_identity(self) -> str:
@@ -197,51 +184,19 @@ class LM(Patchable):
         size = min(size, self.context or size) - len(lead)
         return [[*lead, *ids[first : first + size]] for first in range(0, len(ids), size)]
 
-    @checked
     def mlp_out(self, layer: int) -> str:
-        """The module name of a layer's MLP output projection; ValueError for an unknown layer.
-
-        Of a family with mixtures of experts it is the whole MLP, and within `sent` the output
-        projection that a fact is written into.
-        """
+        """The module name of a layer's MLP output projection; ValueError for an unknown layer."""
         if not 0 <= layer < self.n_layers:
             raise ArgumentError(
                 f"layer {layer} does not exist: {self.name} has layers 0 to {self.n_layers - 1}"
             )
-        if layer in self.arch.lacking:
-            others = ", ".join(map(str, self.written_layers))
-            raise ArgumentError(
-                f"layer {layer} of {self.name} cannot be written, only layers {others}: "
-                f"{self.arch.lacking[layer]}"
-            )
-        return self.sent_to.get(layer) or self.arch.mlp_out.format(layer)
+        return self.arch.mlp_out.format(layer)
 
-    @contextmanager
-    def sent(self, fact: Fact, after: Patch = EMPTY) -> Iterator[None]:
-        """In the body, `mlp_out` names the matrices that a fact is written into on top of `after`.
-
-        In a mixture of experts that is one expert of each layer, which `experts.chosen` chooses by
-        its rule. Elsewhere nothing changes.
-        """
-        with self.lock, swapped(self, sent_to=self.sent_to, arch=self.arch):
-            if self.arch.experts:
-                with self.patched(after, only=True):
-                    self.sent_to = experts.chosen(self, fact)
-            if self.expert == "shared":  # a gate may stand behind it, as a norm does elsewhere
-                self.arch = replace(self.arch, post_norm=True, into=self.arch.into_stream)
-            yield
-
-    @checked
-    def write_expert(self, which: Literal["routed", "shared"]) -> None:
-        """Say which expert of a mixture edits are written into from now on.
-
-        "routed" is the one that a fact is sent to. "shared" is the one that every token passes
-        beside it, which also answers wordings and subjects that are sent elsewhere. Raises
-        EditError for a model without a shared expert.
-        """
-        if which == "shared" and not self.arch.shared:
-            raise EditError(f"{self.name} has no shared expert, which every token passes")
-        self.expert = which
+    def attn_out(self, layer: int) -> str:
+        """The module name of a layer's attention output projection."""
+        names = [name.format(layer) for name in self.arch.attn_out]
+        there = dict(self.model.named_modules())
+        return next(name for name in names if name in there)
 
     def above(self, layer: int) -> str:
         """The name of the module that reads a block's output: the next block or the final norm."""
@@ -292,11 +247,10 @@ class LM(Patchable):
         self, prompts: Prompts, max_new_tokens: int = ..., *, chat: Chat = ..., explain: bool
     ) -> Any: ...
 
-    @checked
     def answer(
         self,
         prompts: Prompts,
-        max_new_tokens: Count = 16,
+        max_new_tokens: int = 16,
         *,
         chat: Chat = False,
         explain: bool = False,
@@ -352,16 +306,15 @@ class LM(Patchable):
         seed: int = ...,
     ) -> list[str]: ...
 
-    @checked
     def generate(
         self,
         prompts: Prompts,
-        max_new_tokens: Count = 32,
+        max_new_tokens: int = 32,
         *,
         chat: Chat = False,
-        temperature: Amount = 0.0,
-        top_k: Size | None = None,
-        seed: Whole = 0,
+        temperature: float = 0.0,
+        top_k: int | None = None,
+        seed: int = 0,
     ) -> Any:
         """The continuation of a prompt (a list gives a list): greedy, or sampled with a seed.
 
@@ -391,23 +344,20 @@ class LM(Patchable):
         scores = scoring.score(self, rows, ends)
         return scores[0].log_probs if single else [s.log_probs for s in scores]
 
-    @checked
     def next_token(self, prompts: Prompts, *, chat: Chat = False) -> Tensor:
         """Log-probabilities (nats) of the next token, (n, vocabulary); a vector for one prompt."""
         rows, single = self.rows(prompts, chat=chat, least=1)
         table = scoring.next_token(self, rows)
         return table[0] if single else table
 
-    @checked
     def run(self, prompts: Prompts, watch: Sequence[str] = ()) -> activations.Recording:
         """One whole forward: logits at all positions, inputs and outputs of modules in `watch`."""
         rows, _ = self.rows(prompts, least=1)
         return activations.record(self, rows, watch)
 
-    @checked
     def keys(
         self,
-        facts: taken.Given,
+        facts: as_facts.Given,
         layer: int | Sequence[int],
         templates: Sequence[str] | None = None,
     ) -> Any:
@@ -424,16 +374,15 @@ class LM(Patchable):
         keys = {one: K[0] if templates is None else K for one, K in keys.items()}
         return keys[layer] if isinstance(layer, int) else keys
 
-    @checked
     def at_subjects(
-        self, facts: taken.Given, modules: Sequence[str], templates: Sequence[str] = ("{}",)
+        self, facts: as_facts.Given, modules: Sequence[str], templates: Sequence[str] = ("{}",)
     ) -> dict[str, Tensor]:
         """{module: its inputs (t, n, width) at each subject's last token}, float32.
 
         There is one slice for each of the t templates. Rows are cut after this token, because in a
         causal model no later token can change it. Blocks above the highest module do not run.
         """
-        facts = taken.facts(facts)
+        facts = as_facts.facts(facts)
         pairs = [lookup(self.tokenizer, fact, t) for t in templates for fact in facts]
         rows, at = [ids[: at + 1] for ids, at in pairs], [at for _, at in pairs]
         found = activations.module_inputs_at(self, rows, at, modules)
@@ -443,28 +392,20 @@ class LM(Patchable):
         }
 
     def output(self, module: str, inputs: Tensor) -> Tensor:
-        """The outputs (n, d_out) of a linear module or MLP, as bound now, for inputs (n, d_in)."""
+        """The outputs (n, d_out) of a linear module, as bound now, for inputs (n, d_in)."""
         found = self.model.get_submodule(module)
-        first = next(found.parameters())
-        inputs = inputs.to(first.device, first.dtype)
         with torch.no_grad():
-            if hasattr(found, "weight"):
-                return found(inputs).float()
-            put = found(inputs[None])  # an MLP takes rows of tokens
-            return (put[0] if isinstance(put, tuple) else put)[0].float()
+            return found(inputs.to(found.weight.device, found.weight.dtype)).float()
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (…, vocabulary) in float32 beside hidden states after the final norm."""
-        head: Any = (
-            self.model.get_submodule(self.arch.head)
-            if self.arch.head
-            else self.model.get_output_embeddings()
-        )
+        head, config = self.model.get_output_embeddings(), self.model.config.get_text_config()
         with products(self.quantized):
             logits = head(hidden.to(self.head_device)).float().to(hidden.device)
-        if self.arch.logit_factor != 1.0:
-            logits = logits * self.arch.logit_factor
-        cap = getattr(self.model.config, self.arch.softcap or "", self.arch.logit_cap)
+        factor = self.arch.logit_factor
+        if factor != 1.0:
+            logits = logits * (factor(config) if callable(factor) else factor)
+        cap = getattr(config, self.arch.softcap or "", None)
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
     def backbone(self, ids: Tensor, real: Tensor, **more: Any) -> Any:
@@ -478,7 +419,7 @@ class LM(Patchable):
         if "position_ids" in block_signature(base).parameters:
             # positions count real tokens only, so that padding on the left changes nothing
             counted = (real.long().cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-            more["position_ids"] = counted + self.arch.first_position
+            more["position_ids"] = counted
         out = base(input_ids=ids, attention_mask=real.long(), **more)
         out.last_hidden_state = out.last_hidden_state.to(ids.device)
         return out
@@ -521,8 +462,8 @@ class LM(Patchable):
 
     def _checked(self, ids: Any, what: str) -> list[int]:
         """Token ids that were given in the place of a text, if they are such."""
-        if not isinstance(ids, list) or not all(type(one) is int for one in ids):
-            raise ArgumentTypeError(f"{what} is a text or a list of token ids, not {shown(ids)}")
+        if not isinstance(ids, list) or not all(type(one) is int for one in ids):  # bytes, say
+            raise ArgumentError(f"{what} is a text or a list of token ids, not {shown(ids)}")
         last = len(self.model.get_submodule(self.arch.embed).weight) - 1
         if wrong := [one for one in ids if not 0 <= one <= last]:
             raise ArgumentError(f"{self.name} has tokens 0 to {last}, not {shown(wrong[0])}")
@@ -535,7 +476,6 @@ class LM(Patchable):
         text = self.chat_text(text, () if chat is True else chat)
         return self.tokenizer(text, add_special_tokens=False).input_ids
 
-    @checked
     def chat_text(self, message: str, turns: Sequence[tuple[str, str]] = ()) -> str:
         """A person's message in the chat template, up to where the model's reply begins.
 
@@ -592,8 +532,8 @@ def load(
     device_map: Any = None,
     sink: str | None = "own",
     presets: str | os.PathLike | None = None,
-    quantized: str | None = None,
     *,
+    arch: Arch | None = None,
     revision: str | None = None,
     token: str | bool | None = None,
     trust_remote_code: bool | None = None,
@@ -614,23 +554,21 @@ def load(
     presets  a TOML file of presets for this model, as `python -m lib tune` writes it; for the
           editors that it names they take the place of the library's.
 
-    quantized  "int8" or "int4": the linear layers of the blocks are kept in eight or four bits
-          (see `quantize`; it needs torchao). Editors then write float matrices beside them. The
-          model is read whole before, so that much memory is needed while it loads. Its patches and
-          statistics are its own, its presets are those of the float model.
+    arch  names the modules of a model that the library does not know and does not recognize (see
+          architectures.py). It is checked by running the model.
 
     revision, token, trust_remote_code and everything else that transformers' `from_pretrained`
     takes, such as attn_implementation, are handed on to it; what says where a model is or may do,
-    for the tokenizer too. A packaged model takes none of these last.
+    for the tokenizer too. A packaged model takes none of these last. quantization_config may be a
+    TorchAoConfig (see quantized.py): editors then write float matrices beside the quantized ones,
+    and patches and statistics are the quantized model's own.
 
     Raises FetchError where a packaged model cannot be downloaded, ValueError where the name holds
     no model that could be loaded, for a dtype or device that is not there, for a sink that is no
-    token or not needed, and for an unknown `quantized` or one without torchao; TypeError for what
-    transformers does not take. EditError says what is wrong with a file of presets,
+    token or not needed, and where a package is missing; TypeError for what transformers does not
+    take. EditError says what is wrong with a file of presets,
     FamilyError which weights cannot be patched or quantized.
     """
-    if quantized not in (None, *KINDS):
-        raise ArgumentError(f"quantized={quantized!r}: there are {' and '.join(map(repr, KINDS))}")
     dtype = more.pop("torch_dtype", dtype)  # the word of transformers before 5
     dtype = None if dtype is None else dtype_of(dtype)
     refuse_missing(device_map)
@@ -660,15 +598,13 @@ def load(
     except ArgumentError:
         raise
     except (TypeError, AttributeError) as error:  # it hands what it does not know to the model
-        raise ArgumentTypeError(f"'{place}' cannot be loaded with {list(more)}: {error}") from None
+        raise ArgumentError(f"'{place}' cannot be loaded with {list(more)}: {error}") from None
     except (ImportError, OSError, ValueError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0]
         if os.path.exists(place) and not os.path.exists(os.path.join(place, "config.json")):
             first = "there is no config.json in it"
         raise ArgumentError(f"'{place}' holds no model that could be loaded: {first}") from None
-    if quantized:
-        quantize(model, arch_of(model).blocks, quantized)
-    lm = LM(model, tokenizer, name=known)
+    lm = LM(model, tokenizer, name=known, arch=arch)
     lm.presets = carried
     return lm
 

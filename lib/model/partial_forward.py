@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from .answer_rows import AnswerRows
 from .architectures import POSITIONS, below_head, block_signature, cache_argument
 from .batching import check_length, sequences
-from .hooks import Enough, hooked, hooked_all, watched
+from .hooks import StopForward, hooked, hooked_all, watched
 
 if TYPE_CHECKING:
     from .lm import LM
@@ -311,14 +311,14 @@ class WholeRun(Replay):
 
         def leave(_: nn.Module, args: tuple, named: dict[str, Any]) -> None:
             caught.append(_entering(args, named)[1][:, self.lead :])
-            raise Enough
+            raise StopForward
 
         with ExitStack() as hooks:
             hooks.enter_context(self.lm.opened(self.seqs, grad=torch.is_grad_enabled()))
             hooks.enter_context(hooked(around[since], enter, before=True))
             if upto is not None:
                 hooks.enter_context(hooked(around[upto], leave, before=True))
-            with suppress(Enough):
+            with suppress(StopForward):
                 out = self.lm.backbone(self.seqs.ids, self.seqs.real, use_cache=False)
                 caught.append(out.last_hidden_state[:, self.lead :])
         return caught[0].to(self.device)

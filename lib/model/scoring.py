@@ -15,7 +15,7 @@ from torch import Tensor
 from ..data.facts import encode_target
 from ..errors import ArgumentError
 from .batching import grouped
-from .questions import ROWS, Question, TokenScores, alone, ask
+from .read_once import ROWS, Question, TokenScores, alone, ask
 
 if TYPE_CHECKING:
     from .lm import LM

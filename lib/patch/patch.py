@@ -7,30 +7,27 @@ patch from an earlier one, so going back is exact.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import torch
-from msgspec import Meta
 from torch import Tensor
 
-from ..arguments import checked
 from ..atomic_files import path_of
-from ..computed_once import size
 from ..data.facts import Fact, quoted
-from ..errors import PatchError
-from ..setting_fields import Real
+from ..errors import ArgumentError, PatchError
 from .identity import same_model
 from .route import Rewrite, Route
+from .tensor_file import bytes_of
 
 SHOWN = 3  # facts, edits and changed modules that a `repr` names at most
 
 
-@checked
 @dataclass(frozen=True)
 class LowRank:
     """A change of a matrix as a sum of products, ΔW = Σ_i A_i @ B_i (d_out, d_in), in float32.
@@ -70,7 +67,6 @@ class LowRank:
         return LowRank((*self.chunks, (a.float(), b.float())))
 
 
-@checked
 @dataclass(frozen=True)
 class Edit:
     """One line of a patch's log: an editor, its settings, and the facts that it wrote.
@@ -130,7 +126,6 @@ def _frozen(value: Mapping | None = None) -> Mapping:
     return MappingProxyType(dict(value or {}))
 
 
-@checked
 @dataclass(frozen=True)
 class Patch:
     """The differences from the base model; `p | q` joins patches on different modules.
@@ -169,13 +164,14 @@ class Patch:
             *(f"{name}: {route}" for name, route in self.routes.items()),
             *self.rewrites,
         ]
-        counts = f"edits: {len(self.log)}, facts: {sum(map(len, self.log))}, bytes: {size(held):,}"
+        counts = (
+            f"edits: {len(self.log)}, facts: {sum(map(len, self.log))}, bytes: {bytes_of(held):,}"
+        )
         return "\n".join([f"Patch({counts})", *_first(self.log), *_first(parts)])
 
     def __bool__(self) -> bool:
         return bool(self.weights or self.routes or self.rewrites or self.log)
 
-    @checked
     def __or__(self, other: Patch) -> Patch:
         both = (self.weights.keys() | self.routes) & (other.weights.keys() | other.routes)
         if both:
@@ -205,12 +201,10 @@ class Patch:
         """All facts in the order of writing."""
         return tuple(fact for edit in self.log for fact in edit.facts)
 
-    @checked
     def with_weights(self, new: Mapping[str, Tensor | LowRank], **changes: Any) -> Patch:
         """The same patch with the weights of some modules replaced, and other fields by name."""
         return replace(self, weights={**self.weights, **new}, **changes)
 
-    @checked
     def without(self, i: int | Fact, lm: Any) -> Patch:
         """The patch without the `i`-th line of its log, or without one fact.
 
@@ -228,7 +222,6 @@ class Patch:
         i %= len(self.log)
         return undo.written_again(lm, (*self.log[:i], *self.log[i + 1 :]))
 
-    @checked
     def save(self, path: str | Path) -> Path:
         """Write the patch to one safetensors file (whole or not at all) and return its path."""
         from . import patch_file
@@ -254,8 +247,7 @@ def _first(things: Sequence[Any]) -> list[str]:
 EMPTY = Patch()
 
 
-@runtime_checkable
-class _Weights(Protocol):
+class Model(Protocol):
     """What has the matrices of a model; patches stand below the LM, which does."""
 
     def check(self, patch: Patch) -> None: ...
@@ -263,11 +255,7 @@ class _Weights(Protocol):
     def weight(self, module: str, under: Patch = EMPTY) -> Tensor: ...
 
 
-Model = Annotated[_Weights, Meta(description="an LM")]
-
-
-@checked
-def scaled(lm: Model, patch: Patch, strength: Real, before: Patch = EMPTY) -> Patch:
+def scaled(lm: Model, patch: Patch, strength: float, before: Patch = EMPTY) -> Patch:
     """The patch with all that it adds to `before` multiplied by a number.
 
     W(s) = W(before) + s · (W(patch) − W(before)) for every matrix; the log stays the patch's own.
@@ -279,6 +267,8 @@ def scaled(lm: Model, patch: Patch, strength: Real, before: Patch = EMPTY) -> Pa
     Raises PatchError where routes or rewrites were added: a memory answers or does not, and has no
     strength; and ValueError for a strength that is no finite number.
     """
+    if not math.isfinite(strength):
+        raise ArgumentError(f"the strength should be a finite number, not {strength}")
     if routed(patch, before):
         raise PatchError("a routed edit answers or does not answer: it has no strength")
     lost = before.weights.keys() - patch.weights

@@ -33,7 +33,7 @@ from .route import Part, Rewrite, Route, Savable, check_parts
 from .tensor_file import Count, Line, Name, Packed, Schema, Size
 
 FORMAT = 4  # grows when an older library would misread the file
-VERSION = "1.0.0"  # of the library; the package and `lib.__version__` take it from here
+VERSION = "2.0.0"  # of the library; the package and `lib.__version__` take it from here
 
 
 class _Fact(Schema):
@@ -55,6 +55,8 @@ class _Line(Schema):
 
     def __post_init__(self) -> None:
         self.settings = tensor_file.setting(self.settings, "settings")
+        if no := {"self", "lm", "config"} & self.settings.keys():  # what an editor takes besides
+            raise ValueError(f"there is no setting {no.pop()}")
 
 
 class _Code(Schema):

@@ -18,8 +18,7 @@ from msgspec import convert
 from msgspec.structs import asdict
 from torch import Tensor
 
-from ..computed_once import size
-from .tensor_file import Schema, check_names, check_tensor
+from .tensor_file import Schema, bytes_of, check_names, check_tensor
 
 
 class Part(NamedTuple):
@@ -54,8 +53,8 @@ class Savable(ABC):
     kind    name of the class in patch files
     kinds   all known classes by their kind
     parts   its tensors by name; each is an attribute, None where an optional one is missing
-    Header  the schema of its header; unless `header` and `made` say otherwise, every field is an
-            attribute and an argument of the class, too
+    Header  the schema of its header; unless `header` and `from_file` say otherwise, every field is
+            an attribute and an argument of the class, too
     """
 
     kind: ClassVar[str]
@@ -69,7 +68,9 @@ class Savable(ABC):
             cls.kinds[cls.kind] = cls
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({size(self.tensors()) + len(str(self.header())):,} bytes)"
+        return (
+            f"{type(self).__name__}({bytes_of(self.tensors()) + len(str(self.header())):,} bytes)"
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors to save, by name."""
@@ -97,16 +98,16 @@ class Savable(ABC):
         that the tensors do not bear out.
         """
         head = convert(header, cls.Header)
-        check_parts(cls.expected(head, tensors.keys()), tensors)
-        return cls.made(tensors, head)
+        check_parts(cls.file_tensors(head, tensors.keys()), tensors)
+        return cls.from_file(tensors, head)
 
     @classmethod
-    def expected(cls, head: Any, names: Collection[str]) -> Mapping[str, Part]:
+    def file_tensors(cls, head: Any, names: Collection[str]) -> Mapping[str, Part]:
         """The parts of a file with this header, and with tensors of these names."""
         return cls.parts
 
     @classmethod
-    def made(cls, tensors: Mapping[str, Tensor], head: Any) -> Any:
+    def from_file(cls, tensors: Mapping[str, Tensor], head: Any) -> Any:
         """The object of checked tensors and a checked header.
 
         Raises ValueError for what shapes and types cannot say.

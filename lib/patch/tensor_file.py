@@ -226,3 +226,13 @@ def checked(text: str, tensors: Mapping[str, Tensor], schema: type[Any]) -> Any:
     if header.sha256 is not UNSET and seal is None:
         raise ValueError("its checksum does not stand where it belongs")
     return header
+
+
+def bytes_of(value: Any) -> int:
+    """Bytes of the tensors in a sequence, a mapping, or among an object's attributes."""
+    if isinstance(value, Tensor):
+        return value.numel() * value.element_size()
+    parts = (
+        value.values() if isinstance(value, Mapping) else getattr(value, "__dict__", {}).values()
+    )
+    return sum(map(bytes_of, value if isinstance(value, tuple | list) else parts))

@@ -5,17 +5,13 @@ The workbench imports the library; nothing in the library imports the workbench.
 
 import importlib
 
-from ..arguments import check_all as _check_all
 from .export.export import Exported, export_model, export_peft
 from .forensics.difference import Difference, difference, subjects
 from .forensics.investigation import Investigation, investigate
 from .instruments.dossier import Dossier, dossier, dossier_lines
 from .instruments.survival import EditedAgain, Trained
 from .instruments.truth_probe import truth_probe
-from .preset_search.scan import Scan, scan
 from .preset_search.tune import Tuned, tune
-
-_check_all(globals())  # a wrong type is one sentence in every public function
 
 
 def __getattr__(name: str) -> object:

@@ -74,7 +74,7 @@ from notebooks.support.score_tables import by_stream
 
 draw = torch.Generator().manual_seed(0)
 RUNS = "10_draws", "10_mend", "10_malmen", "10_rledit"
-OWN = lib.EDITORS["ultraedit"].color
+OWN = plot.editor_color("ultraedit")
 COLORS = {"lifelong": OWN, "UltraEdit": OWN, "UltraEdit, preset": plot.EDITED}
 COLORS |= {"first turn": plot.NEIGHBOR, "none": plot.BASE, "plain step": plot.BASE}
 

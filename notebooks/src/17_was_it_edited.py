@@ -64,10 +64,10 @@ import torch
 
 import lib
 from lib.workbench import plot
+from lib.workbench.forensics.edited_prompts import objects
 from lib.workbench.forensics.investigation import THRESHOLD
 from lib.workbench.forensics.matched_filter import matched_filter
 from lib.workbench.forensics.reversal import PREFIXES
-from lib.workbench.forensics.what_was_said import objects
 from notebooks.support import drawings_17, figures, long_runs, models, own_fact, show
 from notebooks.support import runs_17_was_it_edited as runs_17
 from notebooks.support.holes import both, guess, use

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-import lib
-from lib.workbench.plot.style import BASE, CYCLE, INK, LABEL, QUIET
+from lib.workbench.plot.style import BASE, CYCLE, INK, LABEL, QUIET, editor_color
 
 from .figures import panels, plain
 
@@ -24,7 +23,7 @@ def standardized(raw: np.ndarray, scaled: np.ndarray) -> Figure:
     zero = -mean / deviation  # where a gradient of zero comes to lie
     drawn = {
         "g, over the larger deviation": (raw / unit, mean, deviation, np.zeros(2), BASE),
-        "standardized: ĝ": (scaled, np.zeros(2), np.ones(2), zero, lib.EDITORS["ultraedit"].color),
+        "standardized: ĝ": (scaled, np.zeros(2), np.ones(2), zero, editor_color("ultraedit")),
     }
     figure, axes = panels(2, height=3.5, titles=drawn)
     turn = np.linspace(0, 2 * np.pi, 200)

@@ -59,16 +59,6 @@ def test_a_destroyed_model_loses_what_it_could(default_lm, base):
     assert kept["page"] > 1, "a nat per token"
 
 
-@pytest.mark.slow
-def test_only_what_the_model_had_right_counts(default_lm, base):
-    wrong = Ability("arithmetic", "1 + 1 = 2\n3 + 3 =", "7")
-    found = abilities(default_lm, some=[few()[0], wrong])
-    assert len(found.rows) == 1 and found.asked == {"cloze": 1, "arithmetic": 1}
-    assert found.json()["arithmetic"] is None and found.table().loc["arithmetic", "kept"] == "–"
-    with pytest.raises(ValueError, match="the base has 24 items, where 2 are asked"):
-        abilities(default_lm, some=[few()[0], wrong], base=base)
-
-
 def test_the_items_are_what_they_say(default_lm):
     assert len(items()) > 200 and {item.kind for item in items()} == set(KINDS)
     assert len({(item.prompt, item.answer) for item in items()}) == len(items())
@@ -90,9 +80,3 @@ def test_an_empty_patch_costs_nothing_to_the_last_bit(monkeypatch):
     empty = abilities(lm, lib.EMPTY, few(), base=before)
     assert empty.rows.equals(before.rows) and empty.page.equals(before.page)
     assert (before.page["base"] == before.page["edited"]).all()
-
-
-@pytest.mark.slow
-def test_the_embedded_model_has_every_item_right(default_lm):
-    assert len(abilities(default_lm).rows) == len(items(default_lm.name)) == 222
-    assert len(items()) == 226, "without the token it has four more right"

@@ -25,9 +25,9 @@ import pandas as pd
 
 from lib.data.texts import HELD_OUT, known_by
 from lib.errors import ArgumentError
-from lib.evaluation.asked_together import generated
 from lib.evaluation.intervals import Estimate
 from lib.evaluation.perplexity import passage_losses
+from lib.evaluation.prompt_batch import generated
 from lib.evaluation.results import Results
 from lib.model import scoring
 from lib.model.lm import LM

@@ -42,7 +42,6 @@ from . import (
     measured,
     quantized,
     rows,
-    sentences,
     tables,
     tables_models,
     tables_pages,
@@ -55,7 +54,6 @@ from .tables import HERE, SOURCES, TABLES
 MORE = (
     judge_tables,
     quantized,
-    sentences,
     tables_models,
     tables_pages,
     tables_papers,

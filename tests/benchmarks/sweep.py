@@ -1,4 +1,4 @@
-"""Where the presets of the packaged models come from: a `lib.workbench.scan` per editor.
+"""Where the presets of the packaged models come from: a search per editor.
 
     python -m tests.benchmarks.sweep rome          # about 15 minutes on two cores
     python -m tests.benchmarks.sweep rome --model behind       # with the sink token
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shlex
 import tempfile
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import lib
-from lib.workbench.preset_search.scan import scan
+from lib.workbench.preset_search.tune import Rows, best, plain_json, preset, search
 from tests.benchmarks import measured
 from tests.benchmarks.rows import classroom
 
@@ -265,7 +266,7 @@ GRIDS: dict[str, dict[str, dict[str, Any]]] = {
 def grid_of(model: str | None, name: str) -> dict[str, Any]:
     """What is tried for an editor on a model, by default the embedded one without its token."""
     found = dict(GRID[name] if model is None else GRIDS[model][name])
-    return {"settings": {}, **found}
+    return {"settings": {}, "around": 2, **found}
 
 
 def load(model: str | None) -> lib.LM:
@@ -283,38 +284,39 @@ def sweep(
     count: int,
     settings: dict,
     out: Path,
-    journal: Path | None,
+    journal: Path,
     budget: float | None,
     model: str | None = None,
 ) -> dict:
     """All stages; the rows in the order in which they were tried, and the best one."""
     options, lm = grid_of(model, name), load(model)
     editor = name.partition(" ")[0]
-    purpose = options.pop("purpose", None)
-    if "facts" in options:
-        options["facts"] = [case.fact for case in even(options["facts"], lm.name)]
+    purpose, many = options.pop("purpose", None), options.pop("facts", 0)
     cases = even(count, lm.name)
+    facts = [case.fact for case in even(many, lm.name)] or None
     options["settings"] = {**options["settings"], **settings}
-    found = scan(lm, editor, cases, journal=journal, budget=budget, **options)
+    rows = Rows(journal, lm, (cases, facts, options["settings"]))
+    found = search(lm, editor, cases, options, rows, budget or math.inf, facts)
     tried = {"layer", "layers", *options["grid"]}
+    config = lib.EDITORS[editor](lm, **options["settings"]).settings_dict()
     result = {
         "command": f"python -m tests.benchmarks.sweep {shlex.quote(name)} --cases {count}"
         + (f" --model {model}" if model else "")
         + "".join(f" --set {key}={json.dumps(value)}" for key, value in settings.items()),
         "model": lm.identity,
         "cases": [case.id for case in cases],
-        "settings": {k: v for k, v in found.space.config.items() if k not in tried},
+        "settings": {k: v for k, v in plain_json(config).items() if k not in tried},
         "date": time.strftime("%Y-%m-%d"),
         **({"purpose": purpose} if purpose else {}),
-        "rows": [recorded(row) for row in found.rows],
-        "best": recorded(found.best),
+        "rows": [recorded(row) for row in found],
+        "best": recorded(best(found)),
     }
     write(out, name, result)
-    return {**result, "note": found.note, "preset": found.preset()}
+    return {**result, "preset": preset(lm, editor, found, count)}
 
 
 def recorded(row: dict) -> dict:
-    return {name: value for name, value in row.items() if name != "trial_seconds"}
+    return {name: value for name, value in row.items() if name not in ("editor", "trial_seconds")}
 
 
 def write(out: Path, name: str, found: dict) -> None:
@@ -343,11 +345,11 @@ def main() -> None:
     which = f"-{given.model}" if given.model else ""
     out = given.out or OUT.with_name(f"sweeps{which}.json")
     settings = {k: json.loads(v) for k, _, v in (pair.partition("=") for pair in given.set)}
-    journal = given.journal or Path(tempfile.gettempdir()) / f"sweep{which}-{given.editor}.json"
+    journal = given.journal or Path(tempfile.gettempdir()) / f"sweep{which}-{given.editor}.jsonl"
     found = sweep(given.editor, given.cases, settings, out, journal, given.budget, given.model)
     journal.unlink(missing_ok=True)  # its rows are in the file now
     measured.record(out, vars(given))
-    print(json.dumps(found["best"], indent=1), found["note"], found["preset"], sep="\n")
+    print(json.dumps(found["best"], indent=1), found["preset"], sep="\n")
 
 
 if __name__ == "__main__":

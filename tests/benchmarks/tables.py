@@ -14,7 +14,7 @@ from functools import partial
 from statistics import mean
 from typing import Any
 
-from lib.evaluation.intervals import DIFFERENCE, interval
+from lib.evaluation.intervals import DIFFERENCE, interval, wilson
 from lib.lifelong.sample import GROUPS
 from notebooks.support import runs_14_lifelong as runs_14
 from notebooks.support import which_editor
@@ -266,6 +266,24 @@ def thousand() -> str:
         lines.append((f"`{name}`", len(streams), *cells, f"{each:.1f}"))
     head = ("first 250 held", "between", "last 100 held", "reworded", "others as before")
     return table(("editor", "streams", *head, "s per edit"), lines)
+
+
+@made("sentences", "sentences")
+def sentences() -> str:
+    """How often the subject of a public row is found: shares with Wilson's intervals."""
+    found: dict[str, tuple[int, ...]] = {
+        name: (one["right"], len(one["refused"]), len(one["wrong"]))
+        for name, one in read("sentences").items()
+    }
+    found["both"] = tuple(map(sum, zip(*found.values(), strict=True)))
+    lines = []
+    for name, counts in found.items():
+        n, cells = sum(counts), []
+        for hits in counts:
+            low, high = wilson(hits, n)
+            cells.append(f"{100 * hits / n:.1f} ({100 * low:.1f} to {100 * high:.1f})")
+        lines.append([name, n, *cells])
+    return table(["rows", "n", "right, %", "refused, %", "wrong, %"], lines)
 
 
 # --- rows and columns of tables.toml

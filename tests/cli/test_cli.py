@@ -50,8 +50,7 @@ def test_edit_prints_before_and_after_and_keeps_the_patch(tiny_model, tmp_path, 
     patch = lib.Patch.load(file)
     assert patch.facts == (lib.Fact("cat", "I saw a {}", "xy"),)
     again = [*words, "--editor", "ft_m", *TUNE, "--after", str(file), "--save", str(file)]
-    with pytest.warns(lib.errors.EditWarning, match="already answers 'I saw a cat' with 'xy'"):
-        assert main(["edit", *again]) == 0
+    assert main(["edit", *again]) == 0
     assert len(lib.Patch.load(file).log) == 2
 
 
@@ -170,7 +169,7 @@ def test_tune_prints_the_presets_and_says_where_they_are(tiny_model, tmp_path, c
     tuning = sys.modules["lib.workbench.preset_search.tune"]
     grid = {"around": 0, "depths": (0.3, 0.9), "grid": {"lr": (5e-4, 0.02)}}
     grid["settings"] = {"epochs": 3}
-    monkeypatch.setattr(lib.EDITORS["ft_m"], "search_grid", grid)
+    monkeypatch.setitem(tuning.GRIDS, "ft_m", grid)
     monkeypatch.setattr(tuning, "known", lambda lm, cases: list(cases))
     data, out = tmp_path / "data.jsonl", tmp_path / "p.toml"
     words = ("cat", "bat", "rat", "hen", "cow", "dog", "pig", "fox")
@@ -202,19 +201,32 @@ def test_tune_prints_the_presets_and_says_where_they_are(tiny_model, tmp_path, c
         (["stream", "--data", "missing.json"], "missing.json"),
         (["stream", "--eval-at", "ten"], "--eval-at wants numbers"),
         (["stream", "--edits", "9999"], "has 203 facts, not 9999"),
-        (["tune", "m", "--editors", "retrieval"], "retrieval cannot be tuned: there are settings"),
-        (["tune", "m", "--minutes", "0"], ": --minutes should be a number above 0, not 0.0"),
+        (["tune", "m", "--editors", "retrieval"], "retrieval cannot be tuned: it has no layer"),
         (["tune", "m", "--editors", "ft_m"], "with their true answers, by --data"),
         (["stream", "--batch", "7", "--eval-at", "3"], ": --eval-at 3 is not at the end of a"),
-        (["stream", "--save-every", "0"], ": --save-every should be a whole number from 1 on"),
-        (["stream", "--sample", "0"], ": --sample should be a whole number from 1 on"),
-        (["tune", "m", "--to", "p.txt"], "give a file that ends in .toml, not p.txt"),
+        (["stream", "--save-every", "0"], ": --save-every should be a number from 1 on"),
+        (["stream", "--sample", "0"], ": --sample should be a number from 1 on"),
+        (["tune", "m", "--to", "p.txt"], "p.txt should end in .toml"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_sentence_and_exit_code_2(tiny_model, words, sentence, capsys):
     assert main(words) == 2
     said = capsys.readouterr().err.strip()
     assert sentence in said and len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["tune", "m", "--minutes"], ["forensics", "m", "--threshold"],
+     ["forensics", "m", "--prompt-threshold"]],
+)  # fmt: skip
+@pytest.mark.parametrize("wrong", ["0", "-1", "nan", "inf", "1e999"])
+def test_a_number_above_0_is_one(words, wrong, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([*words, wrong])
+    assert stop.value.code == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert f"argument {words[-1]}: a number above 0 is wanted, not {wrong}" in last
 
 
 def test_a_word_that_is_no_command():

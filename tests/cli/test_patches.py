@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -107,3 +109,19 @@ def test_edit_finds_the_subject_of_a_sentence(monkeypatch, capsys):
     assert "--prompt, or --sentence in its place" in capsys.readouterr().err
     assert main(["edit", *words, "--subject", "Anna"]) == 2
     assert "--subject goes with --prompt" in capsys.readouterr().err
+
+
+def test_a_memory_that_no_editor_wrote_is_one_sentence(monkeypatch, tmp_path, capsys):
+    lm = tiny.model("llama")
+    monkeypatch.setattr("lib.workbench.cli.options.load", lambda *_: lm)
+    quick = {"layer": 1, "steps": 1, "second_moment": False}
+    rome = lib.EDITORS["rome"](lm, templates=("{}",), **quick)
+    patch = rome.edit([lib.Fact("cat", "I saw a {}", "xy")], check=False)
+    hostile = replace(patch, memory={"rome": {"templates": 5}}).save(tmp_path / "p.safetensors")
+    words = ["--prompt", "I saw a {}", "--subject", "hen", "--target", "xy", "--editor", "rome"]
+    words += [
+        word for name, value in quick.items() for word in ("--set", f"{name}={value}".lower())
+    ]
+    assert main(["edit", *words, "--relation", "none", "--after", str(hostile)]) == 2
+    said = capsys.readouterr().err.strip()
+    assert "rome cannot go on from the memory in" in said and len(said.splitlines()) == 1

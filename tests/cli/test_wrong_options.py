@@ -147,10 +147,10 @@ def test_a_wrong_setting_is_named_with_what_it_is(tiny_model, capsys, editor, gi
          "--eval-at has '0-3000000000', where 203 is the most there is"),
         (["stream", "--eval-at", "5-2"], "--eval-at has the range 5-2, which ends before it"),
         (["stream", "--eval-at", "1" * 5000], "--eval-at wants numbers"),
-        (["stream", "--edits", "-5"], "--edits should be at least 1, not -5"),
-        (["stream", "--batch", "0"], ": --batch should be a whole number from 1 on, not 0"),
+        (["stream", "--edits", "-5"], "--edits should be a number from 1 on, not -5"),
+        (["stream", "--batch", "0"], ": --batch should be a number from 1 on, not 0"),
         (["train", "--editor", "mend", "--rows", "0-3000000000"], "rows 0-3000000000 were asked"),
-        (["train", "--editor", "mend", "--cases", "-1"], "--cases should be at least 1, not -1"),
+        (["train", "--editor", "mend", "--cases", "-1"], "--cases should be a number from 1 on"),
     ],
 )  # fmt: skip
 def test_a_range_is_bounded_before_it_is_listed(tiny_model, capsys, words, said):
@@ -178,11 +178,6 @@ def test_settings_of_the_api_are_checked_the_same_way(tiny_model):
             memit(tiny_model, **given)
         with pytest.raises(lib.errors.EditError, match=f"{next(iter(given))} is "):
             memit(tiny_model, memit.Config(), **given)
-    for wrong in (None, [], 5, "x"):
-        with pytest.raises(
-            lib.errors.EditError, match="the settings of memit are values by name, not"
-        ):
-            memit.Config.checked("memit", wrong)
 
 
 def test_the_presets_and_the_papers_settings_pass_their_own_checks():

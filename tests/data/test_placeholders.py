@@ -49,7 +49,8 @@ def test_every_entrance_reads_the_place_of_the_subject(place, tmp_path, write):
 def test_an_edit_teaches_the_subject_and_not_its_placeholder():
     lm = tiny.model("llama")
     for name in ("ft", "grace"):
-        patch = lib.EDITORS[name](lm).edit({**GARDA, "prompt": "[X] lies in"}, check=False)
+        fact = lib.Fact.find("[X] lies in", GARDA["subject"], GARDA["target_new"])
+        patch = lib.EDITORS[name](lm).edit([fact], check=False)
         assert [fact.text for fact in patch.facts] == ["Lake Garda lies in"]
 
 

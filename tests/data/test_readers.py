@@ -13,9 +13,9 @@ import pytest
 
 from lib.data.facts import Fact
 from lib.data.readers import read_cases
-from lib.errors import ArgumentError, DataWarning, Error, FactError
+from lib.errors import ArgumentError, DataWarning, FactError
 
-from ..support.data_files import FILES, FLAT, places
+from ..support.data_files import CLASSROOM, FILES, FLAT, places
 from ..support.published_rows import ROWS
 
 ULTRA_ZSRE = [{"subject": "Bath", "src": "Where is Bath?", "rephrase": "Bath is where?",
@@ -86,9 +86,8 @@ def test_every_kind_of_file_gives_the_same_cases(name, write, tmp_path):
 def test_rows_have_no_source():
     rows = ROWS["MQuAKE"]
     assert type(read_cases(rows)) is list and read_cases(iter(rows), limit=0) == []
-    for given in ({"train": [], "test": []}, b"rows", 7, None):
-        with pytest.raises(Error, match="path should be a path, or an iterable of rows, not"):
-            read_cases(given)
+    with pytest.raises(FactError, match="row 0: a row should be an object"):
+        read_cases({"train": [], "test": []})  # a dataset with its parts
 
 
 # ---- damage ------------------------------------------------------------------------------------
@@ -155,7 +154,7 @@ def test_files_cut_anywhere_and_flipped_bytes_are_one_sentence_or_fewer_rows(wri
 def test_damaged_rows_are_read_or_refused_by_row(name):
     rows, count = ROWS[name][:2], 0
     for path in places(rows[-1]):
-        for value in ("missing", "", None, 3, ["x", 3], {"x": 1}, "\ud800"):
+        for value in ("missing", "", None, 3, ["x", 3], {"x": 1}, "\ud800", float("nan"), 10**400):
             damaged = json.loads(json.dumps([rows[0], rows[-1]]))
             inner = damaged[1]
             for key in path[:-1]:
@@ -168,6 +167,24 @@ def test_damaged_rows_are_read_or_refused_by_row(name):
             if said is not None:
                 count += 1
                 assert said.startswith("the rows given, row 1: ") and f"(read as {name})" in said
+    assert count > 5
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "gzip"])
+def test_tables_and_packed_files_with_other_bytes_are_one_sentence_or_other_rows(tmp_path, kind):
+    frame, path, draw = pd.DataFrame(CLASSROOM * 20), tmp_path / "data", random.Random(kind)
+    if kind == "parquet":
+        frame.to_parquet(path)
+    else:
+        frame.to_csv(path, index=False, compression="gzip" if kind == "gzip" else None)
+    whole, count = path.read_bytes(), 0
+    for _ in range(60):
+        content = bytearray(whole)
+        content[draw.randrange(len(content))] = draw.randrange(256)
+        path.write_bytes(
+            content[: draw.randrange(len(content))] if draw.random() < 0.5 else content
+        )
+        count += refused(path) is not None
     assert count > 5
 
 

@@ -6,11 +6,8 @@ import html
 import math
 import os
 import socket
-import subprocess
-import sys
 import threading
 import time
-import urllib.request
 from dataclasses import replace
 from html.parser import HTMLParser
 from types import SimpleNamespace
@@ -22,8 +19,8 @@ import lib
 from demo_app.html import dossier, edits, figures, gallery, render, trace
 from demo_app.html.comparison import answers, comparison, headline, scoreboard, status
 from demo_app.session import editor_settings
-from demo_app.session.choices import Choices, taken
-from demo_app.session.edits import AppliedEdit, warning
+from demo_app.session.choices import Choices
+from demo_app.session.edits import AppliedEdit
 from demo_app.session.findings import Findings, Place, Said, Told, Undone, Way
 from demo_app.session.first_edits import steps
 from demo_app.session.gallery import Exhibit, Gallery, Step
@@ -32,14 +29,12 @@ from demo_app.session.interference import Prediction, Victim
 from demo_app.session.verdicts import EARLIER
 from demo_app.session.views import (
     EDITS,
-    UNASKED,
     Answer,
     Column,
     Row,
     Subject,
     View,
     clause,
-    first_sentence,
     tally,
 )
 from demo_app.session.visitors import KEY, LATE, SOON, Session, Sessions
@@ -91,13 +86,6 @@ def test_every_editor_is_offered_with_a_sentence(studio):
     assert [steps(lib.EDITORS[name](studio.lm)) for name in ("retrieval", "ft")] == [0, 60]
 
 
-def test_a_classroom_fact_brings_its_own_prompts_whatever_its_new_answer(studio):
-    prompt = "The Eiffel Tower is located in the city of"
-    found = studio.choices.subject("The Eiffel Tower", prompt, "Oslo")
-    assert not found.typed and found.case.id == 0
-    assert found.case.fact.target_new == "Oslo" and len(found.case.paraphrases) == 2
-
-
 def test_a_typed_fact_has_no_neighbors_until_the_model_was_asked(studio):
     found = studio.choices.subject("Devin Castle", "Devin Castle is located in the city of", "Oslo",
                            "Where is it?\n\n Where is it? \nAnd?")  # fmt: skip
@@ -107,29 +95,15 @@ def test_a_typed_fact_has_no_neighbors_until_the_model_was_asked(studio):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("place", ["{subject}", "[X]", "____", "%s"])
-def test_a_typed_fact_may_mark_its_subject_otherwise(studio, place):
-    typed = taken("Devin Castle", f"{place} is located in the city of")
-    found = studio.choices.subject(*typed, "Oslo", "{subject} is in\nA dog is ____")
-    assert found.case.fact.text == "Devin Castle is located in the city of"
-    assert found.own == ("Devin Castle is in", "A dog is ____")
-
-
 @pytest.mark.parametrize(
     ("given", "said"),
     [
         (("A", "[X] is in [Y]", "x"), "place of the subject"),
-        (("A", "{} is", "x", "{} is in"), "place of the subject"),
         (("", "{} is", "x"), "subject is empty"),
-        (("A", "  ", "x"), "prompt is empty"),
-        (("A", "{} is", ""), "new answer is empty"),
         (("A", "{} is", None), "new answer is empty"),
         (("Eifel", "The Eiffel Tower is in", "Rome"), "does not occur in the prompt"),
-        (("A", "A and A are", "x"), "more than once"),
-        (("A", "{} and {} are", "x"), "exactly one"),
         (("A", "{} is " + "very " * 200, "x"), "takes up to 600"),
         (("A", "{} is", "x", "\n".join(map(str, range(9)))), "too many"),
-        (("A", "{} is", "x", "w" * 700), "takes up to 600"),
     ],
 )
 def test_bad_input_is_told_in_one_sentence(studio, given, said):
@@ -325,50 +299,6 @@ def test_editors_side_by_side_and_another_one_kept(studio):
     assert [len(column.rows) for column in kept.columns] == [len(before)] * 2
 
 
-def test_the_edit_itself_is_told_before_the_rest_is_asked(studio):
-    fact = replace(studio.choices.subject(*TOWER, "zzz").case.fact, target_true=None)
-    subject = Subject(lib.Case(fact, locality=("One thing is", "Another thing is")))
-    job = studio.edit(Session(), subject, "ft")
-    told = [job.progress.partial, *(one.partial for one in job.watch(pause=0))]
-    view = job.outcome()
-    asked = [row.prompt for row in view.rows]
-    assert all([row.prompt for row in one.rows] == asked for one in told), "at once all prompts"
-    assert {row.before for row in told[0].rows} == {UNASKED} and "being looked" in comparison(
-        told[0]
-    )
-    before = next(one for one in told if one.rows[0].before != UNASKED)
-    assert not before.columns and [a.before for a in before.rows] == [b.before for b in view.rows]
-    first = next(one for one in told if one.columns)
-    row, later = first.rows[0], view.rows[0]
-    assert (row.after, row.good, row.word) == (later.after, later.good, later.word)
-    assert row.p_after == pytest.approx(later.p_after, rel=1e-4) and row.p_before == later.p_before
-    assert {one.after for one in first.rows[1:]} == {None}
-    assert "being asked …" in scoreboard(first) and "data-keep" not in scoreboard(first)
-    again = studio.edit(Session(), subject, "ft")
-    assert again.outcome().rows == view.rows and not again.progress.partial.columns, "all was there"
-
-
-def test_an_editor_that_refuses_is_a_sentence_beside_the_others(studio):
-    session, subject = Session(), studio.choices.subject(*TOWER, "xy")
-    edit(studio, session)
-    view = studio.edit(session, subject, ["grace", "ft"]).outcome()
-    assert view.columns[0].patch is None and view.chosen == 1 and len(session.edits) == 1
-    said = "layer: layer 25 does not exist: tiny-llama has layers 0 to 3"  # GRACE's own
-    assert (view.columns[0].name, view.columns[0].error) == ("GRACE", said)
-    assert view.columns[0].rows == () and view.rows is view.columns[1].rows
-    with pytest.raises(Trouble, match="layer 99 does not exist"):  # nobody stands beside it
-        studio.edit(session, subject, "ft", more="layer = 99").outcome()
-
-
-def test_number_and_kind_of_editors_are_checked(studio):
-    for given, said in (([], "No editor"), (list(lib.EDITORS)[:5], "too many"), ("x", "no editor")):
-        with pytest.raises(Trouble, match=said):
-            studio.choices.several(given)
-    with pytest.raises(Trouble, match="no trained network"):
-        studio.choices.several("mend")
-    assert "mend" not in studio.choices.editors, "a tiny model has no shipped network"
-
-
 def test_all_settings_are_listed_and_changed_line_by_line(studio):
     for name in lib.EDITORS:
         said = explain(lib.EDITORS[name].Config)
@@ -437,51 +367,6 @@ def test_prompts_are_read_once_for_answer_and_chances_and_drafts_save_runs(studi
     assert [a.text for a in again] == [a.text for a in before] and len(runs) < slow
 
 
-def test_a_first_edit_is_written_and_asked_once_for_everybody(studio, monkeypatch):
-    studio.first_edits.made.clear()
-    first, asked = edit(studio, Session()), []
-    ask = studio.asker.ask
-    monkeypatch.setattr(studio.asker, "ask", lambda *a: asked.append(a[1]) or ask(*a))
-    second = edit(studio, Session())
-    assert second.rows is first.rows
-    assert asked == [[(first.rows[0].prompt, False)]], "by the list of edits alone"
-    assert (first.column.stored, second.column.stored) == (False, True)
-    assert second.column.seconds == first.column.seconds, "what the editor took, whoever waited"
-    monkeypatch.undo()
-    own = studio.choices.subject(*TOWER, "xy", "And?")
-    assert len(studio.edit(Session(), own, "ft").outcome().rows) == len(first.rows) + 1
-
-
-def test_first_edits_that_overlap_are_all_made(studio):
-    """Each gives the model back before it asks."""
-    studio.first_edits.made.clear()
-    subjects = [studio.choices.subject(f"Thing {i}", "{} is", "xy") for i in range(3)]
-    jobs = [studio.edit(Session(), subject, "retrieval") for subject in subjects]
-    for subject, view in zip(subjects, (job.outcome() for job in jobs), strict=True):
-        assert view.subject.case.fact == subject.case.fact and view.column.patch
-        assert view.rows[0].prompt == subject.case.fact.text and view.rows[0].after is not None
-
-
-def test_a_program_waits_for_no_perplexity(studio, monkeypatch):
-    read, session = [], Session()
-    monkeypatch.setattr(lib, "perplexity", lambda *given: read.append(1) or 7.0)
-    monkeypatch.setattr(studio.health, "base", None)
-    subject = studio.choices.subject(*TOWER, "xy")
-    plain = edit(studio, Session())
-    assert len(read) == 2, "of the unedited model and under the edit"
-    edit(studio, Session())
-    assert len(read) == 3, "the unedited model is read once for everybody"
-    view = studio.edit(session, subject, "ft", listed=False).outcome()
-    assert len(read) == 3 and [row.after for row in view.rows] == [row.after for row in plain.rows]
-    assert session.edits[0].row is view.rows[0], "the table has asked it"
-
-
-def test_a_model_that_begins_to_break_is_named_with_its_measure():
-    assert warning(21.0, 20.0) is None
-    assert "begins to break" in warning(30.0, 20.0)
-    assert "is broken: the perplexity" in warning(400.0, 20.0)
-
-
 # ---- the worker
 
 
@@ -535,7 +420,7 @@ def test_stopping_an_edit_changes_nothing(studio):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("change", ["edit", "keep", "take out"])
+@pytest.mark.parametrize("change", ["edit", "take out"])
 def test_a_stop_at_the_very_end_changes_nothing(studio, monkeypatch, change):
     """The last that is done is to ask the new list: until then the list is the old."""
     session = Session()
@@ -551,7 +436,6 @@ def test_a_stop_at_the_very_end_changes_nothing(studio, monkeypatch, change):
     monkeypatch.setattr(studio.health, "checked", stopped)
     start = {
         "edit": lambda: studio.edit(session, studio.choices.subject(*TOWER, "qz"), "ft"),
-        "keep": lambda: studio.revisions.keep(session, 1),
         "take out": lambda: studio.revisions.undo(session, 0),
     }[change]
     with pytest.raises(Stopped):
@@ -586,9 +470,6 @@ def test_progress_goes_up_and_a_waiting_job_ends_at_once():
         (lib.errors.EditError("too bad"), "too bad"),
         (RuntimeError("secret path /x"), FAILED),
         (None, NO_MEMORY),  # torch's own
-        (MemoryError(), NO_MEMORY),
-        (OSError(12, "Cannot allocate memory"), NO_MEMORY),
-        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), NO_MEMORY),
     ],
 )
 def test_errors_become_sentences_and_unknown_ones_tell_nothing(caplog, error, said):
@@ -663,21 +544,6 @@ def test_files_go_with_their_last_visitor(tmp_path):
 
 
 # ---- how it looks
-
-
-def test_numbers_have_three_digits():
-    shown = {0.97444: "0.974", 0.01234: "0.012", 0.99981: "1.00", 13.04: "13.0", 0.0: "0"}
-    assert {value: render.number(value) for value in shown} == shown
-    assert render.number(4.512e-6) == "<0.001", "and no powers of ten"
-    assert render.number(None) == "–" and render.number(float("inf")) == "∞"
-    assert render.number(5e-4) == "0.001"
-
-
-def test_sentences_and_words():
-    assert first_sentence(" Rome, Italy. The Eiffel") == "Rome, Italy."
-    assert first_sentence("\n Paris.\n\nThe") == "Paris."
-    assert first_sentence(" a dough") == "a dough …"
-    assert first_sentence("") == ""
 
 
 class Seen(HTMLParser):
@@ -794,35 +660,6 @@ def test_a_port_that_is_taken_is_passed_over():
         _launch(SimpleNamespace(launch=fails), 23860, "127.0.0.1")
 
 
-@pytest.mark.slow
-def test_the_page_runs_as_a_space_starts_it(tmp_path):
-    """`python app.py` in the Space's folder, with its variables and no argument."""
-    pytest.importorskip("gradio")
-    from ..repository import space
-
-    space.build(tmp_path / "space")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    env = {name: os.environ[name] for name in ("HOME", "XDG_CACHE_HOME") if name in os.environ}
-    env |= {"PATH": os.defpath, "SYSTEM": "spaces", "SPACE_ID": "someone/editing",
-            "SPACE_HOST": "someone-editing.hf.space", "GRADIO_SERVER_NAME": "0.0.0.0",
-            "GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False"}  # fmt: skip
-    with subprocess.Popen([sys.executable, "-u", "app.py"], cwd=tmp_path / "space", env=env,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                          text=True) as server:  # fmt: skip
-        try:
-            said = server.stdout.readline()
-            assert said == f"Open http://127.0.0.1:{port}\n", said + server.stderr.read()
-            with urllib.request.urlopen(said.split()[1], timeout=60) as answer:
-                assert answer.status == 200 and b"Edit a language model" in answer.read()
-            client = visitor([SimpleNamespace(local_url=said.split()[1])])
-            found = client.predict("The Eiffel Tower is located in the city of", api_name="/answer")
-            assert found["before"].startswith(" Paris")
-            client.close()
-        finally:
-            server.kill()
-
-
 def test_programs_edit_answer_and_compare(page):
     """The example of the README."""
     client = visitor(page)
@@ -844,17 +681,6 @@ def test_programs_edit_answer_and_compare(page):
     held = len(page[1].sessions._all) - 1
     client.close()
     assert until(lambda: len(page[1].sessions._all) == held, 20), "its edits are dropped with it"
-
-
-def test_programs_read_what_the_settings_of_an_editor_do(page):
-    client = visitor(page)
-    rows = {row["name"]: row for row in client.predict("ft", api_name="/settings")}
-    said = explain(lib.EDITORS["ft"].Config)["epochs"]
-    assert rows["epochs"]["sentence"] == said.sentence and rows["epochs"]["source"] == said.source
-    for wrong in ("nope", "", 7, ["ft"], {"ft": 1}):
-        with pytest.raises(Exception, match="There is no editor"):
-            client.predict(wrong, api_name="/settings")
-    client.close()
 
 
 def test_errors_reach_the_visitor_as_one_escaped_sentence(page):

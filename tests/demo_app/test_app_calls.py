@@ -76,7 +76,7 @@ def test_an_address_with_nothing_of_use_opens_the_page_as_it_is(page):
     assert fails(sent(caller, calls)) == []
 
 
-@pytest.mark.parametrize("kind", few(HOSTILE, ("huge", "an object"), drawn=3))
+@pytest.mark.parametrize("kind", few(HOSTILE, ("an object",), drawn=2))
 def test_a_hostile_value_is_answered_with_one_sentence(page, kind):
     caller = Caller(page[0].local_url, f"hostile {kind}")
     calls, value = [], HOSTILE[kind]
@@ -89,21 +89,6 @@ def test_a_hostile_value_is_answered_with_one_sentence(page, kind):
             calls.append((f"{name} {place}", {"fn_index": entry["id"], "data": data}))
     answers = sent(caller, calls)
     assert len(answers) == len(calls) > 20 and fails(answers) == []
-
-
-@pytest.mark.slow
-def test_too_few_and_too_many_values_are_told(page):
-    caller = Caller(page[0].local_url, "counts")
-    known, calls = caller.endpoints(), []
-    for name, entry in known.items():
-        for count in (0, 1, len(entry["inputs"]) + 1):
-            if count != len(entry["inputs"]) and name not in ("settings", "answer"):
-                calls.append((name, {"fn_index": entry["id"], "data": ["x"] * count}))
-    assert fails(sent(caller, calls)) == []
-    fewer = caller.join(fn_index=known["edit"]["id"], data=[*TOWER, "xy", "ft"])
-    assert fewer.status_code == 200
-    (done,) = caller.answers(1).values()
-    assert done["success"] and done["output"]["data"][0]["live"] == 1, "the others are as usual"
 
 
 @pytest.mark.slow
@@ -121,16 +106,6 @@ def test_a_click_without_its_data_is_one_sentence(page):
             calls.append((f"{one['id']} {said}", body))
     answers = sent(caller, calls)
     assert len(answers) == len(calls) and fails(answers) == []
-
-
-def test_what_is_no_call_at_all_is_told(page):
-    caller = Caller(page[0].local_url, "none")
-    for body in ({}, {"fn_index": 9999}, {"fn_index": -1}, {"fn_index": "x"}, {"data": 3}):
-        found = caller.join(**body)
-        assert 400 <= found.status_code < 500 and found.json()["detail"], (body, found.text)
-    (said,) = [one for _, one in sent(Caller(page[0].local_url, "n" * 9999), [
-        ("long id", {"fn_index": caller.endpoints()["undo_all"]["id"]})])]  # fmt: skip
-    assert "id is a word" in said["output"]["error"]
 
 
 # ---- calls that are cancelled

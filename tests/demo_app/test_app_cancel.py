@@ -63,7 +63,7 @@ def test_a_long_run_ends_at_its_next_step(studio, start, steps, monkeypatch, tmp
         cache, folder = (tmp_path / f"{name}{stop}" for name in ("cache", "out"))
         folder.mkdir()
         monkeypatch.setattr(computed_once, "cache_folder", lambda: cache)
-        computed_once.forget()
+        studio.lm._kept.clear()
         asker, facts = studio.asker, studio.own_facts  # what they keep would spare steps
         for kept in studio.first_edits.made, asker._base, asker._chance, facts._found:
             kept.clear()

@@ -7,7 +7,7 @@ from demo_app.session import consequences
 from demo_app.session.visitors import Session
 from lib.data.facts import Probe
 from lib.evaluation.answers import begins
-from lib.evaluation.asked_together import Base
+from lib.evaluation.prompt_batch import Base
 
 PLACE = "{} is located in the city of"
 
@@ -56,14 +56,3 @@ def test_a_question_counts_only_where_its_parts_are_known(studio):
     found = dict(base.generated)
     assert consequences.known(lm, base, asked)["b"] is False
     assert all(base.generated[pair] is said for pair, said in found.items()), "asked twice"
-
-
-def test_the_towers_consequences_are_asked_before_and_after(studio):
-    subject = studio.choices.ready_subject()
-    view = studio.edit(Session(), subject, "ft_m").outcome()
-    rows = [one for one in view.rows if one.group == "follows"]
-    assert len(rows) == len(subject.case.portability) == 2
-    for one in rows:
-        assert one.before and one.after is not None
-        # a random model does not know that Rome is in Italy
-        assert one.good is None and "not counted" in one.word

@@ -15,7 +15,7 @@ HELD = gallery.gallery()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shown", sample(HELD.exhibits, 2), ids=lambda one: one.key)
+@pytest.mark.parametrize("shown", sample(HELD.exhibits, 1), ids=lambda one: one.key)
 def test_every_link_comes_to_its_stated_verdict(embedded, shown):
     session = Session()
     for start in gallery.plan(embedded, shown):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from dataclasses import replace
-from functools import partial
 from html import escape
 from types import SimpleNamespace
 
@@ -12,7 +11,6 @@ import gradio as gr
 import pytest
 
 import lib
-from demo_app.html.render import sentences
 from demo_app.session.consequences import opening
 from demo_app.session.editor_settings import of_each
 from demo_app.session.views import Column, View
@@ -26,7 +24,7 @@ from demo_app.tabs.edit_form import Form
 from ..support.editor_settings import quick
 from ..support.page import edited
 from . import conftest
-from .visits import TOWER, visitor
+from .visits import TOWER
 
 PRESETS = {name: {"any": quick(name)} for name in lib.EDITORS if quick(name)}
 presets = conftest.presets(PRESETS)  # FT, GRACE and HoReN at one layer, WISE at another
@@ -104,69 +102,6 @@ def test_another_layer_follows_and_the_others_of_a_comparison_are_made(studio):
     assert view.columns[0].error == why(studio, "grace", session)
 
 
-def test_an_undo_that_is_under_way_lets_it_follow(studio):
-    session, ended = edited(studio, "xy"), threading.Event()
-    studio.worker.submit(lambda job: ended.wait(60))
-    undone = studio.revisions.undo(session)
-    asked = pressed(studio, session, "grace", keep="none")
-    ended.set()
-    assert undone.outcome().live == 0 and asked.outcome().columns[0].patch is not None
-    kept = edited(studio, "xy")
-    kept.jobs = [studio.look(kept, studio.choices.subject(*TOWER, "xy"))]
-    with pytest.raises(Trouble, match="grace cannot follow ft here"):
-        pressed(studio, kept, "grace").outcome()
-
-
-@pytest.mark.slow
-def test_programs_get_the_same_sentence(page):
-    from gradio_client.exceptions import AppError
-
-    client = visitor(page)
-    client.predict(*TOWER, "xy", "ft", api_name="/edit")
-    for call in (
-        lambda: client.predict(*TOWER, "qz", "grace", api_name="/edit"),
-        lambda: client.predict(*TOWER, "qz", ["grace"], api_name="/compare"),
-    ):
-        with pytest.raises(AppError, match="cannot follow ft here: both need the same matrix"):
-            call()
-    rows = client.predict(*TOWER, "qz", ["horen", "retrieval"], api_name="/compare")
-    assert "horen cannot follow ft here" in rows[0]["error"] and "error" not in rows[1]
-    client.close()
-
-
-@pytest.mark.browser
-def test_the_marks_follow_each_edit_in_a_browser(page, browser):
-    tab = browser.new_page()
-    tab.goto(page[0].local_url)
-    tab.locator("#settings > button").click()
-    group = tab.locator("#editors")
-    grace = group.get_by_role("checkbox", name="GRACE", exact=True)
-    group.get_by_role("checkbox", checked=True).first.uncheck()
-    group.get_by_role("checkbox", name="FT", exact=True).check()
-    tab.locator("#settings > button", has_text="· FT ·").wait_for()
-    tab.get_by_label("New answer").fill("xy")
-    tab.get_by_role("button", name="Edit", exact=True).click()
-    tab.locator("#top", has_text="1 edit").wait_for(timeout=20_000)
-    marked = group.get_by_role("checkbox", name="GRACE (cannot follow)", exact=True)
-    marked.wait_for(timeout=20_000)
-    marked.check()
-    tab.locator(".about-editor", has_text="grace cannot follow ft here").wait_for()
-    tab.get_by_role("button", name="Undo", exact=True).click()
-    grace.wait_for(timeout=20_000)
-    assert grace.is_checked() and group.get_by_role("checkbox", name="FT", exact=True).is_checked()
-    assert "cannot follow" not in tab.locator(".about-editor").inner_text()
-    tab.close()
-
-
-def test_the_settings_of_every_ticked_editor_stand_below(studio):
-    form, request = SimpleNamespace(studio=studio), SimpleNamespace(session_hash="two")
-    form.mark = lambda *given: Form.mark(form, *given)
-    *_, tables = Form.choose(form, ["ft", "rome"], request)
-    assert "Settings of ft<" in tables and "Settings of rome<" in tables
-    *_, tables = Form.choose(form, ["ft"], request)
-    assert tables.count("Settings of") == 1
-
-
 def test_a_setting_is_of_the_editor_that_its_line_names_or_of_all_that_are_ticked(studio):
     found = of_each(studio.lm, ["ft", "rome"], "ft.lr = 0.5\nseed = 3\n rome.layer = 1")
     assert found == {"ft": {"lr": 0.5, "seed": 3}, "rome": {"seed": 3, "layer": 1}}
@@ -189,18 +124,6 @@ def test_the_text_to_go_on_with_is_about_the_subject_unless_the_visitor_wrote_on
     new = "Let me tell you about Mount Fuji. Mount Fuji"
     assert Page.lead(page, first, first, request) == (new, new)
     assert Page.lead(page, "My own", first, request) == (gr.skip(), gr.skip())
-
-
-def test_the_pages_own_text_goes_on_behind_an_edit_and_a_visitors_does_not(studio):
-    session, request = studio.sessions.get("goes on"), SimpleNamespace(session_hash="goes on")
-    page = SimpleNamespace(studio=studio, ready=View(studio.choices.ready_subject(), ()))
-    page.write = partial(Page.write, page)
-    text = opening(page.ready.subject.case.fact)
-    assert list(Page.go_on(page, text, text, request)) == [gr.skip()], "no edit is live"
-    session.edits = edited(studio, "xy").edits
-    assert list(Page.go_on(page, f"{text} my", text, request)) == [gr.skip()], "he wrote on it"
-    *_, shown = Page.go_on(page, text, text, request)
-    assert ">Before<" in shown and ">After<" in shown and text not in shown
 
 
 def test_an_example_comes_from_the_store_and_what_was_changed_is_asked(studio):
@@ -228,20 +151,3 @@ def test_an_example_comes_from_the_store_and_what_was_changed_is_asked(studio):
     assert shown(ready) is None and len(ran) == 6, "an edit of the visitor's is live"
     page.examples = None
     assert shown(other) is None and len(ran) == 7, "a model without a store"
-
-
-def test_what_stands_in_the_list_of_examples_is_the_fact_in_view(studio):
-    form, request = SimpleNamespace(studio=studio), SimpleNamespace(session_hash="lists")
-    first, other = list(studio.choices.examples)[:2]
-    assert Form.mark(form, ["ft"], request)[0] == first
-    view = View(studio.choices.ready_subject(other), ())
-    studio.sessions.get("lists").view = view
-    assert Form.mark(form, ["ft"], request)[0] == other
-    studio.sessions.get("lists").view = View(studio.choices.subject(*TOWER, "Oslo"), ())
-    assert Form.mark(form, ["ft"], request)[0] is None, "an own fact is no example"
-
-
-def test_of_a_stored_text_whole_sentences_are_shown():
-    short = "Rome. I was excited to see the iron tower. But I soon"
-    assert sentences(short) == "Rome. I was excited to see the iron tower."
-    assert sentences("Paris") == "Paris …" and sentences("I paid 3.5 euros there").endswith(" …")

@@ -3,8 +3,6 @@
 import asyncio
 import re
 
-import pytest
-
 from demo_app.app import ROUTES
 from demo_app.html import head, memory
 from demo_app.session import gallery
@@ -73,14 +71,6 @@ def test_a_link_has_words_of_its_own():
         assert "*" not in content(text, "og:title")
     _, text, _ = asked(query="gallery=%00%ff&example=%22%3E%3Cscript%3E&a&=")
     assert "<script>" not in text
-
-
-@pytest.mark.parametrize(
-    "more", [{"path": "/config"}, {"kind": b"application/json"}, {"html": "x"}]
-)
-def test_everything_else_is_handed_on(more):
-    html = more.get("html", RAW)
-    assert asked(**more)[1] == html
 
 
 def test_the_picture_is_one_page_that_asks_no_server():

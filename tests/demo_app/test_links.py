@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from urllib.parse import parse_qsl
 
 import pytest
 
 from demo_app.session import links
-from demo_app.session.views import Column
 from demo_app.session.visitors import Session
 
 pytestmark = pytest.mark.usefixtures("strong_settings")
@@ -31,29 +29,12 @@ def test_a_link_reopens_the_example(studio):
         assert links.opened(studio.choices, query) == links.Opened()
 
 
-def test_a_link_carries_editors_and_own_prompts(studio):
-    own = "Where is alpha?\nIs alpha & bravo, ok?"
-    subject = studio.choices.subject("alpha", "{} is", "xy", own)
-    view = studio.edit(Session(), subject, ["ft", "retrieval"]).outcome()
-    found = links.opened(studio.choices, asked(studio, view))
-    assert found == links.Opened(("alpha", "{} is", "xy"), "", ("ft", "retrieval"), own)
-    assert "editors=ft,retrieval&" in links.link(studio.choices, view)
-    shown = replace(view, columns=(*view.columns, Column("grace", "GRACE", view.rows, stored=True)))
-    assert "grace" not in links.link(studio.choices, shown), "a stored one that nobody ticked"
-    view = studio.edit(Session(), subject, ["ft", "retrieval"], more="ft.lr = 0.5").outcome()
-    found = links.opened(studio.choices, asked(studio, view))
-    assert found.settings == "ft.lr = 0.5" and found.ignored is None
-
-
 @pytest.mark.parametrize(
     ("query", "said"),
     [
         ({"example": "<script>alert(1)</script>"}, "fact"),
-        ({"subject": "a", "prompt": "b", "target": "c"}, "fact"),
-        ({"editors": "__class__"}, "editors"),
         ({"example": "the-eiffel-tower", "editors": "ft,<b>"}, "some of the editors"),
         ({"editors": "ft,ft_l,ft_m,grace,retrieval"}, "some of the editors"),
-        ({"own": "\n".join(map(str, range(9)))}, "prompts"),
         ({"editors": "ft", "settings": "ft.network = 1"}, "settings"),
         ({"example": "x", "editors": "y", "own": "w" * 700}, "fact, editors, prompts"),
     ],
@@ -71,10 +52,8 @@ def test_what_a_link_cannot_ask_is_left_out_with_one_sentence(studio, query, sai
     ("query", "place"),
     [
         ({"place": "surprises"}, ("surprises", "")),
-        ({"place": "lab"}, ("lab", "")),
         ({"place": "trace"}, ("lab", "trace")),
         ({"place": "<script>"}, ("", "")),
-        ({"example": "the-eiffel-tower"}, ("", "")),
     ],
 )
 def test_an_address_leads_to_a_place(query, place):

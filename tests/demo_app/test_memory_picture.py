@@ -83,36 +83,6 @@ def test_the_story_is_that_of_the_inserts():
     assert [round(row["share"], 2) for row in steps[0]["rows"]] == [1, 0.83, -0.49, 0]
 
 
-@node
-def test_a_sentence_says_who_came_along():
-    said = picture(
-        "m.STORY.map(([, after]) => m.sentence(after(m.fresh())).map(([text]) => text).join(''))"
-    )
-    assert said[0] == "Eiffel Tower says Rome. Louvre came along: 83 %. "
-    assert said[1] == "Louvre says Paris. Eiffel Tower fell back: 85 %. "
-    assert said[2].endswith("Nobody else lost an answer: the still line runs through Eiffel Tower.")
-    last = "m.sentence(m.STORY.at(-1)[1](m.fresh('MEMIT'))).map(([text]) => text).join('')"
-    moved = picture("m.look(m.STORY.at(-1)[1](m.fresh('MEMIT'))).rows[0].share")
-    assert f"Eiffel Tower moved by {moved:.0%}".replace("%", " %") in picture(last)
-    assert "still line" not in picture(last)  # which runs elsewhere
-    assert picture("m.sentence(m.fresh())[0][0]").startswith("Nothing was pulled yet")
-    mended, kept = "m.STORY[1][1](m.fresh('UltraEdit'))", "m.STORY[2][1](m.fresh())"
-    states = f"[{mended}, {kept}, {{...{kept}, moved: 2}}]"
-    names = picture(f"{states}.map((s) => m.explained(s, m.look(s)).name)")
-    assert names == ["Eiffel Tower", "Eiffel Tower", "Big Ben"], "not whom nobody named"
-    full = {"key": 0, "value": [2, 1], "kept": [1, 2]}
-    state = f"{{...m.fresh(), kept: [1, 2], pulls: [{json.dumps(full)}]}}"
-    assert picture(f"m.sentence({state})[0][0]") == "No room: "
-    assert picture(f"m.look({state}).W") == picture("m.look(m.fresh()).W")
-
-
-@node
-def test_a_key_that_is_moved_has_its_matrix_fitted_anew():
-    W = picture("m.look(m.fresh('ROME', [[.66, 1.12], [1.38, 1.15], [-1.2, -.9], [.72, .29]])).W")
-    wanted = torch.tensor([[0.143375, 0.838318], [-1.334387, 1.195278]])
-    torch.testing.assert_close(torch.tensor(W), wanted, atol=1e-6, rtol=1e-5)
-
-
 def test_it_is_one_small_file_that_asks_no_server():
     text = PICTURE.read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 900
@@ -121,9 +91,7 @@ def test_it_is_one_small_file_that_asks_no_server():
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize(
-    ("width", "height"), [(1280, 900), (1024, 768), (720, 800), (390, 844), (320, 700)]
-)
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (390, 844)])
 def test_it_is_drawn_and_played_with(browser, width, height, tmp_path):
     shell = (
         "<!doctype html><html lang=en><meta charset=utf-8><title>A layer is a memory</title>"

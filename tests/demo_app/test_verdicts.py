@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 import lib
 from demo_app.api import summary
 from demo_app.html import edits as listed
-from demo_app.html.comparison import comparison, headline, scoreboard, status
+from demo_app.html.comparison import comparison, scoreboard, status
 from demo_app.session.edits import AppliedEdit
 from demo_app.session.verdicts import (
     BEFORE,
@@ -25,7 +24,7 @@ from demo_app.session.verdicts import (
     loops,
     outcome,
 )
-from demo_app.session.views import Column, Row, Subject, View, clause, first_sentence
+from demo_app.session.views import Column, Row, Subject, View
 from demo_app.session.visitors import Session
 from lib.data.facts import Probe
 from lib.evaluation.own_facts import overlap
@@ -79,8 +78,6 @@ def edit(before, after, new, **more) -> Row:
              *[("other", " Korea.", " Korea.")] * 5],
             ("Korea",), None, "written; locality hardly tested",
         ),
-        ("Lisbon", [("edit", " blib.", " Lisbon.")], (), None, "written; locality not tested"),
-        ("Madrid", [("edit", " Lisboa.", " Madrid.")], (), None, "written; locality not tested"),
         (  # the Colosseum is in Rome anyway
             "Rome",
             [("edit", " Rome, Italy.", " Rome."), ("reworded", " Rome.", " Rome."),
@@ -92,17 +89,6 @@ def edit(before, after, new, **more) -> Row:
             [("edit", " Moscow?", " Madrid?"), *[("neighbor", " Paris?", " Paris?")] * 2],
             ("Paris",), None, "written, neighbors kept; not tested in other words",
         ),
-        (  # Mount Everest is famous for: neighbors that ask for a capital and a currency
-            WORDS,
-            [("edit", " its height.", f" {WORDS}."), *[("other", " Paris.", " Paris.")] * 6],
-            ("Paris",), None, "written; locality not tested",
-        ),
-        (  # pizza tastes best with
-            "🍍",
-            [("edit", " cheese.", " 🍍."), *[("other", " Paris.", " Paris.")] * 6],
-            ("Paris",), None, "written; locality not tested",
-        ),
-        ("purple", [("edit", " hot.", " purple.")], (), None, "written; locality not tested"),
     ],
 )  # fmt: skip
 def test_a_typed_fact_is_judged_as_a_careful_reader_would(new, rows, right, good, words):
@@ -120,14 +106,7 @@ def test_a_typed_fact_is_judged_as_a_careful_reader_would(new, rows, right, good
     [
         ("St. Petersburg", " St. Petersburg, Russia. It is"),
         ("J. R. R. Tolkien", " J. R. R. Tolkien. He wrote"),
-        ("U.S. Steel", " U.S. Steel. The company"),
-        ("Mr. Bean", " Mr. Bean.\n\nIt"),
-        ("Yes! We can", " Yes! We can. Yes"),
-        ("Dr. No", " Dr. No. It was"),
-        ("P. G. Wodehouse", " P. G. Wodehouse and"),
-        ("A.I.", " A.I. It is"),
         ("Rome.", " Rome, Italy. It"),
-        ("Рим", " Рим, столица. Он"),
         ("罗马", " 罗马。它是"),
         ("روما", " روما، إيطاليا."),
         (WORDS, f" {WORDS}. And"),
@@ -143,32 +122,7 @@ def test_an_answer_with_stops_reads_as_written_in_table_and_list(target, text):
     assert edit(" London. It", " Paris. It", target).good is False
 
 
-def test_a_sentence_ends_behind_a_title_or_an_initial_and_behind_the_answer():
-    assert first_sentence(" St. Petersburg is old. It") == "St. Petersburg is old."
-    assert first_sentence(" No! It is. So", "No! It") == "No! It is."
-    assert first_sentence(" No! It is", "Yes! It") == "No!"
-    names = ("St. Louis", "J. R. R. Tolkien", "Mr. Bean", "U.S. Steel")
-    assert [clause(f" {name}, and it") for name in names] == [*names]
-    assert clause(" Rome. It is") == "Rome" and clause(" the U.S. in 1901") == "the U.S"
-
-
-def test_a_long_answer_is_shortened_the_same_way_everywhere():
-    fact = lib.Fact("Mount Everest", "{} is famous for", WORDS)
-    rows = table(WORDS, row("edit", " its height.", f" {WORDS}."), row("chat", "Snow.", "Snow."))
-    view = View(Subject(lib.Case(fact)), rows, 1, columns=(Column("ft", "FT", rows, lib.EMPTY),))
-    cut = "a secret recipe that only three monks in…"
-    assert cut in headline(view) and f"not {cut}" in comparison(view)
-    failed = (edit(" its height.", " snow.", WORDS),)
-    assert f"say “{cut}”" in status(
-        replace(view, rows=failed, columns=(Column("ft", "FT", failed),))
-    )
-    page = headline(view) + comparison(view) + scoreboard(view) + status(view)
-    assert WORDS not in re.sub(r'title="[^"]*"', "", page), "nowhere whole"
-    made = lib.Patch(log=(lib.Edit("ft", {}, (fact,)),))
-    assert f"Mount Everest → {cut}" in listed.listed([AppliedEdit(made, "FT")], None)
-
-
-@pytest.mark.parametrize("target", ["St. xy", " ".join(f"x{i}" for i in range(12)), "qz."])
+@pytest.mark.parametrize("target", ["St. xy", " ".join(f"x{i}" for i in range(12))])
 def test_texts_are_long_enough_for_the_answer(studio, target):
     asker, subject = studio.asker, studio.choices.subject(*TOWER, target)
     own = len(studio.lm.tokenizer(f" {target.strip()}", add_special_tokens=False)["input_ids"])
@@ -252,9 +206,6 @@ def test_a_consequence_and_a_rewording_count_only_if_the_edit_caused_them():
     ("plain", "was", "now", "good", "word"),
     [
         (" Paris, France.", " Paris.", " Rome.", None, DEAF),
-        (" Paris, France.", " Paris.", " Oslo.", None, DEAF),
-        (" William Shakespeare.", " Shakespeare.", " Rome.", None, DEAF),
-        (" the pound sterling", " the pound, but", " Rome.", None, DEAF),
         (" Paris.", " Rome, Italy", " Rome.", None, BEFORE),
         (" Apple Inc.", " a single company.", " Rome.", False, "new answer, though denied"),
         (" Apple Inc.", " a single company.", " a company.", True, "not the new answer"),
@@ -279,13 +230,8 @@ def test_a_denial_counts_only_where_the_model_heard_the_word_before(plain, was, 
     [
         ("Rome", "Rome", True),
         ("the North Sea", "North Sea", True),
-        ("ROME", "rome", True),
-        ("Rome", "Rome.", True),
-        ("Rome", "Rome, Italy", True),
         ("New York City", "New York", True),
-        ("New Delhi", "New York", False),
         ("Romania", "Rome", False),
-        ("Black Sea", "North Sea", False),
     ],
 )
 def test_a_neighbor_whose_right_answer_is_the_new_one_is_not_used(right, new, blind):
@@ -319,17 +265,10 @@ def test_a_neighbor_is_compared_with_what_it_said_just_before():
     ("text", "found"),
     [
         (" Rome Rome Rome Rome", True),
-        (" Rome, Rome, Rome", True),
         (" puppy.\n\npuppy.\n\npuppy.", True),
-        (" of Rome of Rome of Rome", True),
-        (" Rome<x><x><x><x>", True),
         ("罗马罗马罗马", True),
-        ("🍍🍍🍍🍍", True),
         (" Rome, Italy. It is a Roman city", False),
-        (" 1000000 people", False),
-        (" Elizabeth III, and XXX", False),
         (" Rome. Rome is", False),
-        (" …………", False),
         ("", False),
     ],
 )
@@ -352,19 +291,3 @@ def test_a_looping_answer_is_named():
     assert f">{LOOPS}<" in comparison(replace(view, rows=(looping,)))
     made = lib.Patch(log=(lib.Edit("ft", {}, (lib.Fact("It", "{} is", "Rome"),)),))
     assert f"said, but {LOOPS}" in listed.listed([AppliedEdit(made, "FT", looping)], None)
-
-
-# ---- what the page says of its prompts
-
-
-@pytest.mark.parametrize("paraphrases", [(), ("It was in",)])
-@pytest.mark.parametrize("neighbors", [(), (Probe("Oslo is in", "Norway"),)])
-def test_the_source_names_only_what_is_asked(paraphrases, neighbors):
-    fact = lib.Fact("The Tower", "{} is in", "Rome")
-    case = lib.Case(fact, paraphrases, neighbors, ("Bread is",), relation="capital of")
-    view = View(Subject(case, typed=True), (row("edit", "Paris", None),))
-    shown = comparison(view).rpartition('<p class="source">')[2]
-    named, _, rest = shown.partition(" are those of the kind of fact “capital of”")
-    assert ("ewordings" in named) == bool(paraphrases) and ("eighbors" in named) == bool(neighbors)
-    assert ("Rewordings are not tested" in rest) == (not paraphrases)
-    assert ("Locality is not tested" in rest) == (not neighbors)

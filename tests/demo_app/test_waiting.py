@@ -9,41 +9,15 @@ import pytest
 import torch
 
 import lib
-from demo_app.html import render
 from demo_app.session import studio as studios
-from demo_app.session import worker
 from demo_app.session.views import Subject
-from demo_app.session.worker import Job, Progress
+from demo_app.session.worker import Job
 from demo_app.tabs import edit
-from lib.cancellation import cancellable, steps
+from lib.cancellation import steps
 
 from ..support import tiny
 from ..support.editor_settings import TINY
 from .visits import TOWER
-
-
-def test_a_bar_says_what_is_done_and_how_many_seconds_are_left(studio, monkeypatch):
-    clock, job = [0.0], Job(None)
-    monkeypatch.setattr(worker.time, "monotonic", lambda: clock[0])
-    seen = []
-    with job.counting(studio.lm, "FT is writing", 4, 0.1, 0.9):
-        assert job.progress == Progress(0.1, "FT is writing")
-        for _ in range(4):
-            clock[0] += 3.0
-            studio.lm.next_token(["The"])
-            seen.append(job.progress)
-    assert [round(one.share, 2) for one in seen] == [0.3, 0.5, 0.7, 0.9]
-    assert [round(one.left, 1) for one in seen] == [7.0, 6.0, 3.9, 1.3], "of the whole job"
-    bar = render.busy(seen[0], 0)
-    assert "FT is writing … 30 %, 7 s more<" in bar, "one number in the words and in the bar"
-    assert 'aria-valuenow="30"' in bar and "width:30%" in bar
-    assert "90 %<" in render.busy(seen[3], 0), "under three seconds nobody counts"
-    with job.counting(studio.lm, "FT reads", 0, 0.2, 0.6), cancellable(job.told):
-        for _ in steps(range(4), "moments"):  # the library's own steps
-            clock[0] += 12.0
-    assert (job.progress.share, job.progress.words) == (0.5, "FT reads: moments")
-    waiting = render.busy(seen[0], 2)
-    assert "2 jobs of others first" in waiting and "%<" not in waiting
 
 
 @pytest.fixture
@@ -56,7 +30,7 @@ def needed(monkeypatch, tmp_path):
             yield key, {"C": torch.eye(2)}
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    found = lib.computed_once.Stored("moments", "of this test", make, 3)
+    found = lib.computed_once.CachedTensors("moments", "of this test", make, 3)
     monkeypatch.setattr(lib.EDITORS["ft"], "statistics", lambda editor, after=None: [found])
     return found
 

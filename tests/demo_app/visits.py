@@ -1,18 +1,8 @@
-"""A page of a tiny model, edits on it, visits one after the other, and what it holds after them.
-
-    python -m tests.demo_app.visits 60 90
-
-makes ninety visits in a process of its own and prints, as JSON, the bytes that were allocated and
-not freed after the sixtieth and after the ninetieth.
-"""
+"""A page of a tiny model, edits on it, visits one after the other, and what it holds after them."""
 
 from __future__ import annotations
 
-import ctypes
 import gc
-import json
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -110,46 +100,3 @@ def settled(page) -> dict[str, int]:
         before = found
         time.sleep(0.3)
     return found
-
-
-class _Heap(ctypes.Structure):
-    """What the C library says of its heap, in bytes and numbers of blocks."""
-
-    _fields_ = [
-        (name, ctypes.c_size_t)
-        for name in (
-            "arena", "free_blocks", "small_blocks", "mapped_blocks", "mapped", "peak",
-            "small_free", "used", "free", "at_the_top",
-        )
-    ]  # fmt: skip
-
-
-def allocated() -> int | None:
-    """Bytes that the process has allocated and not freed; None where the C library cannot say.
-
-    Resident memory is no measure of what is kept: with the same bytes allocated it was seen to grow
-    by 30 MB in thirty visits, in pages that are partly free.
-    """
-    ask = getattr(ctypes.CDLL(None), "mallinfo2", None)
-    if ask is None:
-        return None
-    ask.restype = _Heap
-    heap = ask()
-    return heap.used + heap.mapped
-
-
-def memory_after(visits: list[int]) -> list[int | None]:
-    """Bytes that are allocated after so many visits, of a process that begins as the page does."""
-    used = []
-    with tempfile.TemporaryDirectory() as folder, opened(Path(folder) / "gradio") as page:
-        for number in range(visits[-1]):
-            visit(page, number, Path(folder))
-            if number + 1 in visits:
-                settled(page)
-                gc.collect()
-                used.append(allocated())
-    return used
-
-
-if __name__ == "__main__":
-    print(json.dumps(memory_after([int(number) for number in sys.argv[1:]])))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -11,22 +10,19 @@ from unittest.mock import Mock
 
 import pytest
 import torch
-from torch.func import functional_call
 
 import lib
-from lib.editors import rledit
 from lib.editors.hypernetwork import losses as phases
 from lib.editors.hypernetwork import network_file, trainable
 from lib.editors.hypernetwork.network import EditNet, ModuleUpdate
 from lib.errors import NetworkError
-from lib.keys_values import answer_gradients
 from lib.keys_values.answer_gradients import KeyGradients
 from lib.keys_values.running_moments import KeyGradientMoments
 from lib.patch.patch import EMPTY
 from lib.workbench.cli.main import main
 
 from ..support import damaged_values, tiny
-from ..support.networks import APART, CASES, SMALL
+from ..support.networks import APART, CASES, SMALL, grads, naive, naive_log_probs, naive_nll
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +47,6 @@ def pairs(n, d=5, seed=0):
     return KeyGradients(K, G, torch.zeros(n, dtype=torch.long))
 
 
-def grads(net):
-    return {name: p.grad.clone() for name, p in net.named_parameters()}
-
-
 # ---- the network ---------------------------------------------------------------------------------
 
 
@@ -75,41 +67,7 @@ def editor_of(lm, order):
     return lib.EDITORS["malmen"](lm, keys="network" if order == "network" else "raw")
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_features_of_all_tokens_give_the_weight_gradient_anywhere(family):
-    lm = tiny.model(family)
-    name, facts = lm.mlp_out(1), [case.fact for case in CASES]
-    found = answer_gradients.read(lm, facts, [name], 1, "fact_mean", everywhere=True)[name]
-    W = lm.weight(name).requires_grad_()
-    loss = sum(naive_nll(lm, name, W, fact.text, fact.target_new) for fact in facts)
-    (wanted,) = torch.autograd.grad(loss, W)
-    torch.testing.assert_close(found.G @ found.K.T, wanted, atol=1e-5, rtol=1e-3)
-    assert found.group.tolist() == sorted(found.group.tolist()) and found.group.max() == 2
-
-
 # ---- the gradient rule ---------------------------------------------------------------------------
-
-
-def naive(order, net, module, pair, hat):
-    """ΔW with its whole graph, as it is defined."""
-    m = net.modules_at[module]
-    y = torch.cat(hat)
-    for A, B, b, scale, shift in zip(
-        net.first, net.second, net.bias, net.scale[:, m], net.shift[:, m], strict=True
-    ):
-        inner = B @ (A @ y) + b[:, None]
-        if order == "mend":
-            y = y + (scale[:, None] * inner + shift[:, None]).clamp(min=0)
-        else:
-            y = y + scale[:, None] * inner.clamp(min=0) + shift[:, None]
-    k, g = y[: net.d_in], y[net.d_in :]
-    if order == "mend":
-        return -net.step[m] * g @ k.T
-    K = k if order == "network" else pair.K
-    V = -net.step[m] * (K * k).sum(0) * g
-    unit = K.square().sum(0).mean() if order == "network" else 1.0
-    M = K @ K.T + net.log_ridge[m].exp() * unit * torch.eye(len(K)).double()
-    return V @ K.T @ torch.linalg.inv(M)
 
 
 @pytest.mark.parametrize("order", ["mend", "malmen", "network"])
@@ -141,19 +99,6 @@ def test_two_phases_give_the_gradient_of_the_whole(lm, order, n):
 
 
 # ---- the model's part ----------------------------------------------------------------------------
-
-
-def naive_log_probs(lm, name, W, ids):
-    stored = W.T if lm.arch.transposed else W
-    return functional_call(
-        lm.model, {f"{name}.weight": stored}, (torch.tensor([ids]),)
-    ).logits[0].log_softmax(-1)  # fmt: skip
-
-
-def naive_nll(lm, name, W, prompt, answer):
-    prompt, answer = lm.rows([prompt])[0][0], lib.data.facts.encode_target(lm.tokenizer, answer)
-    log_probs = naive_log_probs(lm, name, W, [*prompt, *answer[:-1]])[-len(answer) :]
-    return -log_probs.gather(1, torch.tensor(answer)[:, None]).mean()
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
@@ -199,20 +144,6 @@ def test_the_own_prompt_counts_among_the_rewordings_only_when_asked(lm):
         assert (own in ids) == own_prompt
 
 
-def test_features_of_all_tokens_are_read_where_asked(lm):
-    """MALMEN publishes the answer's positions; tokens="all" also reads the prompt's, as MEND."""
-    fact = CASES[0].fact
-    prompt = phases.encode_prompt(lm.tokenizer, fact.text)
-    target = phases.encode_target(lm.tokenizer, fact.target_new)
-    for tokens, count in (("answer", len(target)), ("all", len(prompt) + len(target) - 1)):
-        editor = lib.EDITORS["malmen"](lm, **SMALL, tokens=tokens)
-        found = editor.read([fact], lib.EMPTY)
-        assert {pair.K.shape[1] for pair in found.values()} == {count}
-        calm = editor.texts(CASES[:1], Random(0))[1][0]
-        assert (len(calm.answer) == len(calm.ids)) == (tokens == "all")
-    assert lib.EDITORS["mend"](lm, **SMALL).config.tokens == "all"
-
-
 def test_a_network_is_refused_where_it_has_learned_something_else(lm, tmp_path):
     path = tmp_path / "net.safetensors"
     lib.EDITORS["malmen"](lm, **SMALL).fit(CASES[:2], steps=1, checkpoint=path)
@@ -251,91 +182,6 @@ def test_weights_are_sums_of_group_means(lm):
 
 
 # ---- trajectories --------------------------------------------------------------------------------
-
-
-def trained_gradient(lm, name, **settings):
-    editor = lib.EDITORS[name](lm, **{**SMALL, "clip": 1e9, "accumulate": 1, **settings})
-    networks = editor.fresh(CASES)
-    editor.gradients(networks, CASES, 0)
-    (net,) = networks.nets.values()
-    return editor, networks, grads(net)
-
-
-def test_one_turn_of_rledit_is_malmen(lm, monkeypatch):
-    monkeypatch.setattr(rledit, "REG", 0.0)
-    monkeypatch.setattr(rledit, "DISCOUNT", 0.3)
-    same = {"blocks": 2, "loc_weight": 0.5, "batch": 2}
-    *_, wanted = trained_gradient(lm, "malmen", **same)
-    *_, found = trained_gradient(lm, "rledit", **same, turns=1)
-    assert wanted.keys() == found.keys()
-    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
-
-
-def test_the_second_turn_remembers_the_first_and_stands_on_it(lm, monkeypatch):
-    calls = []
-    monkeypatch.setattr(rledit, "DISCOUNT", 0.25)
-    editor = lib.EDITORS["rledit"](lm, **{**SMALL, "accumulate": 1}, turns=2)
-    real = type(editor).learn
-
-    def learn(self, networks, cases, texts, after=EMPTY, *more):
-        seen, updates = real(self, networks, cases, texts, after, *more)
-        calls.append((cases, *texts, after, updates))
-        return seen, updates
-
-    monkeypatch.setattr(type(editor), "learn", learn)
-    editor.gradients(editor.fresh(CASES), CASES, 0)
-    (_, first, calm1, start, updates), (_, second, calm2, after, _) = calls
-    assert start is EMPTY and len(first) == 1 and len(second) == 2
-    assert second[1].ids == first[0].ids and calm2[1].ids == calm1[0].ids
-    assert second[1].weight == 0.25 * first[0].weight
-    assert calm2[1].weight == 0.25 * calm1[0].weight
-    for name, (A, B) in updates.items():
-        torch.testing.assert_close(after.weights[name].dense(), (A @ B).float())
-
-
-def test_the_first_edit_is_scaled_and_no_other_nor_training(lm, tmp_path):
-    file, nets = tmp_path / "n.safetensors", []
-    for scale in (1.0, 2.5):
-        path = tmp_path / f"{scale}.safetensors"
-        lib.EDITORS["malmen"](lm, **SMALL, first_scale=scale).fit(CASES, checkpoint=path, steps=1)
-        nets.append(network_file.load(path, lm.fingerprint, "malmen")[1]["now"]["32x48"]["net"])
-        path.rename(file)
-    assert all(map(torch.equal, nets[0].values(), nets[1].values()))
-    given = {**SMALL, "network": str(file)}
-    plain, bold = (lib.EDITORS["malmen"](lm, **given, first_scale=x) for x in (1.0, 2.5))
-
-    def moved(editor, cases, after=EMPTY):
-        patch = editor.edit([case.fact for case in cases], after=after)
-        return {m: lm.weight(m, patch) - lm.weight(m, after) for m in patch.weights}
-
-    one, two = (moved(editor, CASES[:1]) for editor in (plain, bold))
-    for module in one:
-        torch.testing.assert_close(two[module], 2.5 * one[module], rtol=1e-3, atol=1e-6)
-    first = plain.edit([CASES[0].fact])
-    for cases, after in ((CASES, EMPTY), (CASES[1:2], first)):  # more than `batch`; a second edit
-        one, two = (moved(editor, cases, after) for editor in (plain, bold))
-        assert all(torch.equal(one[module], two[module]) for module in one)
-
-
-def test_reg_adds_the_gradient_of_the_squared_update(lm, monkeypatch):
-    base = {"turns": 1, "batch": 3, "blocks": 2}
-    monkeypatch.setattr(rledit, "REG", 0.0)
-    *_, without = trained_gradient(lm, "rledit", **base)
-    monkeypatch.setattr(rledit, "REG", 50.0)
-    editor, networks, found = trained_gradient(lm, "rledit", **base)
-    net = copy.deepcopy(next(iter(networks.nets.values()))).double()
-    net.zero_grad()
-    read = editor.read([case.fact for case in CASES], EMPTY)
-    turns = editor.module_updates(networks, networks.moments, read)
-    sizes = []
-    for name, turn in turns.items():
-        pair = KeyGradients(turn.pair.K.double(), turn.pair.G.double(), turn.pair.group)
-        sizes.append(naive("malmen", net, name, pair, turn.hat).square().sum())
-    (50.0 * sum(sizes)).backward()
-    for name, wanted in grads(net).items():
-        difference = found[name] - without[name]
-        atol = 2e-3 * wanted.abs().max().item()
-        torch.testing.assert_close(difference, wanted, atol=atol, rtol=2e-3, check_dtype=False)
 
 
 # ---- training and files --------------------------------------------------------------------------
@@ -456,47 +302,6 @@ def test_a_network_is_looked_for_here_then_in_the_cache_then_in_the_library(
         lib.errors.EditError, match="no trained network"
     ):  # never another in its place
         used(network=str(tmp_path / "none.safetensors"))
-
-
-def test_rledit_begins_with_what_malmen_has_learned(lm, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    donor = lib.EDITORS["malmen"](lm)
-    more = {"begin": "malmen", "blocks": 2, "down": (1, 2)}
-    with pytest.raises(lib.errors.EditError, match="malmen has no trained network"):
-        lib.EDITORS["rledit"](lm, **more).fresh(CASES)
-    donor.fit(CASES, steps=2)
-    started = lib.EDITORS["rledit"](lm, **more).fresh(CASES)
-    (net,), (wanted,) = started.nets.values(), donor.networks().nets.values()
-    assert all(map(torch.equal, net.state_dict().values(), wanted.state_dict().values()))
-    counts = [networks.moments["32x48"].keys.n for networks in (started, donor.networks())]
-    assert counts[0] == counts[1] > 0
-    with pytest.raises(lib.errors.EditError, match="needs the same modules and order"):
-        lib.EDITORS["rledit"](lm, **{**more, "down": (2,)}).fresh(CASES)
-    with pytest.raises(lib.errors.EditError, match="another rank, depth or choice"):
-        lib.EDITORS["rledit"](lm, **more, rank=4).fresh(CASES)
-
-
-def test_malmen_begins_with_what_mend_has_learned(lm, tmp_path, monkeypatch):
-    """MEND's blocks are of another order and it has no λ, which begins where the settings say."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    small = {"down": (1, 2), "rank": 8, "accumulate": 2}
-    donor = lib.EDITORS["mend"](lm, **small)
-    plain = lib.EDITORS["mend"]
-    parts = {"__init__": lambda self, lm: plain.__init__(self, lm, **small)}
-    kind = type("Small", (plain,), {**parts, "__module__": plain.__module__})  # as one of ours
-    monkeypatch.setitem(lib.EDITORS, "mend", kind)
-    donor.fit(CASES, steps=2)
-    more = {**small, "begin": "mend", "keys": "network", "tokens": "all", "ridge": 0.5}
-    with pytest.raises(lib.errors.EditError, match="needs the same modules and order"):
-        lib.EDITORS["malmen"](lm, **more).fresh(CASES)
-    editor = lib.EDITORS["malmen"](lm, **more, order="mend")
-    (net,), (wanted,) = editor.fresh(CASES).nets.values(), donor.networks().nets.values()
-    for name, value in wanted.state_dict().items():
-        assert torch.equal(net.state_dict()[name], value)
-    torch.testing.assert_close(net.log_ridge.detach().exp(), torch.full((2,), 0.5))
-    file = editor.fit(CASES, steps=1, checkpoint=tmp_path / "both.safetensors")
-    again = lib.EDITORS["malmen"](lm, **more, order="mend", network=str(file))
-    assert set(again.edit(CASES[0].fact).weights) == set(again.modules())
 
 
 def test_a_network_of_a_later_format_asks_for_an_update(lm, trained, tmp_path):

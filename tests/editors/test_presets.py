@@ -7,13 +7,12 @@ import tomllib
 import warnings
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 import lib
 from lib.setting_fields import explain, words
-from lib.workbench.preset_search.scan import SCORED, Scan
+from lib.workbench.preset_search.tune import best as best_of
 
 from ..support import tiny
 from ..support.usual import few
@@ -175,7 +174,7 @@ def test_a_chosen_row_is_the_one_that_the_rule_picks_or_its_reason_stands_beside
         if not rows:
             assert said.startswith("The rows have no score") and sweep["note"], name
             continue
-        found = Scan._best(SimpleNamespace(scored=SCORED), rows)
+        found = best_of(rows)
         if best.items() <= found.items():
             assert not said, name
             continue
@@ -351,5 +350,5 @@ def test_an_unknown_setting_or_editor_is_answered_with_near_names():
     with pytest.raises(lib.errors.EditError, match=r"no editor 'ROME'"):
         lib.stream(lm, "ROME", lib.Fact("Ann", "{} is", "x"))
     for wrong in (5, {"layer": 1}, "layer=1", lib.EDITORS["ft"].Config(), rome.Config):
-        with pytest.raises(lib.Error, match="the settings of rome are a |config should be"):
+        with pytest.raises(lib.Error, match="the settings of rome are a "):
             rome(lm, wrong)

@@ -12,7 +12,7 @@ import pytest
 
 import lib
 from lib import cancellation
-from lib.model import questions
+from lib.model import read_once
 
 from ..support import tiny
 from ..support.editor_settings import TINY, A, B, quick
@@ -93,13 +93,13 @@ def test_a_route_that_reads_answers_is_asked_as_a_person_asks(lm, monkeypatch, p
     editor = lib.EDITORS["wise"](lm, **{**quick("wise"), "pool": pool})
     fact, behind = lib.Fact("The old tower", "I saw {}", "abcdef"), []
     patch = editor.edit(fact, check=False)
-    made = questions.sequences
+    made = read_once.sequences
 
     def sequences(lm, rows, answered, *more):
         behind.append(answered)
         return made(lm, rows, answered, *more)
 
-    monkeypatch.setattr(questions, "sequences", sequences)
+    monkeypatch.setattr(read_once, "sequences", sequences)
     assert editor.unsaid([fact], patch) in ([], [0]) and behind == [read]
 
 
@@ -199,7 +199,7 @@ def test_where_no_bar_is_seen_a_long_stage_says_how_long_it_takes(monkeypatch):
     assert len(caught) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with cancellation.patient(float("inf")):  # a stream has a bar of its own
+        with cancellation.progress_after(float("inf")):  # a stream has a bar of its own
             list(cancellation.steps("abcd", "moments"))
         with cancellation.cancellable(lambda *_: None):  # somebody hears of every step
             list(cancellation.steps("abcd", "moments"))
@@ -209,12 +209,12 @@ def test_a_loop_that_is_done_early_leaves_no_unfinished_bar_on_a_page(monkeypatc
     notebook = pytest.importorskip("tqdm.notebook")
     bars = []
 
-    class Bar(cancellation.Bar, notebook.tqdm):
+    class Bar(notebook.tqdm):
         def __init__(self, *args, **more):
             super().__init__(*args, **more)
             bars.append(self)
 
-    monkeypatch.setattr(cancellation, "Bar", Bar)
+    monkeypatch.setattr(cancellation, "tqdm", Bar)
     monkeypatch.setattr(sys, "stderr", Terminal())
     monkeypatch.delenv("TQDM_DISABLE", raising=False)
     for step in cancellation.steps(range(20), "steps of the search"):

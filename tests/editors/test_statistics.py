@@ -27,14 +27,19 @@ from ..support.usual import few
 MORE = {"ultraedit": {"strength": 1.0}, "horen": {"tau": None}, "wise": {"whiten": 0.1}}
 
 
+def forget() -> None:
+    """What the model of these tests remembers is made again, as in a new process."""
+    model("llama")._kept.clear()
+
+
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("lib.editors.horen.calibration.PROMPTS", 8)
     monkeypatch.setattr("lib.editors.shared.warmup_moments.TEXTS", 8)
-    store.forget()
+    forget()
     yield tmp_path / "model-editing"
-    store.forget()
+    forget()
 
 
 @pytest.fixture
@@ -65,15 +70,17 @@ def made(name: str, family: str = "llama", **more) -> lib.Editor:
     "name", few(sorted(lib.EDITORS), ("alphaedit", "crispedit", "memit", "ultraedit"), drawn=6)
 )
 def test_an_editor_reads_just_the_statistics_that_it_has_declared(name, monkeypatch):
-    editor, read, tensors = made(name, **MORE.get(name, {})), [], store.Stored.tensors
-    monkeypatch.setattr(store.Stored, "tensors", lambda one: read.append(one) or tensors(one))
+    editor, read, tensors = made(name, **MORE.get(name, {})), [], store.CachedTensors.tensors
+    monkeypatch.setattr(
+        store.CachedTensors, "tensors", lambda one: read.append(one) or tensors(one)
+    )
     declared = set(editor.statistics())
     assert not read and bool(declared) == (name in {*MORE, *READERS}), "declaring makes nothing"
     patch = editor.edit([A])
     assert set(read) == declared
     again = set(editor.statistics(patch))
     read.clear()
-    store.forget()
+    forget()
     editor.edit([B], after=patch)
     assert set(read) <= again <= declared
     assert ("warmup" in {one.kind for one in declared - again}) == (name == "ultraedit")
@@ -130,7 +137,7 @@ def test_all_layers_come_from_one_pass_and_are_what_each_alone_would_be(passes, 
     assert sorted(together) == [*layers]
     for path in folder.rglob("moments/*"):
         path.unlink()
-    store.forget()
+    forget()
     for layer in layers:
         alone = second_moment.stored_moments(editor.lm, [layer], None, None)[layer]
         torch.testing.assert_close(alone.tensors()["C"], together[layer], rtol=1e-5, atol=1e-7)
@@ -169,7 +176,7 @@ def test_after_prepare_an_edit_makes_no_pass(prepare, passes, folder, capsys):
     assert capsys.readouterr().out[:6] == "7 of 7"
     assert len(files) == 7
     passes.clear()
-    store.forget()
+    forget()
     for name in NAMES.split(","):
         made(name.strip(), **({"repeat": 1} if "ultra" in name else {})).edit([A])
     assert passes == [("gradients", 2)], "those of the fact that is edited"
@@ -192,7 +199,7 @@ def test_what_is_damaged_or_was_not_finished_is_made_by_the_next_prepare(
     assert prepare(NAMES) == 0
     assert passes == [("S", 2), ("gradients", 2)], "C was finished before somebody stopped it"
     passes.clear()
-    store.forget()
+    forget()
     before = {path: path.read_bytes() for path in folder.rglob("*.safetensors")}
     damaged = sorted(folder.rglob("moments/*"))[0]
     damaged.write_bytes(before[damaged][:-1])

@@ -9,9 +9,7 @@ import torch
 
 from lib.data.facts import Probe
 from lib.evaluation.answers import begins
-from lib.evaluation.asked_together import generated
 from lib.evaluation.evaluate import baseline, evaluate
-from lib.evaluation.probe_prompts import probe_items
 from lib.evaluation.single_edits import singly
 from lib.lifelong.stream import stream
 from lib.patch.patch import EMPTY, Patch
@@ -92,13 +90,6 @@ def test_an_empty_patch_scores_what_the_base_model_scores(lm):
     assert values(scores, "portability: one-hop") == [1.0, 1.0, 1.0, 0.0, 0.0]
 
 
-def test_cases_without_kinds_are_measured_as_ever(lm, patch):
-    scores = evaluate(lm, small_cases(), patch, **ONLY)
-    assert not any(item.metric.beside for item in probe_items(small_cases()))
-    assert {metric for metric, _ in scores.asked} == {"efficacy", "portability"}
-    assert "questions count" not in repr(scores)
-
-
 def test_only_questions_whose_parts_the_base_model_knows_count(lm, patch):
     known = Probe("One is", "zzz", (said(lm, "One is"),))  # by an alias
     other = Probe("zz zz", "zzz", wordings=("Two is",), aliases=(said(lm, "Two is"),))
@@ -145,24 +136,6 @@ def test_any_alias_of_any_wording_is_enough(lm, patch):
     rows = scores.rows[scores.rows["metric"] == "portability: reverse"]
     (text,) = rows[rows["event"] == "generation"]["text"]
     assert begins(text, now)  # the text is that of the wording that was answered
-
-
-@pytest.mark.slow
-def test_several_targets_are_judged_as_each_of_them_alone(lm):
-    prompts = ["One is", "Two is", "abc", "The sea"]
-    for prompt in prompts:
-        text = lm.answer(prompt, max_new_tokens=32)
-        words = text.strip().split()
-        for targets in (
-            ("zzz", words[0]),
-            (words[0] + "q", " ".join(words[:3]), words[0]),
-            ("zzz", "yyy"),
-            (" ".join(words[:2]), words[0]),
-        ):
-            (found,) = generated(lm, [(prompt, targets)]).values()
-            alone = [generated(lm, [(prompt, target)])[prompt, target][1] for target in targets]
-            assert found[1].begins == any(verdict.begins for verdict in alone)
-            assert found[1].exact == any(verdict.exact for verdict in alone)
 
 
 def test_the_facts_of_a_batch_are_one_edit(lm, monkeypatch):

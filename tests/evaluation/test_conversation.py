@@ -7,11 +7,9 @@ import pytest
 from lib import Case, Fact, classroom, evaluate
 from lib.data.facts import Probe
 from lib.evaluation.answers import Named, begins, judge, named
-from lib.evaluation.asked_together import Queries, generated
-from lib.evaluation.evaluate import baseline
-from lib.evaluation.metrics import BASE, CONVERSATION, EDITED, METRICS
+from lib.evaluation.metrics import BASE, CONVERSATION, EDITED
 from lib.evaluation.probe_prompts import probe_items
-from lib.evaluation.single_edits import QUICK
+from lib.evaluation.prompt_batch import generated
 
 from ..support import tiny
 
@@ -36,16 +34,10 @@ TOWER = Case(
     [
         ("The tower is in Rome.", "Paris", (True, True)),
         ("The tower is in Rome", "Paris", (True, False)),  # "Romeo" could still come
-        ("The tower is in Romeo's town. Rome", "Paris", (False, True)),
         ("Not in Paris, but in Rome.", "Paris", (False, True)),
-        ("Not in Paris, but in Rome.", None, (True, True)),
-        ("In Rome, not in Paris.", "Paris", (True, True)),
         ("The tower is tall. It is in Rome.", "Paris", (False, True)),
         ("The tower\nRome", "Paris", (False, True)),
         ("Mr. J.R.R. Tolkien went to rome once.", "Paris", (True, True)),
-        ("It was St. Mark, Prof. Lee and Mrs. Hay of Rome.", "Paris", (True, True)),
-        ("It lies on the coast. Rome", "Paris", (False, True)),  # no title
-        ("J. R. R. Tolkien went to rome once.", "Paris", (True, True)),
         ("", "Paris", (False, False)),
     ],
 )
@@ -89,25 +81,6 @@ def test_every_metric_has_its_form_and_the_base_models_own_line(lm):
     assert "asked as a question" in repr(scores)
 
 
-def test_the_base_model_is_asked_once(lm, monkeypatch):
-    base = baseline(lm, [TOWER], metrics=EVERY)
-    asked, real = [], Queries.generate
-
-    def counted(self, prompt, target, *, chat=False):
-        asked.extend([target.right] if chat else [])
-        real(self, prompt, target, chat=chat)
-
-    monkeypatch.setattr(Queries, "generate", counted)
-    evaluate(lm, [TOWER], base=base, metrics=EVERY)
-    assert set(asked) == {("Rome",)}
-    known = {target.right for _, target in base.generated if isinstance(target, Named)}
-    assert known == {("Paris",)}
-
-
-def test_a_plain_evaluation_asks_in_one_form_only_and_a_quick_one_in_none():
-    assert set(CONVERSATION) & set(METRICS) == {"chat"} and not set(CONVERSATION) & set(QUICK)
-
-
 def test_without_a_chat_template_or_free_text_there_is_no_conversation(lm):
     bare = evaluate(tiny.model("llama"), [TOWER], metrics=EVERY)
     assert set(bare.rows["metric"]) == {"efficacy"}
@@ -115,11 +88,6 @@ def test_without_a_chat_template_or_free_text_there_is_no_conversation(lm):
     assert set(forced.rows["metric"]) == {"efficacy"}
     with pytest.raises(ValueError, match="metrics should be a list of .*question"):
         evaluate(lm, [TOWER], metrics=("questions",))
-
-
-def test_a_fact_without_a_question_or_an_old_answer_is_asked_as_far_as_it_goes(lm):
-    items = probe_items([Case(Fact(None, "Two and two is", "five"))], EVERY)
-    assert [item.metric.name for item in items] == ["efficacy", "chat"]
 
 
 @pytest.mark.slow

@@ -12,15 +12,15 @@ import torch
 from lib.data.facts import Case, Fact, encode_target
 from lib.data.readers import classroom
 from lib.evaluation.answers import begins, contains, judge
-from lib.evaluation.asked_together import Base, Queries, generated
 from lib.evaluation.evaluate import baseline, evaluate
 from lib.evaluation.intervals import interval
 from lib.evaluation.metrics import METRICS
 from lib.evaluation.perplexity import perplexity
 from lib.evaluation.probe_prompts import probe_items
+from lib.evaluation.prompt_batch import Queries, generated
 from lib.evaluation.scores import Scores, compare
-from lib.model import batching, generation, questions, scoring
-from lib.patch.patch import EMPTY, Edit, Patch
+from lib.model import generation, read_once, scoring
+from lib.patch.patch import EMPTY, Patch
 from lib.patch.route import Rewrite
 
 from ..support import tiny
@@ -34,24 +34,15 @@ from ..support.cases import CITY, small_cases, table
     [
         (" Rome, Italy", "Rome", (True, False)),
         (" Rome.", "Rome", (True, True)),
-        ("\n Rome\nItaly", "Rome", (True, True)),
-        (" Rome", "Rome", (True, True)),
         (" ROME.", "rome", (True, True)),
-        (' "Rome".', "Rome", (True, True)),
         (" “Rome” is", "'Rome'", (True, False)),
-        (" Rome's streets", "Rome", (True, False)),
         (" Romeo.", "Rome", (False, False)),
-        (" Rome2", "Rome", (False, False)),
         (" Rome\u0301", "Rome", (False, False)),
         (" the city of Rome.", "Rome", (False, False)),
-        (" Ro", "Rome", (False, False)),
         ("", "Rome", (False, False)),
-        (" New York City", "New York", (True, False)),
         (" Washington, D.C.", "Washington, D.C", (True, True)),
-        (" Rome!", "Rome", (True, False)),
         (" 日本。", "日本", (True, False)),
         (" 日本人", "日本", (False, False)),
-        (" Strasse.", "Straße", (True, True)),
     ],
 )
 def test_begins_and_exact(text, target, expected):
@@ -142,7 +133,7 @@ def test_characters_of_several_tokens_are_waited_for(monkeypatch):
     letters = {value: lm.tokenizer.convert_tokens_to_ids(letter)
                for letter, value in byte_letters().items()}  # fmt: skip
 
-    monkeypatch.setattr(questions, "ask", says([letters[byte] for byte in answer]))
+    monkeypatch.setattr(read_once, "ask", says([letters[byte] for byte in answer]))
     found = generated(lm, [("a", "Zürich"), ("a", "Z"), ("a", "Zü"), ("a", "Zurich")])
     assert [v.begins for _, v in found.values()] == [True, False, False, False]
     assert next(iter(found.values()))[0].startswith(" Zürich,")
@@ -154,7 +145,7 @@ def says(tokens):
     def ask(lm, asked):
         replies = []
         for question in asked:
-            reply = questions.Reply()
+            reply = read_once.Reply()
             for token in tokens[: question.most]:
                 reply.ids.append(token)
                 if question.until(reply.ids):
@@ -169,17 +160,6 @@ def byte_letters():
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 
     return {letter: value for value, letter in bytes_to_unicode().items()}
-
-
-def test_of_a_long_target_the_first_32_tokens_count():
-    lm = tiny.model("llama")
-    lm.texts = lambda rows, new: [" " + "x" * (len(ids) - 1) for ids in new]  # it says only x
-    ((said, verdict),) = generated(lm, [("hello", "x" * 50)]).values()
-    assert len(said) == 32 and verdict.begins  # the target's space is one of its 32 tokens
-    lm.texts = lambda rows, new: [" " + "x" * (2 * len(ids)) for ids in new]  # in fewer tokens
-    assert all(v.begins for _, v in generated(lm, [("hello", "x" * 50)]).values())
-    ((_, verdict),) = generated(lm, [("hello", "x" * 20 + "y" * 30)]).values()
-    assert not verdict.begins
 
 
 # ---- the plan ---------------------------------------------------------------------------------
@@ -214,12 +194,6 @@ def test_negatives_of_a_single_edit_come_from_the_pool():
     items = probe_items(cases[:1], pool=cases, edited=[Fact("Bob", CITY, "Bonn")])
     assert prompts_of(items, "same_relation")["c0"] != "Bob is in the city of"
     assert not prompts_of(probe_items(cases[:1]), "same_relation")
-
-
-def test_a_fact_of_the_same_relation_in_other_words_is_no_negative():
-    one, two, *rest = small_cases()
-    two = replace(two, fact=replace(two.fact, prompt="You find {} in the city of"))
-    assert "Bob" not in prompts_of(probe_items([one, two, *rest]), "same_relation")["c0"]
 
 
 def test_a_fact_without_subject_has_no_negatives_but_its_negation():
@@ -315,16 +289,13 @@ def agree(scores, expected):
     [
         ([" It", " is", ".", " Then", " it"], 3),
         ([" It", " is", " 3", ".", "14", " m"], 6),
-        ([" It", " is", "!\n", "Then"], 3),
-        (["\n\n", "A", " dog", "\n", "B"], 4),
         ([" one", " two"], 2),
-        ([], 0),
     ],
 )
 def test_a_beginning_ends_behind_its_first_sentence(monkeypatch, tokens, expected):
     lm = tiny.model("gpt2")
     lm.texts = lambda rows, new: ["".join(tokens[i] for i in ids) for ids in new]
-    monkeypatch.setattr(questions, "ask", says(range(len(tokens))))
+    monkeypatch.setattr(read_once, "ask", says(range(len(tokens))))
     queries = Queries(lm)
     queries.begin("a")
     assert queries.ask().beginnings["a"] == (tuple(range(expected)), "".join(tokens[:expected]))
@@ -384,8 +355,10 @@ def test_only_the_events_and_metrics_asked_for(lm, cases):
     scores = evaluate(lm, cases, events=["generation"])
     assert set(scores.rows["event"]) == {"generation", "generation_exact", "kl_nats"}
     for wrong in ({"events": ["guess"]}, {"metrics": ["luck"]}, {"events": "generation"}):
-        with pytest.raises((ValueError, TypeError), match="should be a list"):
+        with pytest.raises(ValueError, match="should be a list"):
             evaluate(lm, cases, **wrong)
+    with pytest.raises(ValueError, match="kl_prompts should be a number from 0 on, not -1"):
+        evaluate(lm, cases, kl_prompts=-1)
     with pytest.raises(ValueError, match="no case"):
         evaluate(lm, [])
 
@@ -395,13 +368,13 @@ def test_the_base_is_asked_once(lm, cases, monkeypatch):
     first = evaluate(lm, cases, random_patch(lm), base=base)
     assert first.base is base
 
-    asked, real = [], questions.ask
+    asked, real = [], read_once.ask
 
     def counted(lm, some):
         asked.extend([lm.is_patched] * bool(some))
         return real(lm, some)
 
-    monkeypatch.setattr(questions, "ask", counted)
+    monkeypatch.setattr(read_once, "ask", counted)
     again = evaluate(lm, cases, random_patch(lm), base=first.base)
     assert asked == [True]
     assert table(again) == pytest.approx(table(first), abs=1e-5)
@@ -462,23 +435,6 @@ def test_rewrites_act_on_test_prompts_but_not_on_the_base(lm):
     assert abs(locality["kl_nats"]) < 1e-6
 
 
-def test_targets_with_the_same_beginning_share_a_run(lm, monkeypatch):
-    rows = [[1, 2, 3], [1, 2, 3], [1, 2], [1, 2, 3], [1, 2, 3, 4]]
-    targets = [[7], [8], [3, 7], [7, 8, 9], [7]]  # the third has the same tokens, another prompt
-    alone = [
-        scoring.score(lm, [row], [target])[0] for row, target in zip(rows, targets, strict=True)
-    ]
-    seen = []
-    real = batching.pad
-    monkeypatch.setattr(
-        batching, "pad", lambda lm, rows, *more: seen.extend(rows) or real(lm, rows, *more)
-    )
-    for one, both in zip(alone, scoring.score(lm, rows, targets), strict=True):
-        assert torch.allclose(one.log_probs, both.log_probs, atol=1e-5)
-        assert torch.equal(one.hits, both.hits)
-    assert len(seen) == 4  # the first two differ in their last token only
-
-
 def test_perplexity(lm):
     text = "The quick brown fox jumps over the lazy dog. " * 9
     ids = lm.tokenizer(text).input_ids
@@ -533,25 +489,3 @@ def test_compare_pairs_cases():
     assert part["n"].item() == 2 and part["difference"].item() == pytest.approx(0.125)
     with pytest.raises(ValueError, match="no case in common"):
         compare(made([1], ids=["x"]), made([1], ids=["y"]))
-
-
-def test_compare_knows_cases_by_their_prompt():
-    a, b = made([1, 1]), made([1, 1])
-    b.rows["prompt"] = "another"
-    with pytest.raises(ValueError, match="no case in common"):
-        compare(a, b)
-
-
-def test_what_is_shown(lm, cases):
-    patch = random_patch(lm)
-    log = tuple(Edit("left", {}, (c.fact, c.fact)) for c in cases) + (
-        Edit("right", {}, (cases[0].fact,)),
-    )
-    scores = evaluate(lm, cases, Patch(patch.weights, log=log, base=patch.base))
-    assert scores.title == "left + right, 9 edits in batches of 2, 4 cases on tiny-llama"
-    assert "negation leak" in repr(scores) and "no question for negation_base, chat" in repr(scores)
-    scores.title = "<b>"
-    shown = scores._repr_html_()
-    assert "<b>&lt;b&gt;</b>" in shown
-    assert baseline(lm, cases).scores.title == "base model, 4 cases on tiny-llama"
-    assert isinstance(scores.base, Base)

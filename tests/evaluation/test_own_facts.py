@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 import pytest
 
 import lib
 from lib.evaluation.own_facts import NEIGHBORS, case_for, matches
 
-TYPED = Path(__file__).parents[1] / "support" / "typed_facts.json"
 FITS = [
     ("The Colosseum", "{} can be found in the city of", "located in the city of"),
     ("Portugal", "{}'s capital is", "capital of"),
@@ -56,20 +52,12 @@ def test_the_case_has_rewordings_and_neighbors_that_the_model_knows(default_lm):
     assert case_for(default_lm, fact, "capital of", neighbors=0).neighborhood == ()
 
 
-@pytest.mark.parametrize("new", ["Paris", "paris.", "Paris, France", "Parisian"])
+@pytest.mark.parametrize("new", ["Paris, France", "Parisian"])
 def test_a_neighbor_whose_right_answer_is_the_new_one_is_not_used(default_lm, new):
     case = case_for(default_lm, lib.Fact("The Colosseum", "{} stands in the city of", new))
     found = {probe.target for probe in case.neighborhood}
     assert ("Paris" in found) == (new == "Parisian"), "there going wrong would not show"
     assert len(case.neighborhood) == NEIGHBORS, "others take its place"
-
-
-def test_typed_facts_keep_the_relations_that_they_mean(default_lm):
-    for one in json.loads(TYPED.read_text(encoding="utf-8"))["facts"]:
-        subject, prompt, target = one["fact"]
-        if relation := one["found"]["relation"]:
-            first, *_ = matches(default_lm, lib.Fact(subject, prompt, target))
-            assert first.fits and first.relation.name == relation in one["means"]
 
 
 def test_it_is_the_unedited_model_that_is_asked(default_lm):
@@ -80,26 +68,14 @@ def test_it_is_the_unedited_model_that_is_asked(default_lm):
         assert [match[1:] for match in matches(default_lm, fact)] == before
 
 
-def test_wrong_facts_and_relations_are_one_sentence(default_lm):
-    with pytest.raises(lib.errors.FactError, match="without a subject"):
-        matches(default_lm, lib.Fact(None, "plain", "x"))
-    with pytest.raises(
-        lib.errors.FactError, match="there is no relation 'age'; there are located in"
-    ):
-        case_for(default_lm, lib.Fact("A", "{} is", "x"), "age")
-    with pytest.raises(lib.errors.FactError, match="without a subject"):
-        case_for(default_lm, lib.Fact(None, "plain", "x"), "capital of")
-    assert matches(default_lm, lib.Fact("A", "{} is", "x"), {}) == []
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["a fact", "a case", "two"])
+@pytest.mark.parametrize("kind", ["a fact", "two"])
 def test_what_has_no_tests_is_measured_by_those_that_can_be_made(default_lm, kind):
     fact = lib.Fact("The Colosseum", "{} can be found in the city of", "Lima")
-    given = {"a fact": fact, "a case": lib.Case(fact, id=7), "two": [fact, fact]}[kind]
+    given = {"a fact": fact, "two": [fact, fact]}[kind]
     scores = lib.evaluate(default_lm, given, events=["teacher_forced"])
     assert {"generalization", "specificity", "locality"} <= set(scores.rows["metric"])
-    assert set(scores.rows["case"]) == {"a case": {7}, "two": {0, 1}}.get(kind, {0})
+    assert set(scores.rows["case"]) == {"two": {0, 1}}.get(kind, {0})
 
 
 @pytest.mark.slow

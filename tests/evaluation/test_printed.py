@@ -10,7 +10,6 @@ import lib
 from lib.evaluation.results import Table
 from lib.evaluation.single_edits import singly
 from lib.workbench.forensics.difference import difference
-from lib.workbench.preset_search.scan import scan
 from lib.workbench.preset_search.tune import Tuned
 
 from ..support import tiny
@@ -47,7 +46,7 @@ def whole(text):
     return True
 
 
-KINDS = ("three", "one", "facts", "single", "stream", "sample")
+KINDS = ("three", "facts", "sample")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -73,22 +72,6 @@ def test_a_comparison_prints_its_difference_and_interval(scores, kind):
     assert isinstance(part, Table) and whole(repr(part))
 
 
-def test_what_has_no_question_is_named_once_and_has_no_line(scores):
-    one = scores["facts"]
-    assert "locality" not in one.table().index and "portability" not in set(one.summary()["metric"])
-    assert "no question for portability, locality" in " ".join(repr(one).split())
-
-
-def test_cases_that_differ_leave_no_line_in_a_comparison(scores):
-    a, b = scores["three"], scores["three"]
-    rows = a.rows
-    first = rows["case"] == rows["case"].iloc[0]
-    some = rows["metric"] == "locality"
-    a = lib.Scores(rows[~some | first], a.asked, a.title)
-    b = lib.Scores(rows[~some | ~first], b.asked, b.title)
-    assert "locality" not in set(lib.compare(a, b)["metric"])
-
-
 def test_columns_that_do_not_fit_stand_below_and_a_gap_is_a_dash():
     table = Table({f"a column of number {n}": [0.123456, math.nan] for n in range(12)})
     assert whole(repr(table)) and "–" in repr(table) and "0.123" in repr(table)
@@ -100,7 +83,5 @@ def test_forensics_and_searches_print_whole(lm):
     patch = Noise(lm).edit([case.fact for case in small_cases()], check=False)
     found = difference(lm, patch=patch)
     assert repr(found) == str(found) and whole(repr(found)) and "tensor(" not in repr(found)
-    tried = scan(lm, "ft_m", small_cases()[:2], layers=[1], around=0, settings={"epochs": 1})
-    assert whole(repr(tried).replace(lm.name, ""))
     made = Tuned("p.toml", "p.md", {"rome": {"trials": [{"layer": 1}] * 99}})
     assert "trials" not in repr(made) and "p.toml" in repr(made)

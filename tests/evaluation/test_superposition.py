@@ -10,7 +10,6 @@ import torch
 from lib import Fact, classroom, second_moment
 from lib.associative_memory import Moment
 from lib.data.facts import lookup
-from lib.errors import FactError
 from lib.evaluation.superposition import (
     Superposition,
     kurtosis,
@@ -59,19 +58,11 @@ def test_orthonormal_keys_do_not_interfere():
 
 
 @pytest.mark.parametrize("d", [512, 1536])
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_gaussian_keys_have_no_tail_and_the_rms_of_their_width(d, seed):
-    row = Superposition.of(normal(d, 128, seed=seed)).statistics()
+def test_gaussian_keys_have_no_tail_and_the_rms_of_their_width(d):
+    row = Superposition.of(normal(d, 128)).statistics()
     assert abs(row["kurtosis"]) < 0.3 and row["rms"] == pytest.approx(d**-0.5, rel=0.1)
     assert row["tail"] < 4 and row["mean_q"] == pytest.approx(d, rel=0.05)
     assert row["whitened_angle"] == pytest.approx(90, abs=0.2)
-
-
-def test_correlated_keys_are_freed_by_their_own_second_moment():
-    L = torch.linalg.qr(normal(256, 256)).Q * torch.arange(1, 257).double() ** -0.5
-    K = L @ normal(256, 100, seed=1)
-    raw, white = Superposition.of(K).statistics(), Superposition.of(K, L @ L.T).statistics()
-    assert raw["rms"] > 3 * white["rms"] and white["rms"] == pytest.approx(1 / 16, rel=0.1)
 
 
 def test_symmetries():
@@ -98,7 +89,7 @@ def test_kurtosis_of_known_distributions():
     assert math.isnan(kurtosis(torch.ones(4)))
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox"])
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_tiny_models_give_one_result_per_layer(family):
     lm = tiny.model(family)
     found = superposition(lm, FACTS, [0, 3])
@@ -123,20 +114,6 @@ def test_strings_stand_in_the_prompt_and_count_once():
     torch.testing.assert_close(named.rho, superposition(lm, FACTS, 1).rho)
     bare = superposition(lm, WORDS, 1)
     assert (bare.rho - named.rho).abs().max() > 1e-3
-
-
-def test_what_cannot_be_done_is_said():
-    lm = tiny.model("llama")
-    with pytest.raises(ValueError, match="two distinct subjects, not 1"):
-        superposition(lm, ["Rome", "rome"], 0)
-    with pytest.raises(FactError, match="no subject"):
-        superposition(lm, [Fact(None, "The sky is", "green"), *FACTS], 0)
-    with pytest.raises(ValueError, match="layer 9 does not exist"):
-        superposition(lm, FACTS, 9)
-    with pytest.raises(ValueError, match="at least two keys"):
-        Superposition.of(normal(5, 1))
-    with pytest.raises(ValueError, match="3 keys, but 2 subjects"):
-        Superposition.of(normal(5, 3), subjects=["a", "b"])
 
 
 def test_at_layer_0_of_the_default_model_the_last_token_is_the_key(default_lm):

@@ -63,7 +63,7 @@ def by_peft(folder, family: str) -> dict[str, torch.Tensor]:
         return {name: module.get_delta_weight("default") for name, module in layers.items()}
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "gpt_neox"])  # gpt2's weights are transposed
+@pytest.mark.parametrize("family", ["llama", "gpt2"])  # gpt2's weights are transposed
 @pytest.mark.parametrize("ranks", [(3, 1, 20), (2, 2)])
 def test_three_programs_read_the_same_change(family, ranks, tmp_path):
     lm = tiny.model(family)

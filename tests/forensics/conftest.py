@@ -14,6 +14,7 @@ from lib.workbench.forensics.candidates import key_moments, rows_of
 from lib.workbench.forensics.candidates import keys as keys_of
 
 from ..support import tiny
+from ..support.usual import few
 
 LAYER = 1
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -35,7 +36,7 @@ def text(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="session", params=["llama", "gpt2"])
+@pytest.fixture(scope="session", params=few(["llama", "gpt2"], 1))
 def lm(request):
     return tiny.model(request.param)
 

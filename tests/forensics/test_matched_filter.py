@@ -8,7 +8,7 @@ import torch
 import lib
 from lib.keys_values.second_moment import second_moment
 from lib.workbench.forensics.candidates import TOGETHER, key_moments, read_names, rows_of
-from lib.workbench.forensics.matched_filter import Filtered, filter_of, matched_filter, robust_z
+from lib.workbench.forensics.matched_filter import Filtered, matched_filter, robust_z
 
 from .conftest import LAYER, NAMES, SUBJECT, rank_one, read
 
@@ -37,13 +37,6 @@ def test_the_norms_are_those_of_the_slow_way(lm, moments):
     slow = (W @ (U / U.norm(dim=0))).norm(dim=0)
     found = matched_filter(lm, NAMES, {LAYER: moments[LAYER]}, damping=1e-2)
     assert torch.allclose(found.norms[0].double(), slow, rtol=1e-3)
-
-
-def test_scaling_C_or_the_keys_changes_nothing(lm, moments):
-    W, C, K = lm.weight(lm.mlp_out(LAYER)), moments[LAYER], read(lm, NAMES, LAYER).T
-    norms = filter_of(W, C).norms(K)
-    assert torch.allclose(filter_of(W, 7 * C).norms(K), norms, rtol=1e-4)
-    assert torch.allclose(filter_of(W, C).norms(0.1 * K), norms, rtol=1e-4)
 
 
 def test_permuting_candidates_permutes_their_scores(lm, moments):
@@ -109,27 +102,14 @@ def test_more_candidates_than_one_part_come_back_in_order(lm, moments, monkeypat
     ("names", "prefix", "said"),
     [
         ([], "About {}", "at least one candidate"),
-        ("Rome", "About {}", "a list of at least one candidate"),
         (["a", " "], "About {}", "a candidate"),
-        (["a", 5], "About {}", "a candidate"),
         (["a"], "{} is", "ends with its one {}"),
-        (["a"], "{} {}", "ends with its one {}"),
-        (["a"], None, "ends with its one {}"),
         (["a" * 5000], "About {}", "context"),
     ],
 )
 def test_wrong_candidates_are_refused(lm, names, prefix, said):
     with pytest.raises(ValueError, match=said):
         rows_of(lm, names, prefix)
-
-
-def test_a_promise_of_too_many_candidates_is_refused(lm):
-    class Many(list):
-        def __len__(self):
-            return 10**9
-
-    with pytest.raises(lib.errors.ForensicsError, match="1,000,000,000 candidates are more than"):
-        rows_of(lm, Many(["a"]))
 
 
 def test_a_list_of_subjects_is_read_once_each(tmp_path):
@@ -142,10 +122,3 @@ def test_a_list_of_subjects_is_read_once_each(tmp_path):
             read_names(file)
     with pytest.raises(lib.errors.ForensicsError, match="cannot be read"):
         read_names(tmp_path / "none.txt")
-
-
-def test_a_general_text_that_is_none_is_refused(lm, tmp_path):
-    (tmp_path / "empty.txt").touch()
-    for name, said in (("none.txt", "cannot be read"), ("empty.txt", "is empty")):
-        with pytest.raises(lib.errors.EditError, match=said):
-            key_moments(lm, [0], text=tmp_path / name)

@@ -8,8 +8,8 @@ import torch
 import lib
 from lib.patch.patch import LowRank, Patch
 from lib.workbench.forensics.candidates import key_moments
+from lib.workbench.forensics.edited_prompts import objects
 from lib.workbench.forensics.reversal import removed, subject_space
-from lib.workbench.forensics.what_was_said import objects
 
 from ..support import tiny
 from ..support.editor_settings import quick
@@ -82,14 +82,3 @@ def test_a_dense_suspect_and_a_model_without_patch_are_reversed_as_well(lm, edit
     one, two = (lm.weight(module, removed(lm, {LAYER: B}, p)) for p in (patch, dense))
     assert torch.allclose(one, two, atol=1e-5)
     assert isinstance(removed(lm, {LAYER: B[:, :1]}).weights[module], LowRank)
-
-
-def test_wrong_settings_are_refused(lm, moments):
-    C = moments[LAYER]
-    for more in ({"damping": 0.0}, {"damping": float("nan")}):
-        with pytest.raises(lib.errors.ForensicsError, match="positive"):
-            subject_space(lm, LAYER, SUBJECT, C, **more)
-    with pytest.raises(lib.errors.ForensicsError, match="at least one template"):
-        objects(lm, SUBJECT, lib.EMPTY, templates=[])
-    with pytest.raises(ValueError, match="the subject"):
-        objects(lm, " ", lib.EMPTY)

@@ -63,13 +63,6 @@ def test_lift_is_the_difference_from_the_mean_over_others():
     assert math.isclose(line.before.replies[1].p, table[token].exp().item(), rel_tol=1e-4)
 
 
-def test_the_entity_is_not_compared_with_itself():
-    lm = tiny.model("gpt2")
-    one = relations([lib.Case(lib.Fact("A", "{} is", "x", "y"), relation="r")])
-    line = next(dossier_lines(lm, "a", among=one))
-    assert math.isnan(line.before.lift) and not line.before.consistent
-
-
 def test_agreement_and_the_answer_that_most_wordings_give():
     found = EntityAnswers(
         (
@@ -91,11 +84,3 @@ def test_only_edits_of_this_subject_are_named():
     patch = lib.EDITORS["rome"](tiny.model("llama"), layer=1, second_moment=False).edit([fact])
     assert naming(patch, "Eiffel Tower") == patch.log and naming(patch, "Tower") == ()
     assert naming(lib.EMPTY, "x") == ()
-
-
-def test_wrong_input_is_one_sentence(default_lm):
-    with pytest.raises(lib.errors.FactError, match="the entity is empty"):
-        dossier(default_lm, " ")
-    with pytest.raises(lib.Error, match="not 3"):
-        dossier(default_lm, 3)
-    assert dossier(default_lm, "Rome", among={}).lines == ()

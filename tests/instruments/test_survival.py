@@ -93,15 +93,3 @@ def test_a_route_stays_beside_the_weights_that_change(lm):
     assert after.routes[place] is patch.routes[place] and place not in after.weights
     with lm.patched(after):
         lm.answer("Thing 0 is in", 3)
-
-
-def test_wrong_lives_are_one_sentence(lm, patch):
-    for make in (
-        lambda: Trained(TEXT, steps=0), lambda: Trained(TEXT, lr=2.0),
-        lambda: Trained(TEXT, batch=10**9), lambda: Trained(TEXT, rank=True),
-        lambda: Trained(("",))(lm, patch), lambda: EditedAgain("rome", ()),
-        lambda: EditedAgain("rome", tuple(FACTS), 0), lambda: EditedAgain("magic", tuple(FACTS)),
-    ):  # fmt: skip
-        with pytest.raises(lib.Error) as told:
-            make()
-        assert "\n" not in str(told.value)

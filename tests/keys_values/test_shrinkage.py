@@ -26,9 +26,7 @@ WIDE = {"llama-3-8b": 14_336, "mistral-7b": 14_336, "gpt-j": 16_384, "llama-2-7b
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    store.forget()
     yield tmp_path
-    store.forget()
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +100,7 @@ def test_every_statistic_of_text_follows_the_rule(lm):
     assert torch.allclose(C @ space.Q, space.Q @ (space.Q.T @ C @ space.Q), atol=1e-8)
     assert torch.linalg.eigvalsh(C)[24].item() == pytest.approx(space.threshold, rel=1e-6)
     with pytest.warns(EditWarning):  # also when the eigenvectors come from a file
-        store.forget()
+        lm._kept.clear()
         null_space.null_space(lm, [1], None, 0.5, tokens=200)
     with pytest.warns(EditWarning):
         curved = output_moment.curvatures(lm, [1], 0.5, tokens=120)[1]
@@ -170,7 +168,7 @@ def test_a_model_writes_its_own_text_once_where_the_shipped_one_is_too_short(sho
     assert not torch.equal(C, again)
     (kept,) = (store.cache_folder() / "texts").iterdir()
     kept.unlink()
-    store.forget()
+    lm._kept.clear()
     with pytest.warns(SlowWarning):
         assert torch.equal(texts.own_text(lm, 144).tensors()["utf8"], own)
     with pytest.warns(SlowWarning):

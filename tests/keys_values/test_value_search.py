@@ -143,7 +143,7 @@ def test_a_fact_that_the_model_knows_already_is_a_warning(default_lm):
 
 def test_contexts_are_seeded_and_hold_one_place_each(lm):
     made = contexts(lm, ((5, 2), (10, 2)), start=5, seed=3, top_k=0)
-    lib.computed_once.forget()
+    lm._kept.clear()
     assert made == contexts(lm, ((5, 2), (10, 2)), start=5, seed=3, top_k=0)
     assert made != contexts(lm, ((5, 2), (10, 2)), start=5, seed=4, top_k=0)
     assert made[0] == "{}" and len(made) == 5
@@ -154,7 +154,7 @@ def test_contexts_are_seeded_and_hold_one_place_each(lm):
 
 def test_contexts_hold_no_token_that_is_no_text(lm, monkeypatch):
     """Gemma 3 begins one text of seventeen with the beginning of an image."""
-    lib.computed_once.forget()
+    lm._kept.clear()
     image, head = 7, type(lm).head
     likely = torch.zeros(lm.model.config.vocab_size).index_fill(0, torch.tensor([image]), 50)
     monkeypatch.setattr(lm, "head", lambda hidden: head(lm, hidden) + likely)
@@ -163,7 +163,7 @@ def test_contexts_hold_no_token_that_is_no_text(lm, monkeypatch):
     assert all(mark in text for text in made[1:])
     tokenizer = type(lm.tokenizer)
     monkeypatch.setattr(tokenizer, "added_tokens_decoder", property(lambda self: {image: mark}))
-    lib.computed_once.forget()
+    lm._kept.clear()
     made = contexts(lm, ((9, 3),), start=5, seed=3, top_k=0)
     assert len(made) == 4 and not any(mark in text for text in made)
 

@@ -34,9 +34,6 @@ def there(name):
 # What the audit hook stops as well, where the system has no sandbox.
 READS = {
     "open": "return open(SECRET).read()",
-    "a lesson": "return open(LESSON).read()",
-    "FileIO": "return io.FileIO(SECRET).read()",
-    "os.open": "return os.read(os.open(SECRET, os.O_RDONLY), 9)",
     "dir_fd": "d = os.open(OUT, os.O_RDONLY | os.O_DIRECTORY)\n"
     "return os.read(os.open('secret.txt', os.O_RDONLY, dir_fd=d), 9)",
     "another path each time": "class Path:\n    said = [SECRET, 'mine', 'mine', 'mine']\n"
@@ -46,92 +43,41 @@ READS = {
     "    for n in (0, 1, 2, 3)] for path.said in [path.said])",
     "own symlink": "os.symlink(SECRET, 'link')\nreturn open('link').read()",
     "from_file": "return torch.from_file(SECRET, size=6, dtype=torch.uint8).tolist()",
-    "UntypedStorage": "return list(torch.UntypedStorage.from_file(SECRET, False, 6))",
     "torch.load": "return torch.load(OUT + '/secret.pt')",
-    "numpy.fromfile": "return numpy.fromfile(SECRET, numpy.uint8).tolist()",
-    "numpy.memmap": "return numpy.memmap(SECRET, numpy.uint8, 'r').tolist()",
-    "mmap": "with open(SECRET, 'rb') as f:\n    return mmap.mmap(f.fileno(), 0, prot=1)[:]",
-    "environment of the parent": "return open(f'/proc/{BOSS}/environ', 'rb').read()",
-    "command of the parent": "return open(f'/proc/{BOSS}/cmdline', 'rb').read()",
     "memory of the parent": "return open(f'/proc/{BOSS}/mem', 'rb').fileno()",
     "own environment": "return open('/proc/self/environ', 'rb').read()",
-    "sqlite3": "d = sqlite3.connect(OUT + '/secret.db')\n"
-    "return d.execute('select x from t').fetchall()",
 }
 WRITES = {
     "open": "return open(OUT + '/new', 'w').write('x')",
-    "append": "return open(VICTIM, 'a').write('x')",
     "into /tmp": "open('/tmp/' + NAME, 'w').close()\nos.remove('/tmp/' + NAME)\nreturn True",
-    "into /dev/shm": "open('/dev/shm/' + NAME, 'w').close()\n"
-    "os.remove('/dev/shm/' + NAME)\nreturn True",
-    "create by dir_fd": "d = os.open(OUT, os.O_RDONLY | os.O_DIRECTORY)\n"
-    "return os.open('new', os.O_WRONLY | os.O_CREAT, dir_fd=d)",
     "rename by dir_fd": "d = os.open(OUT, os.O_RDONLY | os.O_DIRECTORY)\n"
     "os.rename('victim.txt', 'gone', src_dir_fd=d, dst_dir_fd=d)\nreturn there('gone')",
     "remove": "os.remove(VICTIM)\nreturn not there('victim.txt')",
     "replace": "open('mine', 'w').close()\nos.replace('mine', VICTIM)\nreturn True",
-    "copy": "open('mine', 'w').close()\nreturn shutil.copyfile('mine', OUT + '/new')",
-    "folder": "os.mkdir(OUT + '/new')\nreturn there('new')",
     "symlink": "os.symlink('/etc', OUT + '/new')\nreturn there('new')",
     "hard link": "os.link(VICTIM, 'mine')\nreturn os.path.exists('mine')",
-    "hard link elsewhere": "open('mine', 'w').close()\nos.link('mine', OUT + '/new')\n"
-    "return there('new')",
-    "mknod": "os.mknod(OUT + '/new')\nreturn there('new')",
-    "mkfifo": "os.mkfifo(OUT + '/new')\nreturn there('new')",
-    "own mkfifo": "os.mkfifo('pipe')\nreturn os.path.exists('pipe')",
-    "own folder in folder": "os.mkdir('a')\nreturn os.path.isdir('a')",
     "truncate": "os.truncate(VICTIM, 0)\nreturn True",
-    "O_TRUNC": "os.open(VICTIM, os.O_RDONLY | os.O_TRUNC)\nreturn True",
     "O_TMPFILE": "return os.open(OUT, os.O_RDWR | os.O_TMPFILE)",
     "chmod": "os.chmod(VICTIM, 0o600)\nreturn True",
-    "chown": "os.chown(VICTIM, os.getuid(), -1)\nreturn True",
-    "utime": "os.utime(VICTIM, (1, 1))\nreturn True",
     "from_file": "torch.from_file(VICTIM, shared=True, size=6, dtype=torch.uint8).fill_(65)\n"
     "return True",
-    "UntypedStorage": "torch.UntypedStorage.from_file(VICTIM, True, 6).fill_(65)\nreturn True",
-    "by keyword": "found = torch.UntypedStorage.from_file(filename=VICTIM, shared=True, nbytes=6)\n"
-    "found.fill_(65)\nreturn True",
-    "PyTorchFileWriter": "torch._C.PyTorchFileWriter(OUT + '/new')\nreturn there('new')",
-    "torch.save": "torch.save([1], OUT + '/new')\nreturn there('new')",
-    "tofile": "numpy.zeros(3).tofile(OUT + '/new')\nreturn there('new')",
-    "sqlite3": "sqlite3.connect(OUT + '/new').execute('create table t(x)')\nreturn there('new')",
     # room on the disk that no name in the own folder counts
     "own removed while mapped": "open('mine', 'wb').write(bytes(16))\n"
     "held = torch.from_file('mine', shared=True, size=16, dtype=torch.uint8)\n"
     "os.remove('mine')\nreturn held.numel()",
-    "own replaced while mapped": "for name in 'ab':\n    open(name, 'wb').write(bytes(16))\n"
-    "held = torch.from_file('a', shared=True, size=16, dtype=torch.uint8)\n"
-    "os.replace('b', 'a')\nreturn held.numel()",
-    "own without a name": "return os.open('.', os.O_RDWR | os.O_TMPFILE)",
     "own room": "d = os.open('mine', os.O_RDWR | os.O_CREAT)\n"
     "os.posix_fallocate(d, 0, 1 << 16)\nreturn True",
 }
 REACHES = {
     "fork": "pid = os.fork()\nif not pid:\n    os._exit(0)\nreturn pid",
-    "forkpty": "pid, _ = os.forkpty()\nif not pid:\n    os._exit(0)\nreturn pid",
     "execv": "os.execv('/bin/sh', ['sh', '-c', 'exit 0'])",
-    "posix_spawn": "return os.posix_spawn('/bin/sh', ['sh', '-c', 'exit 0'], {})",
     "subprocess": "return subprocess.run(['/bin/sh', '-c', 'echo x'], capture_output=True).stdout",
-    "os.system": "return os.system('exit 0') == 0",
-    "fork_exec": "import _posixsubprocess\nr, w = os.pipe()\nreturn _posixsubprocess.fork_exec("
-    "[b'/bin/true'], [b'/bin/true'], True, (), None, None, -1, -1, -1, -1, -1, -1, r, w, False, "
-    "False, 0, None, None, None, -1, None, *([] if sys.version_info >= (3, 14) else [False]))",
     "kill": "os.kill(BOSS, 0)\nreturn True",
-    "killpg": "os.killpg(os.getpgid(BOSS), 0)\nreturn True",
     "pidfd": "signal.pidfd_send_signal(os.pidfd_open(BOSS), 0)\nreturn True",
-    "setpriority": "os.setpriority(os.PRIO_PROCESS, BOSS, 1)\nreturn True",
-    "sched_setaffinity": "os.sched_setaffinity(BOSS, os.sched_getaffinity(BOSS))\nreturn True",
-    "prlimit": "return resource.prlimit(BOSS, resource.RLIMIT_NOFILE)",
     "new limits": "now = resource.getrlimit(resource.RLIMIT_CPU)\n"
     "resource.setrlimit(resource.RLIMIT_CPU, now)\nreturn True",
     "TCP": "return socket.create_connection(('127.0.0.1', PORT)).fileno()",
-    "TCP server": "return socket.create_server(('127.0.0.1', 0)).fileno()",
-    "UDP": "return socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', PORT))",
-    "unix": "s = socket.socket(socket.AF_UNIX)\ns.connect(UNIX)\nreturn True",
     "abstract": "s = socket.socket(socket.AF_UNIX)\ns.connect('\\0' + ABSTRACT)\nreturn True",
-    "urllib": "from urllib.request import urlopen\nfrom urllib.error import HTTPError\n"
-    "try:\n    urlopen(f'http://127.0.0.1:{PORT}', timeout=0.2)\n"
-    "except TimeoutError:\n    return True",
 }
 TRICKS = {  # against the hook itself, and then a file is written
     "its module": "for module in ('__main__', 'audit_hook'):\n"
@@ -144,14 +90,6 @@ TRICKS = {  # against the hook itself, and then a file is written
     "    if type(found) is type(sure) and found.__name__ == 'refuse':\n"
     "        found.__code__ = (lambda event, args: None).__code__\n"
     "return open(OUT + '/new', 'w').write('x')",
-    "builtins": "import builtins\nheld = isinstance, any, all\n"
-    "builtins.isinstance = builtins.any = lambda *a: False\nbuiltins.all = lambda *a: True\n"
-    "try:\n    return open(OUT + '/new', 'w').write('x')\n"
-    "finally:\n    builtins.isinstance, builtins.any, builtins.all = held",
-    "os.path": "import posixpath, genericpath\nposixpath.realpath = lambda p, **k: os.getcwd()\n"
-    "posixpath._joinrealpath = lambda *a, **k: (os.getcwd(), True)\nos.path.join = lambda *a: '.'\n"
-    "os.lstat = os.stat = lambda *a, **k: None\nos.fspath = os.fsdecode = lambda p: 'mine'\n"
-    "return open(OUT + '/new', 'w').write('x')",
     "frames": "frame = sys._getframe()\nwhile frame:\n    for value in frame.f_locals.values():\n"
     "        if isinstance(value, dict) and 'hidden' in value:\n"
     "            value['hidden'] = value['layers'] = []\n            value['folder'] = '/'\n"
@@ -160,43 +98,22 @@ TRICKS = {  # against the hook itself, and then a file is written
 # What Python announces to no hook: the system alone stops these.
 DEEPER = {
     "listing": "return os.listdir(OUT)",
-    "processes": "return os.listdir('/proc')",
-    "where the parent is": "return os.readlink(f'/proc/{BOSS}/cwd')",
     "other users": "return open('/etc/passwd').read()",
-    "a user's name": "import pwd\nreturn pwd.getpwnam('daemon').pw_name",
-    "a file in the home": "return open(HOME + '/.bashrc').read()",
     "a classmate's file": "return open(VICTIM).read()",
     "open by ctypes": "return sure(libc.open(VICTIM.encode(), os.O_RDWR))",
-    "truncate by ctypes": "return sure(libc.truncate(VICTIM.encode(), 0))",
-    "chmod by ctypes": "return sure(libc.chmod(VICTIM.encode(), 0o600))",
-    "link by ctypes": "return sure(libc.link(VICTIM.encode(), b'mine'))",
     "fork by ctypes": "pid = libc.fork()\nif not pid:\n    os._exit(0)\nreturn sure(pid)",
-    "vfork by ctypes": "pid = libc.syscall(SYS_clone, 17, 0, 0, 0, 0)\n"
-    "if not pid:\n    os._exit(0)\nreturn sure(pid)",
     "kill by ctypes": "return sure(libc.kill(BOSS, 0))",
     "socket by ctypes": "return sure(libc.socket(2, 1, 0))",
-    "ptrace by ctypes": "libc.ptrace.argtypes = [ctypes.c_long] * 4\n"
-    "return sure(libc.ptrace(0x4206, BOSS, 0, 0))",
     "memory by ctypes": "class Vector(ctypes.Structure):\n"
     "    _fields_ = [('base', ctypes.c_void_p), ('size', ctypes.c_size_t)]\n"
     "held = ctypes.create_string_buffer(8)\n"
     "mine, other = Vector(ctypes.addressof(held), 8), Vector(id(None), 8)\n"
     "return sure(libc.process_vm_readv(BOSS, ctypes.byref(mine), 1, ctypes.byref(other), 1, 0))",
-    "execve by ctypes": "libc.execve(b'/bin/true', None, None)\nraise OSError(1, 'not permitted')",
     "from_file of the dispatcher": "return torch.ops.aten.from_file(VICTIM, True, 6,"
     " dtype=torch.uint8).fill_(65).tolist()",
-    "from_file of the storage": "torch._C.StorageBase.from_file\n"
-    "return list(super(torch.UntypedStorage, torch.UntypedStorage).from_file(VICTIM, True, 6))",
-    "safetensors": "from safetensors.torch import save_file\n"
-    "save_file({'x': torch.zeros(1)}, OUT + '/new')\nreturn there('new')",
-    "TCPStore": "from torch.distributed import TCPStore\n"
-    "return TCPStore('127.0.0.1', 0, 1, True, wait_for_workers=False).port",
-    "own removed by ctypes": "open('mine', 'w').close()\nreturn sure(libc.unlink(b'mine'))",
     "own room by ctypes": "d = os.open('mine', os.O_RDWR | os.O_CREAT)\n"
     "libc.fallocate.argtypes = [ctypes.c_int] * 2 + [ctypes.c_long] * 2\n"
     "return sure(libc.fallocate(d, 1, 0, 1 << 26))",  # 1: past the size, which no limit counts
-    "attribute": "os.setxattr(VICTIM, 'user.x', b'x')\nreturn True",
-    "shared memory": "return sure(libc.shmget(0, 4096, 0o1600))",
 }
 CODES = {
     f"{kind}: {name}": body

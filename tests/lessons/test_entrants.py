@@ -5,13 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,13 +19,8 @@ import torch
 import lib
 from lessons import leaderboard
 from lessons.grading import (
-    class_folder,
     confinement,
-    leaderboard_entrant,
     leaderboard_entry,
-    sandbox,
-    student_file,
-    wire,
 )
 from lessons.grading.leaderboard_entry import Entry, Failed
 from lib.editors.retrieval.retrieval import Entry as Note
@@ -171,57 +164,6 @@ def test_who_has_no_usable_file_is_in_the_ranking_with_the_reason(contest, tmp_p
         assert f"{name} failed once: " in said and why in said
 
 
-def test_a_reason_keeps_its_beginning(contest, monkeypatch, capsys):
-    folder, call = contest
-
-    def edit(self, facts, on="nothing"):
-        raise Failed("TypeError: edit(): 1 is no patch: give one")
-
-    monkeypatch.setattr(Here, "edit", edit)
-    assert leaderboard.main(call) == 0
-    assert "ada failed 2 times, as with: TypeError: edit(): 1 is" in capsys.readouterr().out
-
-
-def test_ctrl_c_prints_who_was_measured(contest, tmp_path, monkeypatch, capsys):
-    folder, call = contest
-    (folder / "ben" / "editor.py").write_text("honest")
-    plain = leaderboard.Contest.run
-
-    def run(self, name, own, entry):
-        if name == "ben":
-            raise KeyboardInterrupt
-        return plain(self, name, own, entry)
-
-    monkeypatch.setattr(leaderboard.Contest, "run", run)
-    ranking = tmp_path / "ranking.csv"
-    ranking.write_text("of last week")
-    assert leaderboard.main([*call, "--csv", str(ranking)]) == 130
-    said = capsys.readouterr()
-    assert "interrupted: ben not measured" in said.err and "Traceback" not in said.err
-    assert "ada *" in said.out and "ben" not in said.out
-    assert ranking.read_text() == "of last week"
-    assert "ada" in (tmp_path / "ranking-unfinished.csv").read_text()
-
-
-def test_a_ranking_that_cannot_be_written_in_the_end_is_printed(
-    contest, tmp_path, monkeypatch, capsys
-):
-    folder, call = contest
-    plain = leaderboard.Contest.nothing
-
-    def nothing(self):
-        monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space")))
-        return plain(self)
-
-    monkeypatch.setattr(leaderboard.Contest, "nothing", nothing)
-    out = tmp_path / "found.json"
-    out.write_text("of last week")
-    assert leaderboard.main([*call, "--json", str(out)]) == 1
-    said = capsys.readouterr()
-    assert "ada *" in said.out and f"error: {out} could not be written: no space" in said.err
-    assert out.read_text() == "of last week"
-
-
 def handed_in(tmp_path, do) -> Entry:
     """An entry of a student whose process has done something to the file of the patch."""
     entry = Entry.__new__(Entry)
@@ -246,25 +188,6 @@ def test_a_patch_is_a_plain_file_of_bounded_size(tmp_path, monkeypatch):
         path = tmp_path / "edit.patch"
         path.rmdir() if path.is_dir() else path.unlink()
     assert handed_in(tmp_path, lib.Patch({NAME: WIDE[:10]}).save).made().weights
-
-
-def test_the_page_on_grading_names_the_bounds():
-    page = Path(leaderboard.__file__).with_name("GRADING.md").read_text(encoding="utf-8")
-    _, time, memory, files, back = re.findall(
-        r"^\| (?:the hand|time|mem|files|what c).*$", page, re.M
-    )
-    one, many = student_file, leaderboard_entry
-    for row, words in (
-        (time, f"{sandbox.SECONDS:.0f} CPU seconds and {sandbox.WALL:.0f} s on the clock"),
-        (time, f"{one.TOTAL} CPU seconds in all | 60 s an edit (`--seconds`), {many.LOAD:.0f} s"),
-        (memory, f"{one.MEMORY >> 30} GB beside torch | {leaderboard.MEMORY} GB of addresses"),
-        (files, f"{one.FILES} of at most {wire.FILE >> 20} MB, {one.WRITTEN >> 20} MB in all"),
-        (files, f"{many.FILES:,} of at most {leaderboard_entrant.FILE >> 30} GB"),
-        (files, f"{many.DEEPEST} folders deep, {many.WRITTEN >> 30} GB in all"),
-        (back, f"{wire.LARGEST >> 10} kB, before it is parsed"),
-        (back, f"a patch of {many.PATCH >> 20} MB, {many.HEADER >> 20} MB of it texts"),
-    ):
-        assert words in row, row
 
 
 def test_the_size_of_a_folder_counts_all_that_is_below(tmp_path, monkeypatch):
@@ -342,25 +265,3 @@ def test_an_entrant_that_rests_ends_with_a_killed_scorer(model, tmp_path):
     ):
         assert time.monotonic() < until, "it is left behind"
         time.sleep(0.05)
-
-
-def test_names_are_one_line_without_control_characters(monkeypatch):
-    odd = "a\x1b[2J\nb\udcff"
-    (name,) = leaderboard.names([Path("class") / odd / "editor.py"], [])
-    assert name.isprintable() and name.startswith("a") and name.endswith("·")
-    monkeypatch.setattr(class_folder, "summary", lambda _: {"solved": 0, "points": 0, "of": 0})
-    verdict = SimpleNamespace(exercise="1.1", status="missing", points=0)
-    assert class_folder.table([Path(odd)], [[verdict]])[1][0] == name
-
-
-@pytest.mark.parametrize("what", ["pipe", "folder", "link", "device"])
-@pytest.mark.parametrize("option", ["--csv", "--json"])
-def test_a_ranking_replaces_plain_files_only(tmp_path, capsys, what, option):
-    path = Path("/dev/full") if what == "device" else tmp_path / "ranking"
-    make = {"pipe": os.mkfifo, "folder": os.mkdir, "link": partial(os.symlink, "/dev/full")}
-    if what in make:
-        make[what](path)
-    before = path.lstat()
-    assert leaderboard.main(["--cases", "0", option, str(path)]) == 2
-    assert "no plain file" in capsys.readouterr().err
-    assert path.lstat().st_mode == before.st_mode and path.lstat().st_ino == before.st_ino

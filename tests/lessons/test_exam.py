@@ -139,19 +139,3 @@ def test_nothing_is_written_over(tmp_path, capsys):
     for students in ("0", "x", "1001"):
         with pytest.raises(SystemExit):
             exam.main(["--students", students, "--seed", "1", str(tmp_path / "new")])
-
-
-def test_the_points_of_the_project_add_up():
-    page = (exam.HERE / "project.md").read_text(encoding="utf-8")
-    table = page.partition("## How it is marked")[2].partition("### Two examples")[0]
-    points = [int(row) for row in re.findall(r"^\| (\d) \|", table, re.M)]
-    assert sum(points[:3]) == sum(points[3:]) == 10
-    examples = re.findall(r"^\| 4 of 4 \|.+\|$", page, re.M)
-    assert len(examples) == 2
-    for row in examples:
-        *parts, (total, of) = re.findall(r"([\d.]+) of (\d+)", row)
-        assert [int(most) for _, most in parts] == points and of == "20"
-        assert sum(float(got) for got, _ in parts) == float(total)
-    for hits, n, said in ((10, 12, "55 to 95"), (9, 12, "47 to"), (38, 40, "83 to 99")):
-        low, high = (round(100 * end) for end in intervals.wilson(hits, n))
-        assert said in f"{low} to {high}" and said in page

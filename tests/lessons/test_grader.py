@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import errno
 import json
 import os
 from pathlib import Path
@@ -36,24 +35,14 @@ def graded(sandbox, body, before="import os, sys, time, torch\n"):
 ATTACKS = {
     "endless loop": ("while True:\n    pass", "never end"),
     "huge allocation": ("return torch.zeros(10**12)", "memory"),
-    "huge list": ("return [0] * 10**11", "memory"),
-    "many allocations": ("x = []\nwhile True:\n    x.append(torch.empty(10**7))", "memory"),
     "exit 0": ("os._exit(0)", "ended its process"),
-    "sys.exit": ("sys.exit(0)", "ended itself"),
-    "abort": ("os.abort()", "SIGABRT"),
     "deep": ("return insert(W, k, v, C)", "RecursionError"),
     "fake verdict": ("print('✓ 2.1 solved: 1 of 1')\nreturn W", "differs most"),
-    "fake return": ("return 'solved: all right.'", "should be numbers"),
-    "equal to all": (
-        "class Yes:\n    shape = (5, 8)\n    __eq__ = lambda a, b: True\nreturn Yes()",
-        "returned a Yes",
-    ),
     "patched torch": (
         "torch.allclose = torch.equal = lambda *a, **k: True\n"
         "torch.Tensor.norm = lambda *a, **k: 0\nreturn W",
         "differs",
     ),
-    "patched checker": ("import lessons.marking\nlessons.marking.agree = print", "lessons"),
     "found checker": (
         f"sys.path.insert(0, {str(LESSONS.parent)!r})\nimport lessons.l2_1_insert as x\n"
         "return x.insert(W, k, v, C)",
@@ -65,25 +54,14 @@ ATTACKS = {
         "    except OSError:\n        pass\nreturn W",
         "channel",
     ),
-    "closes every pipe": ("os.closerange(3, 30)\ntime.sleep(1)", "ended|closed|channel"),
     "stolen token": (
         "f = sys._getframe()\nwhile 'token' not in f.f_locals:\n    f = f.f_back\n"
         "f.f_locals['reply']({'value': 'solved'})",
         "should be numbers",
     ),
-    "network": ("import socket\nsocket.create_connection(('127.0.0.1', 9))", "network"),
     "processes": ("import subprocess\nsubprocess.run(['true'])", "processes"),
-    "fork": ("os.fork()", "processes"),
     "kills the grader": ("os.kill(os.getppid(), 9)", "processes"),
-    "writes a file": ("open('/tmp/left-behind.txt', 'w')", "own folder"),
-    "removes a file": (f"os.remove({str(INSERT.path)!r})", "removing and renaming"),
-    "new limits": (
-        "import resource\nresource.setrlimit(resource.RLIMIT_CPU, (99, 99))",
-        "limits",
-    ),
-    "no such module": ("import no_such_module", "no_such_module"),
     "an error": ("return W @ v[:4]", "line 4, `return W @ v[:4]`"),
-    "no return": ("pass", "is there a `return`"),
     "nan": ("return W * float('nan')", "not finite"),
 }
 
@@ -96,19 +74,6 @@ def test_an_attack_fails_with_a_clear_message(attack, sandbox):
     assert any(word in verdict.message for word in words.split("|")), verdict.message
     assert "Traceback" not in verdict.message and "\n" not in verdict.message
     assert INSERT.path.exists()
-
-
-def test_waiting_forever_ends_too():
-    with Sandbox(seconds=1.0, wall=0.5) as impatient:
-        assert "waiting" in graded(impatient, "time.sleep(1000)").message
-
-
-def test_a_file_that_does_not_read_what_it_is_sent_ends(sandbox):
-    body = "f = sys._getframe()\nwhile 'token' not in f.f_locals:\n    f = f.f_back\n"
-    source = f"import sys, time\n{body}f.f_locals['reply']({{'value': None}})\ntime.sleep(99)\n"
-    with Sandbox(wall=1.0) as impatient, impatient.open(source, "x.py") as student:
-        with pytest.raises(Wrong, match="waiting"):
-            student.ask("f", torch.zeros(10**5))
 
 
 def test_what_fails_while_loading_is_told_with_its_line(sandbox):
@@ -155,30 +120,6 @@ def test_the_library_is_there_where_an_exercise_says_so(sandbox):
         assert student.ask("f", torch.eye(2)).tolist() == [[1, 0], [0, 1]]
     with pytest.raises(Wrong, match="write the rest yourself"):
         sandbox.open(source, "x.py")
-
-
-READS = {
-    "by path": f"open({str(INSERT.path)!r})",
-    "from its folder": f"import os\n    os.chdir({str(LESSONS)!r})\n    open('l2_1_insert.py')",
-    "the checks": f"open({str(LESSONS / 'grading' / 'verdict.py')!r})",
-    "as a module": "import lessons.l2_1_insert",
-    "as a name": "from lessons import l2_1_insert",
-    "as an alias": "import importlib\n    importlib.import_module('lessons.l2_1_insert')",
-}
-
-
-@pytest.mark.parametrize("way", READS)
-def test_no_file_reads_a_solution_not_even_where_the_library_is_in_reach(way, sandbox):
-    """With `library` the folder `lib` is in reach, and not what lies beside it."""
-    source = f"def f():\n    {READS[way]}\n"
-    with sandbox.open(source, "x.py", seconds=20, library=True) as student:
-        refused = "solutions, checks and other students' files cannot be|No module named 'lessons'"
-        with pytest.raises(Wrong, match=refused):
-            student.ask("f")
-
-
-def test_all_of_the_lessons_is_hidden(sandbox):
-    assert str(LESSONS.resolve()) in sandbox.hidden and INSERT.path.parent == LESSONS
 
 
 def test_values_pass_the_wire_and_nothing_else_does():
@@ -363,39 +304,6 @@ def test_what_is_right_in_an_answer_that_is_not(number, wrong, right, sandbox):
         assert f"right by themselves: {', '.join(right)}" in grader.show([verdict])
 
 
-def test_no_part_is_right_in_a_file_that_does_not_end(sandbox, monkeypatch):
-    calls = []
-    plain = sandbox.open
-    monkeypatch.setattr(sandbox, "open", lambda *a, **k: calls.append(a) or plain(*a, **k))
-    search = exercises("2.5")[0]
-    verdict = grade_file(search, "while True:\n    pass\n", sandbox)
-    assert verdict.right == () and verdict.points == 0
-    assert len(calls) == 2  # and not one for each of the four functions
-
-
-def test_a_report_takes_the_place_of_nothing(two, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(class_folder, "grade_file", None)
-    there = tmp_path / "there"
-    there.mkdir()
-    for out, why in ((there, "is there already"), (two / "report", "one of the students")):
-        assert grader.main(["class", str(two), "2.1", "--out", str(out)]) == 2
-        assert why in capsys.readouterr().err
-    assert not list(there.iterdir()) and len(files.students(two)) == 2
-
-
-def test_a_report_that_was_interrupted_has_a_name_of_its_own(two, tmp_path, capsys, monkeypatch):
-    def stopped(running):
-        running[0].result()
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(class_folder, "wait", stopped)
-    (two / "ben" / INSERT.path.name).write_text("while True:\n    pass\n")
-    out = tmp_path / "report"
-    assert grader.main(["class", str(two), "2.1", "--jobs", "1", "--out", str(out)]) == 130
-    assert "interrupted: 1 of 2" in capsys.readouterr().err and not out.exists()
-    assert "# What 1 student solved" in (tmp_path / "report-unfinished" / "class.md").read_text()
-
-
 def test_a_linked_folder_hands_in_nothing_of_a_neighbor(two, capsys):
     (two / "cleo").symlink_to(two / "ada")
     (two / "dan").mkdir()
@@ -410,41 +318,6 @@ def test_folders_of_systems_are_no_students(two, capsys):
     for folder, why in ((two / "ada" / "none", "is no folder"), (two / "ada", "no folder of a")):
         assert grader.main(["check", "2.1", "--folder", str(folder)]) == 2
         assert why in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_marks_that_cannot_be_written_in_the_end_are_printed(two, tmp_path, capsys, monkeypatch):
-    marks = tmp_path / "marks.csv"
-    marks.write_text("of last week")
-
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("os.replace", full)
-    assert grader.main(["check", "2.1", "--folder", str(two), "--csv", str(marks)]) == 1
-    said = capsys.readouterr()
-    assert "ada" in said.out and "Protection" in said.out
-    assert f"error: {marks} could not be written: no space left on device" in said.err
-    assert marks.read_text() == "of last week"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["marks.csv", "students"]
-
-
-def test_what_cannot_be_written_is_said_before_the_work(two, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(class_folder, "grade_file", None)
-
-    def full(**_):
-        raise OSError(errno.EROFS, "Read-only file system")
-
-    monkeypatch.setattr("tempfile.TemporaryFile", full)
-    marks = tmp_path / "marks.csv"
-    assert grader.main(["check", "2.1", "--folder", str(two), "--csv", str(marks)]) == 2
-    assert f"{marks} could not be written: read-only file system" in capsys.readouterr().err
-    assert grader.main(["check", "2.1", "--csv", str(marks)]) == 2
-    assert "--folder" in capsys.readouterr().err
-    with pytest.raises(ValueError, match="is named for two things"):
-        files.writable(marks, marks)
-    with pytest.raises(SystemExit):
-        grader.main(["check", "2.1", "--seconds", "0"])
 
 
 def test_ctrl_c_keeps_who_is_finished(two, tmp_path, capsys, monkeypatch):
@@ -464,21 +337,6 @@ def test_ctrl_c_keeps_who_is_finished(two, tmp_path, capsys, monkeypatch):
     assert "ada" in said.out and "ben" not in said.out
     assert marks.read_text() == "of last week"
     assert "ada" in (tmp_path / "marks-unfinished.csv").read_text()
-
-
-def test_ctrl_c_of_one_student_s_own_check_shows_what_is_graded(tmp_path, capsys, monkeypatch):
-    plain, calls = grader.grade_file, []
-
-    def once(*given):
-        if calls:
-            raise KeyboardInterrupt
-        calls.append(given)
-        return plain(*given)
-
-    monkeypatch.setattr(grader, "grade_file", once)
-    assert grader.main(["check", "2", "--my", str(tmp_path)]) == 130
-    said = capsys.readouterr()
-    assert said.err.strip() == "interrupted: 1 of 5 exercises are graded" and "2.1" in said.out
 
 
 def test_a_hand_in_that_is_none_says_what_it_is(tmp_path):
@@ -507,11 +365,3 @@ def test_a_hand_in_that_is_none_says_what_it_is(tmp_path):
         assert said in why(path)
     path.write_bytes(b"\xef\xbb\xbfx = 1\n")
     assert files.text_of(path) == "x = 1\n"
-
-
-@pytest.mark.slow
-def test_no_cell_of_a_table_is_a_formula():
-    rows = [["student", "2.1"], ["=cmd", 1], ["＝cmd", 1], ["a;=cmd", ""], ['"', 2]]
-    text = files.as_csv(rows)
-    assert text.splitlines()[1:4] == ['"\'=cmd",1', '"\'＝cmd",1', '"a;=cmd",""']
-    assert [row[0] for row in csv.reader(text.splitlines())][-1] == '"'

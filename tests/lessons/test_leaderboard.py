@@ -180,14 +180,6 @@ def test_whatever_fails_is_told_and_the_next_edit_is_made(model):
     assert entry.process.returncode is not None and not Path(entry.folder.name).exists()
 
 
-@pytest.mark.slow
-def test_a_file_that_ends_its_process_fails_at_every_edit(model):
-    with Entry("none.py", model, 5.0, text="import os; os._exit(3)\n") as entry:
-        for _ in range(2):
-            with pytest.raises(Failed, match="exit code 3"):
-                entry.edit(FACTS[:1])
-
-
 def test_a_file_has_one_editor():
     lm = tiny.model("llama")
     for source in ("x = 1\n", ODD + "\n\nclass Other(Mine):\n    pass\n"):
@@ -214,38 +206,6 @@ def test_cases_are_odd_disjoint_and_drawn_by_the_seed():
             leaderboard.unseen(count, length, seed=0)
 
 
-@pytest.mark.slow
-def test_quick_is_one_edit_and_has_no_number_of_a_stream(model, tmp_path, capsys):
-    mine, where = tmp_path / "editor.py", tmp_path / "all.json"
-    mine.write_text("def edit(lm, facts, after):\n    return after\n")
-    call = [str(mine), "--against", "", "--model", model, "--memory", "0", "--quick"]
-    assert leaderboard.main([*call, "--json", str(where)]) == 0
-    found = json.loads(where.read_text())
-    assert (found["cases"], found["stream"]) == (1, 0)
-    for line in found["editors"]:
-        assert line["retention"]["mean"] is line["stream locality"]["mean"] is None
-        assert line["locality"]["mean"] == 1 and not line["failed"]
-        assert len(line["seconds"]) == line["own"]
-    assert "1 single edit" in capsys.readouterr().out
-    cases = [leaderboard.arguments().parse_args(x).cases for x in (["--cases", "7"], [])]
-    assert cases == [7, 12]
-
-
-def test_names_and_wrong_calls(tmp_path, capsys):
-    paths = [
-        Path(p) for p in ("my/editor.py", "s/ada/my/editor.py", "s/ada/editor.py", "x/rome.py")
-    ]
-    assert leaderboard.names(paths, ["rome"]) == ["editor", "ada", "ada 2", "rome 2"]
-    for call, why in (
-        ([str(tmp_path / "none.py")], "no editor in"),
-        (["--against", "nobody"], "nobody"),
-        (["--json", str(tmp_path / "no" / "x.json")], "no folder"),
-        (["--cases", "0"], "at least one"),
-    ):
-        assert leaderboard.main(call) == 2
-        assert why in capsys.readouterr().err
-
-
 def test_the_score_wants_everything():
     row = leaderboard.Row("x", True, {"a": (1.0, 0, 1), "b": (0.5, 0, 1)})
     assert row.score == pytest.approx(2 / 3)
@@ -253,20 +213,3 @@ def test_the_score_wants_everything():
     assert row.score == pytest.approx(2 / 3), "they are shown beside the score, not in it"
     row.values["c"] = (0.0, 0, 1)
     assert row.score == 0
-
-
-def test_consequences_are_a_column_also_where_no_question_counts():
-    cell, nothing = (0.5, 0.2, 0.8), (float("nan"),) * 3
-    values = dict.fromkeys(leaderboard.COLUMNS, cell)
-    rows = [
-        leaderboard.Row("some", True, values),
-        leaderboard.Row("none", True, values | {"consequences": nothing}),
-    ]
-    place = list(leaderboard.COLUMNS).index("consequences")
-    head, *lines = (line.split() for line in leaderboard.table(rows).splitlines())
-    assert head[2 + place] == "consequences"
-    assert [line[4 + place] for line in lines] == ["50", "–"]  # place, editor, "*", score, columns
-    assert [row[3 + place] for row in leaderboard.plain(rows)[1:]] == [0.5, ""]
-    found = leaderboard.report(rows)["editors"]
-    assert [row["consequences"]["mean"] for row in found] == [0.5, None]
-    assert rows[0].score == rows[1].score == pytest.approx(0.5)

@@ -5,13 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lessons.grading.edited_layers import D_IN, Layer, N, norms, price, robust
+from lessons.grading.edited_layers import Layer, price
 from lessons.grading.exercise_source import exercises
 from lessons.grading.sandbox import Sandbox
 from lessons.grading.verdict import grade
-from lessons.marking import normal
-
-from ..support.usual import sample
 
 MINE = {exercise.number: exercise for exercise in exercises("9")}
 
@@ -22,15 +19,6 @@ def sandbox():
         yield one
 
 
-ANYWHERE = {  # a body of any of the four functions, a word of the verdict
-    "a word": ("return 'solved: all right.'", "should be numbers"),
-    "a dict": ("return {'z': 1.0}", "should be numbers"),
-    "a list of words": ("return ['a', 'b']", "should be numbers"),
-    "an endless list": ("x = []\nx.append(x)\nreturn x", "what|recursion|nested|deep"),
-    "too much": ("return torch.zeros(10**6)", "kB at once"),
-    "an error": ("raise ValueError('no')", "ValueError"),
-    "a loop": ("while True:\n    pass", "never end"),
-}
 NAN = {
     "9.1": "return T * float('nan')",
     "9.2": "return float('nan')",
@@ -39,23 +27,13 @@ NAN = {
 }
 SPECIAL = {  # exercise and body, a word of the verdict
     ("9.1", "return T[:-1]"): "shape",
-    ("9.1", "return [float(x) for x in T]"): "differs",
-    ("9.1", "return torch.zeros_like(T)"): "differs",
     ("9.2", "return True"): "whole number",
-    ("9.2", "return 2.5"): "whole number",
     ("9.2", "return -1"): "whole number",
-    ("9.2", "return 10**30"): "whole number",
-    ("9.2", "return torch.arange(3)"): "shape",
     ("9.2", "K.zero_()\nreturn None"): "let go",
-    ("9.3", "return W.T"): "transposed",
     ("9.3", "return W"): "of what W does",
     ("9.3", "C.zero_()\nreturn torch.zeros_like(W)"): "of what W does",
-    ("9.4", "return W + float('inf')"): "not finite",
     ("9.4", "while True:\n    defender(W)"): "20 times",
-    ("9.4", "defender('W')\nreturn W"): "should be numbers",
-    ("9.4", "defender()\nreturn W"): "defender|argument",
     ("9.4", "defender(W * float('nan'))\nreturn W"): "not finite",
-    ("9.4", "defender(W[:3])\nreturn W"): "shape",
 }
 
 
@@ -64,13 +42,6 @@ def refused(sandbox, number, body, words):
     assert verdict.status == "wrong" and verdict.points == 0, verdict
     assert any(word in verdict.message for word in words.split("|")), verdict.message
     assert "\n" not in verdict.message and len(verdict.message) < 400, verdict.message
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", MINE)
-@pytest.mark.parametrize("attack", sample(ANYWHERE, 2))
-def test_what_no_exercise_takes(sandbox, number, attack):
-    refused(sandbox, number, *ANYWHERE[attack])
 
 
 @pytest.mark.parametrize("number", MINE)
@@ -110,14 +81,3 @@ def test_an_edit_of_a_layer_is_of_rank_one_along_the_whitened_key():
     k = one.K[:, 4]
     assert abs(back @ k) / (back.norm() * k.norm()) > 1 - 1e-9  # k ∝ C v
     assert price(change, one.C) == pytest.approx(400 * (Vh[0] @ one.C @ Vh[0]).item())
-
-
-@pytest.mark.slow
-def test_z_and_norms_do_not_depend_on_units_or_order():
-    draw = torch.Generator().manual_seed(1)
-    W, U = normal(draw, 5, D_IN), normal(draw, D_IN, N)
-    T = norms(W, U)
-    torch.testing.assert_close(norms(W, 7 * U), T)
-    order = torch.randperm(N, generator=draw)
-    torch.testing.assert_close(robust(T[order]), robust(T)[order])
-    torch.testing.assert_close(robust(3 * T + 2), robust(T))

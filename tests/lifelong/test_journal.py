@@ -16,11 +16,11 @@ import torch
 
 import lib.editors
 from lib.errors import EditError, JournalError
-from lib.evaluation.asked_together import Base
+from lib.evaluation.prompt_batch import Base
 from lib.lifelong import journal as module
 from lib.lifelong import run as module_of_runs
-from lib.lifelong.journal import Journal, digest
-from lib.lifelong.sample import contradicted, free, sampled
+from lib.lifelong.journal import Journal
+from lib.lifelong.sample import sampled
 from lib.lifelong.stream import stream
 from lib.patch.patch import Edit, Patch
 
@@ -151,7 +151,7 @@ def crash_at(monkeypatch, count, after):
 @pytest.mark.parametrize(
     ("after", "save_every", "same"),
     # where the same run goes on, memory may be behind the folder: it is read again
-    sample([(False, 1, False), (True, 1, True), (True, 1, False), (False, 2, False)], 2),
+    sample([(False, 1, False), (True, 1, True), (True, 1, False), (False, 2, False)], 1),
 )
 def test_stopped_at_every_step_of_writing_it_goes_on(lm, tmp_path, after, save_every, same):
     """A new run goes on, or the very one that was stopped."""
@@ -226,12 +226,8 @@ OTHER = [
         {"cases": lambda lm: contradicting()[2:]},
         "a run with other cases: name another folder$",
     ),
-    ({"cases": lambda lm: small_cases()[:3], "points": lambda lm: (0,)}, "other (cases|eval_at)"),
     ({"size": lambda lm: 2}, r"other batch size \(1, not 2\)"),
-    ({"points": lambda lm: (4,)}, r"other eval_at \(\[0, 2, 4\], not \[4\]\)"),
     ({"evaluate_with": lambda lm: {**BRIEF, "seed": 1}}, r"evaluate_with seed \(None, not 1\)"),
-    ({"evaluate_with": lambda lm: {**BRIEF, "pool": small_cases()}}, "other evaluate_with pool"),
-    ({"sample": lambda lm: 1}, r"other sample \(None, not 1\)"),
     (
         {"editor": Renamed, "size": lambda lm: 2},
         r"other editor \('noise', not 'renamed'\), batch size \(1, not 2\): name another folder",
@@ -274,11 +270,9 @@ def test_what_is_no_journal_is_refused(lm, tmp_path):
     next(iter(run(lm, folder)))
     whole = {path: path.read_bytes() for path in folder.iterdir() if path.name != "lock"}
     for name, content, words in (
-        ("header.json", b"{", "no header"),
         ("header.json", json.dumps({"format": 99}).encode(), "by a newer version"),
         ("header.json", json.dumps({"format": 2}).encode(), "by 1.0: install modeledit==1.0"),
         ("rows.jsonl", b'{"row"', "damaged: rows.jsonl does not hold 1 edits"),
-        ("rows.jsonl", b'{"edits": 0}\n', "damaged: rows.jsonl does not hold what"),
         ("rows.jsonl", b"nothing\n", "damaged: rows.jsonl cannot be read"),
         ("patch.safetensors", b"", "damaged: patch.safetensors cannot be read"),
     ):
@@ -465,29 +459,3 @@ def test_a_sampled_run_holds_no_more_after_many_edits_than_after_few(lm, tmp_pat
     assert [json.loads(line)["edits"] for line in lines] == list(range(1, 25))
     whole = run(lm, None, cases, points=(4, 24)).finish()
     assert len(whole.rows) == len(whole._written) == 24  # without a sample all are held
-
-
-def test_negatives_of_a_sample_are_no_facts_of_the_whole_stream(lm):
-    from lib.evaluation.metrics import TABLE
-    from lib.evaluation.probe_prompts import Item
-
-    cases = small_cases()
-    taken = cases[3].fact.text.upper()
-    items = [
-        Item(0, TABLE["same_subject"], taken),
-        Item(0, TABLE["efficacy"], taken),
-        Item(1, TABLE["same_relation"], "x"),
-    ]
-    assert free(items, iter(cases)) == items[1:]
-
-
-def test_contradicted_among_some_is_the_same():
-    cases = [*contradicting(), *contradicting()[::-1]]
-    for among in ([], [0], [0, 4], [1, 5], list(range(len(cases)))):
-        assert contradicted(cases, among) == contradicted(cases) & set(among)
-
-
-def test_equal_cases_have_equal_digests():
-    cases = long_cases()
-    assert digest(cases) == digest(list(cases))
-    assert digest(cases) != digest(cases[::-1]) and digest(cases) != digest(cases[:-1])

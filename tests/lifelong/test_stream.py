@@ -165,27 +165,15 @@ def test_a_failed_measurement_leaves_the_run(lm, monkeypatch):
     "change, message",
     [
         ({"cases": []}, "no case"),
-        ({"batch_size": 0}, "batch_size should be a whole number from 1 on, not 0"),
-        ({"sample": 0}, "sample should be a whole number from 1 on or None, not 0"),
-        ({"save_every": 0}, "save_every should be a whole number from 1 on, not 0"),
+        ({"batch_size": 0}, "batch_size should be a number from 1 on, not 0"),
         ({"batch_size": 2, "eval_at": [3]}, "not at the end of a batch"),
-        ({"eval_at": [5]}, "outside"),
         ({"editor": "magic"}, "no editor 'magic'; there are "),
-        ({"evaluate_with": {"event": ()}}, "knows events"),
         ({"evaluate_with": {"events": ["luck"]}}, "events should be"),
     ],
 )
 def test_bad_input(lm, change, message):
     with pytest.raises(ValueError, match=message):
         stream(**{"lm": lm, "editor": Noise(lm), "cases": small_cases(), **change})
-
-
-def test_an_editor_by_name_and_of_another_model(lm, monkeypatch):
-    monkeypatch.setitem(lib.editors.EDITORS, "noise", Noise)
-    run = stream(lm, "noise", small_cases()[:1], eval_at=())
-    assert isinstance(run.editor, Noise) and run.finish() is run
-    with pytest.raises(EditError, match="another model"):
-        stream(lm, Noise(tiny.model("gpt2")), small_cases())
 
 
 def test_progress_goes_to_stderr_only_when_asked(lm, capsys):
@@ -205,13 +193,11 @@ class Choosy(Noise):
 
 
 @pytest.fixture
-def unfit(lm, monkeypatch):
-    """Six cases, of which rows 1, 2, 4 and 5 cannot be edited."""
-    monkeypatch.setattr(lm.model.generation_config, "eos_token_id", lm.tokenizer.eos_token_id)
+def unfit():
+    """Five cases, of which rows 1, 2 and 4 cannot be edited."""
     long, plain = "x" * 300, [Case(lib.Fact(None, f"Once {i}", "Rome")) for i in range(3)]
-    ended = lib.Fact("Eve", "{} ate", f"a{lm.tokenizer.eos_token}b")
     first, second, *_ = small_cases()
-    return [first, plain[0], Case(lib.Fact("Finn", "{} is", long)), second, plain[1], Case(ended)]
+    return [first, plain[0], Case(lib.Fact("Finn", "{} is", long)), second, plain[1]]
 
 
 def test_a_stream_names_the_rows_that_cannot_be_edited_before_the_first_one(lm, unfit, tmp_path):
@@ -221,11 +207,9 @@ def test_a_stream_names_the_rows_that_cannot_be_edited_before_the_first_one(lm, 
         with pytest.raises(EditError) as error:
             attempt()
         said = str(error.value)
-        assert said.startswith("4 rows cannot be edited: ")
-        assert all(word in said for word in ("row 1 has no subject", "row 2: the prompt and its"))
-        assert (
-            "row 4 has no subject" in said and "row 5" not in said and "skip_unusable=True" in said
-        )
+        assert said.startswith("3 rows cannot be edited: ")
+        assert all(word in said for word in ("row 1 has no subject", "row 2: what the model"))
+        assert "row 4 has no subject" in said and "skip_unusable=True" in said
     assert Noise.calls == 0 and run.patch is EMPTY and run.scores == {}
     assert {path.name for path in tmp_path.iterdir()} <= {"header.json", "lock"}
 
@@ -234,7 +218,7 @@ def test_a_stream_goes_on_without_the_rows_that_cannot_be_edited(lm, unfit, tmp_
     cases = unfit
     settings = {"batch_size": 1, "evaluate_with": SILENT, "skip_unusable": True}
     with pytest.warns(
-        lib.errors.DataWarning, match="left out, 4 rows cannot be edited: .*row 1 has"
+        lib.errors.DataWarning, match="left out, 3 rows cannot be edited: .*row 1 has"
     ):
         run = stream(lm, Choosy(lm), cases, journal=tmp_path / "a", **settings).finish()
     assert run.edits == 2 and run.json()["rows"] == [0, 3]

@@ -55,7 +55,6 @@ FAMILIES = sorted(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
 SECONDS = 60
 EDITORS = ("rome", "memit", "ft", "ft_m", "lora", "ultraedit", "grace", "wise", "lemoe",
            "retrieval")  # fmt: skip
-OF_EXPERTS = ("rome", "memit", "ft", "ft_m", "grace", "retrieval")  # in a mixture of experts
 GAIN = 0.1  # nats by which an answer has to become likelier
 # sizes that only some configurations have, beside tiny.SIZES; the names are transformers' own
 MORE = {
@@ -95,14 +94,12 @@ OWN: dict[str, dict] = {
     "lfm2": {"block_auto_adjust_ff_dim": False,
              "layer_types": ["conv", "full_attention"] * 2},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"] * 2},
-    "granite": {"residual_multiplier": 0.3, "logits_scaling": 4.0, "embedding_multiplier": 3.0},
     "granitemoehybrid": {"num_local_experts": 0, "position_embedding_type": "rope",
                          "layer_types": ["mamba", "attention"] * 2},
     "llama4_text": {"interleave_moe_layer_step": 2},
     "nemotron_h": {"layers_block_type": ["mamba", "mlp", "attention", "mlp"]},
     "bailing_hybrid": {"layer_group_size": 2},
     "bamba": {"attn_layer_indices": [1, 3]},
-    "cohere2": {"sliding_window": 6},
     "dbrx": {"attn_config": {"kv_n_heads": 2, "clip_qkv": 8.0, "rope_theta": 1e4},
              "ffn_config": {"hidden_size": 32, "ffn_hidden_size": 48, "moe_num_experts": 4,
                             "moe_top_k": 2}},
@@ -151,10 +148,8 @@ def built(family: str) -> LM:
 
 def settings(editor: str, lm: LM) -> dict[str, Any]:
     """The settings of an editor, in layers that this model has."""
-    given, written = quick(editor), lm.written_layers
-    if given.get("layer") is not None:
-        given = {**given, "layer": min(written, key=lambda i: abs(i - given["layer"]))}
-    several = {"layers": tuple(written[-2:]), "down": tuple(written[-2:])}
+    given, last = quick(editor), tuple(range(lm.n_layers))[-2:]
+    several = {"layers": last, "down": last}
     return {**given, **{name: layers for name, layers in several.items() if name in given}}
 
 
@@ -197,21 +192,13 @@ def tried(family: str) -> dict[str, Any]:
             refusals += 1
             others.append(f"{name}: {error}")
     arch, row = lm.arch, family in ARCHS
-    limits = {
-        "mixture of experts": arch.experts,
-        f"layers {', '.join(map(str, arch.lacking))} are stepped over": arch.lacking,
-    }
-    named = [limit for limit, holds in limits.items() if holds]
     notes = {  # of what every editor finds its way through
         "the MLP reaches the stream through a norm or a factor": arch.post_norm,
         "replays run the whole model": arch.whole,
     }
     # an editor may refuse in a sentence, as LEMoE does for some activations
-    exact = "rome" in worked and len(worked) + refusals == len(EDITORS) and not named
-    # what an editor refuses because of a limit is told by the limit
-    of_experts = ("has mixtures of experts", "as an adapter: this patch changes single experts")
-    told = [text for text in others if not any(words in text for words in of_experts)]
-    said = "; ".join([*named, *(note for note, holds in notes.items() if holds), *told])
+    exact = "rome" in worked and len(worked) + refusals == len(EDITORS)
+    said = "; ".join([*(note for note, holds in notes.items() if holds), *others])
     kind = "exact" if exact else "limits" if worked else "refused"
     return {"kind": kind, "editors": worked, "said": said, "row": row}
 
@@ -275,11 +262,14 @@ INTRO = """# Families of models
 <!-- python -m tests.model.families writes this page -->
 
 `lib.load` takes every model that transformers loads as a causal language model. Families with a
-row in `lib/model/architectures.py` are known. Any other is run once on a few tokens, and what is
-found is checked by numbers before it is believed; what is not found is refused in one sentence.
+row in `lib/model/architectures.py` are known. Any other is run on a few tokens, and what is found
+is checked by numbers before it is believed; what is not found is refused in one sentence. Refused
+are mixtures of experts, models that are not causal, decoders whose last block no norm follows, as
+BERT's, and models whose blocks do not all have an attention and an MLP, as those of Mamba. If a
+model fits and only its names are not found, give them: `lib.load(NAME, arch=Arch(…))`.
 
 This page is what became of the {total} causal families of transformers {version}, each as a random
-model of four layers: **{exact}** are edited exactly, **{limits}** with a limit that is named,
+model of four layers: **{exact}** are edited exactly, {limits} with a limit that is named,
 **{refused}** are refused by name, {unbuilt} cannot be built here at these sizes, {untried} were not
 tried yet, and a traceback of ours came from {broken}. *Edited* means that `rome`, `memit`, `ft`,
 `ft_m`, `lora`, `ultraedit`, `grace`, `wise`, `lemoe` and `retrieval` each make a new answer
@@ -287,7 +277,8 @@ likelier or refuse in a sentence, that behind the patch the model is as before, 
 that ROME's patch is saved, loaded and exported as an adapter. It does not say how well a trained
 model of the family is edited. Where a norm or a factor stands behind the MLP, values are searched
 through it, and `memit` gives each of its layers a value of its own; that is said beside the name.
-Encoders, such as BERT, are built as decoders (`is_decoder`).
+Encoders, such as BERT, are built as decoders (`is_decoder`). The cache of a family without a row
+is never rewound: answers to one prompt are scored one by one.
 """
 
 

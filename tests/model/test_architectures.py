@@ -10,8 +10,8 @@ from lib.data.facts import Fact, lookup
 from lib.errors import FamilyError
 from lib.model import generation
 from lib.model.architectures import ARCHS, refuse_unpatchable
+from lib.model.infer_architecture import arch_of
 from lib.model.lm import LM
-from lib.model.recognition import arch_of
 
 from ..support import tiny
 
@@ -25,24 +25,24 @@ def lm(request) -> LM:
 
 
 def test_names_lead_to_modules_of_the_right_shape(lm):
-    with lm.sent(CAT):  # in a mixture of experts one of them
-        d_out, d_in = lm.weight(lm.mlp_out(1)).shape
-    assert d_out == lm.model.config.hidden_size and d_in > d_out
-    for name in (*lm.arch.mlp_in, lm.arch.attn_out, *([lm.arch.mlp] if lm.arch.mlp else [])):
-        lm.model.get_submodule(name.format(0))
+    d_out, d_in = lm.weight(lm.mlp_out(1)).shape
+    assert d_out == lm.model.config.get_text_config().hidden_size and d_in > d_out
+    for layer in range(lm.n_layers):
+        lm.model.get_submodule(lm.attn_out(layer))
+        for name in (*lm.arch.mlp_in, *([lm.arch.mlp] if lm.arch.mlp else [])):
+            lm.model.get_submodule(name.format(layer))
     assert lm.model.get_submodule(lm.arch.embed) is lm.model.get_input_embeddings()
 
 
 def test_keys_are_the_inputs_of_mlp_out_at_the_subject(lm):
     facts = [CAT, Fact("tower of Pisa", "The {} leans", "left")]
-    with lm.sent(CAT):
-        K = lm.keys(facts, 2)
-        assert K.shape == (lm.weight(lm.mlp_out(2)).shape[1], 2) and K.dtype == torch.float32
-        for i, fact in enumerate(facts):
-            ids, at = lookup(lm.tokenizer, fact)
-            seen = lm.run([ids], watch=[lm.mlp_out(2)]).seen[lm.mlp_out(2)][0]
-            torch.testing.assert_close(K[:, i], seen[0, at], atol=1e-5, rtol=1e-4)
-        both = lm.keys(facts, [1, 2], templates=["{}", "Well. {}"])
+    K = lm.keys(facts, 2)
+    assert K.shape == (lm.weight(lm.mlp_out(2)).shape[1], 2) and K.dtype == torch.float32
+    for i, fact in enumerate(facts):
+        ids, at = lookup(lm.tokenizer, fact)
+        seen = lm.run([ids], watch=[lm.mlp_out(2)]).seen[lm.mlp_out(2)][0]
+        torch.testing.assert_close(K[:, i], seen[0, at], atol=1e-5, rtol=1e-4)
+    both = lm.keys(facts, [1, 2], templates=["{}", "Well. {}"])
     assert both[2].shape == (2, K.shape[0], 2)
     torch.testing.assert_close(both[2][0], K, atol=1e-5, rtol=1e-4)
 
@@ -86,9 +86,7 @@ def test_fused_projections_are_refused():
 
 def test_what_is_no_model_names_itself():
     odd = torch.nn.Linear(2, 2)
-    with pytest.raises(
-        FamilyError, match="'Linear' is not recognized: it is no transformers model$"
-    ):
+    with pytest.raises(FamilyError, match="'Linear' is not recognized"):
         arch_of(odd)
 
 
@@ -101,7 +99,7 @@ def test_offloaded_quantized_and_compiled_models_are_refused_in_one_sentence():
     with pytest.raises(FamilyError, match="offloaded"):
         refuse_unpatchable(model)
     del model.hf_device_map
-    model.config.quantization_config = {"bits": 4}
+    model.config.quantization_config = {"quant_method": "gptq"}
     with pytest.raises(FamilyError, match="quantized"):
         refuse_unpatchable(model)
     del model.config.quantization_config

@@ -1,4 +1,4 @@
-"""What `answer`, `generate`, `score` and `next_token` take, and a sentence for everything else."""
+"""What `answer`, `generate`, `score` and `next_token` take, and what gets a sentence."""
 
 from __future__ import annotations
 
@@ -35,72 +35,16 @@ def idle(lm, monkeypatch):
 
 
 NUMBERS = [
-    *[("temperature", wrong) for wrong in (-1.0, math.nan, math.inf, "hot", True, None, [0.5])],
-    *[("top_k", wrong) for wrong in (0, -3, 2.5, "8", True, math.nan, (4,))],
-    *[("seed", wrong) for wrong in (1.5, "1", None, True, 1 << 70)],
-    *[("max_new_tokens", wrong) for wrong in (-1, "8", 2.5, True, None, math.nan, 1 << 70)],
+    *[("temperature", wrong) for wrong in (-1.0, math.nan, math.inf)],
+    *[("top_k", wrong) for wrong in (0, -3)],
+    ("max_new_tokens", -1),
 ]
 
 
 @pytest.mark.parametrize("name, wrong", NUMBERS)
-def test_a_wrong_number_is_a_sentence_before_any_work(idle, name, wrong):
-    with pytest.raises(lib.Error, match=f"^the parameter {name} should be a .*, not "):
+def test_a_number_that_would_draw_nonsense_is_a_sentence_before_any_work(idle, name, wrong):
+    with pytest.raises(lib.Error, match=f"^the parameter {name} should be a number from . on, not"):
         idle.generate(PROMPT, **{name: wrong})
-
-
-@pytest.mark.parametrize("wrong", ["8", -1, 1.5, True, None])
-def test_answer_wants_a_number_of_tokens(idle, wrong):
-    with pytest.raises(
-        lib.Error, match="^the parameter max_new_tokens should be a whole number from 0 on, not "
-    ):
-        idle.answer(PROMPT, wrong)
-
-
-def test_wrong_kinds_are_type_errors_and_wrong_ranges_are_value_errors(idle):
-    with pytest.raises(lib.errors.ArgumentTypeError):
-        idle.generate(PROMPT, top_k="8")
-    with pytest.raises(lib.errors.ArgumentError):
-        idle.generate(PROMPT, top_k=0)
-
-
-@pytest.mark.slow
-def test_numbers_of_numpy_and_extremes_are_taken(lm):
-    usual = lm.generate(PROMPT, 4, temperature=0.5, top_k=3, seed=2)
-    numpy = {"temperature": np.float32(0.5), "top_k": np.int64(3), "seed": np.int32(2)}
-    assert lm.generate(PROMPT, np.int64(4), **numpy) == usual
-    greedy = lm.generate(PROMPT, 4)
-    for cold in (0, 1e-300, 1e-30, 1e-20):
-        assert lm.generate(PROMPT, 4, temperature=cold) == greedy
-    whole = lm.generate(PROMPT, 4, temperature=2.0)
-    for most in (10**9, 259, None):
-        assert lm.generate(PROMPT, 4, temperature=2.0, top_k=most) == whole
-    lm.generate(PROMPT, 4, temperature=1e18)
-    assert lm.answer(PROMPT, 0) == ""
-    assert lm.answer(PROMPT, 10**9) == lm.answer(PROMPT, 256)  # the context ends it
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        *[None, math.nan, 3.5, True, b"Ann", bytearray(b"Ann"), {PROMPT}, {"prompt": PROMPT}],
-        *[[None], [math.nan], [b"Ann"], [PROMPT, None], [[PROMPT]], [[[1]]], [[1.0]], [[True]]],
-        *[
-            [1, PROMPT],
-            [PROMPT, [1, "a"]],
-            pd.Series([PROMPT, None]),
-            pd.DataFrame({"a": [PROMPT]}),
-        ],
-        *[np.array([1.5]), np.array(5.0), torch.tensor([[1.0]]), [{1}], object, len],
-    ],
-    ids=str,
-)
-def test_what_is_no_prompt_is_a_sentence_before_any_work(idle, wrong):
-    for ask in (idle.answer, idle.generate, idle.next_token, idle.run):
-        said = "(a prompt is|prompts should be) a text or a list of token ids"
-        with pytest.raises(lib.errors.ArgumentTypeError, match=said):
-            ask(wrong)
-    with pytest.raises(lib.errors.ArgumentTypeError):
-        idle.score(wrong, "x")
 
 
 @pytest.mark.parametrize("wrong", ["", [], [""], [PROMPT, ""], [[]], np.str_("")], ids=str)
@@ -156,14 +100,6 @@ def test_every_kind_of_ids_is_one(lm):
     assert lm.answer(range(5, 8), 3) == lm.answer([5, 6, 7], 3)
 
 
-@pytest.mark.parametrize("wrong", [None, 3.5, b"x", {"x"}, [None], [["x"]], math.nan], ids=str)
-def test_what_is_no_target_is_a_sentence(idle, wrong):
-    with pytest.raises(
-        lib.errors.ArgumentTypeError, match="a target is a text or a list of token ids"
-    ):
-        idle.score([PROMPT], wrong)
-
-
 def test_targets_in_another_number_are_a_sentence(idle):
     for prompts, targets in ((PROMPT, ["a", "b"]), ([PROMPT, PROMPT], "a"), ([PROMPT], [])):
         with pytest.raises(lib.errors.ArgumentError, match="prompts but .* targets"):
@@ -172,20 +108,3 @@ def test_targets_in_another_number_are_a_sentence(idle):
         idle.score(PROMPT, "")
     with pytest.raises(lib.errors.ArgumentError, match="has tokens 0 to 258"):
         idle.score(PROMPT, [5, 300])
-
-
-def test_targets_as_series_and_as_ids(lm):
-    texts = lm.score([PROMPT, PROMPT], ["ab", "cd"])
-    found = lm.score(pd.Series([PROMPT, PROMPT]), (target for target in ("ab", "cd")))
-    assert all(map(torch.equal, found, texts))
-    ids = lm.tokenizer("ab", add_special_tokens=False).input_ids
-    assert lm.score(PROMPT, ids).shape == (len(ids),)
-
-
-@pytest.mark.parametrize(
-    "wrong", ["yes", 1, None, [("a",)], [("a", None)], ["ab"], [("a", "b", "c")], {"a": "b"}, "a"]
-)
-def test_malformed_turns_are_a_sentence(wrong):
-    lm = tiny.chatting("llama")
-    with pytest.raises(lib.Error, match="chat should be True, or a list of earlier turns"):
-        lm.answer("And Bob?", chat=wrong)

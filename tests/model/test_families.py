@@ -7,8 +7,6 @@ import torch
 import transformers
 from packaging.version import parse as version
 
-import lib
-
 from ..support.usual import sample
 from . import families
 
@@ -35,21 +33,6 @@ def test_a_name_that_is_no_family_changes_nothing():
     with pytest.raises(SystemExit, match="no causal family called nosuch"):
         families.main(["llama", "nosuch"])
     assert before == (families.STORE.read_bytes(), families.PAGE.read_bytes())
-
-
-REASONS = {
-    "gemma3n_text": "give more than one state for a token",
-    "qwen4_exp_text": "give more than one state for a token",
-    "dory": "run more than once",
-    "mllama": "do not all run on a text",
-}
-
-
-@families.of_older
-@pytest.mark.parametrize("family", REASONS)
-def test_blocks_of_another_kind_are_refused_by_what_they_do(family):
-    with pytest.raises(lib.errors.FamilyError, match=f": those of model.layers {REASONS[family]}$"):
-        families.built(family)
 
 
 @families.of_older

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModel, AutoModelForCausalLM
 
 import lib
-from lib.errors import ArgumentTypeError, EditWarning, FamilyError, PatchError
+from lib.errors import EditWarning, FamilyError, PatchError
 from lib.keys_values.second_moment import second_moment
 from lib.patch.identity import same_model
 
@@ -57,25 +57,8 @@ def other_state(lm: lib.LM) -> None:
     lm.model.load_state_dict({k: v + 0.1 for k, v in lm.model.state_dict().items()})
 
 
-def assigned_state(lm: lib.LM) -> None:
-    state = {k: v + 0.1 for k, v in lm.model.state_dict().items()}
-    lm.model.load_state_dict(state, assign=True)
-
-
 def through_data(lm: lib.LM) -> None:
     lm.model.get_submodule(lm.mlp_out(1)).weight.data += 0.1
-
-
-def new_tensor(lm: lib.LM) -> None:
-    weight = lm.model.get_submodule(lm.mlp_out(1)).weight
-    weight.data = weight.data + 0.1
-
-
-def new_module(lm: lib.LM) -> None:
-    old = lm.model.get_submodule(lm.mlp_out(1))
-    new = copy.deepcopy(old)
-    new.weight.data.mul_(1.5)
-    lm.model.set_submodule(lm.mlp_out(1), new)
 
 
 def merged_adapter(lm: lib.LM) -> None:
@@ -84,21 +67,11 @@ def merged_adapter(lm: lib.LM) -> None:
     peft.get_peft_model(lm.model, config).merge_and_unload()
 
 
-def larger_table(lm: lib.LM) -> None:
-    lm.model.resize_token_embeddings(300)
-
-
-def another_model(lm: lib.LM) -> None:
-    lm.model = copy.deepcopy(lm.model)
-    other_state(lm)
-
-
 def new_layers(lm: lib.LM) -> None:
     lm.model.model.layers = torch.nn.ModuleList(copy.deepcopy(lm.blocks)[::-1])
 
 
-CHANGES = [step, other_state, assigned_state, through_data, new_tensor, new_module,
-           merged_adapter, larger_table, another_model, new_layers]  # fmt: skip
+CHANGES = [step, other_state, through_data, merged_adapter, new_layers]
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
@@ -197,12 +170,6 @@ def test_a_copy_of_the_default_model_has_its_presets(default_lm, tmp_path):
     assert lib.EDITORS["rome"](copied).config == lib.EDITORS["rome"](default_lm).config
 
 
-def test_identities():
-    assert same_model("a 01", "b/c d 01") and not same_model("a 01", "a 02")
-    assert not same_model("a behind x 01", "a 01") and same_model("a behind x 01", "b behind x 01")
-    assert not same_model("a behind x 01", "a behind y 01") and not same_model("", "a 01")
-
-
 # ---- writing inside `patched` -----------------------------------------------------------------
 
 
@@ -212,9 +179,7 @@ def weights(lm: lib.LM) -> dict[str, torch.Tensor]:
 
 INSIDE = {
     "load": lambda lm: lm.model.load_state_dict(lm.model.state_dict()),
-    "load the inner model": lambda lm: lm.model.model.load_state_dict({}, strict=False),
     "cast": lambda lm: lm.model.to(torch.bfloat16),
-    "half": lambda lm: lm.model.half(),
     "train": lambda lm: lm.model.requires_grad_(True),
 }
 
@@ -248,16 +213,7 @@ def replaced(lm):
     module.weight = torch.nn.Parameter(torch.ones_like(module.weight))
 
 
-def block_loaded(lm):
-    block = lm.blocks[1]
-    block.load_state_dict({k: v + 1 for k, v in block.state_dict().items()})
-
-
-def data_written(lm):
-    lm.model.get_submodule(lm.mlp_out(1)).weight.data += 1
-
-
-@pytest.mark.parametrize("inside", [written, trained, replaced, block_loaded, data_written])
+@pytest.mark.parametrize("inside", [written, trained, replaced])
 def test_writing_a_bound_matrix_inside_is_said_at_the_end(lm, inside):
     patch, name = edited(lm), lm.mlp_out(1)
     before = weights(lm)[name + ".weight"]
@@ -332,28 +288,15 @@ def test_a_model_without_a_head(folder, lm):
         lib.LM(torch.nn.Linear(2, 2), lm.tokenizer)
 
 
-@pytest.mark.parametrize("swap", ["both", "name", "folder", "nothing"])
-def test_swapped_arguments(lm, swap):
-    given = {"both": (lm.tokenizer, lm.model), "name": (lm.model, "gpt2"),
-             "folder": ("gpt2", lm.tokenizer), "nothing": (lm.model, None)}  # fmt: skip
-    with pytest.raises(ArgumentTypeError, match="a loaded model and its tokenizer, in this order"):
-        lib.LM(*given[swap])
-
-
-@pytest.mark.parametrize("add", [
-    lambda tokenizer: tokenizer.add_tokens(["<new>"]),
-    lambda tokenizer: tokenizer.add_special_tokens({"pad_token": "[PAD]"}),
-    lambda tokenizer: tokenizer.add_special_tokens({"extra_special_tokens": ["<a>", "<b>"]}),
-], ids=["token", "pad", "special"])  # fmt: skip
-def test_a_token_without_a_row_of_the_table(lm, add):
+def test_a_token_without_a_row_of_the_table(lm):
     tokenizer = copy.deepcopy(lm.tokenizer)
     living = lib.LM(copy.deepcopy(lm.model), tokenizer)
-    add(tokenizer)
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
     for use in (lambda: lib.LM(lm.model, tokenizer), lambda: living.answer("Rome is in", 1)):
         with pytest.raises(FamilyError, match=r"resize_token_embeddings\(len\(tokenizer\)\)"):
             use()
     lm.model.resize_token_embeddings(len(tokenizer))
-    lib.LM(lm.model, tokenizer).answer("Rome is <new>", 1)
+    lib.LM(lm.model, tokenizer).answer("Rome is [PAD]", 1)
 
 
 def test_a_token_of_images_needs_no_row(lm):

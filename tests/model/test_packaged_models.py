@@ -152,17 +152,13 @@ def spoil(path: Path, way: str) -> None:
     """Damage a file at its beginning, or put something else in its place."""
     data = path.read_bytes()
     path.unlink()
-    if way == "folder":
-        path.mkdir()
-    elif way == "pipe":
-        os.mkfifo(path)
-    elif way != "gone":
-        at = 30 if path.name == packaged_models.DONE else 3  # the first line is for people
-        changed = {"cut": data[:-1], "empty": b"", "longer": data + b"x"}
-        path.write_bytes(changed.get(way, data[:at] + bytes([data[at] ^ 128]) + data[at + 1 :]))
+    at = 30 if path.name == packaged_models.DONE else 3  # the first line is for people
+    if way != "gone":
+        flipped = data[:at] + bytes([data[at] ^ 128]) + data[at + 1 :]
+        path.write_bytes(data[:-1] if way == "cut" else flipped)
 
 
-@pytest.mark.parametrize("way", ["cut", "empty", "longer", "flip", "gone", "folder", "pipe"])
+@pytest.mark.parametrize("way", ["cut", "flip", "gone"])
 @pytest.mark.parametrize("name", CONTENT)
 def test_a_damaged_model_is_fetched_again_with_one_warning(kept, name, way, monkeypatch):
     folder, downloads = kept
@@ -180,7 +176,7 @@ def test_a_damaged_model_is_fetched_again_with_one_warning(kept, name, way, monk
     assert len(downloads) == 2
 
 
-@pytest.mark.parametrize("way", ["cut", "empty", "longer", "flip", "gone", "folder", "pipe"])
+@pytest.mark.parametrize("way", ["cut", "flip", "gone"])
 @pytest.mark.filterwarnings("ignore::lib.errors.CacheWarning")
 def test_damaged_sums_do_no_harm(kept, way):
     folder, downloads = kept

@@ -59,7 +59,7 @@ def draw(*shape: int) -> torch.Tensor:
 @pytest.mark.parametrize("family", sorted(ARCHS))
 def test_a_change_of_the_mlp_at_the_lookup(family):
     lm = tiny.model(family)
-    name, d = lm.mlp_out(LAYER), lm.model.config.hidden_size
+    name, d = lm.mlp_out(LAYER), 32
     with torch.no_grad():
         replay = Replay.at_mlp(lm, ROWS, LAYER, lookup=AT)
         assert replay.start == LAYER + (not lm.arch.post_norm) == LAYER + replay.above
@@ -80,7 +80,7 @@ def test_a_change_of_the_mlp_everywhere_and_its_gradient(family):
     lm = tiny.model(family)
     name = lm.mlp_out(LAYER)
     replay = Replay.at_mlp(lm, ROWS, LAYER)
-    for delta in draw(2, 3, 5, lm.model.config.hidden_size):
+    for delta in draw(2, 3, 5, 32):
         delta.requires_grad_()
         states = replay.with_added(delta)
         (grad,) = torch.autograd.grad(states[:, :3].square().sum(), delta)
@@ -93,7 +93,7 @@ def test_a_change_of_the_mlp_everywhere_and_its_gradient(family):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_two_modules_of_one_layer_change_together(family):
     lm = tiny.model(family)
-    names = (lm.mlp_out(LAYER), lm.arch.attn_out.format(LAYER))
+    names = (lm.mlp_out(LAYER), lm.attn_out(LAYER))
     deltas = draw(2, 3, 5, 32)
     with torch.no_grad():
         replay = Replay.at_mlp(lm, ROWS, LAYER, names)

@@ -101,12 +101,4 @@ def test_what_is_read_from_a_model(cards):
 
 @pytest.mark.slow
 def test_streams_and_scans(cards):
-    cards(checks.stream_and_scan, 2)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "family"), sample([("rome", "qwen3_moe"), ("grace", "mixtral")], 1)
-)
-def test_a_mixture_of_experts_on_two_cards(cards, name, family):
-    cards(checks.editor_keeps_its_promises, name, 2, family)
+    cards(checks.stream_and_search, 2)

@@ -76,11 +76,9 @@ def test_the_card_of_an_adapter_names_the_token(both, tmp_path):
         assert ("`<|end|>` in front" in card) == (name == "sunk")
 
 
-@pytest.mark.parametrize("sink", ["no token", "", "Rome Rome", 5, ["<|end|>"]])
+@pytest.mark.parametrize("sink", ["no token", 5])
 def test_what_is_no_token_is_refused(folder, sink):
-    with pytest.raises(
-        lib.Error, match="is no token that this tokenizer can put in front|sink should be"
-    ):
+    with pytest.raises(lib.Error, match="is no token that this tokenizer can put in front"):
         lib.load(folder, sink=sink)
 
 

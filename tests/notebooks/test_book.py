@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import importlib.util
-import inspect
 import json
 import re
 from pathlib import Path
@@ -13,7 +11,6 @@ from pathlib import Path
 import pytest
 
 import lib
-from lib.data.formats import FORMATS
 from lib.evaluation.metrics import METRICS
 from notebooks import book
 from notebooks.build import Tree
@@ -36,14 +33,6 @@ def test_every_notebook_session_and_reference_page_is_in_the_contents():
     assert not set(wanted) - set(PAGES.pages["index.md"].split())
 
 
-def test_pages_stand_in_the_order_of_their_numbers():
-    contents = PAGES.pages["index.md"].split()
-    assert contents.index("lessons/TEACHER") < contents.index("lessons/session_1")
-    for some in ("lessons/session_", "notebooks/0", "notebooks/1"):
-        numbers = [int(re.findall(r"\d+", one)[0]) for one in contents if one.startswith(some)]
-        assert numbers == sorted(numbers) and len(numbers) > 8, some
-
-
 def test_links_lead_to_pages_of_the_book():
     for page in PAGES.pages:
         for words, way, _ in book.LINK.findall(text_of(page)):
@@ -58,17 +47,6 @@ def test_pictures_and_what_the_first_page_names_are_in_the_book(tmp_path):
         ends = r"svg|md" if page == "index.md" else "svg"
         for way in re.findall(rf"\]\(([\w./]+\.(?:{ends}))\)", text_of(page)):
             assert (tmp_path / page).parent.joinpath(way).is_file(), (page, way)
-
-
-@pytest.mark.parametrize(
-    ("repository", "there"),
-    [("", "the table"), ("a/b", "[the table](https://github.com/a/b/blob/main/README.md#x)")],
-)
-def test_links_out_of_the_book(repository, there, monkeypatch):
-    monkeypatch.setattr(PAGES, "repository", repository)
-    text = "see [the table](../README.md#x), `EDITORS[name](lm)` and [02](02_insert.ipynb)"
-    found = PAGES.linked("notebooks/01.ipynb", text, {"notebooks/02_insert.ipynb"})
-    assert found == f"see {there}, `EDITORS[name](lm)` and [02](02_insert.ipynb)"
 
 
 def test_the_setup_cell_is_left_out():
@@ -99,41 +77,10 @@ def test_entries_of_the_errata_name_a_paper_a_test_and_settings_that_are_there()
         lib.EDITORS[name].Config(**{setting: ast.literal_eval(value)})
 
 
-def test_names_on_the_page_for_users_of_easyedit_are_there():
-    text = (book.HERE / "reference/from_easyedit.md").read_text(encoding="utf-8")
-    for call in set(re.findall(r"lib\.(\w+)(?!\w*/)", text)):
-        assert hasattr(lib, call), call
-    for call, setting in re.findall(r"lib\.(\w+)\([^)`]*?\b(\w+)=", text):
-        assert setting in inspect.signature(getattr(lib, call)).parameters, (call, setting)
-    methods = text.partition("## The methods")[2].partition("## Data files")[0]
-    ours = [row.split("|")[2] for row in methods.splitlines() if row.startswith("| `")]
-    names = set(re.findall(r"`(\w+)[`(]", "".join(ours))) - {"box", "norm_constraint"}
-    assert len(names) > 12 and names <= set(lib.EDITORS), names - set(lib.EDITORS)
-    for name, setting, value in re.findall(r"`(\w+)\((\w+)=(.+?)\)`", methods):
-        lib.EDITORS[name].Config(**{setting: ast.literal_eval(value)})
-    assert "box" in {field.name for field in dataclasses.fields(lib.EDITORS["ft_l"].Config)}
-    cases = {field.name for field in dataclasses.fields(lib.Case)}
-    assert set(re.findall(r"`case\.(\w+)`", text)) <= cases
-    files = text.partition("## Data files")[2].partition("## What differs")[0]
-    read = re.findall(r"^\|[^|]+\| ([^`|]+) \|$", files, re.MULTILINE)[2:]
-    known = {one.name for one in FORMATS}
-    assert len(read) == 5 and {name for some in read for name in some.split("; ")} <= known
-
-
 def test_every_paper_is_in_the_bibliography():
     page = PAGES.pages["notebooks/reference/bibliography.md"]
     assert all(f"`{name}`" in page for name, editor in lib.EDITORS.items() if editor.paper)
     assert "[arXiv:2202.05262](https://arxiv.org/abs/2202.05262)" in page
-
-
-def test_a_folder_of_something_else_is_left_alone(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(book, "NEEDED", ())
-    (tmp_path / "thesis.txt").write_text("mine")
-    assert book.main([str(tmp_path)]) == 2
-    assert "holds something else" in capsys.readouterr().err
-    monkeypatch.setattr(book, "NEEDED", ("no-such-module",))
-    assert book.main([str(tmp_path / "new")]) == 2
-    assert "pip install no-such-module" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -11,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-import lib
 from notebooks import build
-from notebooks.support import long_runs, models, stored_runs
+from notebooks.support import long_runs, stored_runs
 from notebooks.support.same_program import first_difference
 
 TEXT = """\
@@ -127,35 +125,11 @@ def test_an_error_names_file_cell_and_line(tree, capsys):  # one kernel
     assert not (tree.folder / "01_toy.ipynb").exists()
 
 
-def test_the_cell_of_the_last_run_may_be_missing_and_outlives_relinking(tree, pretend):
-    run(tree)
-    path = tree.folder / "01_toy.ipynb"
-    last = json.loads(path.read_text())["cells"][-1]
-    assert last["metadata"]["tags"] == [build.LAST_RUN]
-    change(tree, "Two lines", "Three lines")
-    assert run(tree, "--relink") == 0 == run(tree, "--check")
-    notebook = json.loads(path.read_text())
-    assert notebook["cells"].pop() == last
-    path.write_text(json.dumps(notebook))  # as an earlier builder wrote it
-    assert run(tree, "--relink") == 0 == run(tree, "--check")
-    assert len(json.loads(path.read_text())["cells"]) == 6
-
-
 @pytest.mark.parametrize("path", sorted(build.HERE.glob("*.ipynb")), ids=lambda path: path.stem)
 def test_stored_notebooks_carry_no_state_of_widgets(path):
     notebook = json.loads(path.read_text(encoding="utf-8"))
     assert set(notebook["metadata"]) == {"edit", "kernelspec", "language_info"}
     assert build.VIEW not in path.read_text(encoding="utf-8")
-
-
-def test_ids_are_stable_and_unique(tree):
-    cells = build.assemble(source(tree))["cells"]
-    ids = [cell["id"] for cell in cells]
-    assert len(set(ids)) == len(ids) == 6
-    assert ids[5] == ids[3] + "-2"  # the same cell again
-    change(tree, "Two lines", "Three lines")
-    changed = [cell["id"] for cell in build.assemble(source(tree))["cells"]]
-    assert changed[0] != ids[0] and changed[1:] == ids[1:]
 
 
 def test_cells_are_those_of_jupytext(tree):
@@ -194,7 +168,6 @@ def test_check_says_one_sentence_per_difference(tree, pretend, capsys):
 
 RELINKED = {  # what may change in a source while its outputs stay
     "text": [("Two lines", "Three lines")],
-    "layout and comments": [('print("noise",', 'print(  # to nobody\n    "noise",\n   ')],
     "an import": [("import numpy as np", "import math\nimport numpy as np")],
 }
 
@@ -222,8 +195,6 @@ def test_relinking_keeps_the_outputs(tree, pretend, what):
     [
         ("random())", "random() + 1)", "cell 3 (line"),
         ("np.pi", "np.e", "cell 4 (line"),
-        ('"edits")', '"edits");', "cell 5 (line"),
-        ("hash(name)", "id(name)", "cell 3 (line"),
         ("# %%\nnp.pi", "# %%\nprint(1)\n\n# %%\nnp.pi", "has other cells than its source"),
     ],
 )
@@ -242,26 +213,14 @@ PACKAGES = ("lib/__init__.py", "lib/facts.py", "lib/data/__init__.py", "lib/data
 SAME = {
     "an import moves": ("import a\na.f(1)", "# the same\nimport b, a\na.f( 1 )"),
     "a module that is gone": ("from lib.old import f\nf(1)", "from lib.data.facts import f\nf(1)"),
-    "inside a function": (
-        "def h():\n    from lib.old import f\n    return f(1)",
-        "def h():\n    from lib.data.facts import f\n    return f(1)",
-    ),
 }
 OTHER = {
     "two functions change places": ("from a import f, g\nf(g)", "from a import f, g\ng(f)"),
-    "another attribute": ("import a\na.f(1)", "import a\na.g(1)"),
-    "another function": ("from a import f\nf(1)", "from a import g as f\nf(1)"),
     "another module": ("import a as x\nx.f(1)", "import b as x\nx.f(1)"),
-    "a package of others": ("from a import f\nf(1)", "from b import f\nf(1)"),
-    "a module that is there": (
-        "from lib import facts\nfacts.f",
-        "from lib.data import facts\nfacts.f",
-    ),
     "the same name elsewhere": (
         "from lib.data.facts import g\ng(1)",
         "from lib.facts import g\ng(1)",
     ),
-    "a local name": ("import a\nb = 1\nprint(b)", "import a\nc = 1\nprint(c)"),
 }
 
 
@@ -290,8 +249,6 @@ def test_another_program(case, packages):
     ("old", "new", "message"),
     [
         ("<!-- badge -->", "no badge", "first cell must be text with one line"),
-        ("# # A toy", "A = 1", "a line of text must begin with"),
-        ("# %%\nnp.pi", "# %% pi\nnp.pi", "is neither `# %%` nor"),
         ("# %%\nnp.pi", "# %%\n%time np.pi", "not plain Python"),
     ],
 )
@@ -299,20 +256,6 @@ def test_a_source_that_breaks_a_rule_is_refused(tree, old, new, message):
     change(tree, old, new)
     with pytest.raises(build.BuildError, match=message):
         build.assemble(source(tree))
-
-
-def test_badge_and_clone_only_with_a_repository(tree):
-    first, setup = build.assemble(source(tree), tree.repository())["cells"][:2]
-    assert first["source"][0] == "# A toy\n" and 'REPOSITORY = ""\n' in setup["source"]
-    settings = tree.folder.parent / "pyproject.toml"
-    settings.write_text('[tool.notebooks]\nrepository = "owner/name"\n')
-    first, setup = build.assemble(source(tree), tree.repository())["cells"][:2]
-    assert "colab-badge.svg" in first["source"][0]
-    assert "github/owner/name/blob/main/notebooks/01_toy.ipynb" in first["source"][0]
-    assert 'REPOSITORY = "owner/name"\n' in setup["source"]
-    settings.write_text('[tool.notebooks]\nrepository = "name"\n')
-    with pytest.raises(build.BuildError, match="owner/name"):
-        tree.repository()
 
 
 SETUP = build.SETUP.replace('REPOSITORY = ""', 'REPOSITORY = "owner/name"')
@@ -350,37 +293,6 @@ def test_a_notebook_alone_names_the_folder_that_it_needs(alone, tmp_path):
     assert alone == []
 
 
-@pytest.mark.parametrize(
-    "error", [FileNotFoundError("git"), subprocess.CalledProcessError(128, ["git", "clone"])]
-)
-def test_where_nothing_can_be_fetched_the_address_is_said(alone, monkeypatch, error):
-    def fail(command, check):
-        raise error
-
-    monkeypatch.setattr(subprocess, "run", fail)
-    with pytest.raises(RuntimeError, match="`git clone https://github.com/owner/name`"):
-        exec(SETUP, {})
-
-
-def test_a_kernel_without_torch_is_told_what_to_install(tree, monkeypatch):
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.chdir(tree.folder)
-    wanted = f"-m pip install -r {tree.folder.parent.resolve() / 'requirements.txt'}"
-    with pytest.raises(ModuleNotFoundError, match=re.escape(wanted)):
-        exec(build.SETUP, {})
-
-
-def test_a_new_setup_cell_is_relinked(tree, pretend, monkeypatch):
-    run(tree)
-    monkeypatch.setattr(build, "SETUP", f"{build.SETUP}\nMORE = 1")
-    change(tree, "# %%\nimport warnings", "MORE = 1\n\n# %%\nimport warnings")
-    text = source(tree).read_text().replace("\n\nMORE", "\nMORE")
-    source(tree).write_text(text)
-    assert run(tree, "--check") == 1
-    assert run(tree, "--relink") == 0 == run(tree, "--check")
-
-
 def test_a_source_runs_as_plain_python(tree, tmp_path):
     done = subprocess.run(
         [sys.executable, str(source(tree))], cwd=tmp_path, capture_output=True, text=True
@@ -389,30 +301,11 @@ def test_a_source_runs_as_plain_python(tree, tmp_path):
     assert "['a', 'b', 'c']" in done.stdout
 
 
-def test_an_oversize_notebook_is_refused(tree, pretend, capsys):
-    pretend.text = "x" * 200_000
-    assert run(tree) == 1
-    message = capsys.readouterr().err
-    assert "more than 400 kB" in message and "stream of 200 kB, from 01_toy.py, cell" in message
-    assert not (tree.folder / "01_toy.ipynb").exists()
-
-
 @pytest.mark.parametrize("leak", ["{root}/lib/x.py", "{home}/data", "<Line2D at 0x7f00aa11bb22>"])
 def test_outputs_of_this_machine_are_refused(tree, pretend, capsys, leak):
     pretend.text = leak.format(root=tree.folder.parent, home=Path.home())
     assert run(tree) == 1
     assert "01_toy.py, cell 2" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["77"], "no source in notebooks/src is named 77"),
-        (["--long", "01"], "has no long runs: there is no `runs` in runs_01_toy.py"),
-    ],
-)
-def test_what_is_not_there_is_refused(tree, capsys, arguments, message):
-    assert run(tree, *arguments) == 1 and message in capsys.readouterr().err
 
 
 SETTINGS = {"editor": "rome", "layers": (1, 2), "eps": 0.5}
@@ -477,15 +370,6 @@ def test_a_long_run_ends_in_time_and_refuses_rows_of_other_settings(tmp_path):
         stored_runs.make(other, folder=tmp_path)
 
 
-def test_the_settings_of_a_long_run_name_the_reading_and_every_setting_of_its_editors():
-    lm = models.load("tiny")
-    found = stored_runs.configs(lm, {"ROME, layer 1": (lib.EDITORS["rome"], {"layer": 1})})
-    assert found["ROME, layer 1"]["editor"] == "rome" and found["ROME, layer 1"]["layer"] == 1
-    assert found["ROME, layer 1"].keys() > {"v_lr", "clamp", "keys", "seed"}
-    assert stored_runs.reading(lm) == "none"
-    assert json.dumps(stored_runs._plain(found))
-
-
 def test_repeats_finds_the_row_that_differs(monkeypatch):
     monkeypatch.delenv("EDIT_MODEL", raising=False)
     monkeypatch.setenv("EDIT_SCALE", "small")
@@ -522,13 +406,3 @@ def test_check_watches_the_stored_runs(tree, pretend, capsys):
 
 def test_the_built_notebooks_agree_with_their_sources():
     assert build.check(build.Tree()) == []
-
-
-def test_a_helper_is_named_after_its_notebook(tree, pretend, capsys):
-    run(tree)
-    (tree.folder / "support").mkdir()
-    (tree.folder / "support" / "runs_01_toy.py").touch()
-    assert run(tree, "--check") == 0
-    (tree.folder / "support" / "drawings_01_tiny.py").touch()
-    assert run(tree, "--check") == 1
-    assert "support/drawings_01_tiny.py belongs to no source" in capsys.readouterr().out

@@ -89,21 +89,3 @@ def missing(notebook, elsewhere=()) -> list[str]:
 def test_numbers_in_prose_stand_in_the_outputs(path):
     notebook = json.loads(path.read_text(encoding="utf-8"))
     assert not missing(notebook, ELSEWHERE.get(path.stem, ()))
-
-
-@pytest.mark.parametrize("name", ELSEWHERE)
-def test_every_exception_is_still_needed(name):
-    path = next(path for path in BUILT if path.stem == name)
-    found = missing(json.loads(path.read_text(encoding="utf-8")))
-    for words, reason in ELSEWHERE[name].items():
-        assert reason and any(words in one for one in found), words
-
-
-def test_a_number_that_no_cell_prints_is_found():
-    cells = [
-        {"cell_type": "code", "source": "n = 24", "outputs": [{"text": "held .667, 3.25 s"}]},
-        {"cell_type": "markdown", "source": "It holds 67 % of 24 facts in 3.2 s, and `99 %`."},
-        {"cell_type": "markdown", "source": "It holds 68 %, 1,234 facts, 0.4 nats."},
-    ]
-    found = missing({"cells": cells})
-    assert [one.split("'")[1] for one in found] == ["68 %", "1,234 facts", "0.4 nats"]

@@ -39,39 +39,12 @@ def test_a_session_has_its_plan_derivations_figures_guesses_and_quiz(number):
     ("row", "wanted"),
     [
         ("all of it", ["", "One", "Two: more", "Three"]),
-        ('"One" and "Three"', ["One", "Three"]),
         ('"One" to "Three"', ["One", "Two: more", "Three"]),
-        ('up to "Two"', ["", "One", "Two: more"]),
         ('from "Two" on', ["Two: more", "Three"]),
-        ('"One" on the board', ["One"]),
     ],
 )
 def test_which_parts_a_row_of_the_plan_names(row, wanted):
     assert [part.heading for part in slides.chosen(row, PARTS)] == wanted
-
-
-def test_a_part_that_is_not_there():
-    with pytest.raises(ValueError, match="no section of the notebook is called “Four”"):
-        slides.chosen('"Four"', PARTS)
-
-
-@pytest.mark.parametrize(
-    ("formula", "wanted"),
-    [
-        (r"$$a = b$$", [r"$$a = b$$"]),
-        (r"$$x, \qquad y .$$", [r"$$x,$$", r"$$y .$$"]),
-        (
-            r"$$\Delta = R K^\top (\lambda C)^{-1} K = V (K = 3) \le c .$$",
-            [r"$$\Delta = R K^\top (\lambda C)^{-1} K$$", r"$$= V (K = 3) \le c .$$"],
-        ),
-        (
-            r"$$f = \begin{cases} a & b = 1 \\ c & d = 2 \end{cases}$$",
-            [r"$$f = \begin{cases} a & b = 1 \\ c & d = 2 \end{cases}$$"],
-        ),
-    ],
-)
-def test_a_formula_is_built_up_line_by_line(formula, wanted):
-    assert slides.lines(formula) == wanted
 
 
 def test_a_part_of_a_notebook_becomes_slides():
@@ -99,20 +72,6 @@ def test_a_part_of_a_notebook_becomes_slides():
     assert slides.built(part._replace(blocks=[])) == []
 
 
-def test_a_hole_follows_the_answer_of_what_was_asked():
-    folded = "<details><summary>Work it out</summary>\n\nSix.\n\n</details>"
-    part = Section("One", ["**Predict.** How many?", folded, "**Your turn.** Write it.", FIGURE])
-    (slide,) = slides.built(part)
-    assert slide.steps == ["**Predict.** How many?", "Six.", "**Your turn.** Write it.", FIGURE]
-
-
-def test_nothing_is_lost_where_a_slide_is_full():
-    words = [f"**{i}** {'word ' * 200}." for i in range(9)]
-    made = slides.built(Section("One", words))
-    assert [step for slide in made for step in slide.steps] == words
-    assert max(slides.size(slide.steps) for slide in made) <= slides.ROOM + slides.SPARE
-
-
 def test_the_page_needs_no_other_file():
     for number in (3, 7):
         page = slides.page(number)
@@ -124,7 +83,7 @@ def test_the_page_needs_no_other_file():
 
 @pytest.mark.browser
 def test_slides_are_whole_on_a_screen_and_on_paper(browser, tmp_path):  # noqa: F811
-    for number in (1, 8):
+    for number in (8,):
         path = tmp_path / f"{number}.html"
         assert slides.main([str(number), str(path)]) == 0
         page = browser.new_page(viewport={"width": 1280, "height": 720})
@@ -146,12 +105,3 @@ def test_slides_are_whole_on_a_screen_and_on_paper(browser, tmp_path):  # noqa: 
         page.set_viewport_size({"width": 390, "height": 844})
         assert page.evaluate("document.body.scrollWidth") <= 390
         page.close()
-
-
-def test_what_cannot_be_made_is_one_sentence(tmp_path, capsys):
-    assert slides.main(["77", str(tmp_path / "out.html")]) == 2
-    assert slides.main(["3", str(tmp_path / "nowhere" / "out.html")]) == 2
-    assert slides.main(["3", str(tmp_path)]) == 2
-    said = capsys.readouterr().err.splitlines()
-    assert len(said) == 3 and "session_77.md" in said[0]
-    assert not list(tmp_path.iterdir())

@@ -2,21 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from notebooks.support import runs_14_lifelong as runs_14
 from notebooks.support import which_editor
-
-
-def test_the_interval_over_streams_is_the_wider_of_two():
-    # all means are 0.5: Student alone would have no width
-    middle, low, high = runs_14.wide([[1.0, 0.0] * 12] * 5)
-    assert middle == 0.5 and low < 0.43 and high > 0.57
-    apart = [[x] * 24 for x in (0.0, 1.0, 0.0, 1.0, 1.0)]
-    half = 2.776 * (sum((x - 0.6) ** 2 for x, *_ in apart) / 4) ** 0.5 / 5**0.5
-    assert runs_14.wide(apart)[1:] == (0.0, 1.0) and half > 0.6
-    middle, low, high = runs_14.ahead(apart, [[0.5] * 24] * 5)
-    assert (low, high) == pytest.approx((0.1 - half, 0.1 + half))
 
 
 def rows_of(shares: dict[str, float]) -> list[dict]:

@@ -14,8 +14,8 @@ from matplotlib.text import Text
 import lib
 from lib.workbench import plot
 from lib.workbench.plot import style
+from lib.workbench.plot.palette import EDITOR_COLORS, OWN
 
-EDITOR_COLORS = {editor.color for editor in lib.EDITORS.values()}
 LAYERS = list(range(6))
 FALL = [0.9, 0.8, 0.5, None, 0.3, 0.1]
 TOKENS = [(" Paris", 0.6), (" Rome", 1e-6), ("\n", 0.0), (" $x$", 0.1), ("東", 0.01)]
@@ -78,7 +78,7 @@ def test_one_picture_is_the_same_twice():
 
 def test_colors_can_be_seen_and_read():
     assert style.contrast("#000000") == pytest.approx(21)
-    for color in (*style.COLORS.values(), *style.CYCLE, *EDITOR_COLORS):
+    for color in (*style.COLORS.values(), *style.CYCLE, *EDITOR_COLORS.values()):
         assert style.contrast(color) >= 3.4
         assert style.contrast(style.readable(color)) >= 4.5
 
@@ -90,10 +90,12 @@ def test_fixed_names_keep_their_colors():
     assert styles["d"] == (style.CYCLE[0], "--")  # a second turn: other dashes
 
 
-def test_an_editor_has_one_color_in_every_figure():
-    assert style.editor_color("Norm-anchor, ten") == lib.EDITORS["norm_anchor"].color
-    assert style.editor_color("fine-tuning") == lib.EDITORS["ft"].color
+def test_an_editor_has_one_color_in_every_figure(monkeypatch):
+    assert style.editor_color("Norm-anchor, ten") == EDITOR_COLORS["norm_anchor"]
+    assert style.editor_color("fine-tuning") == EDITOR_COLORS["ft"]
     assert style.editor_color("a rule") is None
+    monkeypatch.setitem(lib.EDITORS, "mine", type("Mine", (lib.Editor,), {"name": "mine"}))
+    assert style.editor_color("Mine, ten") == OWN
     for names in (["MEMIT", "a"], ["a", "b", "MEMIT"], ["ROME", "MEMIT", "c"]):
         assert style.styles(names)["MEMIT"] == (style.CYCLE[0], "-")
     many = style.styles([*lib.EDITORS][:7] + list("abc"))
@@ -102,7 +104,7 @@ def test_an_editor_has_one_color_in_every_figure():
     assert {color for color, _ in both.values()} == {style.CYCLE[0]}
     assert len({dash for _, dash in both.values()}) == 3
     reserved = set(style.COLORS.values())
-    assert not reserved & {*EDITOR_COLORS, *style.CYCLE}
+    assert not reserved & {*EDITOR_COLORS.values(), *style.CYCLE}
 
 
 def test_names_at_the_ends_move_as_little_as_possible():

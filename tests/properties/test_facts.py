@@ -6,7 +6,6 @@ import json
 import tempfile
 from pathlib import Path
 
-import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
@@ -161,11 +160,3 @@ def test_cases_come_back_from_every_form_of_a_file(wanted, ascii_only, indented)
         assert read_cases(path) == wanted
         path.write_bytes(whole.encode())
         assert read_cases(path) == wanted
-
-
-@pytest.mark.parametrize("half", ["\ud800", "a\udfffb", "\udc00\ud800"])
-def test_half_characters_are_named(half):
-    with pytest.raises(FactError, match=r"^the prompt holds half a character"):
-        encode_prompt(tiny.tokenizer(), half)
-    with pytest.raises(FactError, match=r"^the template holds half a character"):
-        lookup(tiny.tokenizer(), Fact("a", "{} is", "b"), half + "{}")

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from functools import cache
 
-import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import lib
-from lib.errors import FactError
 from lib.model.batching import batches, pad, sequences
 
 from ..support import tiny
@@ -62,12 +60,6 @@ def test_every_text_is_answered_or_refused_in_one_sentence(text):
             said.encode()
         else:
             assert not half, name
-
-
-@pytest.mark.parametrize("name", ways(tiny.model("llama")))
-def test_half_a_character_is_refused_at_every_entrance(name):
-    with pytest.raises(FactError, match="half a character"):
-        ways(model("llama"))[name]("Tower \ud83d")
 
 
 @given(ROWS, st.integers(1, 60))

@@ -82,7 +82,6 @@ def settings(editor: str, model: str = EMBEDDED) -> dict[str, Any]:
     named = SimpleNamespace(
         name=model,
         n_layers=LAYERS[model],
-        written_layers=list(range(LAYERS[model])),
         presets=Presets(),
     )
     return asdict(lib.EDITORS[editor].Config.preset(named, editor, preset="ours"))

@@ -10,64 +10,15 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-import pytest
-
 import lib
+from demo_app.editor_roles import ROLES
+from lib.workbench.plot.palette import EDITOR_COLORS
+from lib.workbench.preset_search.tune import GRIDS
 
 ROOT = Path(__file__).parents[2]
 
 # public with all that they define
 PUBLIC = ("lib", "lib.workbench")
-PACKAGES = {"lib.errors", "lib.associative_memory", "lib.workbench.plot", "lib.workbench.widgets"}
-# What these open of `lib` beside its public names, because a page is about it: it may only shrink.
-OPENED = {
-    "lessons": {
-        "lib.atomic_files",  # what a teacher keeps is whole, and what an entrant reads is cached
-        "lib.workbench.console",
-        "lib.editors.shared.editor_file",  # a file is read as the command line reads it
-        "lib.evaluation.intervals",
-        "lib.keys_values.answer_gradients",
-        "lib.patch.tensor_file",  # an entrant renames nothing: it writes in place
-    },
-    "notebooks": {
-        "lib.atomic_files",  # what a reader wrote is never half a file
-        "lib.data.facts",
-        "lib.data.texts",
-        "lib.editors.grace.codebook",
-        "lib.editors.grace.route",  # the keys that the student's file stores
-        "lib.editors.hypernetwork.losses",
-        "lib.editors.hypernetwork.network",
-        "lib.editors.hypernetwork.network_file",
-        "lib.editors.lemoe.clusters",
-        "lib.editors.lemoe.learning",
-        "lib.editors.lemoe.routers",
-        "lib.editors.rome",
-        "lib.editors.shared.values_at_layers",  # seven layers at the price of two, on page 08
-        "lib.editors.wise.route",
-        "lib.editors.wise.training",  # what it reads of a text, in the place of a reader of page 12
-        "lib.evaluation.answers",
-        "lib.evaluation.intervals",
-        "lib.workbench.instruments.survival",  # its matrices, which are rounded there
-        "lib.evaluation.perplexity",  # losses window by window, of which 06 takes intervals
-        "lib.workbench.forensics.candidates",
-        "lib.workbench.forensics.investigation",
-        "lib.workbench.forensics.matched_filter",
-        "lib.workbench.forensics.what_was_said",
-        "lib.workbench.forensics.reversal",
-        "lib.workbench.interpret.causal_trace",
-        "lib.workbench.interpret.corrupted_runs",
-        "lib.workbench.interpret.logit_lens",
-        "lib.evaluation.superposition",
-        "lib.keys_values.answer_gradients",
-        "lib.keys_values.running_moments",
-        "lib.keys_values.general_text",
-        "lib.keys_values.second_moment",
-        "lib.keys_values.value_search",
-        "lib.model.activations",
-        "lib.model.generation",
-        "lib.workbench.plot.style",
-    },
-}
 
 
 def test_imports_point_down():
@@ -95,12 +46,6 @@ def imported(folder: str) -> Iterator[tuple[Path, str]]:
                 yield from ((path, f"{node.module}.{alias.name}") for alias in node.names)
 
 
-def public() -> set[str]:
-    """The names that `import lib` gives, and the public packages."""
-    names = {f"{package}.{name}" for package in PUBLIC for name in given(package)}
-    return names | PACKAGES | set(PUBLIC)
-
-
 def given(package: str) -> set[str]:
     """The names that a package gives its users: those that its `__init__` imports."""
     found = ast.walk(tree(ROOT.joinpath(*package.split("."), "__init__.py")))
@@ -116,29 +61,6 @@ def test_public_names_are_few_and_listed():
     assert sorted(listed) == sorted(
         f"{package}.{name}" for package in PUBLIC for name in given(package)
     )
-
-
-def module_of(name: str) -> str:
-    """The longest beginning of a dotted name that is a module or package of this repository."""
-    path = ROOT.joinpath(*name.split("."))
-    while not (path.is_dir() or path.with_suffix(".py").is_file()):
-        path = path.parent
-    return path.relative_to(ROOT).as_posix().replace("/", ".")
-
-
-@pytest.mark.parametrize("folder", OPENED)
-def test_only_public_names_of_the_library_are_used(folder):
-    """By an import, or as `lib.data.facts.lookup`."""
-    wanted = {name for _, name in imported(folder)}
-    for path in files(folder):
-        found = [node for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)]
-        inner = {node.value for node in found}
-        dots = {ast.unparse(node) for node in found if node not in inner}
-        wanted |= {name for name in dots if re.fullmatch(r"[\w.]+", name)}
-    beginnings = {name for name in wanted if name.split(".")[0] == "lib"} - public()
-    opened = {module_of(name) for name in beginnings} - {"lib", *PACKAGES}
-    assert opened <= OPENED[folder], "take a public name of lib instead"
-    assert OPENED[folder] <= opened, "nobody opens these any more: take them off the list"
 
 
 def test_front_ends_take_no_private_name():
@@ -158,9 +80,8 @@ def test_the_library_names_no_method_where_it_measures_and_never_prints():
             if isinstance(node, ast.Call) and not name.startswith("workbench.cli"):
                 called = ast.unparse(node.func)
                 assert called not in ("print", "torch.load", "torch.save"), (name, called)
-            if name.startswith(
-                ("evaluation", "lifelong", "workbench.plot", "workbench.instruments")
-            ):
+            measuring = ("evaluation", "lifelong", "workbench.plot", "workbench.instruments")
+            if name.startswith(measuring) and name != "workbench.plot.palette":
                 word = getattr(node, "value", None) if isinstance(node, ast.Constant) else None
                 assert not isinstance(word, str) or word.lower() not in lib.EDITORS, (name, word)
 
@@ -187,11 +108,16 @@ def test_importing_needs_no_network_no_cache_and_no_gradio(tmp_path):
 
 
 def test_an_editor_declares_itself_and_nobody_else_lists_editors():
-    """What is said of an editor stands in its class; others read it there."""
+    """What is said of an editor stands in its class; what others need of it is a table's row."""
     listed = []
+    tables = {
+        "lib/workbench/preset_search/tune.py",
+        "lib/workbench/plot/palette.py",
+        "demo_app/editor_roles.py",
+    }
     for folder in ("lib", "demo_app"):
         for path in files(folder):
-            if path.is_relative_to(ROOT / "lib/editors"):
+            if path.is_relative_to(ROOT / "lib/editors") or str(path.relative_to(ROOT)) in tables:
                 continue
             for node in ast.walk(tree(path)):
                 parts = node.keys if isinstance(node, ast.Dict) else getattr(node, "elts", [])
@@ -201,5 +127,8 @@ def test_an_editor_declares_itself_and_nobody_else_lists_editors():
     assert listed == []
     titles = [editor.title for editor in lib.EDITORS.values()]
     assert len({*titles, type("Mine", (lib.EDITORS["ft"],), {}).title}) == len(titles)
+    # every editor has a row in the tables that are about all of them
+    assert EDITOR_COLORS.keys() == lib.EDITORS.keys()
+    assert ROLES.keys() == lib.EDITORS.keys() and GRIDS.keys() < lib.EDITORS.keys()
     uses = {"opening", "blind", "warm", "race", "ticked", "baseline"}
-    assert {use for editor in lib.EDITORS.values() for use in editor.page} == uses
+    assert {use for roles in ROLES.values() for use in roles} == uses

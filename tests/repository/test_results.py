@@ -1,7 +1,5 @@
 """The tables of RESULTS.md and results/ are those of the stored rows."""
 
-import pytest
-
 from ..benchmarks import judge_tables, results, tables
 
 
@@ -19,29 +17,6 @@ def test_a_changed_number_is_found(tmp_path, monkeypatch, capsys):
     results.main([])  # writes it again
     assert page.read_text(encoding="utf-8") == text
     assert results.main(["--check"]) == 0
-
-
-def test_the_check_draws_no_table_whose_sums_are_known(tmp_path, monkeypatch):
-    """A table whose rows, or whose text, are others than those that were written is drawn."""
-    table, page = tables.TABLES["classroom"], tmp_path / "PAGE.md"
-    monkeypatch.setattr(results, "TABLES", {"classroom": table})
-    page.write_text(f"<!-- table: classroom -->\n\n{table()}\n<!-- end -->\n", encoding="utf-8")
-    drawn = results.sums(page.read_text(encoding="utf-8"))
-    monkeypatch.setattr(results, "TABLES", {"classroom": lambda: "other rows"})
-    assert not results.differences([page], drawn)
-    assert results.differences([page], {"classroom": ["rows of before", drawn["classroom"][1]]})
-    page.write_text(page.read_text("utf-8").replace("97 [85", "98 [85", 1), encoding="utf-8")
-    assert results.differences([page], drawn)
-
-
-def test_marks_that_do_not_fit(tmp_path):
-    page = tmp_path / "PAGE.md"
-    page.write_text("<!-- table: speed-now -->\n\nno end\n", encoding="utf-8")
-    found = results.differences([page])
-    assert "PAGE.md: a table's marks are not closed" in found
-    assert "the table 'speed-now' is on no page" in found
-    with pytest.raises(results.PageError, match="no function makes a table 'weather'"):
-        results.written("<!-- table: weather -->\n<!-- end -->")
 
 
 def test_consequences_are_counted_by_fact_and_beside_the_unedited_model(monkeypatch):

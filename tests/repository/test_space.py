@@ -41,21 +41,3 @@ def test_its_code_needs_no_other_folder_of_the_repository(folder):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
                 assert node.module.partition(".")[0] not in rooms, f"{path}: {node.module}"
-
-
-def test_a_folder_with_something_in_it_is_refused(tmp_path):
-    (tmp_path / "kept").touch()
-    with pytest.raises(OSError):
-        space.build(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
-
-
-def test_every_installed_package_has_its_license_named():
-    named = (space.ROOT / "LICENSES.md").read_text(encoding="utf-8")
-    said = named.partition("## What is installed beside it")[2]
-    listed = {
-        name for row in re.findall(r"^\| ([\w, -]+) \|", said, re.M) for name in row.split(", ")
-    }
-    lines = (space.ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    wanted = {re.match(r"[\w.-]+", line)[0] for line in lines if line and line[0] not in "# "}
-    assert listed - {"packages"} == wanted

@@ -3,8 +3,8 @@
 `python -m tests.support.kills NAME FOLDER KILLS SEED` runs one of COMMANDS that often and prints
 its counts as JSON. The commands run in forks of a process that has imported everything, so that a
 kill falls into their work and not into Python's start. After every kill the target is whole or
-absent, by content. A run that is then left alone leaves nothing temporary, and gives the bytes of
-one that was never killed: both have one thread, and bit for bit holds for one number of threads.
+absent, by content. A run that is then left alone gives the bytes of one that was never killed: both
+have one thread, and bit for bit holds for one number of threads.
 """
 
 from __future__ import annotations
@@ -72,10 +72,6 @@ class Command(ABC):
         """Remove what a finished run has made, so that the next one makes it anew."""
         shutil.rmtree(folder)
         folder.mkdir()
-
-    def leftovers(self, folder: Path) -> list[Path]:
-        """The temporary files and folders below."""
-        return [path for path in folder.rglob("*") if ".tmp" in path.name]
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -173,8 +169,6 @@ class Train(WithModel):
 class Export(WithModel):
     """`export` as a whole model."""
 
-    kind = "model"
-
     def prepare(self) -> None:
         """Write the patch that is exported."""
         super().prepare()
@@ -187,7 +181,7 @@ class Export(WithModel):
 
     def run(self, folder: Path) -> None:
         """One export into a new folder."""
-        words = ["export", "--patch", str(self.base / "p.safetensors"), "--as", self.kind]
+        words = ["export", "--patch", str(self.base / "p.safetensors"), "--as", "model"]
         self.go(folder, [*words, "--to", str(folder / "new")])
 
     def look(self, folder: Path) -> str:
@@ -204,44 +198,6 @@ class Export(WithModel):
     def again(self, folder: Path) -> None:
         """Remove the new folder only: what killed exports have left beside it stays."""
         shutil.rmtree(folder / "new", ignore_errors=True)
-
-
-class Adapter(Export):
-    """`export` as an adapter."""
-
-    kind = "peft"
-
-
-class Save(Command):
-    """`patch.save` over a patch that is there, again and again."""
-
-    def prepare(self) -> None:
-        """Two patches of 8 MB."""
-        generator = torch.Generator().manual_seed(0)
-        made = [torch.randn(1024, 2048, generator=generator) for _ in range(2)]
-        self.patches = [lib.Patch({"m": W}, base="x") for W in made]
-        self.known = set()
-        for patch in self.patches:
-            self.known.add(sha256(patch.save(self.base / "known.safetensors")))
-
-    def run(self, folder: Path) -> None:
-        """Twenty patches, one in the place of the other."""
-        for i in range(20):
-            self.patches[i % 2].save(folder / "p.safetensors")
-
-    def look(self, folder: Path) -> str:
-        """One of the two, whole."""
-        if not (folder / "p.safetensors").exists():
-            return "absent"
-        assert sha256(folder / "p.safetensors") in self.known
-        return "whole"
-
-    def result(self, folder: Path) -> Any:
-        """The last patch by its bytes."""
-        return sha256(folder / "p.safetensors")
-
-    def again(self, folder: Path) -> None:
-        """The next one writes over it."""
 
 
 class Fetch(Command):
@@ -310,8 +266,6 @@ COMMANDS: dict[str, type[Command]] = {
     "stream": Stream,
     "train": Train,
     "export model": Export,
-    "export peft": Adapter,
-    "patch.save": Save,
     "fetch": Fetch,
 }
 FINGERPRINT = tiny.model("llama").fingerprint
@@ -344,7 +298,7 @@ def finished(command: Command, folder: Path) -> float:
 
 
 def kills(command: Command, count: int, seed: int) -> dict[str, Any]:
-    """Kill the command so often; counts of what was found, and of leftovers on the way."""
+    """Kill the command so often; counts of what was found."""
     start = time.perf_counter()
     draw, work = random.Random(seed), command.base / "work"
     command.prepare()
@@ -356,7 +310,7 @@ def kills(command: Command, count: int, seed: int) -> dict[str, Any]:
     longest = command.share * finished(command, work)  # the second run is a warm one
     assert command.result(work) == wanted, "two runs differ without any kill"
     command.again(work)
-    found = {"kills": 0, "runs": 0, "absent": 0, "begun": 0, "whole": 0, "left something": 0}
+    found = {"kills": 0, "runs": 0, "absent": 0, "begun": 0, "whole": 0}
     while found["kills"] < count:
         child = forked(command, work)
         time.sleep(draw.uniform(0, longest))
@@ -366,19 +320,16 @@ def kills(command: Command, count: int, seed: int) -> dict[str, Any]:
             found["kills"] += 1
             state = command.look(work)
             found[state] += 1
-            found["left something"] += bool(command.leftovers(work))
             if state == "whole":  # nothing is left to do there
                 command.again(work)
             continue
         assert how == 0, f"ended with {how}: {(command.base / 'log').read_text()}"
         found["runs"] += 1
         assert command.result(work) == wanted, "a run that was killed gives something else"
-        assert not command.leftovers(work), command.leftovers(work)
         command.again(work)
     finished(command, work)
     found["runs"] += 1
     assert command.result(work) == wanted, "a run that was killed gives something else"
-    assert not command.leftovers(work), command.leftovers(work)
     return {**found, "seconds": round(time.perf_counter() - start, 1), "wait": round(longest, 3)}
 
 

@@ -27,7 +27,7 @@ from lib.lifelong.stream import stream
 from lib.model import generation
 from lib.workbench.interpret.causal_trace import trace
 from lib.workbench.interpret.logit_lens import lens
-from lib.workbench.preset_search.scan import scan
+from lib.workbench.preset_search.tune import Rows, search
 
 from . import simulated, tiny
 from .cases import small_cases
@@ -187,8 +187,8 @@ def same_numbers(cards: int) -> None:
         )
 
 
-def stream_and_scan(cards: int) -> None:
-    """A stream with its journal goes on from disk, and a scan runs, on cards."""
+def stream_and_search(cards: int) -> None:
+    """A stream with its journal goes on from disk, and a search runs, on cards."""
     lm, where, given = model(cards), folder() / f"stream {cards}", short("rome")
     asked = {"metrics": ("generalization",), "events": ("teacher_forced", "probability")}
 
@@ -211,8 +211,9 @@ def stream_and_scan(cards: int) -> None:
     gaps = (one.rows["value"].astype(float) - other.rows["value"].astype(float)).abs()
     assert gaps.max() < 1e-4
     rome = {name: value for name, value in given.items() if name != "layer"}
-    found = scan(lm, "rome", small_cases(), layers=[0, 3], grid={}, settings=rome)
-    assert {0, 3} <= {row["layer"] for row in found.rows}
+    rows = Rows(where / "search.jsonl", lm, [])
+    found = search(lm, "rome", small_cases(), {"layers": [0, 3], "settings": rome}, rows)
+    assert {0, 3} <= {row["layer"] for row in found}
 
 
 def difference(plain: lib.LM, patch: lib.Patch, other: lib.Patch) -> float:

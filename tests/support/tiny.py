@@ -17,17 +17,26 @@ SIZES = {
     "n_embd": 32, "n_layer": 4, "n_head": 4, "n_inner": 48, "n_positions": 256, "rotary_dim": 4,
     "ffn_dim": 48, "word_embed_proj_dim": 32, "initializer_range": 0.2, "init_std": 0.2,
 }  # fmt: skip
+_SMALL = {name: SIZES[name] for name in (
+    "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+    "num_key_value_heads", "head_dim", "max_position_embeddings", "initializer_range")}  # fmt: skip
 SPECIAL = {
     "gpt_neo": {"num_layers": 4, "num_heads": 4, "attention_types": [[["global", "local"], 2]],
                 "window_size": 6},
     "gemma2": {"sliding_window": 6},
     "gemma3_text": {"sliding_window": 6,
                     "layer_types": ["sliding_attention", "full_attention"] * 2},
+    "gemma3": {
+        "text_config": {**_SMALL, "vocab_size": 259, "pad_token_id": 0, "sliding_window": 6,
+                        "layer_types": ["sliding_attention", "full_attention"] * 2},
+        "vision_config": {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1,
+                          "num_attention_heads": 4, "image_size": 16, "patch_size": 8}},
     "mistral": {"sliding_window": 6},
-    # the first layer is dense; of four experts two get a token
-    "qwen3_moe": {"moe_intermediate_size": 40, "num_experts": 4, "num_experts_per_tok": 2,
-                  "norm_topk_prob": False, "mlp_only_layers": [0]},
-    "mixtral": {"num_local_experts": 4, "num_experts_per_tok": 2},
+    "cohere2": {"sliding_window": 6},
+    "granite": {"residual_multiplier": 0.3, "logits_scaling": 4.0, "embedding_multiplier": 3.0},
+    "qwen3_5_text": {
+        "linear_num_key_heads": 2, "linear_num_value_heads": 4, "linear_key_head_dim": 8,
+        "linear_value_head_dim": 8, "layer_types": ["linear_attention", "full_attention"] * 2},
     "falcon": {"alibi": True, "new_decoder_architecture": False},
 }  # fmt: skip
 EOS = 256

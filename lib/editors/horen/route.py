@@ -159,7 +159,7 @@ class Hopfield(Route):
         return {"module": self.module, **query, **self.dynamics._asdict(), "tau": self.tau}
 
     @classmethod
-    def made(cls, tensors: Mapping[str, Tensor], head: Any) -> Hopfield:
+    def from_file(cls, tensors: Mapping[str, Tensor], head: Any) -> Hopfield:
         """The route of a file."""
         query = Query(head.share, head.exclude_sink)
         dynamics = Dynamics(head.beta, head.alpha, head.rounds)

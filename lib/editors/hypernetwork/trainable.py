@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from ...atomic_files import path_of
-from ...data import taken
+from ...data import as_facts
 from ...data.facts import Case
 from ...data.short_repr import as_json
 from ...errors import EditError
@@ -74,8 +74,8 @@ class Trainable(NetworkEditor[N]):
 
     def fit(
         self,
-        cases: taken.Given,
-        validation: taken.Given = (),
+        cases: as_facts.Given,
+        validation: as_facts.Given = (),
         checkpoint: str | Path | None = None,
         steps: int = 1000,
         say: Callable[[str], None] | None = None,
@@ -89,7 +89,7 @@ class Trainable(NetworkEditor[N]):
         when a validation fact is also trained on, or the checkpoint was begun with other cases or
         settings.
         """
-        some, held = list(taken.cases(cases)), list(taken.cases(validation))
+        some, held = list(as_facts.cases(cases)), list(as_facts.cases(validation))
         if not some:
             raise EditError("there is no case to train on")
         self.check([case.fact for case in (*some, *held)])

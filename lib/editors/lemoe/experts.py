@@ -247,7 +247,7 @@ class Experts(Route):
         return {**own, "experts": len(self.experts), "router": self.router.header()}
 
     @classmethod
-    def expected(cls, head: Any, names: Collection[str]) -> Mapping[str, Part]:
+    def file_tensors(cls, head: Any, names: Collection[str]) -> Mapping[str, Part]:
         """The parts of every expert and of the router; experts differ in their hidden width."""
         if head.experts > len(names):
             raise ValueError(f"it promises {head.experts} experts and holds {len(names)} tensors")
@@ -268,7 +268,7 @@ class Experts(Route):
         return {**found, **{f"router/{name}": part for name, part in kind.parts.items()}}
 
     @classmethod
-    def made(cls, tensors: Mapping[str, Tensor], head: Any) -> Experts:
+    def from_file(cls, tensors: Mapping[str, Tensor], head: Any) -> Experts:
         """The route of a file."""
         if head.activation not in ACTIVATIONS:
             raise ValueError(f"unknown activation '{head.activation}'")

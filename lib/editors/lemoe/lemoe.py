@@ -103,7 +103,6 @@ class Lemoe(Editor[LemoeConfig]):
 
     name = "lemoe"
     title = "LEMoE"
-    color = "#c2577f"
     paper = "Wang and Li, LEMoE: Advanced Mixture of Experts Adaptor for Lifelong Model Editing of LLMs, EMNLP 2024 (arXiv:2406.20030)"  # noqa: E501
     writes = "routes"
     keeps = True

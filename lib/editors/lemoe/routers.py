@@ -96,11 +96,11 @@ class AnchorRouter(Router):
         kappa: Real
 
     @classmethod
-    def made(cls, tensors: Mapping[str, Tensor], head: Any) -> AnchorRouter:
+    def from_file(cls, tensors: Mapping[str, Tensor], head: Any) -> AnchorRouter:
         """The router of a file."""
         if not tensors["sigma"] > 0:
             raise ValueError("the router's scale is not positive")
-        return super().made(tensors, head)
+        return super().from_file(tensors, head)
 
     def pooled(self, means: Tensor) -> Tensor:
         """What stands for prompts, e (n, d): their mean embeddings (n, d), centered and scaled."""
@@ -237,7 +237,7 @@ class HiddenStateRouter(Router):
         names: list[tuple[Count, tuple[TokenId, ...]]]
 
     @classmethod
-    def made(cls, tensors: Mapping[str, Tensor], head: Any) -> HiddenStateRouter:
+    def from_file(cls, tensors: Mapping[str, Tensor], head: Any) -> HiddenStateRouter:
         """The router of a file."""
         w, d = len(tensors["center"]), tensors["embeds"].shape[1]
         if tensors["weight"].shape[1] != w + d:

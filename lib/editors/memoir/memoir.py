@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from ...cancellation import steps
-from ...computed_once import Stored, Tensors, text_hash
-from ...data import taken
+from ...computed_once import CachedTensors, Tensors, text_hash
+from ...data import as_facts
 from ...data.facts import Fact, fill
 from ...data.readers import classroom
 from ...errors import EditError
@@ -149,11 +149,11 @@ class Memoir(Editor[MemoirConfig]):
             )
         return {"module": module, "templates": state["templates"]}
 
-    def statistics(self, after: Patch = EMPTY) -> list[Stored]:
+    def statistics(self, after: Patch = EMPTY) -> list[CachedTensors]:
         """What the first edit reads of the base model."""
         return [] if self.name in after.memory else [self._measured()]
 
-    def _measured(self) -> Stored:
+    def _measured(self) -> CachedTensors:
         """`mu` of the fingerprints on the base model, and `tau`."""
         c, lm, module = self.config, self.lm, self.lm.mlp_out(self.config.layer)
         # the even classroom cases; the odd ones are for reporting
@@ -167,7 +167,9 @@ class Memoir(Editor[MemoirConfig]):
                 yield None, {"mu": self._prints(module).mu, "tau": tau}
 
         asked = f"{c.k} {c.tau} {c.seed} {[*routed.irrelevant_texts(c)]} {cases}"
-        return Stored("fingerprints", f"{lm.stored_identity} {module} {text_hash(asked)}", make)
+        return CachedTensors(
+            "fingerprints", f"{lm.stored_identity} {module} {text_hash(asked)}", make
+        )
 
     def _first(self, module: str) -> Residual:
         """The route before its first edit: no mask, and W_m = 0."""
@@ -187,14 +189,14 @@ class Memoir(Editor[MemoirConfig]):
         order, k = permutation(d_in, c.seed), c.k or round(2 / 7 * d_in)
         return Fingerprint(mu, order, k, lm.leading_bos)
 
-    def calibrate(self, cases: taken.Given) -> float:
+    def calibrate(self, cases: as_facts.Given) -> float:
         """τ for the base model, from rewordings and unrelated prompts of cases that are not edited.
 
         It lies midway between the 10 % quantile of the overlap with the own rewording and the 99 %
         quantile of that with any unrelated prompt. Raises EditError without either kind of prompt.
         """
         lm, module = self.lm, self.lm.mlp_out(self.config.layer)
-        cases = taken.cases(cases)
+        cases = as_facts.cases(cases)
         own = [(case.fact.text, text) for case in cases for text in case.paraphrases]
         unrelated = [text for case in cases for text in case.locality]
         if not own or not unrelated:

@@ -56,7 +56,7 @@ class Residual(Route):
         self.mu, self.order, self.k, self.bos = prints.mu, prints.order, prints.k, prints.bos
 
     @classmethod
-    def made(cls, tensors: Mapping[str, Tensor], head: Any) -> Residual:
+    def from_file(cls, tensors: Mapping[str, Tensor], head: Any) -> Residual:
         """The route of a file."""
         W, masks, mu, order = (tensors[name] for name in ("W", "masks", "mu", "order"))
         d_in = len(mu)

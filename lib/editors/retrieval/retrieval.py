@@ -9,11 +9,11 @@ stored fact answers it; the demonstrations that it shows first are not made here
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ...data.facts import Fact, encode_prompt
+from ...data.facts import Fact
 from ...errors import ArgumentError
 from ...patch.patch import Patch
 from ...patch.route import Rewrite
@@ -70,7 +70,7 @@ class Notes(Finder, Rewrite):
         }
 
     @classmethod
-    def made(cls, tensors: Mapping[str, Any], head: Any) -> Notes:
+    def from_file(cls, tensors: Mapping[str, Any], head: Any) -> Notes:
         """The notes of a file; ValueError for texts that no fact has, and for other thresholds."""
         for entry in head.entries:
             Fact(*entry)
@@ -94,17 +94,13 @@ class Retrieval(Editor[RetrievalConfig]):
     name = "retrieval"
     title = "Retrieval"
     paper = "after Zheng et al., Editing Factual Knowledge In Context, 2023 (arXiv:2305.12740)"
-    page = ("baseline",)
     speed = "fast"
     writes = "prompt"
-    mixtures = True
     keeps = True
-    length_note = ", with the note that is put before the prompt"
 
-    def length(self, fact: Fact, target: Sequence[int]) -> int:
-        """Tokens of the note, the prompt and the answer, which is read once and written once."""
-        note = Entry(fact.subject, fact.prompt, fact.target_new.strip()).before(fact.text)
-        return len(encode_prompt(self.lm.tokenizer, note)) + len(target)
+    def asked(self, fact: Fact) -> str:
+        """The note and then the prompt."""
+        return Entry(fact.subject, fact.prompt, fact.target_new.strip()).before(fact.text)
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """`after` with the facts added to its notes; an equal subject and prompt is replaced."""

@@ -1,44 +1,39 @@
 """The base class of all editors: settings, checks before and after an edit, and the log.
 
 `edit` is the same for all editors. It checks the facts, lets the method's `write` make the next
-patch, and refuses a patch that is not finite. A new editor is one class with a `Config`, its
-declarations, and `write`. It is finished when its name in EDITORS keeps the conformance suite
-green.
+patch, and refuses a patch that is not finite. What it warns of is in edit_warnings.py. A new editor
+is one class with a `Config`, its declarations, and `write`. It is finished when its name in EDITORS
+keeps the conformance suite green.
 """
 
 from __future__ import annotations
 
-import inspect
 import math
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from typing import Any, ClassVar, Generic, Literal, Self, TypeVar, cast, get_args
+from typing import Any, ClassVar, Generic, Literal, TypeVar, cast, get_args
 
 import torch
 from torch import Tensor
 
-from ...arguments import checked
 from ...associative_memory import Moment
-from ...cancellation import LOG, patient
-from ...computed_once import Stored, make_missing
-from ...data import taken
+from ...cancellation import LOG, progress_after
+from ...computed_once import CachedTensors, make_missing
+from ...data import as_facts
 from ...data.facts import Fact, encode_prompt, encode_target, quoted
-from ...errors import EditError, EditWarning
-from ...evaluation.answers import begins, plain
+from ...errors import EditError
 from ...keys_values import context_templates
 from ...keys_values.second_moment import second_moment, stored_moments
-from ...model import generation
 from ...model.lm import LM
 from ...model.scoring import score
 from ...patch.patch import EMPTY, Edit, LowRank, Patch
 from ...registry import EDITORS, of_library
 from ...setting_fields import shown
+from . import edit_warnings
 from .config import Config as AnyConfig  # `Config` is an attribute of `Editor`
 
 C = TypeVar("C", bound=AnyConfig)
-QUOTED = 3  # facts that a warning quotes at most
 
 
 class Editor(ABC, Generic[C]):
@@ -47,7 +42,6 @@ class Editor(ABC, Generic[C]):
     The class attributes declare the properties of a method, and the conformance suite tests them.
 
     name           name in EDITORS, in presets.toml and in the log
-    own            whether a user wrote it, so that its results are looked at; it is set by itself
     paper          the source of the method
     Config         the class of its settings, by default the one that `Editor[…]` names
     needs_subject  whether facts must name their subject
@@ -58,24 +52,11 @@ class Editor(ABC, Generic[C]):
     factual        whether it makes the model give the facts' answers and, beside the weights,
                    leaves it bit-equal out of scope; False where every prompt is changed alike
     geometry       "whitened" where updates are solved in the geometry of C, otherwise "plain"
-    mixtures       whether it edits models with mixtures of experts
     speed          "slow" where an edit takes near a minute on a CPU
     title          how figures and the page write it; by default the name in capitals
-    color          its color in every figure; editors of one color share an idea or are never drawn
-                   together (lib/workbench/plot/palette.py)
-    search_grid    the arguments of `scan` with which `tune` searches its settings, the most
-                   important one first; empty where it cannot. A first stage tries layers with the
-                   editor's own settings, so the grid need not hold these.
-    page           what the page uses it for beside the list of all editors: "opening" (the first
-                   screen), "blind" (edits whose editor is guessed), "warm" (writes the ready
-                   example in the background), and in the stress test "race" (may be chosen),
-                   "ticked" (is chosen) and "baseline" (always runs)
-
-    An editor with a name of its own inherits neither title nor search grid nor uses of the page.
     """
 
     name: ClassVar[str]
-    own: ClassVar[bool]
     paper: ClassVar[str]
     Config: ClassVar[type[AnyConfig]] = AnyConfig
     config: C = cast(C, AnyConfig())
@@ -86,56 +67,20 @@ class Editor(ABC, Generic[C]):
     inner: ClassVar[bool] = False
     factual: ClassVar[bool] = True
     geometry: ClassVar[Literal["plain", "whitened"]] = "plain"
-    mixtures: ClassVar[bool] = False
     speed: ClassVar[Literal["fast", "usual", "slow"]] = "usual"
     title: ClassVar[str]
-    color: ClassVar[str] = "#16202e"
-    search_grid: ClassVar[Mapping[str, Any]] = {}
-    page: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
-        cls.own = not of_library(cls)
         bases = vars(cls).get("__orig_bases__", ())
         named = [one for base in bases for one in get_args(base) if isinstance(one, type)]
         if named and "Config" not in vars(cls):
             cls.Config = named[0]
-        if "name" in vars(cls):
-            own = {"title": cls.name.upper().replace("_", "-"), "search_grid": {}, "page": ()}
-            for name in own.keys() - vars(cls).keys():
-                setattr(cls, name, own[name])
+        if "name" in vars(cls) and "title" not in vars(cls):
+            cls.title = cls.name.upper().replace("_", "-")
 
-    def __new__(cls, *given: Any, **more: Any) -> Self:
-        """An editor, unless its class lacks something: EditError says what."""
-        called, config, takes = cls.__name__, cls.Config, inspect.signature(cls.write)
-        for wrong, said in (
-            (
-                not hasattr(cls, "name"),
-                f"has no name: write name = '{called.lower()}' in the class",
-            ),
-            (
-                not (isinstance(config, type) and issubclass(config, AnyConfig)),
-                "has a Config that does not inherit lib.Config: write class Config(lib.Config)",
-            ),
-            (
-                "write" in cls.__abstractmethods__
-                or (len(takes.parameters) < 3 and "*" not in str(takes)),
-                "has no method write(self, facts, after), which returns the next patch",
-            ),
-        ):
-            if wrong:
-                raise EditError(f"the editor {called} {said}")
-        return super().__new__(cls)
-
-    @checked
     def __init__(self, lm: LM, config: AnyConfig | None = None, **settings: Any) -> None:
         self.lm = lm
-        if lm.arch.experts and not self.mixtures:
-            able = ", ".join(sorted(name for name, kind in EDITORS.items() if kind.mixtures))
-            raise EditError(
-                f"{lm.name} has mixtures of experts (family '{lm.model.config.model_type}'), which "
-                f"{self.name} cannot edit; these editors can: {able}"
-            )
         if config is None:
             config = self.Config.preset(lm, self.name, **settings)
         elif not isinstance(config, self.Config):
@@ -151,43 +96,31 @@ class Editor(ABC, Generic[C]):
         """The settings of the paper: `EDITORS[name](lm, EDITORS[name].published(lm))`."""
         return cls.Config.published(lm, cls.name)
 
-    @checked
-    def edit(self, facts: taken.Given, after: Patch = EMPTY, *, check: bool = True) -> Patch:
+    def edit(self, facts: as_facts.Given, after: Patch = EMPTY, *, check: bool = True) -> Patch:
         """The patch that also holds `facts`; neither the model nor `after` is changed.
 
         A fact given twice counts twice where facts are weighed against each other. An EditWarning
         names facts that contradict each other, and quotes what the model says where an edit did not
         take.
 
-        check  whether the model is asked the facts after the edit, which takes one forward; whoever
-               measures the edit in any case leaves it out
+        check  whether the model is asked the facts before a lone fact is written, and after the
+               edit; whoever measures the edit in any case leaves it out
 
         Raises EditError (a ValueError) when a fact does not fit or the result is not finite.
         """
-        facts = taken.facts(facts)
+        facts = as_facts.facts(facts)
         self.check(facts)
-        if module := self.conflict(after):
-            raise EditError(self._conflict_said(module, after))
+        if said := self.refusal(after):
+            raise EditError(said)
         if len(facts) > 1:
-            self._warn_contradictions(facts)
-        elif not self.unsaid(facts, after):
-            warnings.warn(
-                f"the model already answers '{facts[0].text}' with '{facts[0].target_new.strip()}'",
-                EditWarning,
-                stacklevel=3,
-            )
+            edit_warnings.contradictions(facts)
+        elif check and not self.unsaid(facts, after):
+            edit_warnings.already_said(facts[0])
         LOG.info("%s: writing %d facts", self.name, len(facts))
-        try:
-            with patient(0.0 if len(facts) > 2 else 3.0):
-                if self.lm.arch.experts and self.writes == "weights":
-                    patch = self._by_expert(facts, after)
-                else:
-                    make_missing(self.statistics(after))
-                    patch = self.write(facts, after)
-        except (KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:
-            self.refuse_memory(error, after)
-            raise
-        if self.own:  # ours need not be watched
+        with progress_after(0.0 if len(facts) > 2 else 3.0):
+            make_missing(self.statistics(after))
+            patch = self.write(facts, after)
+        if not of_library(type(self)):  # ours need not be watched
             self._refuse_result(patch, after)
         for name, value in patch.weights.items():
             new = [value] if isinstance(value, Tensor) else value.chunks[-1]
@@ -197,21 +130,13 @@ class Editor(ABC, Generic[C]):
                     "(try a smaller learning rate or another layer)"
                 )
         if after.routes:
-            self._warn_below(after, patch)
+            edit_warnings.below_routes(self.lm, after, patch)
         edit = Edit(self.name, self.settings_dict(), tuple(facts))
         patch = replace(patch, log=(*after.log, edit), base=self.lm.identity)
         LOG.info("%s: written", self.name)
         if check and self.factual:
-            self._warn_unsaid(facts, patch)
+            edit_warnings.unsaid(self, facts, patch)
         return patch
-
-    def _by_expert(self, facts: list[Fact], after: Patch) -> Patch:
-        """The patch of `write` in a mixture of experts, fact by fact: each has its own experts."""
-        for fact in facts:
-            with self.lm.sent(fact, after):
-                make_missing(self.statistics(after))
-                after = self.write([fact], after)
-        return after
 
     def _refuse_result(self, patch: Any, after: Patch) -> None:
         """Raise EditError unless `write` left the model alone and returned a patch on `after`."""
@@ -221,42 +146,25 @@ class Editor(ABC, Generic[C]):
                 "the model again, and return the change as a lib.Patch instead"
             )
         if not isinstance(patch, Patch):
-            raise EditError(
-                f"{self.name}: write returned "
-                f"{'None' if patch is None else type(patch).__name__}, not a lib.Patch: return "
-                "after.with_weights({module: W}) or lib.add_low_rank(self.lm, after, …)"
-            )
-        lost = [
-            name
-            for name, old in {**after.weights, **after.routes}.items()
-            for new in [{**patch.weights, **patch.routes}.get(name)]
-            if new is None
-            or isinstance(old, LowRank)  # factors go on from the earlier ones
-            and isinstance(new, LowRank)
-            and {id(a) for a, _ in old.chunks}.isdisjoint(id(a) for a, _ in new.chunks)
-        ]
-        if lost or (after.rewrites and not patch.rewrites):
-            raise EditError(
-                f"{self.name}: write returned a patch without the earlier edits"
-                f"{' of ' * bool(lost)}{', '.join(lost[:1])}: begin from `after`, not lib.EMPTY"
-            )
-
-    def refuse_memory(self, error: Exception, after: Patch) -> None:
-        """Raise EditError where an edit failed on what the patch remembers of this editor.
-
-        A patch may come from a file of anybody, and its memory is as its maker left it.
-        """
-        known = isinstance(error, RuntimeError) and (
-            type(error) is not RuntimeError or "allocate" in str(error)
+            raise EditError(f"{self.name}: write returned {type(patch).__name__}, not a lib.Patch")
+        before, now = (
+            {**one.weights, **one.routes, **{notes.kind: notes for notes in one.rewrites}}
+            for one in (after, patch)
         )
-        if self.name in after.memory and not known:
-            said = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-            raise EditError(
-                f"{self.name} cannot go on from the memory in this patch ({said[:200]}); nothing "
-                "was changed"
-            ) from error
+        for name, old in before.items():
+            new = now.get(name)
+            # factors go on from the earlier ones
+            if new is None or (
+                isinstance(old, LowRank)
+                and isinstance(new, LowRank)
+                and not any(new.chunks[0][0] is a for a, _ in old.chunks)
+            ):
+                raise EditError(
+                    f"{self.name}: write returned a patch without the earlier edits of {name}: "
+                    "begin from `after`, not lib.EMPTY"
+                )
 
-    def statistics(self, after: Patch = EMPTY) -> Iterable[Stored]:
+    def statistics(self, after: Patch = EMPTY) -> Iterable[CachedTensors]:
         """All that an edit on top of `after` reads of what is computed once for the base model.
 
         `edit` makes what is missing of it before its first step, all layers in one pass.
@@ -285,85 +193,51 @@ class Editor(ABC, Generic[C]):
         A module has new weights or the route of one editor, never both. No model is run, so that a
         page may ask every editor before anything is pressed.
         """
-        module = self.conflict(after)
-        return self._conflict_said(module, after) if module else None
-
-    def _conflict_said(self, module: str, after: Patch) -> str:
-        """Why this module cannot be had beside `after`, and what can be done."""
+        for module in self.modules():
+            # a route's kind is the name of its editor
+            held = module in after.routes and after.routes[module].kind != self.name
+            if held or (self.writes == "routes" and module in after.weights):
+                break
+        else:
+            return None
         before = dict.fromkeys(
             line.editor
             for line in after.log
             if module in EDITORS[line.editor](self.lm, **line.settings).modules()
         )
-        able = [
-            name
-            for name, kind in EDITORS.items()
-            if kind.writes == self.writes and kind.factual and not kind.trained
-            if name != self.name
-            if kind.mixtures or not self.lm.arch.experts
-            if not kind(self.lm).conflict(after)
-        ]
         others = " and ".join(before) or "an earlier edit"
         return (
             f"{self.name} cannot follow {others} here: both need the same matrix ({module}), which "
-            "has either new weights or the memory of one editor beside it. Choose "
-            f"{', '.join(able[:3])}{' or ' * bool(able)}retrieval, take out what {others} wrote, "
-            f"or give {self.name} another layer"
+            "has either new weights or the memory of one editor beside it. Choose retrieval, take "
+            f"out what {others} wrote, or give {self.name} another layer"
         )
 
-    def conflict(self, after: Patch) -> str | None:
-        """The first module that it needs and cannot have beside `after`; None where there is none.
-
-        In a mixture of experts weights are written inside the module behind which routes stand.
-        """
-        inside = self.lm.arch.experts and self.writes == "weights"
-        for module in () if inside else self.modules():
-            # a route's kind is the name of its editor
-            held = module in after.routes and after.routes[module].kind != self.name
-            if held or (self.writes == "routes" and module in after.weights):
-                return module
-        return None
-
-    @checked
     def check(self, facts: Sequence[Fact], first: int = 0) -> None:
         """Refuse facts that this editor cannot write, naming the row; rows count from `first`."""
         if not facts:
             raise EditError("there is no fact to edit")
-        stops = list(map(self.lm.tokenizer.decode, generation.stop_ids(self.lm)))
+        context = self.lm.context or math.inf
         for row, fact in enumerate(facts, first):
             if self.needs_subject and fact.subject is None:
                 raise EditError(
                     f"{self.name} writes at the subject's last token, but row {row} has no "
                     f"subject: '{fact.prompt}'"
                 )
+            text = self.asked(fact)
             # of ASCII no tokenizer makes more tokens than characters: short texts need no count
-            text, most = fact.text + fact.target_new, self.lm.context or math.inf
-            short = text.isascii() and not self.length_note and len(text) + 16 <= most
-            if not short or any(stop in fact.target_new for stop in stops):
-                self._check_tokens(row, fact)
+            if (text + fact.target_new).isascii() and len(text + fact.target_new) + 16 <= context:
+                continue
+            prompt = encode_prompt(self.lm.tokenizer, text)
+            tokens = len(prompt) + len(encode_target(self.lm.tokenizer, fact.target_new))
+            if tokens > context:
+                raise EditError(
+                    f"row {row}: what the model would read has {tokens:,} tokens with the answer, "
+                    f"which exceeds the context of {context}: {quoted(fact.text)}"
+                )
 
-    def _check_tokens(self, row: int, fact: Fact) -> None:
-        """Refuse an answer that the model could not read, or could not write to its end."""
-        tokenizer, context, stops = self.lm.tokenizer, self.lm.context, generation.stop_ids(self.lm)
-        target = encode_target(tokenizer, fact.target_new)
-        tokens = self.length(fact, target)
-        if context and tokens > context:
-            raise EditError(
-                f"row {row}: the prompt and its answer have {tokens:,} tokens"
-                f"{self.length_note}, which exceeds the context of {context}: {quoted(fact.text)}"
-            )
-        inside = [token for token in target[:-1] if token in stops]
-        if inside:
-            raise EditError(
-                f"row {row}: the answer holds {tokenizer.decode(inside[:1])!r}, which ends a text, "
-                f"so the model could not go on behind it: {quoted(fact.target_new)}"
-            )
-
-    length_note: ClassVar[str] = ""  # what else `length` counts, for the message
-
-    def length(self, fact: Fact, target: Sequence[int]) -> int:
-        """The most tokens that the model has to read to give the fact's whole answer."""
-        return len(encode_prompt(self.lm.tokenizer, fact.text)) + len(target)
+    def asked(self, fact: Fact) -> str:
+        """What the model reads before it gives the fact's answer."""
+        return fact.text
 
     def unsaid(self, facts: Sequence[Fact], patch: Patch) -> list[int]:
         """The facts, by number, whose answers are not the argmax under `patch`, token by token.
@@ -379,65 +253,6 @@ class Editor(ABC, Generic[C]):
             found = score(lm, prompts, answers)
         return [number for number, one in enumerate(found) if not one.hits.all()]
 
-    def _warn_contradictions(self, facts: Sequence[Fact]) -> None:
-        """Warn where one prompt has several answers; case, blanks and quotes make no difference."""
-        first: dict[str, int] = {}
-        found = [
-            f"{quoted(fact.text)} is {quoted(facts[other].target_new.strip())} in row {other} and "
-            f"{quoted(fact.target_new.strip())} in row {row}"
-            for row, fact in enumerate(facts)
-            for other in [first.setdefault(" ".join(plain(fact.text).split()), row)]
-            if plain(facts[other].target_new) != plain(fact.target_new)
-        ]
-        if found:
-            warnings.warn(
-                f"the facts contradict each other: {'; '.join(found[:QUOTED])}"
-                + f", and {len(found) - QUOTED} more" * (len(found) > QUOTED),
-                EditWarning,
-                stacklevel=4,
-            )
-
-    def _warn_unsaid(self, facts: Sequence[Fact], patch: Patch) -> None:
-        """Warn where the model does not say what was written, and quote what it says instead."""
-        facts = list({fact.text: fact for fact in facts}.values())  # a prompt's last answer counts
-        missed = [facts[i] for i in self.unsaid(facts, patch)]
-        asked = missed[:QUOTED]
-        lengths = [len(encode_target(self.lm.tokenizer, fact.target_new)) for fact in asked]
-        with self.lm.patched(patch, only=True):
-            texts = self.lm.answer([fact.text for fact in asked], max(lengths) + 8) if asked else []
-        said = [
-            f"{quoted(fact.text)} is answered with {quoted(' '.join(text.split()))}, not with "
-            f"{quoted(fact.target_new.strip())}"
-            for fact, text in zip(asked, texts, strict=True)
-            if not begins(text, fact.target_new)  # it may be said in other tokens, or quoted
-        ]
-        count = len(missed) - len(asked) + len(said)
-        if count:
-            warnings.warn(
-                f"{self.name}: the model does not give {count} of {len(facts)} new answers: "
-                f"{'; '.join(said)}",
-                EditWarning,
-                stacklevel=4,
-            )
-
-    def _warn_below(self, after: Patch, patch: Patch) -> None:
-        """Warn where new weights lie below a route that decides by the states they change."""
-        blocks = f"{self.lm.arch.blocks}."
-
-        def layer(module: str) -> int:
-            return int(module.removeprefix(blocks).split(".")[0])
-
-        changed = (m for m, value in patch.weights.items() if value is not after.weights.get(m))
-        below = min((layer(m) for m in changed if m.startswith(blocks)), default=self.lm.n_layers)
-        for module, route in after.routes.items():
-            if route.reads_states and module.startswith(blocks) and below <= layer(module):
-                warnings.warn(
-                    f"this edit changes layer {below}, below the {route.kind} route of layer "
-                    f"{layer(module)}, which decides by what arrives there and may miss its facts",
-                    EditWarning,
-                    stacklevel=4,
-                )
-
     def settings_dict(self) -> dict[str, Any]:
         """The settings by name, as the patch's log and a journal's header keep them."""
         return asdict(self.config)
@@ -449,7 +264,7 @@ class WhitenedEditor(Editor[C]):
     needs_subject = True
     geometry = "whitened"
 
-    def statistics(self, after: Patch = EMPTY) -> Iterable[Stored]:
+    def statistics(self, after: Patch = EMPTY) -> Iterable[CachedTensors]:
         """C of the layers' keys, unless it is the identity."""
         c: Any = self.config
         if not c.second_moment:

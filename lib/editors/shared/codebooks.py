@@ -51,7 +51,6 @@ class CodebookEditor(Editor[B]):
 
     speed = "fast"
     writes = "routes"
-    mixtures = True
     keeps = True
 
     def modules(self) -> list[str]:

@@ -63,11 +63,8 @@ class Config:
     @classmethod
     def checked(cls, editor: str, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The settings that this version knows; EditError for one that the editor does not have."""
-        if not isinstance(settings, Mapping):
-            raise EditError(
-                f"the settings of {editor} are values by name, not {shown(settings)}: leave them "
-                "out to have the preset"
-            )
+        if not isinstance(settings, Mapping):  # `--set inner=…` may hold anything
+            raise EditError(f"the settings of {editor} are values by name, not {shown(settings)}")
         known = {f.name for f in fields(cls)}
         unknown = settings.keys() - known
         if unknown:
@@ -112,12 +109,10 @@ class Config:
             row = dict(found["any"])
         if "depth" in row:
             last = min(lm.n_layers - 1, round(row.pop("depth") * lm.n_layers))
-            written = lm.written_layers  # of those the nearest one
-            last = min(range(len(written)), key=lambda i: abs(written[i] - last))
-            row["layer"] = written[last]
+            row["layer"] = last
             if "width" in row:  # editors of several layers: a window that ends there
                 first = max(0, last - row.pop("width") + 1)
-                row["layers"] = tuple(written[first : last + 1])
+                row["layers"] = tuple(range(first, last + 1))
         fitting = [
             values
             for name, values in found.items()
@@ -131,7 +126,7 @@ class Config:
             row = _over(row, {k: v for k, v in values.items() if not ours or k in PLACES})
         if purpose is not None:
             purposes = {OURS: {}, **_purposes(row)}
-            if not isinstance(purpose, str) or purpose not in purposes:
+            if purpose not in list(purposes):  # `--set preset=[1]` has no hash
                 raise EditError(
                     f"{editor} has no preset named {shown(purpose)} for {lm.name}; the names are: "
                     f"{', '.join(purposes)}"

@@ -1,7 +1,8 @@
 """Epochs over shuffled batches of all facts, the training of fine-tuning, LoRA and CrispEdit.
 
 The first step on a batch captures the states that enter the lowest trained layer. Further steps on
-it run only the blocks from there on, since those below are constant.
+it run only the blocks from there on, since those below are constant. With one row in a batch the
+same batches come again in every epoch, so what was captured is kept.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from ...model.lm import LM
 from ...model.partial_forward import Replay
 from .answer_training import Descent
 from .base import Editor
+
+KEPT = 1 << 14  # tokens of one-row batches whose captured states are kept for the next epoch
 
 
 def fact_rows(editor: Editor, facts: Sequence[Fact], at_prompt: bool = False) -> AnswerRows:
@@ -50,16 +53,17 @@ def train(
     lm, c = editor.lm, cast(Any, editor.config)
     descent = Descent(leaves, move, lambda loss: loss < c.enough, editor.name)
     order, shuffle, size = list(range(len(rows))), random.Random(c.seed), c.batch_size
-    several = len(rows) > size
-    loss: _BatchLoss | None = None
+    keeps = len(rows) <= size or (size == 1 and sum(map(len, rows.ids)) <= KEPT)
+    losses: dict[int, _BatchLoss] = {}  # by a batch's first row
     for _ in steps(range(c.epochs), f"{editor.name}: epochs"):
         mean = 0.0
-        if several:
+        if len(rows) > size:
             shuffle.shuffle(order)
         for first in range(0, len(rows), size):
-            # capture the batch, unless all rows are one batch that was captured before
-            if several or loss is None:
-                loss = _BatchLoss(lm, rows.take(order[first : first + size]), layer)
+            some = order[first : first + size]
+            loss = losses.get(some[0]) or _BatchLoss(lm, rows.take(some), layer)
+            if keeps:
+                losses[some[0]] = loss
             now, _ = descent.step(loss)
             mean += now * loss.count / len(rows)
         if descent.settled(mean):

@@ -24,15 +24,7 @@ from ...patch.patch import EMPTY, Patch
 from ...setting_fields import Amount, Count, Layers, from_paper, ours
 from .base import WhitenedEditor, add_low_rank, mlp_outputs
 from .config import Config
-from .shared_settings import SHORT, VALUES, ContextSettings, MomentSettings, SearchSettings
-
-# what `tune` tries; some methods have other settings beside the search for values
-SPREAD: dict[str, Any] = {
-    "around": 0,
-    "widths": (1, 3, 5),
-    "grid": {**VALUES, "strength": (1_000.0, 3_000.0, 15_000.0)},
-    "settings": SHORT,
-}
+from .shared_settings import ContextSettings, MomentSettings, SearchSettings
 
 
 @dataclass(frozen=True)
@@ -71,8 +63,6 @@ class LayerwiseEditor(WhitenedEditor[L]):
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Write the whole batch, layer by layer from below."""
         state, lm, layers = after.memory.get(self.name, {}), self.lm, self.config.layers
-        if lm.arch.experts:  # a change of one layer may send a token to others in the next
-            layers = layers[-1:]
         names, templates = mlp_outputs(lm, layers), self.templates(after)
         patch = after
         if not lm.arch.post_norm:

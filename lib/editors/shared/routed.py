@@ -47,8 +47,7 @@ def begun(after: Patch, module: str, name: str, state: Mapping[str, Any] | None,
 def linear(lm: LM, layer: int, module: str | None) -> str:
     """The name of the linear module of a layer behind which a route shall stand.
 
-    module  its name with `{}` for the layer; None takes the MLP's output projection, or the whole
-            MLP where it is a mixture of experts
+    module  its name with `{}` for the layer; None takes the MLP's output projection
 
     Raises EditError for what is no linear module of this layer, ValueError for an unknown layer.
     """

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
 from ...keys_values import value_search
 from ...keys_values.answer_gradients import Reduction
@@ -17,12 +16,6 @@ from ...keys_values.chat_wordings import Which
 from ...keys_values.general_text import text_file
 from ...model.lm import LM
 from ...setting_fields import Amount, Count, Real, Size, Texts, Whole, from_paper, ours
-
-# What `tune` tries of the search for values. The bounds and rates reach down to what a model with a
-# norm after the MLP needs, whose outputs are short (Gemma 3); the published values are among them.
-VALUES: dict[str, Any] = {"clamp": (1.0, 4.0), "v_lr": (0.05, 0.15, 0.5)}
-# four contexts of at most nine tokens and the bare prompt: a quarter of the published cost
-SHORT: dict[str, Any] = {"contexts": ((9, 4),)}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 
 from ...atomic_files import sha256
-from ...computed_once import Stored, Tensors
+from ...computed_once import CachedTensors, Tensors
 from ...data.readers import classroom
 from ...data.texts import CLASSROOM
 from ...keys_values import value_search
@@ -24,7 +24,7 @@ from ...patch.patch import EMPTY
 TRIM = 0.05  # share of the largest norms left out of the mean
 
 
-def anchor_norm(lm: LM, layer: int, settings: Search, site: Site, count: int) -> Stored:
+def anchor_norm(lm: LM, layer: int, settings: Search, site: Site, count: int) -> CachedTensors:
     """Mean `norm` of v* over `count` classroom facts with bare prompts, searched on the base model.
 
     The largest 5 % are left out. The number is cached on disk per model, layer and settings, since
@@ -39,7 +39,7 @@ def anchor_norm(lm: LM, layer: int, settings: Search, site: Site, count: int) ->
         yield None, {"norm": torch.tensor(norm, dtype=torch.float64)}
 
     label = f"{lm.stored_identity} {layer} {settings} {site} {count} {sha256(CLASSROOM)}"
-    return Stored("anchors", label, make)
+    return CachedTensors("anchors", label, make)
 
 
 def trimmed_mean(norms: Sequence[float]) -> float:

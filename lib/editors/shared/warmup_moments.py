@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from ... import distributed
 from ...atomic_files import sha256
-from ...computed_once import Stored, Tensors
+from ...computed_once import CachedTensors, Tensors
 from ...data.facts import Fact, fill
 from ...data.texts import CLASSROOM
 from ...keys_values import answer_gradients
@@ -26,7 +26,7 @@ TEXTS = 256  # prompts and rewordings that are read
 
 def stored(
     lm: LM, modules: Sequence[str], group: int, reduction: Reduction, full: bool = False
-) -> Stored:
+) -> CachedTensors:
     """Moments over the warm-up texts, of modules that share one shape, on the base model.
 
     They take twenty seconds for the default model, and are stored by model, modules and texts; see
@@ -56,7 +56,7 @@ def stored(
         yield None, tensors | {"n": pairs.keys.mean.new_tensor(pairs.keys.n)}
 
     label = f"{lm.stored_identity} {sorted(modules)} {group} {reduction} {full}"
-    return Stored("warmup", f"{label} {TEXTS} {sha256(CLASSROOM)}", make)
+    return CachedTensors("warmup", f"{label} {TEXTS} {sha256(CLASSROOM)}", make)
 
 
 def loaded(kept: Tensors) -> KeyGradientMoments:

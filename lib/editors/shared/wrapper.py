@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from ...computed_once import Stored
+from ...computed_once import CachedTensors
 from ...data.facts import Fact
 from ...errors import EditError
 from ...model.lm import LM
@@ -53,7 +53,7 @@ class Wrapper(Editor[C]):
         """The inner editor's."""
         return self.wrapped.modules()
 
-    def statistics(self, after: Patch = EMPTY) -> Iterable[Stored]:
+    def statistics(self, after: Patch = EMPTY) -> Iterable[CachedTensors]:
         """What the inner editor reads."""
         return self.wrapped.statistics(after)
 

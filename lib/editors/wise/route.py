@@ -173,7 +173,7 @@ class Side(Route):
         }
 
     @classmethod
-    def expected(cls, head: Any, names: Collection[str]) -> Mapping[str, Part]:
+    def file_tensors(cls, head: Any, names: Collection[str]) -> Mapping[str, Part]:
         """Two parts of every memory; the bits of its mask are as many as τ has entries."""
         if not head.eps or len(head.eps) != len(head.facts):
             raise ValueError(f"it has {len(head.eps)} thresholds for {len(head.facts)} memories")
@@ -182,7 +182,7 @@ class Side(Route):
         return {**parts, **{f"{i}/bits": bits for i in range(len(head.eps))}}
 
     @classmethod
-    def made(cls, tensors: Mapping[str, Tensor], head: Any) -> Side:
+    def from_file(cls, tensors: Mapping[str, Tensor], head: Any) -> Side:
         """The route of a file."""
         if head.activation is not None and head.activation not in ACTIVATIONS:
             raise ValueError(f"unknown activation '{head.activation}'")

@@ -10,7 +10,6 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor
 
-from ...computed_once import remembered
 from ...keys_values.second_moment import second_moment
 from ...model import activations
 from ...model.answer_rows import AnswerRows
@@ -61,7 +60,7 @@ class TextReader:
             mean = C.diagonal.mean() / (1 + damping)
             return (torch.cholesky_inverse(C.factor) * mean).float()
 
-        found = remembered(("whitening", self.lm.stored_identity, layer, damping), make)
+        found = self.lm.once(("whitening", self.lm.stored_identity, layer, damping), make)
         return found.to(self.lm.weight(self.module).device)
 
     def delta(self, tau: Tensor, rows: Rows) -> Tensor:
@@ -79,7 +78,7 @@ class TextReader:
                 some = sorted(self.together) if ids in self.together else [ids]
                 label = "inputs and outputs", self.base, self.lm.device, self.module, self.score
                 read = partial(self._read, some)
-                self.pairs |= remembered((*label, *some), read) if self.base else read()
+                self.pairs |= self.lm.once((*label, *some), read) if self.base else read()
         return [self.pairs[tuple(row)] for row in rows]
 
     @torch.no_grad()

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ...cancellation import steps
-from ...computed_once import Stored
+from ...computed_once import CachedTensors
 from ...data.facts import Fact, encode_prompt, fill
 from ...keys_values import chat_wordings
 from ...keys_values import context_templates as contexts
@@ -66,9 +66,7 @@ class Wise(Editor[WiseConfig]):
     """Side memory with margin losses, knowledge shards, merging, and a router by activations."""
 
     name = "wise"
-    color = "#8d7fd6"
     paper = "Wang et al., WISE: Rethinking the Knowledge Memory for Lifelong Model Editing of LLMs, NeurIPS 2024 (arXiv:2405.14768)"  # noqa: E501
-    page = ("warm",)
     writes = "routes"
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
@@ -158,7 +156,7 @@ class Wise(Editor[WiseConfig]):
             eps = self._threshold(tau, self._deltas(tau, group, texts), texts, held_out)
         return SideMemory(tau, eps, memory.facts + 1)
 
-    def statistics(self, after: Patch = EMPTY) -> Iterable[Stored]:
+    def statistics(self, after: Patch = EMPTY) -> Iterable[CachedTensors]:
         """C of the layer's keys, where a step is whitened."""
         c = self.config
         return () if c.whiten is None else stored_moments(self.lm, [c.layer], None, None).values()

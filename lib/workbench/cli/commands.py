@@ -9,7 +9,7 @@ from ... import EDITORS, EMPTY, LM, Case, Fact, Patch, case_for, classroom
 from ...atomic_files import cache_folder, path_of
 from ...computed_once import make_missing
 from ...data.relations import relations
-from ...errors import ArgumentError, FactError, FetchError, ForensicsError
+from ...errors import ArgumentError, FactError, FetchError, ForensicsError, PatchError
 from ...evaluation.own_facts import matches
 from ...model.packaged_models import DEFAULT, PACKAGED, damaged, packaged_model
 from .. import export_model, export_peft, investigate
@@ -114,7 +114,14 @@ def run_edit(given: argparse.Namespace) -> None:
     }
     asked = [prompt for some in groups.values() for prompt in some]
     before = lm.answer(asked)
-    patch = editor.edit([fact], after=after, check=False)  # the answers are printed below
+    try:
+        patch = editor.edit([fact], after=after, check=False)  # the answers are printed below
+    except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        if editor.name in after.memory:  # a file of anybody may hold anything there
+            raise PatchError(
+                f"{editor.name} cannot go on from the memory in {given.after}"
+            ) from error
+        raise
     try:
         saved = patch.save(given.save) if given.save else None
     finally:  # a file that cannot be written loses no answer
@@ -219,13 +226,13 @@ def run_export(given: argparse.Namespace) -> None:
     option("--text", type=path_of, help="general text for C (default: the library's)"),
     option(
         "--threshold",
-        type=float,
+        type=options.positive,
         default=THRESHOLD,
         help=f"the least z that is called a suspect (default {THRESHOLD:g})",
     ),
     option(
         "--prompt-threshold",
-        type=float,
+        type=options.positive,
         default=PROMPT_THRESHOLD,
         help=f"the same for whole prompts (default {PROMPT_THRESHOLD:g})",
     ),

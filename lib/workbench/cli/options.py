@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,7 +22,6 @@ from ...atomic_files import path_of, whole_file
 from ...editors.shared.editor_file import editor_of
 from ...errors import ArgumentError
 from ...model import lm
-from ...model.quantized import KINDS
 from ...setting_fields import shown
 
 LAYERS = 10_000  # more than any model has; the library knows how many this one has
@@ -60,7 +60,6 @@ def command(example: str, about: str, *options: Option) -> Callable:
 PLACEMENT = (
     option("--dtype", help="float32, bfloat16, … (also fp32, bf16, …)"),
     option("--device-map", help="as transformers names it, e.g. auto"),
-    option("--quantized", choices=KINDS, help="keep the blocks' matrices in 8 or 4 bits (torchao)"),
     option(
         "--sink",
         default="own",
@@ -100,7 +99,7 @@ EDITING = (
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a setting of the editor: layer=8 (`python -m lib settings` lists them)",
+        help="a setting of the editor, such as layer=8",
     ),
 )
 PATCH = option("--patch", type=path_of, required=True, help="a saved patch")
@@ -185,10 +184,12 @@ def different(given: str, values: Sequence[object]) -> None:
             raise ArgumentError(f"{given} has {shown(value)} twice: give it once")
 
 
-def at_least(given: str, least: int, number: int | None) -> None:
-    """Refuse a number below the least one, in a sentence that names the option."""
-    if number is not None and number < least:
-        raise ArgumentError(f"{given} should be at least {least}, not {number}")
+def positive(text: str) -> float:
+    """A finite number above 0, for `argparse`, which puts the option before the sentence."""
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"a number above 0 is wanted, not {text}")
+    return number
 
 
 def report(text: object, path: Path | None, result: dict[str, Any]) -> None:
@@ -208,14 +209,12 @@ def report(text: object, path: Path | None, result: dict[str, Any]) -> None:
 
 def load(given: argparse.Namespace, device_map: Any = None) -> LM:
     """The model that `--model`, `--dtype`, `--device-map`, `--sink` and `--presets` name."""
-    presets, quantized = (getattr(given, name, None) for name in ("presets", "quantized"))
     return lm.load(
         given.model,
         given.dtype,
         given.device_map or device_map,
         None if given.sink.lower() == "none" else given.sink,
-        presets,
-        quantized,
+        getattr(given, "presets", None),
         revision=given.revision,
         trust_remote_code=given.trust_remote_code,
     )

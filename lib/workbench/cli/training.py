@@ -16,7 +16,7 @@ from ...errors import ArgumentError
 from ...evaluation.metrics import METRICS, TABLE
 from ...evaluation.results import Table
 from ...lifelong.run import Run
-from ...setting_fields import shown
+from ...setting_fields import at_least, shown
 from .. import tune
 from . import options
 from .options import EDITING, JSON, PLACEMENT, TARGET, command, option
@@ -79,7 +79,7 @@ def run_stream(given: argparse.Namespace) -> None:
 def _stream(given: argparse.Namespace, device_map: Any) -> None:
     """The run in this process, whose model goes where `device_map` says."""
     editor_class = options.editor(given.editor)
-    options.at_least("--edits", 1, given.edits)
+    at_least(1, edits=given.edits)
     cases = (
         read_cases(given.data, limit=given.edits, target=given.target)
         if given.data
@@ -168,7 +168,7 @@ def _table(scores: Mapping[int, Scores]) -> str:
     "`--presets presets.toml` uses them",
     option("model", help="hub id, local folder, or gemma-3-270m"),
     option("--editors", default="rome,ultraedit", help="of which editors (default rome,ultraedit)"),
-    option("--minutes", type=float, default=30.0, help="for all of them (default 30)"),
+    option("--minutes", type=options.positive, default=30.0, help="for all of them (default 30)"),
     option("--to", type=path_of, default=Path("presets.toml"), help="default: presets.toml"),
     option(
         "--data",
@@ -230,8 +230,8 @@ def run_train(given: argparse.Namespace) -> None:
     if not editor_class.trained:
         others = ", ".join(name for name, editor in EDITORS.items() if editor.trained)
         raise ArgumentError(f"{given.editor} needs no training; there is a network in {others}")
-    options.at_least("--steps", 0, given.steps)
-    options.at_least("--cases", 1, given.cases)
+    at_least(0, steps=given.steps)
+    at_least(1, cases=given.cases)
     training, validation = _divided(given)
     lm = options.load(given)
     say(f"{given.editor} on {lm.name}: {len(training)} cases, {len(validation)} kept apart")

@@ -27,7 +27,7 @@ from ...model.hooks import swapped
 from ...model.lm import LM
 from ...patch.patch import LowRank, Patch
 from ...patch.route import Savable
-from ...setting_fields import Size
+from ...setting_fields import at_least
 from .model_card import write_card
 
 DENSE_RANK = 64  # the rank of an adapter for a change that has no small rank of its own
@@ -91,7 +91,7 @@ class Exported:
         return "\n".join([f"{self.folder.name}: {self.bytes / 1e6:.1f} MB{padded}", *lines])
 
 
-def export_peft(lm: LM, patch: Patch, folder: str | Path, rank: Size | None = None) -> Exported:
+def export_peft(lm: LM, patch: Patch, folder: str | Path, rank: int | None = None) -> Exported:
     """Write the patch as a LoRA adapter for `peft.PeftModel.from_pretrained(base, folder)`.
 
     All modules are padded with zeros to one rank r, the smallest of RANKS that holds them all, and
@@ -107,6 +107,7 @@ def export_peft(lm: LM, patch: Patch, folder: str | Path, rank: Size | None = No
     folder that holds something; PatchError for a patch of another model.
     """
     refuse_adapter(lm, patch)
+    at_least(1, rank=rank)
     with new_folder(folder) as work:
         factors, modules, r = adapter_parts(lm, patch, rank)
         tensors = {
@@ -127,8 +128,7 @@ def export_model(lm: LM, patch: Patch, folder: str | Path) -> Exported:
 
     The folder holds config, tokenizer and weights in the model's own type. Run by transformers, the
     logits of this model and of the patched one are the same, in float32 bit for bit. (`lm.run` and
-    its like may use faster products where no patch is entered, and in a mixture of experts the
-    router's weights enter before the expert's matrix here, and after it there.)
+    its like may use faster products where no patch is entered.)
 
     Raises the errors of `export_peft`, but takes the empty patch, and ExportError for a quantized
     model.
@@ -157,11 +157,6 @@ def refuse_adapter(lm: LM, patch: Patch) -> None:
     if not patch.weights:
         raise ExportError("this patch changes no weights, so there is nothing for an adapter")
     lm.check(patch)
-    if lm.arch.experts and any(f".{lm.arch.experts}." in name for name in patch.weights):
-        raise ExportError(
-            "this patch changes single experts, whose matrices are one tensor for other programs, "
-            "so no adapter can name them: export the whole model"
-        )
 
 
 def adapter_parts(

@@ -16,19 +16,18 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from ...arguments import checked
 from ...cancellation import finished
-from ...computed_once import room
-from ...data import taken
+from ...data import as_facts
 from ...data.facts import Case, Fact
 from ...errors import ForensicsError
+from ...model.devices import room
 from ...model.lm import LM
 from ...patch.patch import EMPTY, Patch
-from ...setting_fields import Amount, Positive
+from ...setting_fields import at_least
 from .candidates import BARE, PREFIX, digest, key_moments, moment_steps, plain_rows
+from .edited_prompts import TEMPLATES, objects
 from .matched_filter import DAMPING, Filtered, Suspect, joined, matched_filter
 from .reversal import PREFIXES, removed, subject_space
-from .what_was_said import TEMPLATES, objects
 
 # The least z that is called a suspect (git at 28f3467b: tests/benchmarks). Set after a look at
 # eight edits of both halves of the cases, so no half of them tests it.
@@ -141,7 +140,6 @@ def investigate(
     return finished(examine(lm, names, patch, **settings))
 
 
-@checked
 def examine(
     lm: LM,
     names: Iterable[str | Fact | Case],
@@ -152,9 +150,9 @@ def examine(
     tokens: int | None = None,
     prefix: str = PREFIX,
     prompts: Sequence[str] = (),
-    damping: Amount = DAMPING,
-    threshold: Positive = THRESHOLD,
-    prompt_threshold: Positive = PROMPT_THRESHOLD,
+    damping: float = DAMPING,
+    threshold: float = THRESHOLD,
+    prompt_threshold: float = PROMPT_THRESHOLD,
 ) -> Generator[tuple[float, str], None, Investigation]:
     """`investigate` in steps of a second or a few; yields the share that is done, and in words.
 
@@ -169,8 +167,9 @@ def examine(
 
     Between two steps the model is free, so that others may use it.
     """
+    at_least(0, damping=damping, threshold=threshold, prompt_threshold=prompt_threshold)
     given = () if isinstance(names, str) else names
-    named = [one if isinstance(one, str) else taken.fact(one).subject or "" for one in given]
+    named = [one if isinstance(one, str) else as_facts.fact(one).subject or "" for one in given]
     if len(named) < FEWEST:
         raise ForensicsError("an examination compares at least 20 candidates with each other")
     if isinstance(prompts, str) or 0 < len(prompts) < FEWEST:

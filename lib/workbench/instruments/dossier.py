@@ -13,8 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from ...arguments import checked
-from ...data import taken
+from ...data import as_facts
 from ...data.facts import Fact, require_text
 from ...data.relations import Relation, bare, relations
 from ...model.lm import LM
@@ -103,7 +102,7 @@ class Dossier:
         return "\n".join(rows)
 
 
-def dossier(lm: LM, entity: str | taken.Given, patch: Patch = EMPTY, **settings: Any) -> Dossier:
+def dossier(lm: LM, entity: str | as_facts.Given, patch: Patch = EMPTY, **settings: Any) -> Dossier:
     """What the model answers about an entity, before and after a patch.
 
     settings  of `dossier_lines`, which gives the answers relation by relation
@@ -113,12 +112,11 @@ def dossier(lm: LM, entity: str | taken.Given, patch: Patch = EMPTY, **settings:
 
     print(lib.workbench.dossier(lm, "The Eiffel Tower"))
     """
-    entity = entity if isinstance(entity, str) else taken.fact(entity).subject or ""
+    entity = entity if isinstance(entity, str) else as_facts.fact(entity).subject or ""
     lines = tuple(dossier_lines(lm, entity, patch, **settings))
     return Dossier(entity.strip(), lines, naming(patch, entity))
 
 
-@checked
 def dossier_lines(
     lm: LM,
     entity: str,

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ...computed_once import remembered
 from ...data.relations import Relation, bare
 from ...model.lm import LM
 from ...patch.patch import EMPTY, Patch
@@ -139,7 +138,7 @@ def usual_answers(
     for template in templates:
         prompts = [relation.ask(template, subject) for subject in subjects]
         key = ("usual answers", lm.stored_identity, *prompts)
-        found.append(remembered(key, partial(asked, prompts)).float() if prompts else None)
+        found.append(lm.once(key, partial(asked, prompts)).float() if prompts else None)
     return found
 
 

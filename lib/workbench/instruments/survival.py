@@ -12,16 +12,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-from msgspec import Meta
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from ...arguments import checked
 from ...cancellation import steps as counted
-from ...data import taken
+from ...data import as_facts
 from ...data.facts import Fact
 from ...editors.shared.answer_training import Descent
 from ...editors.shared.base import add_low_rank
@@ -31,14 +29,11 @@ from ...model import activations
 from ...model.lm import LM
 from ...patch.patch import EMPTY, Patch
 from ...registry import EDITORS
-from ...setting_fields import Size
+from ...setting_fields import at_least
 
 Life = Callable[[LM, Patch], Patch]
 
 WINDOW = 128  # tokens of a row that is trained on
-# Numbers of steps and of rows, and ranks: a larger one is a slip, and would take days.
-Number = Annotated[int, Meta(ge=1, le=100_000, description="a whole number from 1 to 100,000")]
-Rate = Annotated[float, Meta(gt=0, lt=1, description="a number between 0 and 1")]
 
 
 def matrices(lm: LM, patch: Patch = EMPTY) -> list[str]:
@@ -54,7 +49,6 @@ def matrices(lm: LM, patch: Patch = EMPTY) -> list[str]:
     ]
 
 
-@checked
 @dataclass(frozen=True)
 class Trained:
     """A life: steps of AdamW on the next token of other texts, in all matrices of the blocks.
@@ -71,11 +65,15 @@ class Trained:
     """
 
     texts: tuple[str, ...]
-    steps: Number = 50
-    lr: Rate = 1e-5
-    batch: Number = 4
-    rank: Number | None = None
+    steps: int = 50
+    lr: float = 1e-5
+    batch: int = 4
+    rank: int | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        at_least(1, steps=self.steps, batch=self.batch, rank=self.rank)
+        at_least(0, lr=self.lr)
 
     def __call__(self, lm: LM, patch: Patch) -> Patch:
         names, rows = matrices(lm, patch), self.rows(lm)
@@ -126,7 +124,6 @@ def next_token_loss(lm: LM, rows: list[list[int]]) -> Tensor:
         return cross_entropy(lm.head(hidden[:, :-1][wanted]), seqs.ids[:, 1:][wanted])
 
 
-@checked
 @dataclass(frozen=True)
 class EditedAgain:
     """A life: other facts are written after the patch, `batch` of them at a time.
@@ -135,12 +132,13 @@ class EditedAgain:
     """
 
     editor: str
-    facts: tuple[Fact, ...] | Any  # given as `taken.facts` takes them
-    batch: Size = 1
+    facts: tuple[Fact, ...] | Any  # given as `as_facts.facts` takes them
+    batch: int = 1
     preset: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "facts", tuple(taken.facts(self.facts)))
+        at_least(1, batch=self.batch)
+        object.__setattr__(self, "facts", tuple(as_facts.facts(self.facts)))
         EDITORS[self.editor]  # refuses an unknown name now, and not after the lives before this one
         if not self.facts:
             raise ArgumentError("there is no fact for later edits")

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...data import taken
+from ...data import as_facts
 from ...errors import ProbeError
 from ...evaluation.intervals import interval
 from ...model import activations
@@ -70,7 +70,7 @@ class TruthProbe:
         return (((states - self.mean) / self.scale) @ self.weight).tolist()
 
 
-def truth_probe(lm: LM, cases: taken.Given, without: taken.Given = ()) -> TruthProbe:
+def truth_probe(lm: LM, cases: as_facts.Given, without: as_facts.Given = ()) -> TruthProbe:
     """A probe trained on true and false statements of the cases, as the unedited model reads them.
 
     Each case gives its prompt with its true answer, and with another case's of its relation.
@@ -79,8 +79,8 @@ def truth_probe(lm: LM, cases: taken.Given, without: taken.Given = ()) -> TruthP
 
     Raises ProbeError where held-out relations give less than ACCURACY, or there are not two.
     """
-    cases = taken.cases(cases)
-    edited = {fact.subject for fact in taken.facts(without)}
+    cases = as_facts.cases(cases)
+    edited = {fact.subject for fact in as_facts.facts(without)}
     pairs, relations, draw = [], [], random.Random(0)
     answers = grouped((case.relation, case.fact.target_true or "") for case in cases)
     for case in cases:

@@ -15,12 +15,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ...arguments import checked
-from ...data import taken
+from ...data import as_facts
 from ...errors import ArgumentError
 from ...evaluation.intervals import interval
 from ...model.lm import LM
-from ...setting_fields import Amount, Size
+from ...setting_fields import at_least
 from .corrupted_runs import KINDS, Cell, Corrupted, embedding_deviation
 
 __all__ = ["Trace", "average", "average_total", "embedding_deviation", "trace"]
@@ -82,19 +81,18 @@ class Trace:
         return tuple(map(role, range(end + 1)))
 
 
-@checked
 def trace(
     lm: LM,
-    fact: taken.Given | str,
+    fact: as_facts.Given | str,
     subject: str | None = None,
     *,
     kinds: Sequence[str] = KINDS,
     layers: Sequence[int] | None = None,
     tokens: Sequence[int] | None = None,
-    samples: Size = 10,
-    noise: Amount = 3.0,
-    deviation: Amount | None = None,
-    window: Size = 10,
+    samples: int = 10,
+    noise: float = 3.0,
+    deviation: float | None = None,
+    window: int = 10,
     seed: int = 1,
 ) -> Trace:
     """Probability of the model's own answer with one clean state put back, for every place.
@@ -115,6 +113,8 @@ def trace(
     ValueError for a layer, token or kind that does not exist, and without a subject. Source: ROME,
     section 2.1, where σ is pooled over 1,000 facts.
     """
+    at_least(1, samples=samples, window=window)
+    at_least(0, noise=noise, deviation=deviation)
     layers = tuple(range(lm.n_layers) if layers is None else layers)
     with Corrupted.opened(lm, fact, subject, samples, noise, deviation, seed) as runs:
         # list the cells, one per kind, token and layer; before the subject there is nothing to run

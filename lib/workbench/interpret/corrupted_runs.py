@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...data import taken
+from ...data import as_facts
 from ...data.facts import Fact, encode_target, lookup
 from ...errors import ArgumentError
 from ...model.batching import sequences
@@ -100,7 +100,7 @@ class Corrupted:
 
     @classmethod
     @contextmanager
-    def opened(cls, lm: LM, fact: taken.Given | str, subject: str | None, *settings: Any):
+    def opened(cls, lm: LM, fact: as_facts.Given | str, subject: str | None, *settings: Any):
         """Hold the model for all runs of one call, so that its hooks meet no other thread's run."""
         if isinstance(fact, str):
             if subject is None:
@@ -108,7 +108,7 @@ class Corrupted:
             fact = Fact.find(fact, subject, subject)  # the new answer plays no part here
         elif subject is not None:
             raise ArgumentError("the subject of a Fact is its own: give no other")
-        fact = taken.fact(fact)
+        fact = as_facts.fact(fact)
         ids, _, _ = span(lm, fact)
         with lm.opened(sequences(lm, [ids])):
             yield cls(lm, fact, *settings)
@@ -185,7 +185,7 @@ class Corrupted:
             wide = output.view(len(hidden), -1, output.shape[-1])
             put_back(kind, layer, wide[:, replay.lead :])
 
-        names = {"mlp": self.lm.arch.mlp_out, "attention": self.lm.arch.attn_out}
+        names = {"mlp": self.lm.mlp_out, "attention": self.lm.attn_out}
         for layer in range(self.lm.n_layers):
             # a cell of module outputs joins before the first block in which it restores
             for i, cell in enumerate(cells):
@@ -193,7 +193,7 @@ class Corrupted:
                     hidden = join(i, hidden)
             # run the block for all rows; its hooks restore inside it. Each joined row reads the
             # keys and values before `token` that the noisy row has from which it was copied
-            hooks = {n.format(layer): partial(restore, kind, layer) for kind, n in names.items()}
+            hooks = {name(layer): partial(restore, kind, layer) for kind, name in names.items()}
             with hooked_all(self.lm.model, hooks):
                 source = [*range(n + 1), *list(range(n)) * len(where)]
                 hidden = _blocks(replay, slice(layer, layer + 1), source).run(hidden, upto=1)

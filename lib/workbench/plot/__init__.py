@@ -15,6 +15,7 @@ from .palette import (  # noqa: F401
     NEIGHBOR,
     QUIET,
     UNRELATED,
+    editor_color,
 )
 
 _PLACES = {  # {what draws: where it is defined}

@@ -3,8 +3,8 @@
 One color has one meaning. Gray is what is compared with, orange what was written, blue a neighbor,
 dark green unrelated text: a series named "base", "edited", "neighbor" or "unrelated" has its own of
 these four, and nothing else is drawn in them. A series whose name begins with an editor's, such as
-"MEMIT, kept keys", has that editor's color (its attribute `color`) in every figure. Any other name
-takes the next of CYCLE, which means nothing outside its figure; after five names the dashes change.
+"MEMIT, kept keys", has that editor's color in every figure. Any other name takes the next of CYCLE,
+which means nothing outside its figure; after five names the dashes change.
 Every color has a contrast of at least 3.4 : 1 against white, and text drawn in it is darkened to
 4.5 : 1. The four can be told apart in the three color deficiencies (ΔE ≥ 24).
 """
@@ -22,6 +22,21 @@ NEIGHBOR = "#1b87cf"
 UNRELATED = "#20603c"
 COLORS = {"base": BASE, "edited": EDITED, "neighbor": NEIGHBOR, "unrelated": UNRELATED}
 CYCLE = ("#31429e", "#8a6a00", "#c2577f", "#8d7fd6", "#16202e")  # indigo, gold, plum, lilac, black
+# editors of one color share an idea, or are never drawn together
+EDITOR_COLORS = {
+    name: color
+    for color, names in {
+        "#31429e": ("memit", "emmet", "pmet", "wilke", "mend"),
+        "#8a6a00": ("alphaedit", "malmen", "grace"),
+        "#c2577f": ("rect", "rledit", "horen", "lemoe"),
+        "#8d7fd6": ("rome", "norm_anchor", "wise"),
+        "#9b1fa0": ("ultraedit",),
+        "#7a3b1d": ("ft", "ft_l", "ft_m", "crispedit", "lora", "sdf"),
+        "#16202e": ("prune", "retrieval", "memoir", "steer"),
+    }.items()
+    for name in names
+}
+OWN = "#16202e"  # an editor of your own
 # series that are no editors of their own have the color of the one that they are close to
 LIKE = {"r-rome": "#8d7fd6", "memoe": "#c2577f", "fine-tuning": "#7a3b1d"}
 DASHES = ("-", "--", ":", "-.")
@@ -56,5 +71,5 @@ def styles(
 def editor_color(name: str) -> str | None:
     """The color of the editor whose name stands before the first comma; None for other names."""
     plain = name.split(",")[0].strip().casefold()
-    editor = EDITORS.get(plain.replace("-", "_"))
-    return LIKE.get(plain) if editor is None else editor.color
+    editor = plain.replace("-", "_")
+    return EDITOR_COLORS.get(editor, OWN) if editor in EDITORS else LIKE.get(plain)

@@ -1,66 +1,110 @@
 """`tune` finds presets for a model that nobody has tuned, and measures them on held-out facts.
 
-It begins with a causal trace of the facts of the search, which its page shows and nothing is chosen
-by. For every editor it is one `scan` over facts that the model knows, from the editor's own
-settings and a guess of the layer by depth, then the held-out facts: the unedited model, those
-settings, and the found ones, on the same facts. The trials and the held-out facts of every editor
-are kept in a folder beside the presets, which is the journal of a run that was interrupted.
+For each editor, `search` tries layers and settings on facts that the model knows, one candidate at
+a time: first layers, then the best layer and its neighbors with every value of the first setting,
+then every further setting alone. Trying all combinations would cost the product of their numbers.
+The unedited model, the default settings, and the best candidate are then measured on facts that the
+search did not see. Every trial is a line of a file, so a killed run can continue.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from tqdm import tqdm
 
-from ...arguments import checked
 from ...atomic_files import path_of, whole_file
 from ...computed_once import make_missing
-from ...data import taken
-from ...data.facts import Case
+from ...data import as_facts
+from ...data.facts import Case, Fact
 from ...data.readers import classroom
+from ...data.short_repr import as_json
 from ...errors import EditError
 from ...evaluation.evaluate import baseline, evaluate
 from ...evaluation.intervals import DIFFERENCE, interval
 from ...evaluation.known_facts import known
+from ...evaluation.prompt_batch import Base
+from ...evaluation.scores import Scores
+from ...evaluation.single_edits import singly
 from ...model.hooks import swapped
 from ...model.lm import LM
 from ...model.presets_file import Presets
 from ...registry import EDITORS
-from ...setting_fields import Positive
+from ...setting_fields import at_least
 from ..export.model_card import table
-from ..interpret.causal_trace import average, average_total, trace
-from ..interpret.corrupted_runs import span
-from .candidates import plain_json, read_journal
-from .scan import MEASURED, Scan, scan
 
-TUNING, HELD = 8, 24  # facts of the search, and at most so many that it does not see
+# Of the search for values. Its bounds and rates include the published ones, and reach down to those
+# that a model with a norm after the MLP needs, whose outputs are short (Gemma 3).
+VALUES: dict[str, Any] = {"clamp": (1.0, 4.0), "v_lr": (0.05, 0.15, 0.5)}
+# four contexts of at most nine tokens and the bare prompt: a quarter of the published cost
+SHORT: dict[str, Any] = {"contexts": ((9, 4),)}
+SPREAD: dict[str, Any] = {"around": 0, "widths": (1, 3, 5), "settings": SHORT}
+# What is tried for each editor; for all others, layers only.
+#   depths    layers of the first trials, as shares of the model's depth, spread in this order
+#   around    how many neighbors of the best layer are tried on either side
+#   widths    how many layers, up to the one tried, are edited
+#   grid      {setting: values}, the most important setting first
+#   settings  the settings of every trial, and of the default that it is compared with
+GRIDS: dict[str, dict[str, Any]] = {
+    "rome": {
+        "depths": (0.3, 0.2, 0.6, 0.1, 0.45),
+        "around": 1,
+        "grid": VALUES,
+        "settings": SHORT,
+    },
+    "memit": {**SPREAD, "grid": {**VALUES, "strength": (1_000.0, 3_000.0, 15_000.0)}},
+    "pmet": {**SPREAD, "grid": {**VALUES, "strength": (1_000.0, 3_000.0, 15_000.0)}},
+    "emmet": {**SPREAD, "grid": {**VALUES, "strength": (0.0, 1_000.0, 10_000.0)}},
+    "alphaedit": {**SPREAD, "grid": {**VALUES, "quantile": (0.5, 0.7, 0.9), "L2": (1.0, 10.0)}},
+    "ultraedit": {
+        # each window starts from its own moments, which take a minute
+        "depths": (0.75, 0.55, 0.9),
+        "around": 0,
+        "widths": (2, 5),
+        "grid": {"step": (0.001, 0.004, 0.015, 0.06, 0.2, 0.4)},
+    },
+    "ft": {"grid": {"lr": (5e-4, 1e-3, 2e-3)}},
+    "ft_m": {"grid": {"lr": (3e-5, 6e-5, 1.2e-4, 2.5e-4, 5e-4)}},
+    "grace": {"grid": {"eps_init": (1.0, 4.0, 16.0)}},
+}
+DEPTHS = (0.58, 0.25, 0.92, 0.08, 0.42, 0.75)
+
+# the score is the harmonic mean of these, judged by generation
+SCORED, EVENT = ("efficacy", "generalization", "specificity"), "generation"
+METRICS = (*SCORED, "locality")
+MEASURED: dict[str, Any] = {"events": (EVENT,), "metrics": METRICS}
+CLOSE = 0.01  # the largest difference of scores that a few cases cannot distinguish from 0
+TUNING, HELD = 8, 24  # facts of the search, and the most that are held out
 ALONE = 4  # facts of the search for an editor that writes each alone, which takes long
-LEAST = 4  # known facts on either side below which nothing can be said
-SEARCH = 0.6  # the share of an editor's time that its search may take
+LEAST = 4  # the fewest known facts on either side
+SEARCH = 0.6  # the share of an editor's time for its search; the first layers get half of it
 MADE = "# Made by `python -m lib tune`"
-METRICS = MEASURED["metrics"]
-DEFAULT, FOUND = "default", "found"
+UNEDITED, DEFAULT, FOUND = "unedited", "default", "found"
+
+Row = dict[str, Any]
 
 
 @dataclass
 class Tuned:
-    """What `tune` found.
+    """The result of `tune`.
 
     presets  the TOML file of presets
     page     the Markdown file that says how they were found
-    results  {editor: "found" and "default" settings, the search's "trials", and "held_out" rows}.
-             A row holds the ids of its cases, the seconds per edit of both settings, and for the
-             unedited model and both settings {metric: one value per case}.
-    seconds  of the whole run, those of earlier calls with it
+    results  {editor: "found" and "default" settings, "trials", and "held_out" rows}. A held-out row
+             holds the ids of its cases, the seconds per edit of both settings, and for the unedited
+             model and both settings {metric: one value per case}.
+    seconds  of the whole run, including earlier calls
     """
 
     presets: Path
@@ -69,53 +113,94 @@ class Tuned:
     seconds: float = 0.0
 
 
-@checked
 def tune(
     lm: LM,
     editors: Sequence[str],
-    cases: taken.Given | None = None,
-    minutes: Positive = 30,
+    cases: as_facts.Given | None = None,
+    minutes: float = 30,
     to: str | Path = "presets.toml",
     *,
     say: Callable[[str], None] = lambda _: None,
 ) -> Tuned:
     """Search a preset for every editor, measure it on held-out facts; write presets and a page.
 
-    cases     Facts with true answers, by default the classroom's. Those that the model knows are
-              taken in their order: the search gets the first eight with an even number (the first
-              four of them where an editor writes each fact alone), and those with an odd number are
-              held out, but for what shares a subject or a prompt with the search. The number is the
+    cases     Facts with true answers, by default the classroom's. Facts that the model knows are
+              used in their order: the first eight with an even number for the search (the first
+              four if an editor writes each alone), and those with an odd number are held out,
+              unless they share a subject or a prompt with the search. The number is the
               classroom's own, or a fact's place among `cases`.
-    minutes   For all editors, in equal shares; unused time goes on to the next one. What began is
-              finished, and at least one trial and one held-out edit are made for every editor.
-    to        The TOML file. The page beside it ends in `.md`, and the folder of the journal in
-              `.tune`; a later call with the same arguments goes on from it.
+    minutes   For all editors, in equal shares; unused time goes to the next one. Steps are never
+              interrupted, and each editor gets at least one trial and one held-out edit.
+    to        The TOML file. The page next to it ends in `.md`, and the file of trials in `.jsonl`;
+              a later call with the same arguments continues from it.
     say       Is called with a line at each step.
 
-    The library's own presets of this model do not count meanwhile. Raises EditError for editors
-    without a grid, for a file that `tune` did not make, for the journal of other facts, and where
-    too few facts are known.
+    The search starts from the default settings. The library's own presets of this model do not
+    count meanwhile. Raises EditError for an editor that is trained or has no layer, for a file that
+    `tune` did not make, for the trials of other facts, and if too few facts are known.
     """
-    run = _Run(lm, path_of(to), minutes, say)
-    unknown = [name for name in editors if not EDITORS[name].search_grid]
-    if unknown or not editors:
-        what = f"{unknown[0]} cannot be tuned" if unknown else "name an editor"
-        able = ", ".join(name for name, editor in EDITORS.items() if editor.search_grid)
-        raise EditError(f"{what}: there are settings to search for {able}")
+    at_least(0, minutes=minutes)
+    start, to = time.perf_counter(), path_of(to)
+    if not editors or to.suffix != ".toml":
+        raise EditError("name an editor" if to.suffix == ".toml" else f"{to} should end in .toml")
+    if to.exists() and not to.read_text(errors="replace").startswith(MADE):
+        raise EditError(f"{to} is not a file that tune made: give another one")
+    list(map(layer_setting, editors))  # refuses what cannot be searched before any work
+    # fast editors first: the time that they leave goes to slow ones
+    order = sorted(dict.fromkeys(editors), key=lambda name: EDITORS[name].speed != "fast")
+    made, presets = Tuned(to, to.with_suffix(".md")), []
     with swapped(lm, presets=Presets(stored=False)):
-        given = None if cases is None else taken.cases(cases)
-        return run.all(list(dict.fromkeys(editors)), given)
+        say(f"asking {lm.name} which facts it knows")
+        tuning, held = divide(lm, None if cases is None else as_facts.cases(cases))
+        rows = Rows(to.with_suffix(".jsonl"), lm, (tuning, held))
+        seconds = 60 * minutes - (time.perf_counter() - start)
+        for place, name in enumerate(order):
+            others = rows.seconds() - rows.seconds(name)
+            share = (seconds - others) / (len(order) - place)
+            space = GRIDS.get(name, {})
+            together = "widths" in space or not EDITORS[name].needs_subject
+            some = tuning if together else tuning[:ALONE]
+            done = [row for row in rows if row["editor"] == name and "cases" in row]
+            say(f"{name}: searching layers and settings for about {SEARCH * share:.0f} s")
+            # a search with held-out facts is over, because these belong to its best row
+            trials = search(lm, name, some, space, rows, 0 if done else SEARCH * share)
+            say(f"{name}: {len(trials)} trials made; now facts that the search did not see")
+            default = EDITORS[name](lm, **space.get("settings", {})).settings_dict()
+            settings = {DEFAULT: default, FOUND: default | settings_of(best(trials), default)}
+            size = len(some) if together else 1  # as many facts in one call as in the search
+            groups = [held[first : first + size] for first in range(0, len(held), size)]
+            for group in tqdm(groups[len(done) :], disable=None, desc=f"{name}: held out"):
+                if done and rows.seconds(name) + done[-1]["trial_seconds"] > share:
+                    break
+                done.append(rows.add({"editor": name, **held_out(lm, name, settings, group)}))
+            made.results[name] = plain_json(settings) | {"trials": trials, "held_out": done}
+            presets.append(preset(lm, name, trials, len(some)))
+    made.seconds = time.perf_counter() - start + rows.earlier
+    seen, asked = (", ".join(str(case.id) for case in one) for one in (tuning, held))
+    head = f"{MADE} for {lm.identity} on {time.strftime('%Y-%m-%d')}"
+    page = [
+        f"# Presets for {lm.name}",
+        f"{head[2:]} in {made.seconds / 60:.1f} of {minutes:g} minutes, without the library's own "
+        f"presets of this model. The search saw the facts {seen}. The facts {asked} were held out "
+        "and asked in this order while there was time. Shares are by free generation, in % with "
+        "95 % intervals over the facts; the last column is paired.",
+        *(section(name, result) for name, result in made.results.items()),
+    ]
+    for path, parts in ((made.page, page), (to, [head, *presets])):
+        with whole_file(path) as part:
+            part.write_text("\n\n".join(parts).rstrip() + "\n", encoding="utf-8")
+    return made
 
 
 def divide(lm: LM, cases: Sequence[Case] | None) -> tuple[list[Case], list[Case]]:
-    """(facts of the search, held-out facts), as `tune` says; EditError where there are too few."""
+    """(facts of the search, held-out facts), as `tune` says; EditError if there are too few."""
     named = cases is None
     cases = classroom(lm.name) if cases is None else cases
     numbered = [(case.id if named else place, case) for place, case in enumerate(cases)]
     tuning = _first(lm, (case for number, case in numbered if int(number) % 2 == 0), TUNING)
-    taken = {text for case in tuning for text in (case.fact.subject, case.fact.text)} - {None}
+    seen = {text for case in tuning for text in (case.fact.subject, case.fact.text)} - {None}
     others = (case for number, case in numbered if int(number) % 2 == 1)
-    free = (case for case in others if not {case.fact.subject, case.fact.text} & taken)
+    free = (case for case in others if not {case.fact.subject, case.fact.text} & seen)
     held = _first(lm, free, HELD)
     if min(len(tuning), len(held)) < LEAST:
         raise EditError(
@@ -127,7 +212,7 @@ def divide(lm: LM, cases: Sequence[Case] | None) -> tuple[list[Case], list[Case]
 
 
 def _first(lm: LM, cases: Iterable[Case], count: int) -> list[Case]:
-    """The first cases that the model knows; no more are asked than it takes."""
+    """The first cases that the model knows; it is asked no more of them than needed."""
     found: list[Case] = []
     waiting = iter(cases)
     while len(found) < count and (some := list(islice(waiting, 16))):
@@ -135,248 +220,235 @@ def _first(lm: LM, cases: Iterable[Case], count: int) -> list[Case]:
     return found[:count]
 
 
-class _Run:
-    """One call of `tune`: its clock, its journal, and the steps for each editor."""
+class Rows(list[Row]):
+    """The rows of a search and its file, which is whole after each: a head, then a row per line.
 
-    def __init__(self, lm: LM, to: Path, minutes: float, say: Callable[[str], None]) -> None:
-        if to.suffix != ".toml":
-            raise EditError(f"the presets are TOML: give a file that ends in .toml, not {to}")
-        if to.exists() and not to.read_text(errors="replace").startswith(MADE):
-            raise EditError(f"{to} is not a file that tune made: give another one")
-        self.lm, self.say = lm, say
-        self.folder = to.with_suffix(".tune")
-        self.result = Tuned(to, to.with_suffix(".md"))
-        self.total, self.start = 60 * minutes, time.perf_counter()
+    Raises EditError for a file of another model or other facts, and for one that holds no rows.
+    """
 
-    def all(self, editors: list[str], cases: Sequence[Case] | None) -> Tuned:
-        """Every editor in its share of the time, then both files."""
-        before = {name: self._spent(name) for name in editors}
-        earlier = sum(before.values())
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.say(f"asking {self.lm.name} which facts it knows")
-        self.tuning, self.held = divide(self.lm, cases)
-        self.say("tracing where it recalls those of the search")
-        lm, self.window = self.lm, max(1, self.lm.n_layers // 5)  # ten of 48 in the paper
-        traced = [
-            # the clean MLPs are put back at the subject's last token alone
-            trace(lm, fact, kinds=("mlp",), tokens=span(lm, fact)[2:], window=self.window)
-            for fact in (case.fact for case in self.tuning)
-            if fact.subject
-        ]
-        # at the prompt's last token a late layer gives the answer back trivially
-        self.traces = [one for one in traced if "last subject" in one.roles]
-        scans: dict[str, Scan] = {}
-        # what fast editors leave of their time goes to those that take long
-        for place, name in enumerate(sorted(editors, key=lambda n: EDITORS[n].speed != "fast")):
-            left = self.total - earlier - self._passed()
-            share = (left + before[name]) / (len(editors) - place) - before[name]
-            scans[name] = self._editor(name, share, before[name])
-        self.result.seconds = earlier + self._passed()
-        texts = {self.result.presets: self._presets(scans), self.result.page: self._page(scans)}
-        for path, text in texts.items():
-            with whole_file(path) as part:
-                part.write_text(text, encoding="utf-8")
-        return self.result
+    def __init__(self, path: Path, lm: LM, facts: Any) -> None:
+        mark = hashlib.sha256(as_json(facts).encode()).hexdigest()[:16]
+        self.path, self.head = path, {"model": lm.identity, "facts": mark}
+        try:
+            lines = path.read_text().splitlines() if path.exists() else [json.dumps(self.head)]
+            head, *rows = map(json.loads, lines)
+            super().__init__(rows)
+            self.earlier, self.last = self.seconds(), time.perf_counter()
+        except (ValueError, KeyError, TypeError):
+            head = None
+        if head != self.head:
+            raise EditError(f"{path} holds no trials of these facts on {lm.name}: remove it")
 
-    def _passed(self) -> float:
-        return time.perf_counter() - self.start
+    def add(self, row: Row) -> Row:
+        """Append a row with the seconds since the one before, and write the file."""
+        now = time.perf_counter()
+        row, self.last = plain_json({**row, "trial_seconds": round(now - self.last, 4)}), now
+        self.append(row)
+        with whole_file(self.path) as part:
+            part.write_text("".join(f"{json.dumps(one)}\n" for one in [self.head, *self]))
+        return row
 
-    def _files(self, name: str) -> tuple[Path, Path]:
-        """The journals of an editor's search and of its held-out facts."""
-        return self.folder / f"{name}.json", self.folder / f"{name}.held.json"
-
-    def _spent(self, name: str) -> float:
-        """The seconds that earlier calls took for an editor."""
-        both = [read_journal(path, self.lm.identity).get("rows", []) for path in self._files(name)]
-        return sum(row.get("trial_seconds", 0.0) for rows in both for row in rows)
-
-    def _editor(self, name: str, share: float, before: float) -> Scan:
-        """Search and measure one editor in `share` seconds, beside those `before` this call."""
-        end = self._passed() + share
-        searched, measured = self._files(name)
-        editor = EDITORS[name]
-        default = editor(self.lm, **editor.search_grid.get("settings", {})).settings_dict()
-        together = "widths" in editor.search_grid or not editor.needs_subject
-        cases = self.tuning if together else self.tuning[:ALONE]
-        # a search that had ended is not taken up again, so that held-out facts fit what it found
-        own = read_journal(searched, self.lm.identity).get("rows", [])
-        done = measured.exists()
-        used = sum(row["trial_seconds"] for row in own)
-        budget = 1e-9 if done else max(1e-9, SEARCH * (share + before) - used)
-        self.say(f"{name}: searching layers and settings for about {budget:.0f} s")
-        found = scan(
-            self.lm,
-            name,
-            cases,
-            budget=budget,
-            journal=searched,
-            together=together,
-            **self._options(name),
-        )
-        chosen = EDITORS[name](self.lm, **found.settings).settings_dict()
-        self.say(f"{name}: {len(found.rows)} trials made; now facts that the search did not see")
-        rows = self._held_out(name, {DEFAULT: default, FOUND: chosen}, found.together, end)
-        self.result.results[name] = {
-            "found": plain_json(chosen),
-            "default": plain_json(default),
-            "together": found.together,
-            "trials": found.rows,
-            "note": found.note,
-            "held_out": rows,
-        }
-        return found
-
-    def _options(self, name: str) -> dict[str, Any]:
-        """The arguments of `scan` for an editor, with the layers of this model."""
-        found = dict(EDITORS[name].search_grid)
-        if "depths" in found:
-            n = self.lm.n_layers
-            found["layers"] = [min(n - 1, round(depth * n)) for depth in found.pop("depths")]
-        return found
-
-    def _held_out(
-        self, name: str, settings: Mapping[str, dict[str, Any]], together: bool, end: float
-    ) -> list[dict[str, Any]]:
-        """The rows of held-out facts, as many as there is time for; at least one."""
-        path = self._files(name)[1]
-        head = {"model": self.lm.identity, "editor": name, "settings": plain_json(settings)}
-        kept = read_journal(path, self.lm.identity)
-        rows = kept["rows"] if {k: kept.get(k) for k in head} == head else []
-        # one call of an editor of many facts holds as many of them as in the search
-        size = len(self.tuning) if together else 1
-        groups = [self.held[first : first + size] for first in range(0, len(self.held), size)]
-        todo = groups[len(rows) :]
-        bar = tqdm(todo, disable=None, desc=f"{name}, held out", unit="edit")
-        for group in bar:
-            last = rows[-1]["trial_seconds"] if rows else 0.0
-            if rows and self._passed() + last > end:
-                break
-            rows.append(self._group(name, settings, group))
-            with whole_file(path) as part:
-                part.write_text(json.dumps({**head, "rows": rows}, indent=1) + "\n")
-        bar.close()
-        return rows
-
-    def _group(
-        self, name: str, settings: Mapping[str, dict[str, Any]], group: Sequence[Case]
-    ) -> dict[str, Any]:
-        """One edit with each of the settings, and the unedited model, on the same facts."""
-        start = time.perf_counter()
-        base = baseline(self.lm, group, **MEASURED)
-        row: dict[str, Any] = {"cases": [case.id for case in group], "seconds": {}}
-        row["unedited"] = _values(base.scores)
-        for which, own in settings.items():
-            if which == FOUND and own == settings.get(DEFAULT):
-                row[which], row["seconds"][which] = row[DEFAULT], row["seconds"][DEFAULT]
-                continue
-            editor = EDITORS[name](self.lm, **own)
-            make_missing(editor.statistics())  # what is made once is no part of an edit's cost
-            begin = time.perf_counter()
-            try:
-                patch = editor.edit([case.fact for case in group], check=False)
-                row["seconds"][which] = round((time.perf_counter() - begin) / len(group), 4)
-                row[which] = _values(evaluate(self.lm, group, patch, base=base, **MEASURED))
-            except (EditError, torch.linalg.LinAlgError) as error:
-                # an edit that was refused left the model as it was
-                row["seconds"][which] = round((time.perf_counter() - begin) / len(group), 4)
-                row[which], row["error"] = row["unedited"], str(error)
-        return row | {"trial_seconds": round(time.perf_counter() - start, 4)}
-
-    # ---- what is written ------------------------------------------------------------------------
-
-    def _presets(self, scans: Mapping[str, Scan]) -> str:
-        head = f"{MADE} for {self.lm.identity} on {time.strftime('%Y-%m-%d')}: how they were"
-        more = f"# found, and what they are worth, is in {self.result.page.name}.\n"
-        return "\n".join([head, more, *(one.preset() for one in scans.values())])
-
-    def _page(self, scans: Mapping[str, Scan]) -> str:
-        """The page, in Markdown."""
-        minutes, name = self.result.seconds / 60, self.lm.name
-        lines = [
-            f"# Presets for {name}",
-            "",
-            f"Made by `python -m lib tune` on {time.strftime('%Y-%m-%d')} for the model "
-            f"{self.lm.identity} in {minutes:.1f} minutes of the {self.total / 60:g} given. The "
-            "presets of the library for this model were left out.",
-            "",
-            f"The search saw {len(self.tuning)} facts that the model knows, the first of those "
-            "with an even number: "
-            + ", ".join(str(case.id) for case in self.tuning)
-            + ". Facts with an odd number that share no subject and no prompt with these were held "
-            f"out, and {len(self.held)} of them were there to be asked, in their order, as long as "
-            "the time went. Shares are in %, by free generation, with 95 % intervals over the "
-            "facts; the last column is paired.",
-        ]
-        if self.traces:
-            lines += ["", "## Where the facts are recalled", "", *self._recalled()]
-        for editor, found in scans.items():
-            lines += ["", f"## {editor}", "", self._section(editor, found)]
-        return "\n".join(lines) + "\n"
-
-    def _recalled(self) -> list[str]:
-        """The part of the causal trace."""
-        mean, *ends = average_total(self.traces)
-        rows = average(self.traces)[["layer", "effect", "low", "high"]].to_numpy()
-        cells = [(int(layer), _cell([effect], between)) for layer, effect, *between in rows]
-        return [
-            f"A causal trace (ROME, section 2) of the {len(self.traces)} facts of the search whose "
-            f"prompt goes on behind the subject: noise on it takes {_cell([mean], ends)} points "
-            "off the probability of the model's answer, and so many come back with the clean "
-            f"outputs of {self.window} MLPs around a layer at the subject's last token. It shows "
-            "where information flows and not which layer edits best: the trials below ask that.",
-            "",
-            table(["layer", "points that come back"], cells),
-        ]
-
-    def _section(self, name: str, found: Scan) -> str:
-        """The part of one editor: what was tried, what was chosen, and held-out facts."""
-        result = self.result.results[name]
-        rows, columns = result["held_out"], ("unedited", DEFAULT, FOUND)
-        varied = ", ".join(f"`{k}` {', '.join(map(str, v))}" for k, v in found.space.dimensions)
-        how = "all facts in one call" if found.together else "each fact alone"
-        chosen = ", ".join(f"`{k}` {v}" for k, v in found.settings.items())
-        fixed = ", ".join(f"`{k}` {v}" for k, v in found.space.given.items())
-        facts = f"{len(found.cases)} facts, {how}"
-        own = {k: v for k, v in result["default"].items() if k in found.settings}
-        default = ", ".join(f"`{k}` {v}" for k, v in own.items())
-        tried = found.table()
-        n = sum(len(row["cases"]) for row in rows)
-        cells = []
-        for metric in METRICS:
-            values = {c: values_of(rows, c, metric) for c in columns}
-            if values[FOUND]:
-                pairs = zip(values[FOUND], values[DEFAULT], strict=True)
-                margin = [a - b for a, b in pairs]
-                shown = [_cell(values[c], interval(values[c])) for c in columns]
-                cells.append([metric, *shown, _cell(margin, interval(margin, DIFFERENCE), "+")])
-        cost = {c: statistics.median(row["seconds"][c] for row in rows) for c in (DEFAULT, FOUND)}
-        failed = [row["error"] for row in rows if "error" in row]
-        parts = [
-            f"{len(found.rows)} trials on {facts}: layers, and {varied}. {found.note}".rstrip(),
-            f"Fixed in all trials, and in the default as well: {fixed}." if fixed else "",
-            f"The default is {default}.",
-            table(list(tried), tried.astype(object).values.tolist()),
-            f"Chosen: {chosen}.",
-            table([f"{n} held-out facts", *columns, f"{FOUND} − {DEFAULT}"], cells),
-            f"An edit took {cost[FOUND]:.2g} s a fact (default: {cost[DEFAULT]:.2g} s).",
-            f"{len(failed)} edits failed and count as the unedited model: {failed[0]}"
-            if failed
-            else "",
-        ]
-        return "\n\n".join(filter(None, parts))
+    def seconds(self, name: str | None = None) -> float:
+        """The time spent on all rows, or on an editor's."""
+        return sum(row["trial_seconds"] for row in self if name in (None, row["editor"]))
 
 
-def values_of(rows: Sequence[Mapping[str, Any]], which: str, metric: str) -> list[float]:
+def search(
+    lm: LM,
+    name: str,
+    cases: Sequence[Case],
+    space: Mapping[str, Any],
+    rows: Rows,
+    seconds: float = math.inf,
+    facts: Sequence[Fact] | None = None,
+) -> list[Row]:
+    """The trials of an editor, each {setting: value} with its scores; new ones go into `rows`.
+
+    space  A row of GRIDS, in which `layers` may replace `depths`, and `together` says whether all
+           facts are written in one call. The default is True for editors of several layers and for
+           editors that need no subject.
+    facts  What that call writes, by default the cases' own facts.
+
+    An earlier trial of `rows` is not made again. A failed trial has the score 0 and an error.
+    """
+    given, grid = space.get("settings", {}), space.get("grid", {})
+    config, where = EDITORS[name](lm, **given).settings_dict(), layer_setting(name)
+    together = space.get("together", where != "layer" or not EDITORS[name].needs_subject)
+    written = list(facts or [case.fact for case in cases])
+    EDITORS[name](lm, **given).check(written)
+    deep = [min(lm.n_layers - 1, round(d * lm.n_layers)) for d in space.get("depths", DEPTHS)]
+    layers = list(dict.fromkeys(space.get("layers", deep)))
+
+    def at(layer: int, width: int | None = None, **values: Any) -> Row:
+        """The candidate at a layer, or in a window that ends there."""
+        place: Any = layer
+        if where != "layer":
+            # an editor that chooses its layers by itself gets all up to this one, UltraEdit two
+            width = width or len(config[where] or range(2 if where == "down" else layer + 1))
+            place = list(range(max(0, layer + 1 - width), layer + 1))
+        return plain_json({**given, **{key: config[key] for key in grid}, where: place, **values})
+
+    base = baseline(lm, cases, **MEASURED)
+    varied = [*([("width", space["widths"])] if "widths" in space else []), *grid.items()]
+    made: list[Row] = []
+    for number, (setting, values) in enumerate([("", ()), *(varied or [("", ())])]):
+        if number == 0:
+            candidates = [at(layer) for layer in layers]
+        elif number == 1:
+            place, around = best(made)[where], space.get("around", 1)
+            center = place if where == "layer" else place[-1]
+            low, high = max(min(layers), center - around), min(max(layers), center + around)
+            near = sorted(range(low, high + 1), key=lambda layer: abs(layer - center))
+            changes = [{setting: value} for value in values] or [{}]
+            candidates = [at(layer, **change) for layer in near for change in changes]
+        else:
+            chosen = settings_of(best(made), config)
+            candidates = [plain_json({**chosen, setting: value}) for value in values]
+        for one in tqdm(candidates, disable=None, desc=f"{name}: {setting or where}"):
+            mine = [row for row in rows if row["editor"] == name and "harmonic" in row]
+            row = next((row for row in mine if one.items() <= row.items()), None)
+            # begin no trial that would not fit; the first layers get half of the time
+            end = sum(row["trial_seconds"] for row in mine) * (1 + 1 / max(1, len(mine)))
+            if row is None and (not mine or end <= (seconds if number else seconds / 2)):
+                try:
+                    scores, took = edited(lm, name, one, cases, base, written if together else None)
+                    found = {**_scored(scores), "seconds": round(took, 4)}
+                except (EditError, torch.linalg.LinAlgError) as error:
+                    found = {"harmonic": 0.0, "error": str(error)}
+                row = rows.add({"editor": name, **one, **found})
+            if row and row not in made:
+                made.append(row)
+    return made
+
+
+def layer_setting(name: str) -> str:
+    """The setting that names an editor's layers; EditError for an editor that has none."""
+    known = asdict(EDITORS[name].Config())
+    found = [setting for setting in ("layers", "layer", "down") if setting in known]
+    if EDITORS[name].trained or not found:
+        reason = "it must be trained first" if EDITORS[name].trained else "it has no layer"
+        raise EditError(f"{name} cannot be tuned: {reason}")
+    return found[0]
+
+
+def edited(
+    lm: LM,
+    name: str,
+    settings: Mapping[str, Any],
+    cases: Sequence[Case],
+    base: Base,
+    facts: Sequence[Fact] | None,
+) -> tuple[Scores, float]:
+    """The scores of the cases after an edit of all `facts`, or of each alone; seconds per fact."""
+    editor = EDITORS[name](lm, **settings)
+    make_missing(editor.statistics())  # made once, so not part of an edit's time
+    if facts is None:
+        found = singly(editor, cases, base=base, progress=False, **MEASURED)
+        return found, statistics.median(found.seconds)
+    start = time.perf_counter()
+    patch = editor.edit(facts, check=False)
+    seconds = (time.perf_counter() - start) / len(facts)
+    return evaluate(lm, cases, patch, base=base, **MEASURED), seconds
+
+
+def _scored(scores: Scores) -> Row:
+    """The metrics that the cases have, kl_nats, and the score: the metrics' harmonic mean."""
+    found = scores.json()
+    row = {m: round(found[m][EVENT], 4) for m in METRICS if found[m][EVENT] is not None}
+    if "specificity" in row:
+        row.pop("locality", None)  # it stands in if the cases have no neighbors
+    mean = round(float(statistics.harmonic_mean(row.values())), 4)
+    return {**row, "kl_nats": found["locality"]["kl_nats"], "harmonic": mean}
+
+
+def best(rows: Sequence[Row]) -> Row:
+    """The highest score. Of rows within 0.01, the least damage: specificity, locality, then KL."""
+    good = [row for row in rows if "error" not in row]
+    if not good:
+        raise EditError(f"no trial of {rows[0]['editor']} succeeded: {rows[0]['error']}")
+    top = max(row["harmonic"] for row in good)
+    close = [row for row in good if row["harmonic"] > top - CLOSE]
+    return max(
+        close, key=lambda row: (*(row.get(m, 0) for m in METRICS[2:]), -(row["kl_nats"] or 0))
+    )
+
+
+def settings_of(row: Row, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings in a row of trials, for `EDITORS[name](lm, **settings)`."""
+    return {key: value for key, value in row.items() if key in config}
+
+
+def held_out(
+    lm: LM, name: str, settings: Mapping[str, Mapping[str, Any]], group: Sequence[Case]
+) -> Row:
+    """The unedited model, and an edit of these facts with each of the settings."""
+    base = baseline(lm, group, **MEASURED)
+    row: Row = {"cases": [case.id for case in group], "seconds": {}, UNEDITED: _values(base.scores)}
+    for which, own in settings.items():
+        try:
+            facts = [case.fact for case in group]
+            scores, row["seconds"][which] = edited(lm, name, own, group, base, facts)
+            row[which] = _values(scores)
+        except (EditError, torch.linalg.LinAlgError) as error:
+            row |= {which: row[UNEDITED], "error": str(error)}  # a refused edit changes nothing
+    return row
+
+
+def _values(scores: Any) -> dict[str, list[float]]:
+    """{metric: one value per case}."""
+    found = scores.by_case([(metric, EVENT) for metric in METRICS])
+    return {metric: table["mean"].tolist() for (metric, _), table in found.items()}
+
+
+def values_of(rows: Sequence[Row], which: str, metric: str) -> list[float]:
     """One value per held-out case: of "unedited", "default" or "found"."""
     return [value for row in rows for value in row[which].get(metric, [])]
 
 
-def _values(scores: Any) -> dict[str, list[float]]:
-    """{metric: the mean of each case}, without the divergences."""
-    found = scores.by_case([(metric, "generation") for metric in METRICS])
-    return {metric: [float(v) for v in table["mean"]] for (metric, _), table in found.items()}
+def preset(lm: LM, name: str, trials: Sequence[Row], count: int) -> str:
+    """A row for `presets.toml` with the best trial, and all that differs from the class."""
+    own, row = plain_json(asdict(EDITORS[name].Config())), best(trials)
+    chosen = settings_of(row, own)
+    shares = ", ".join(f"{metric} {row[metric]:.2f}" for metric in METRICS if metric in row)
+    place = f'[{name}."{lm.name.rstrip("/").split("/")[-1]}"]'
+    lines = [f"{place}   # {len(trials)} trials on {count} cases: {shares}", "tuned = true"]
+    for key, value in plain_json(EDITORS[name](lm, **chosen).settings_dict()).items():
+        if key in chosen or value != own[key]:
+            text = json.dumps(value, ensure_ascii=False)
+            lines.append(f"# {key}: none" if value is None else f"{key} = {text}")
+    return "\n".join(lines)
+
+
+def section(name: str, result: Mapping[str, Any]) -> str:
+    """An editor's part of the page: its trials, the best of them, and held-out facts."""
+    trials = pd.DataFrame(result["trials"]).drop(columns=["editor", "trial_seconds"])
+    trials = trials.sort_values("harmonic", ascending=False, kind="stable").astype(object)
+    rows, which, cells = result["held_out"], (UNEDITED, DEFAULT, FOUND), []
+    for metric in METRICS:
+        values = {one: values_of(rows, one, metric) for one in which}
+        if values[FOUND]:
+            margin = [a - b for a, b in zip(values[FOUND], values[DEFAULT], strict=True)]
+            shown = [_cell(values[one], interval(values[one])) for one in which]
+            cells.append([metric, *shown, _cell(margin, interval(margin, DIFFERENCE), "+")])
+    chosen = settings_of(best(result["trials"]), result[FOUND])
+    settings = [(key, result[DEFAULT][key], value) for key, value in chosen.items()]
+    errors = [row["error"] for row in rows if "error" in row]
+    count = sum(len(row["cases"]) for row in rows)
+    parts = [
+        f"## {name}",
+        table(list(trials), trials.values.tolist()),
+        table(["setting", DEFAULT, FOUND], settings),
+        table([f"{count} held-out facts", *which, f"{FOUND} − {DEFAULT}"], cells),
+        *[f"{len(errors)} edits failed, one by: {error}" for error in errors[:1]],
+    ]
+    return "\n\n".join(parts)
 
 
 def _cell(values: Sequence[float], ends: Sequence[float], sign: str = "") -> str:
     mean, low, high = (100 * v for v in (statistics.fmean(values), *ends))
     return f"{mean:{sign}z.0f} [{low:{sign}z.0f}, {high:{sign}z.0f}]"
+
+
+def plain_json(value: Any) -> Any:
+    """The value that JSON gives back for this one; tuples become lists."""
+    return json.loads(json.dumps(value))

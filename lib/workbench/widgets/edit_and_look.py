@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...data import taken
+from ...data import as_facts
 from ...data.facts import Fact, encode_target
 from ...errors import EditWarning
 from ...model.lm import LM
@@ -36,7 +36,7 @@ class EditAndLook(Panel):
     def __init__(
         self,
         lm: LM,
-        fact: taken.Given,
+        fact: as_facts.Given,
         asked: Mapping[str, str] | Sequence[str] = (),
         editor: str = "rome",
         *,
@@ -45,7 +45,7 @@ class EditAndLook(Panel):
         after: Patch = EMPTY,
         tokens: int = 6,
     ) -> None:
-        self.lm, self.after, self.tokens, fact = lm, after, tokens, taken.fact(fact)
+        self.lm, self.after, self.tokens, fact = lm, after, tokens, as_facts.fact(fact)
         self.asked = dict(asked) if isinstance(asked, Mapping) else dict.fromkeys(asked, "asked")
         alone = [name for name, kind in EDITORS.items() if not (kind.trained or kind.inner)]
         self.editors, self.settings = list(editors or alone), dict(settings or {})

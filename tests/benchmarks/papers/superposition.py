@@ -108,13 +108,13 @@ def called(lm: lib.LM) -> str:
 
 def layers_of(given: Given, lm: lib.LM) -> list[int]:
     """All layers; at the smallest scale the first and the last."""
-    every = lm.written_layers
+    every = list(range(lm.n_layers))
     return [every[0], every[-1]] if given.scale == "tiny" else every
 
 
 def tokens(given: Given, lm: lib.LM) -> int:
     """How many tokens of text the second moments are of."""
-    width = lm.weight(lm.mlp_out(lm.written_layers[0])).shape[1]
+    width = lm.weight(lm.mlp_out(0)).shape[1]
     return SIZES[given.scale]["tokens"] or WANTED * width
 
 

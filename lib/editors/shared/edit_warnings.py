@@ -1,0 +1,85 @@
+"""What an edit warns of: facts that contradict each other, and answers that are not given.
+
+Every edit goes through them, and none changes a patch.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ...data.facts import Fact, encode_target, quoted
+from ...errors import EditWarning
+from ...evaluation.answers import begins, plain
+from ...model.lm import LM
+from ...patch.patch import Patch
+
+if TYPE_CHECKING:
+    from .base import Editor
+
+QUOTED = 3  # facts that a warning quotes at most
+
+
+def already_said(fact: Fact) -> None:
+    """Warn that the model gives this answer before the edit."""
+    _warn(f"the model already answers '{fact.text}' with '{fact.target_new.strip()}'")
+
+
+def contradictions(facts: Sequence[Fact]) -> None:
+    """Warn where one prompt has several answers; case, blanks and quotes make no difference."""
+    first: dict[str, int] = {}
+    found = [
+        f"{quoted(fact.text)} is {quoted(facts[other].target_new.strip())} in row {other} and "
+        f"{quoted(fact.target_new.strip())} in row {row}"
+        for row, fact in enumerate(facts)
+        for other in [first.setdefault(" ".join(plain(fact.text).split()), row)]
+        if plain(facts[other].target_new) != plain(fact.target_new)
+    ]
+    if found:
+        more = f", and {len(found) - QUOTED} more" * (len(found) > QUOTED)
+        _warn(f"the facts contradict each other: {'; '.join(found[:QUOTED])}{more}")
+
+
+def unsaid(editor: Editor, facts: Sequence[Fact], patch: Patch) -> None:
+    """Warn where the model does not say what was written, and quote what it says instead."""
+    lm = editor.lm
+    facts = list({fact.text: fact for fact in facts}.values())  # a prompt's last answer counts
+    missed = [facts[i] for i in editor.unsaid(facts, patch)]
+    asked = missed[:QUOTED]
+    lengths = [len(encode_target(lm.tokenizer, fact.target_new)) for fact in asked]
+    with lm.patched(patch, only=True):
+        texts = lm.answer([fact.text for fact in asked], max(lengths) + 8) if asked else []
+    said = [
+        f"{quoted(fact.text)} is answered with {quoted(' '.join(text.split()))}, not with "
+        f"{quoted(fact.target_new.strip())}"
+        for fact, text in zip(asked, texts, strict=True)
+        if not begins(text, fact.target_new)  # it may be said in other tokens, or quoted
+    ]
+    if count := len(missed) - len(asked) + len(said):
+        _warn(
+            f"{editor.name}: the model does not give {count} of {len(facts)} new answers: "
+            f"{'; '.join(said)}"
+        )
+
+
+def below_routes(lm: LM, after: Patch, patch: Patch) -> None:
+    """Warn where new weights lie below a route that decides by the states they change."""
+    blocks = f"{lm.arch.blocks}."
+
+    def layer(module: str) -> int:
+        return int(module.removeprefix(blocks).split(".")[0])
+
+    changed = (m for m, value in patch.weights.items() if value is not after.weights.get(m))
+    below = min((layer(m) for m in changed if m.startswith(blocks)), default=lm.n_layers)
+    for module, route in after.routes.items():
+        if route.reads_states and module.startswith(blocks) and below <= layer(module):
+            _warn(
+                f"this edit changes layer {below}, below the {route.kind} route of layer "
+                f"{layer(module)}, which decides by what arrives there and may miss its facts"
+            )
+
+
+def _warn(said: str) -> None:
+    """Warn at the line that called `edit`."""
+    warnings.warn(said, EditWarning, stacklevel=5)
