@@ -23,7 +23,7 @@ from weakref import WeakValueDictionary
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from ..atomic_files import path_of, whole_file, written
+from ..atomic_files import path_of, whole_file
 from ..data.facts import Case
 from ..data.short_repr import as_json
 from ..errors import ArgumentError, JournalError, sentence
@@ -63,7 +63,7 @@ class Journal:
     folder  The folder's full path.
 
     Raises JournalError where the folder is in use by another process, is no journal, is damaged, or
-    is the journal of another run; WriteError where the disk is full.
+    is the journal of another run.
     """
 
     def __init__(self, folder: str | Path, header: Mapping[str, Any]) -> None:
@@ -183,7 +183,7 @@ class Journal:
             line |= {"row": row, "facts": _lists(facts)}
         if point is not None:
             line["point"] = {**point, "rows": _lists(point["rows"])}
-        with written(self._rows), self._rows.open("ab") as file:
+        with self._rows.open("ab") as file:
             file.write(json.dumps(line).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
