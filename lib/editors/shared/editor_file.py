@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from ...atomic_files import plain_text
 from ...errors import EditError
 from ...registry import EDITORS, of_library
 from .base import Editor
@@ -25,7 +24,8 @@ def editor_of(path: Path, text: str | None = None) -> type[Editor]:
     """
     module = sys.modules[MODULE] = ModuleType(MODULE)  # where dataclasses look for names
     module.__file__ = str(path)
-    exec(compile(plain_text(path) if text is None else text, path, "exec"), vars(module))
+    text = path.read_text(encoding="utf-8") if text is None else text
+    exec(compile(text, path, "exec"), vars(module))
     own = [
         found
         for found in vars(module).values()
