@@ -103,13 +103,13 @@ def mquake(row: Row, options: Options) -> list[Case]:
         raise FactError("key 'questions' is empty")
     before = options.target == "true"
     right = row.text("answer" if before else "new_answer")
-    aliases = row.texts("answer_alias" if before else "new_answer_alias")
+    aliases = row.texts("answer_alias" if before else "new_answer_alias", short=True)
     written = {edit.text("question") for edit in edits}
     hops = [
         Probe(
             hop.text("cloze"),
             hop.text("answer"),
-            hop.texts("answer_alias"),
+            hop.texts("answer_alias", short=True),
             wordings=(hop.text("question"),),
         )
         for hop in row.parts("single_hops" if before else "new_single_hops")

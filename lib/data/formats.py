@@ -6,6 +6,7 @@ its keys above it, and name it here.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -73,20 +74,23 @@ def recognize(row: Any) -> Format:
     raise FactError(f"{said} (the format that comes closest is {near.name})")
 
 
-def cases_of(form: Format, row: Any, number: int, options: Options) -> list[Case]:
+def cases_of(form: Format, row: Any, number: int, options: Options, said: Counter) -> list[Case]:
     """The cases of a row with their ids, normalized or as written; none without a new answer.
 
     Several facts of a row are a batch with the row's id, and their ids are numbered from 1.
+
+    said  counts the rows in which (key, words) was read of cells with separators
     """
     if not isinstance(row, dict):
         raise FactError(f"a row should be an object with keys, not {quoted(str(row))}")
     try:
-        found = form.read(Row(row), options)
+        found = form.read(made := Row(row, set()), options)
         name = next((row[key] for key in IDS if row.get(key) is not None), number)
         if isinstance(name, bool) or not isinstance(name, (int, str)):
             raise FactError(f"the id should be a number or text, not {quoted(str(name))}")
     except FactError as error:
         raise FactError(f"{error} (read as {form.name})") from None
+    said.update(made.said)
     some = [found] if isinstance(found, Case) else found or []
     if len(some) == 1:
         return [replace(some[0], id=name)]

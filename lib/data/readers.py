@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -55,7 +56,8 @@ def read_cases(
     question.
 
     Texts are normalized (`normalized_text`), and a row's subject, or a placeholder for it, is found
-    in its prompt as `Fact.find` finds it. A cell may hold several texts as a list in brackets.
+    in its prompt as `Fact.find` finds it. A cell may hold several texts: as a list in brackets, or
+    with separators (`list_cells.separated`), and one DataWarning says how those were read.
 
     An unrelated prompt that has a reference answer (`loc_ans`, `locality_ground_truth`, KnowEdit's
     `locality`) is listed twice: in `neighborhood` with it, in `locality` without. CounterFact has
@@ -97,11 +99,12 @@ def _cases(
     left_out: list[int] = []
     vague: list[int] = []  # cases whose rows name a subject that their prompts do not have once
     unused: dict[str, None] = {}  # keys in the order in which they were met
+    said: Counter[tuple[str, str]] = Counter()
     form, count = None, 0
     for number, row in enumerate(found):
         try:
             form = form or recognize(row)
-            cases = cases_of(form, row, number, options)
+            cases = cases_of(form, row, number, options, said)
         except FactError as error:
             raise FactError(f"{path}, row {number}: {error}") from None
         unused.update(dict.fromkeys(unused_keys(form, row)))
@@ -114,11 +117,16 @@ def _cases(
             count += 1
         if count == limit:
             break
+    read = (
+        f"{quoted(key)} were read as {how} ({n} row{'s' * (n > 1)})"
+        for (key, how), n in said.items()
+    )
     warnings_of = {
         f"left out rows without a new answer: {_some(left_out)}": left_out,
         f"{len(vague)} of {count} cases have no subject, because that of their row is not in the "
         f"prompt exactly once, and many editors refuse them: {_some(vague, 3)} (counted from 0 in "
         "what was read)": vague,
+        f"cells of {_some(read)}; a JSON list in a cell leaves no doubt": said,
         f"{form and form.name} is read without these keys: {_some(map(quoted, unused))}": unused,
     }
     for what, noted in warnings_of.items():

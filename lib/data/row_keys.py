@@ -6,13 +6,13 @@ of such lists. A `Row` knows the shapes, and the readers of the formats know the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 from ..errors import FactError
 from .facts import Case, Fact, Probe, quoted, require_text
-from .list_cells import bracketed
+from .list_cells import bracketed, separated
 from .normalized_text import around, normalized
 from .placeholders import place
 
@@ -61,7 +61,14 @@ def reads(name: str, keys: str, also: str = "") -> Callable[[Callable], Format]:
 
 
 class Row(dict):
-    """A row of a data file, or an object inside one; a missing key is a FactError."""
+    """A row of a data file, or an object inside one; a missing key is a FactError.
+
+    said  what was read of cells with separators, as (key, words); one set for a row and all in it
+    """
+
+    def __init__(self, row: Mapping, said: set[tuple[str, str]]) -> None:
+        super().__init__(row)
+        self.said = said
 
     def __missing__(self, key: str) -> Any:
         raise FactError(f"key '{key}' is missing")
@@ -89,20 +96,28 @@ class Row(dict):
         text = self[key].strip() if isinstance(self[key], str) else ""
         return bracketed(text) if text else self.typed(key, list, "a list")
 
-    def texts(self, key: str) -> tuple[str, ...]:
-        """The texts of a key that holds a list of them."""
-        return tuple(require_text(text, f"key '{key}'") for text in self.listed(key))
+    def texts(self, key: str, about: str | None = None, *, short: bool = False) -> tuple[str, ...]:
+        """The texts of a key that holds a list of them; a cell's are `list_cells.separated`.
+
+        about  the subject, where the texts are about it
+        short  whether the texts are names or answers and not prompts
+        """
+        found = self.listed(key)
+        if found == [str(self[key]).strip()]:
+            found, words = separated(found[0], about, short)
+            self.said |= {(key, words)} if words else set()
+        return tuple(require_text(text, f"key '{key}'") for text in found)
 
     def part(self, key: str) -> Row:
         """The object of a key."""
-        return Row(self.typed(key, dict, "an object"))
+        return Row(self.typed(key, dict, "an object"), self.said)
 
     def parts(self, key: str) -> list[Row]:
         """The objects of a key that holds a list of them."""
         found = self.listed(key)
         if not all(isinstance(item, dict) for item in found):
             raise FactError(f"key '{key}' should be a list of objects")
-        return [Row(item) for item in found]
+        return [Row(item, self.said) for item in found]
 
     def answers(self, key: str) -> tuple[str, ...]:
         """The right answers of a key: a text, a list of texts, or a list of lists of texts.
@@ -126,7 +141,7 @@ class Row(dict):
             Probe(
                 item.text("prompt"),
                 item.text("target"),
-                item.texts("aliases") if item.has("aliases") else (),
+                item.texts("aliases", short=True) if item.has("aliases") else (),
                 item.optional("kind"),
                 item.texts("wordings") if item.has("wordings") else (),
                 item.probes("parts") if item.has("parts") else (),

@@ -47,7 +47,7 @@ def counterfact(row: Row, options: Options) -> Case:
         follows.append(Probe(asked, new, kind="alias"))
     return Case(
         fact,
-        paraphrases=row.texts("paraphrase_prompts"),
+        paraphrases=row.texts("paraphrase_prompts", fact.subject),
         neighborhood=tuple(near),
         portability=options.follow(follows, true),
         relation=rewrite.optional("relation_id"),
@@ -116,7 +116,7 @@ def _zsre(
     around   The groups of unrelated prompts.
     """
     only, true_asked = row.has("ans"), options.target == "true" and not row.has("ans")
-    right = row.texts("answers") if true_asked or row.has("answers") else ()
+    right = row.texts("answers", short=True) if true_asked or row.has("answers") else ()
     if true_asked:
         if not right:
             raise FactError("key 'answers' is empty")
@@ -178,7 +178,7 @@ def own(row: Row, options: Options) -> Case:
     follows = row.probes("portability") if row.has("portability") else ()
     return Case(
         row.fact(row.text("prompt"), new, true, options, marked=True),
-        paraphrases=row.texts("paraphrases") if row.has("paraphrases") else (),
+        paraphrases=row.texts("paraphrases", row["subject"]) if row.has("paraphrases") else (),
         neighborhood=row.probes("neighborhood") if row.has("neighborhood") else (),
         locality=row.texts("locality") if row.has("locality") else (),
         portability=options.follow(follows, true),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import warnings
 
 import numpy as np
@@ -11,7 +12,9 @@ import pytest
 
 import lib
 from lib.data.readers import read_cases
-from lib.errors import FactError
+from lib.errors import DataWarning, FactError
+
+from ..support.data_files import ZSRE
 
 GARDA = {"subject": "Lake Garda", "prompt": "{} lies in", "target_new": "Peru"}
 TWO = ("Lake Garda is in", "One finds Lake Garda in")
@@ -23,6 +26,34 @@ def read(cell, key="paraphrases"):
         warnings.simplefilter("always")
         (case,) = read_cases([{**GARDA, key: cell}])
     return getattr(case, key), [str(one.message) for one in said]
+
+
+@pytest.mark.parametrize(
+    ("cell", "by"),
+    [
+        (";".join(TWO), "';'"),
+        ("; ".join(TWO) + ";", "';'"),
+        (" | ".join(TWO), "'|'"),
+        ("||".join(TWO), "'|'"),
+        ("\r\n".join(TWO), "line breaks"),
+        ("\n\n".join(TWO) + "\n", "line breaks"),
+        ("{} is in;One finds [X] in", "';'"),
+    ],
+)
+def test_parts_that_name_the_subject_are_a_list_and_that_is_said_once(cell, by, tmp_path):
+    assert read(cell)[0] == TWO
+    rows = [{**GARDA, "paraphrases": cell}] * 12 + [{**GARDA, "paraphrases": TWO[0]}]
+    path = tmp_path / "facts.csv"
+    pd.DataFrame(rows).to_csv(path, index=False)
+    for given in (path, rows, pd.DataFrame(rows)):
+        with pytest.warns(DataWarning) as warned:
+            cases = read_cases(given)
+        said = [one for one in warned if one.category is DataWarning]
+        assert {case.paraphrases for case in cases} == {TWO, TWO[:1]}
+        assert len(said) == 1
+        assert f"cells of 'paraphrases' were read as lists separated by {by} (12 rows)" in str(
+            said[0].message
+        )
 
 
 PRINTED = [
@@ -42,22 +73,42 @@ def test_a_list_in_brackets_is_a_list_without_a_word(cell):
 @pytest.mark.parametrize(
     ("key", "cell"),
     [
-        ("paraphrases", ";".join(TWO)),
         ("paraphrases", "In the north; Lake Garda lies in"),
-        ("paraphrases", "\r\n".join(TWO)),
-        ("locality", "The value of |x| is"),
+        ("paraphrases", "It was born of ice; Lake Garda | deep"),
+        ("paraphrases", "Q: Where is Lake Garda?\nA:"),
+        ("paraphrases", "Caf&eacute;s at Lake Garda are"),
+        ("locality", "Water boils at 100 degrees; ice melts at"),
         ("locality", "Q: Who wrote Hamlet?\nA:"),
+        ("locality", "for(i=0;i<n;i++)"),
+        ("locality", "The value of |x| is"),
+        ("locality", ";;;"),
     ],
 )
-def test_a_text_that_may_be_several_is_refused_unless_it_is_a_list(key, cell):
-    with pytest.raises(FactError, match="row 0: .* may be one text or several: write it as a JSON"):
-        read(cell, key)
-    assert read(json.dumps([cell]), key) == ((lib.Fact(None, cell, "x").prompt,), [])
+def test_a_text_that_holds_a_separator_stays_one_and_that_is_said(key, cell):
+    found, said = read(cell, key)
+    assert found == (cell,) and len(said) == 1 and "were read as one text each" in said[0]
 
 
 @pytest.mark.parametrize("cell", ["[Verse 1] Lake Garda is", "[X] is in", "Is it 'in' or [out]?"])
 def test_brackets_may_stand_in_a_text(cell):
     assert read(cell) == ((cell.replace("[X]", "Lake Garda"),), [])
+
+
+@pytest.mark.parametrize(
+    "cell", [f"Water boils at{by}The sun is a" for by in (";", "; ", "\n", "|", " || ")]
+)
+def test_texts_about_something_else_are_lists_too(cell):
+    found, said = read(cell, "locality")
+    assert found == ("Water boils at", "The sun is a") and len(said) == 1
+
+
+def test_answers_and_aliases_are_lists_of_names():
+    row = {**ZSRE[0], "answers": "uniform; uniforms"}
+    with pytest.warns(DataWarning, match="'answers' were read as lists separated by ';'"):
+        assert read_cases([row])[0].fact.target_true == "uniform"
+    probe = {"prompt": "Nice is in", "target": "France", "aliases": "FR||République", "kind": None}
+    found, said = read(json.dumps([probe]), "neighborhood")
+    assert found == (lib.Probe("Nice is in", "France", ("FR", "République")),) and len(said) == 1
 
 
 @pytest.mark.parametrize(
@@ -77,3 +128,10 @@ def test_a_damaged_cell_is_one_sentence(cell):
 @pytest.mark.parametrize("cell", [None, float("nan"), pd.NA, "[]", []])
 def test_an_empty_cell_is_no_text(cell):
     assert read(cell) == ((), [])
+
+
+def test_cells_of_many_separators_take_no_time():
+    begin = time.process_time()
+    for cell in (";" * 10**6, "a;" * 10**6, "|" * 10**6, "Lake Garda is;" * 10**3):
+        assert read(cell)[0]
+    assert time.process_time() - begin < 10
