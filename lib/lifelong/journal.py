@@ -109,8 +109,8 @@ class Journal:
             raise JournalError(f"{path} is no header of a journal") from None
         if stored.get("format") != FORMAT:
             raise JournalError(
-                f"{self.folder} was written by another version of the library: go on with that "
-                "one, or name another folder"
+                f"{self.folder} was written by another version: go on with modeledit==1.0, or "
+                "update the library if it is newer"
             )
         if same:
             stored["model"] = header.get("model")  # whatever its folder is called

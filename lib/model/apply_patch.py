@@ -11,11 +11,8 @@ import warnings
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from fnmatch import fnmatch
-from functools import partial, wraps
-from types import MethodType
+from functools import partial
 from typing import Any, Self, TypeVar
-from unittest import mock
-from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -24,16 +21,14 @@ from ..errors import EditWarning, FamilyError, PatchError
 from ..patch.identity import parted, same_model
 from ..patch.patch import EMPTY, Patch
 from ..patch.route import Route
-from .architectures import Arch, below_head, dense, refuse_unpatchable
+from .architectures import Arch, dense, refuse_unpatchable
 from .fingerprint import Seen, fingerprint, parameters
-from .hooks import hooked_all, swapped
+from .hooks import hooked, hooked_all, swapped
 from .infer_architecture import arch_of
 from .quantized import is_quantized
 from .sequences import Sequences
 
 T = TypeVar("T")
-# The methods of transformers' and torch's modules by which a model is run, written or copied.
-AROUND = ("forward", "generate", "state_dict", "save_pretrained", "push_to_hub", "__reduce_ex__")
 LOST = "inside `lm.patched`, which puts the model's own weights back when it ends"
 
 
@@ -151,8 +146,8 @@ class Patchable:
 
         An inner `patched` shadows the outer one on the same modules and leaves the others;
         only=True shadows everything outside, which editors need. Nothing may yield inside. Raises
-        PatchError for a patch of another model, and where weights that the patch replaces are
-        trained, loaded or cast inside, because that would be lost.
+        PatchError for a patch of another model, and at the end where weights that the patch
+        replaces were trained, loaded or cast inside, because that is lost.
         """
         self.check(patch)
         with self.lock, ExitStack() as undo:
@@ -168,8 +163,6 @@ class Patchable:
                 self._exchange(name, weight, undo)
             bound = {name: Seen([weight]) for name, weight in made.items()}
             del made  # the model has them
-            if bound:
-                undo.enter_context(_closed(self.model, below_head(self.model)))
             undo.enter_context(self._routed(patch, only))
             yield self
             for name, seen in bound.items():
@@ -243,43 +236,30 @@ class Patchable:
         """Until `undo` ends, refuse what goes around `lm` while a route or rewrite is active.
 
         A route needs to know where prompts end and a rewrite their text, so that the model by
-        itself would answer, or be written, as if it were unedited. Methods are exchanged and not
-        only hooked, because a model that was compiled before does not see new hooks.
+        itself would answer, or be written, as if it were unedited.
         """
         if any(getattr(m, "_compiled_call_impl", None) for m in self.model.modules()):
             raise PatchError("a compiled model does not see this patch: load it uncompiled")
         first = self.model.get_submodule(self.arch.blocks)[0]
-        for module in (self.model, below_head(self.model), first):
-            for name in AROUND:
-                if hasattr(module, name):
-                    method = self._within(getattr(module, name))
-                    undo.enter_context(mock.patch.object(module, name, method))
+        undo.enter_context(hooked(first, self._refuse_around, before=True))
+        for module in (self.model, first):
+            undo.callback(module.register_state_dict_pre_hook(self._refuse_around).remove)
 
-    def _within(self, method: Callable[..., Any]) -> Callable[..., Any]:
-        """A method of the model, refused where a route is active and no run of `lm` is open."""
-
-        @wraps(method)
-        def called(*inputs: Any, **more: Any) -> Any:
-            if self._seqs is None and (self._routes or self._rewrites):
-                raise PatchError(
-                    "this patch acts on prompts, which the model alone does not show it: ask by "
-                    "lm.answer, lm.generate, lm.score or lm.run, and keep the patch by patch.save"
-                )
-            return method(*inputs, **more)
-
-        return called
+    def _refuse_around(self, *_: Any) -> None:
+        """The hook that raises PatchError where a route is active and no run of `lm` is open."""
+        if self._seqs is None and (self._routes or self._rewrites):
+            raise PatchError(
+                "this patch acts on prompts, which the model alone does not show it: ask by "
+                "lm.answer, lm.generate, lm.score or lm.run, and keep the patch by patch.save"
+            )
 
     def _route(self, name: str, module: nn.Module, inputs: tuple, output: Any) -> Any:
         """The hook of a routed module: the route decides at the prompt and then answers or not."""
         route = self._routes.get(name)
         if route is None:
             return None
-        seqs = self._seqs
-        if seqs is None:  # exported models have this source, too, so it calls nothing else of ours
-            raise RuntimeError(
-                "a routed patch is entered: call the model through lm.answer, lm.generate, "
-                "lm.score or lm.run, which tell the route where each prompt ends"
-            )
+        self._refuse_around()  # one block by itself
+        seqs: Any = self._seqs
         shape, rows, seqs = output.shape, len(seqs.ids), seqs.on(output.device)
         given = inputs[0].to(output.device)
         given = given.reshape(rows, -1, given.shape[-1])  # opt flattens rows and positions
@@ -342,40 +322,3 @@ class Patchable:
             and inputs in (None, route.widths[0])
             and embeds in (None, self.model.get_input_embeddings().weight.shape[1])
         )
-
-
-_CLOSED = WeakSet[nn.Module]()
-
-
-@contextmanager
-def _closed(*modules: nn.Module) -> Iterator[None]:
-    """Refuse in the body, before anything happens, what would write weights that are put back.
-
-    A copy of the model, which somebody may make in the body, has the weights for its own.
-    """
-    new = {*modules} - {*_CLOSED}
-    _CLOSED.update(new)
-    for module in new:
-        vars(module).update({name: MethodType(_WRITERS[name], module) for name in _WRITERS})
-    try:
-        yield
-    finally:
-        for module in new:
-            _CLOSED.remove(module)
-            for name in _WRITERS:
-                del vars(module)[name]
-
-
-def _refused(name: str) -> Callable[..., Any]:
-    """A method of this name that is refused while its module is closed."""
-
-    def method(module: nn.Module, *inputs: Any, **more: Any) -> Any:
-        if module in _CLOSED:
-            raise PatchError(f"`{name}` would be lost {LOST}: train, load or cast it outside")
-        return getattr(type(module), name)(module, *inputs, **more)
-
-    method.__name__ = name  # by which pickle finds it again
-    return method
-
-
-_WRITERS = {name: _refused(name) for name in ("load_state_dict", "_apply", "requires_grad_")}
