@@ -304,7 +304,8 @@ table(columns)
 #
 # The stored run writes three streams of eight facts each, with three editors: UltraEdit writes its eight in one
 # batch, ROME and GRACE one after another. GRACE, of [notebook 11](11_grace.ipynb), changes no weight; it keeps its
-# facts in a codebook beside one layer. Two of the streams share no fact, and the third is a mixture.
+# facts in a codebook beside one layer. Two of the streams share no fact, and the third
+# is a mixture of them, so intervals that treat the three as independent are probably too narrow.
 #
 # The control is the *unedited* model in the same life, asked for its own old answers to the same prompts. In the last
 # format it cannot lose anything, because its weights stand in this format already.
