@@ -78,6 +78,7 @@ def by_parameter(module):
 
 
 SLIPS = {
+    "no name": (own(name=None), "Mine has no name: write name = "),
     "returns None": (own(lambda *_: None), "write returned NoneType, not a lib.Patch"),
     "returns a dict": (own(lambda s, *_: s.lm.model.state_dict()), "returned OrderedDict, not a"),
     "returns a model": (own(lambda s, *_: s.lm.model), "returned LlamaForCausalLM, not a"),

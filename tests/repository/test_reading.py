@@ -39,7 +39,7 @@ def test_a_made_up_file(tmp_path):
 
 
 # files and lines at most; lower only
-MOST = {"rome": (28, 1092), "wise": (26, 961), "evaluate": (21, 1058)}
+MOST = {"rome": (28, 1083), "wise": (26, 959), "evaluate": (21, 1043)}
 
 
 @pytest.mark.parametrize("call", MOST)
