@@ -80,7 +80,11 @@ class Journal:
         except OSError as error:
             raise JournalError(f"{self.folder} cannot hold a journal: {error.strerror}") from None
         _OPEN[self.folder] = self
-        self._check({"format": FORMAT, **json.loads(json.dumps(header))})
+        try:
+            self._check({"format": FORMAT, **json.loads(json.dumps(header))})
+        except BaseException:
+            self.close()  # a notebook keeps the traceback, and with it this object
+            raise
 
     def close(self) -> None:
         """Let others have the folder; its files stay as they are."""
