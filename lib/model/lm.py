@@ -77,9 +77,9 @@ class LM(Patchable):
         # what a tokenizer makes of a text, and the configuration of these weights
         self._reads: tuple[Any, str] = None, ""
         self._tokens = 0  # the length of a tokenizer whose tokens the model was found to have
+        if arch is not None or self.arch not in ARCHS.values():
+            self.arch = confirmed(self)  # a row of another family may hold the same names
         self._refuse_unknown_tokens()
-        if self.arch not in ARCHS.values():
-            self.arch = confirmed(self)
 
     def _refuse_unknown_tokens(self) -> None:
         """Raise FamilyError where the tokenizer makes tokens that the embedding table has not."""
