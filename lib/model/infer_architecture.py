@@ -132,6 +132,7 @@ def confirmed(lm: LM) -> Arch:
     the cache the whole run, and a replay from a layer the whole run with the same change; where
     only a run of the whole model does, `whole` is set. Raises FamilyError where they differ.
     """
+
     def same(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> bool:
         pairs = zip(found, wanted, strict=True)
         return all(_close(a.float().cpu(), b.float().cpu(), 5 * _near(lm.model)) for a, b in pairs)
