@@ -1,12 +1,13 @@
 """★ The best matrix for a list of pairs
 
 A layer should answer every key with its value, W k_i = v_i. With more pairs than inputs it cannot,
-and the best it can do is to minimize ‖W K − V‖². Setting the gradient to zero gives the normal
-equations W K Kᵀ = V Kᵀ. Return this W in fit.
+and the best it can do is to minimize ‖W K − V‖². Multiply ‖(W + H) K − V‖² out for a small H: to
+first order it changes by tr(Hᵀ G). Return this G, the slope at any W, in slope. Where it is zero,
+the normal equations W K Kᵀ = V Kᵀ hold. Return the W that solves them in fit.
 
     K  (d_in, n)     keys are columns; here n > d_in, and they span the whole space
     V  (d_out, n)    their values
-    returns W (d_out, d_in)
+    slope returns G (d_out, d_in), and fit returns W (d_out, d_in)
 
 Ridge minimizes ‖W K − V‖² + λ ‖W‖². The second term is the error of more pairs, and with them fit
 can do it. Write ridge as one call of fit, for any number of pairs.
@@ -20,6 +21,11 @@ what happens to the equation when you transpose it? And which d_in keys, sent to
 
 import torch
 from torch import Tensor
+
+
+def slope(W: Tensor, K: Tensor, V: Tensor) -> Tensor:
+    # solution
+    return 2 * (W @ K - V) @ K.T
 
 
 def fit(K: Tensor, V: Tensor) -> Tensor:
@@ -36,9 +42,13 @@ def ridge(K: Tensor, V: Tensor, lam: float) -> Tensor:
 
 
 # --- checks
-from lessons.marking import agree, normal
+from lessons.marking import Wrong, agree, normal
 
 WRONG = [
+    ({"slope": "return (W @ K - V) @ K.T"}, "in both"),
+    ({"slope": "return 2 * (W @ K - V)"}, "Kᵀ is missing"),
+    ({"slope": "return 2 * (V - W @ K) @ K.T"}, "downhill"),
+    ({"slope": "return 2 * W @ K @ K.T"}, "forgotten"),
     ({"fit": "return V @ K.T"}, "crosstalk"),
     ({"V.T).T": "V.T)"}, "transposed"),
     ({"solve(M,": "solve(M + torch.eye(len(M)),"}, "ridge"),
@@ -50,6 +60,21 @@ WRONG = [
 
 
 def check(ask, draw):
+    W, K, V = normal(draw, 3, 4), normal(draw, 4, 7), normal(draw, 3, 7)
+    wanted, found = 2 * (W @ K - V) @ K.T, ask("slope", W, K, V)
+    if getattr(found, "shape", None) == (3, 7):
+        raise Wrong("slope: Kᵀ is missing: this has one column per pair and not per input.")
+    likely = {
+        "Half of the slope: ‖·‖² has two factors, and H stands in both.": wanted / 2,
+        "This points downhill; the slope says how the error grows.": -wanted,
+        "This is half of it, and points downhill: ‖·‖² has two factors, and H stands in both.": (
+            -wanted / 2
+        ),
+        "V is forgotten: what counts is the error, W K − V.": 2 * W @ K @ K.T,
+        "This is a mean over the pairs; ‖W K − V‖² is a sum over them.": wanted / 7,
+        "The error is not multiplied with K but with the values.": 2 * (W @ K - V) @ V.T @ W,
+    }
+    agree(found, wanted, "slope", likely, note="one row per output", told=False)
     for d_in, d_out, n in ((6, 4, 15), (3, 5, 40)):
         K, V = normal(draw, d_in, n), normal(draw, d_out, n)
         M, outer, wanted = K @ K.T, V @ K.T, ridge(K, V, 0)

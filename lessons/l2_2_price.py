@@ -1,66 +1,139 @@
-"""★★ The price of an edit
+"""★★ The price of an estimate
 
-Writing a residual δ at the key k moves the answers to other keys k'. Over general text that costs
+Writing a residual δ along u, Δ = δ uᵀ / (kᵀ u), moves the answers to other keys k'. Over general
+text that costs
 
-    E ‖Δ k'‖² = tr(Δ C Δᵀ).
+    E ‖Δ k'‖² = tr(Δ C Δᵀ),
 
-Return this price for two ways of writing the same residual, as two numbers:
+which is least along u = C⁻¹ k: it is ‖δ‖² / q there, q = kᵀ C⁻¹ k. But C has to be estimated, and
+û = Ĉ⁻¹ k is another direction. Write, in two steps,
 
-    the insert                 Δ = δ uᵀ / q,  u = C⁻¹ k,  q = kᵀ u
-    the plain outer product    Δ = δ kᵀ / ‖k‖²
+    harm      for each key: what an insert along its column of U costs, as a multiple of the least
+    shrink    an estimate that does less harm. Text comes as w windows B of t tokens each, keys as
+              columns, and each window has a second moment C_B = B Bᵀ / t. Their mean is Ĉ, and
+                  m = tr Ĉ / d                          the mean eigenvalue
+                  b = Σ ‖C_B − Ĉ‖² / (w (w − 1))        how far Ĉ is off by chance, squared
+                  r = b / ‖Ĉ − m I‖², at most 1         the share of its spread that is chance
+              and the answer is (1 − r) Ĉ + r m I (Ledoit and Wolf, 2004)
 
-    k (d_in,)     delta (d_out,)     C (d_in, d_in), positive definite
-    returns (price of the insert, price of the plain outer product)
+    U, K  (d_in, n)     C  (d_in, d_in), positive definite     windows  list of w tensors (d_in, t)
+    harm returns (n,), 1 or more; shrink the new matrix (d_in, d_in) and r, a number
 
-Investigate on paper first: both are ‖δ‖² times a number that depends on k and C alone. No matrix Δ
-is needed. Which of the two can never be larger than the other?
-
-Hint: for an outer product Δ = a bᵀ, tr(Δ C Δᵀ) = ‖a‖² · bᵀ C b.
+Hint: for an outer product Δ = a bᵀ, tr(Δ C Δᵀ) = ‖a‖² · bᵀ C b. No Δ is needed.
+Investigate: which of the two can a student of one window not compute, and why?
 """
 
 import torch
 from torch import Tensor
 
 
-def prices(k: Tensor, delta: Tensor, C: Tensor) -> tuple[Tensor, Tensor]:
+def harm(U: Tensor, K: Tensor, C: Tensor) -> Tensor:
     # solution
-    q = k @ torch.linalg.solve(C, k)
-    # the insert: bᵀ C b = uᵀ C u / q² = 1 / q
-    return delta @ delta / q, delta @ delta * (k @ C @ k) / (k @ k) ** 2
+    q = (K * torch.linalg.solve(C, K)).sum(0)  # 1/q is the least price
+    return (U * (C @ U)).sum(0) / (K * U).sum(0) ** 2 * q
+
+
+def shrink(windows: list[Tensor]) -> tuple[Tensor, Tensor]:
+    # solution
+    w, t = len(windows), windows[0].shape[1]
+    C = sum(B @ B.T / t for B in windows) / w
+    target = C.trace() / len(C) * torch.eye(len(C), dtype=C.dtype)  # m I
+    b = sum((B @ B.T / t - C).square().sum() for B in windows) / (w * (w - 1))
+    r = (b / (C - target).square().sum()).clamp(max=1)
+    return (1 - r) * C + r * target, r
 
 
 # --- checks
-from lessons.marking import agree, normal, numbers, uneven
+from lessons.marking import agree, normal, number, several, tensor, uneven
 
-PLAIN = "delta @ delta * (k @ C @ k) / (k @ k) ** 2"
 WRONG = [
-    ({"delta @ delta": "delta.norm()"}, "square"),
-    ({"torch.linalg.solve(C, k)": "C @ k"}, "C⁻¹"),
-    ({PLAIN: "delta @ delta / (k @ k)"}, "weights"),
-    ({" ** 2": ""}, "twice"),
-    ({f"delta @ delta / q, {PLAIN}": f"{PLAIN}, delta @ delta / q"}, "first"),
-]
+    ({" ** 2 * q": " * q"}, "twice"),
+    ({" / (K * U).sum(0) ** 2": ""}, "different length"),
+    ({"(U * (C @ U)).sum(0) / (K * U).sum(0) ** 2 * q": "q / (K * U).sum(0)"}, "has not seen"),
+    ({" ** 2 * q": " ** 2"}, "multiple of the least"),
+    ({"torch.linalg.solve(C, K)": "(C @ K)"}, "C⁻¹"),
+    ({"w, t = len(windows), windows[0].shape[1]":
+      "windows = [x[:, None] for x in torch.cat(windows, 1).T]\nw, t = len(windows), 1"},
+     "no new evidence"),
+    ({"(w * (w - 1))": "(w - 1)"}, "one window"),
+    ({"(w * (w - 1))": "w**2"}, "w − 1"),
+    ({"(1 - r) * C + r * target": "C + r * target"}, "keeps the trace"),
+    ({".clamp(max=1)": ""}, "at most 1"),
+    ({"C.trace() / len(C)": "C.trace()"}, "mean eigenvalue"),
+    ({" / (C - target).square().sum()": " / C.square().sum()"}, "spread"),
+]  # fmt: skip
 
 
 def check(ask, draw):
     C, L = uneven(draw, 9)
-    k, delta = L @ normal(draw, 9), 3 * normal(draw, 4)
-    found = numbers(
-        ask("prices", k, delta, C), 2, "Return two numbers, one for each way.", "a price"
-    )
-    d2, q, up = delta @ delta, k @ torch.linalg.solve(C, k), k @ C @ k
-    plain = d2 * up / (k @ k) ** 2
-    wanted = torch.stack([d2 / q, plain])
+    K, seen = L @ normal(draw, 9, 5), L @ normal(draw, 9, 20)
+    U = torch.linalg.solve(seen @ seen.T / 20, K)  # along an estimate
+    q, met, cost = (K * torch.linalg.solve(C, K)).sum(0), (K * U).sum(0), (U * (C @ U)).sum(0)
     likely = {
-        "The residual counts by its square: a price is a mean of squares.": wanted / d2.sqrt(),
-        "Here C stands for its inverse: q is kᵀ C⁻¹ k, not kᵀ C k.": torch.stack([d2 / up, plain]),
-        "Your second number is ‖Δ‖², the size of the change in the weights. Asked for is what "
-        "text hears of it, tr(Δ C Δᵀ).": torch.stack([d2 / q, d2 / (k @ k)]),
-        "In your second price 1/‖k‖² stands once. It is a part of Δ, which comes twice in "
-        "tr(Δ C Δᵀ).": torch.stack([d2 / q, plain * (k @ k)]),
-        "Both numbers are right, in the wrong order: the insert's price comes first.": wanted.flip(
-            0
+        "Two directions of different length are compared. Δ k must be δ for both, so divide by "
+        "(kᵀu)².": cost * q,
+        "In your harm 1/(kᵀu) stands once. It is a part of Δ, which comes twice in tr(Δ C Δᵀ).": (
+            cost / met * q
         ),
+        "This asks the estimate what its insert costs: 1/kᵀû. Ask C, which the estimate has not "
+        "seen.": q / met,
+        "This is the price of a residual of length 1; asked for is a multiple of the least one, "
+        "1/q.": cost / met**2,
+        "Here C stands for its inverse: the least price is 1/(kᵀ C⁻¹ k).": (
+            cost / met**2 * (K * (C @ K)).sum(0)
+        ),
+        "This is the size of the change in the weights. Text hears tr(Δ C Δᵀ).": (
+            (U * U).sum(0) / met**2 * q
+        ),
+        "This is turned: the least price over yours.": met**2 / cost / q,
+        "These are divided by the least price twice.": cost / met**2 * q * q,
     }
-    agree(found, wanted, "the pair of prices", likely)
-    return f"solved: here the plain outer product costs {plain / wanted[0]:.1f} times as much."
+    agree(ask("harm", U, K, C), cost / met**2 * q, "harm", likely, note="one per key")
+    sentence = "shrink: return the matrix and r."
+    for w, t, apart in ((6, 12, 1.0), (3, 2, 5.0)):  # in the second one r would be above 1
+        windows = [L @ (normal(draw, 9, t) + apart * normal(draw, 9, 1)) for _ in range(w)]
+        if apart > 1:  # three windows that have nothing in common, each with a third of the axes
+            axes = torch.eye(9, dtype=torch.float64).split(3, 1)
+            windows = [one @ normal(draw, 3, 3).exp() for one in axes]
+            windows = [one / one.norm() for one in windows]
+            t = 3
+        each = torch.stack([B @ B.T / t for B in windows])
+        mean, one = each.mean(0), torch.eye(9, dtype=torch.float64)
+        m = mean.trace() / 9
+        spread, D = (each - mean).square().sum(), (mean - m * one).square().sum()
+        over = spread / (w * (w - 1)) / D
+        r = over.clamp(max=1)
+        found, mine = several(ask("shrink", windows), 2, sentence)
+        X, n = torch.cat(windows, 1), w * t
+        alone = (X.square().sum(0) ** 2).sum() / n - mean.square().sum()
+        tokens = (alone / (n - 1) / D).clamp(max=1)
+        whole = mean - 9 * m * one
+        likely = {
+            f"A token's neighbors are no new evidence: your r is too small by the factor "
+            f"{r / tokens:.1f}; take the window.": tokens,
+            "This b says how far one window is off. Their mean is off by less: divide by w, too.": (
+                (spread / (w - 1) / D).clamp(max=1)
+            ),
+            "The windows are compared with their own mean, which takes away one of them: divide by "
+            "w (w − 1).": (spread / w**2 / D).clamp(max=1),
+            "A share is at most 1: here windows differ so much that b / ‖Ĉ − m I‖² is more.": over,
+            "m is the mean eigenvalue: the trace over d.": (
+                (spread / (w * (w - 1)) / whole.square().sum()).clamp(max=1)
+            ),
+            "r is a share of the spread, ‖Ĉ − m I‖², and not of ‖Ĉ‖².": (
+                spread / (w * (w - 1)) / mean.square().sum()
+            ).clamp(max=1),
+            "Squares are compared, b and ‖Ĉ − m I‖²: this is the root of r.": r.sqrt(),
+        }
+        agree(number(mine, "r"), r, "r", likely)
+        likely = {
+            "r is applied as damping. The mix keeps the trace: (1 − r) Ĉ + r m I.": (
+                mean + r * m * one
+            ),
+            "This is Ĉ, as it was estimated: mix in r m I.": mean,
+            "The shares are exchanged: Ĉ has 1 − r, and m I has r.": r * mean + (1 - r) * m * one,
+            "This is shrunk towards I; m I has the same trace as Ĉ.": (1 - r) * mean + r * one,
+            "The windows' products are added and not averaged.": w * ((1 - r) * mean + r * m * one),
+        }
+        agree(tensor(found, (9, 9), "the matrix"), (1 - r) * mean + r * m * one, "C", likely)
+    return f"solved: here the estimate costs {(cost / met**2 * q).mean():.1f} times the least."

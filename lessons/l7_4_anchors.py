@@ -3,9 +3,8 @@
 Every expert has an anchor, a unit vector, and a prompt goes to the expert whose anchor is nearest,
 unless it is near to none: then the null anchor wins, and the base model answers. When an expert is
 added, the router is fitted again, to all prompts that are stored: a classification with one class
-more, for nobody.
+more, for nobody. A row of scores is [b, s_1 … s_t], with s_i = κ cos(k_i, v).
 
-    route        scores s_i = κ cos(k_i, v); the largest wins if it is above b, else nobody, −1
     refit_loss   with p the softmax over a row of scores [b, s_1 … s_t],
                      mean over stored prompts of −log p(their own expert)
                    + mean over calm texts of −log p(nobody)
@@ -14,14 +13,11 @@ more, for nobody.
                  At the end all anchors are made unit vectors. `scored` is given: it makes rows of
                  scores of a router
 
-    keys (t, d)      unit anchors, one per row     b, kappa: numbers
-    v (n, d)         prompts, one per row, of any length
     own (n, 1 + t)   scores of stored prompts, the null anchor's b in the first column
     owner (n,)       whose prompt each is, 0 … t − 1
     calm (m, 1 + t)  scores of texts that are nobody's
     router           [down (h, m), up (d, h), keys (t, d), b ()], tensors
     e (n, m), others (k, m)   what stands for stored prompts, and for calm texts
-    route: returns (n,), numbers of experts, −1 for nobody
     refit_loss: returns one number
     refit: returns the new router, a list of its four parts
 
@@ -32,12 +28,6 @@ does expert 0 stand?
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize, silu
-
-
-def route(keys: Tensor, b: float, v: Tensor, kappa: float) -> Tensor:
-    # solution
-    best, i = (kappa * normalize(v, dim=-1) @ keys.T).max(1)
-    return torch.where(best > b, i, -1)
 
 
 def refit_loss(own: Tensor, owner: Tensor, calm: Tensor) -> Tensor:
@@ -75,9 +65,6 @@ def refit(router: list, e: Tensor, owner: Tensor, others: Tensor, steps: int, lr
 from lessons.marking import Wrong, agree, normal, same, several, tensor
 
 WRONG = [
-    ({"route": "return (kappa * normalize(v, dim=-1) @ keys.T).argmax(1)"}, "always"),
-    ({"normalize(v, dim=-1)": "v"}, "long"),
-    ({"kappa * normalize": "normalize"}, "κ"),
     ({" - nobody.mean()": ""}, "stays out"),
     ({"owner + 1": "owner"}, "expert before"),
     ({"-stored.mean() - nobody.mean()": "-torch.cat([stored, nobody]).mean()"}, "one mean"),
@@ -93,43 +80,8 @@ WRONG = [
 
 
 def check(ask, draw):
-    d, t, kappa = 10, 4, 16.0
-    centers = torch.linalg.qr(normal(draw, d, d)).Q
+    d, t = 10, 4
     owner = torch.arange(12) % t
-    v = centers[owner] + 0.12 * normal(draw, 12, d)
-    v = v * (0.7 * normal(draw, 12, 1)).exp()
-    v[0] *= 8.0
-    calm = (centers[t:] + 0.15 * normal(draw, d - t, d)) * 3 + centers[0]
-    unit, quiet = (x / x.norm(dim=1, keepdim=True) for x in (v, calm))
-    keys = torch.stack([unit[owner == i].mean(0) for i in range(t)])
-    keys = keys / keys.norm(dim=1, keepdim=True)
-    scores, others = kappa * unit @ keys.T, kappa * quiet @ keys.T
-    b = ((others.max() + scores[torch.arange(12), owner].min()) / 2).item()
-    asked = torch.cat([v, calm])
-    wanted = torch.cat([owner, torch.full((d - t,), -1)]).double()
-    plain = (kappa * asked @ keys.T).max(1)
-    likely = {
-        "route: somebody always answers: where is the null anchor?": (
-            (kappa * torch.cat([unit, quiet]) @ keys.T).argmax(1)
-        ),
-        "route: a long vector is near to everybody here. A cosine has unit vectors.": (
-            torch.where(plain.values > b, plain.indices, -1)
-        ),
-        "route: nobody answers anywhere. Is it the largest score? And is κ in it? Without κ "
-        "a score is a cosine, at most 1 and below b.": torch.full_like(wanted, -1),
-        "route: experts count from 0, and nobody is −1.": wanted + 1,
-        "route: turned round, an expert answers where its score is *below* b.": torch.where(
-            torch.cat([scores, others]).max(1).values > b,
-            -1,
-            torch.cat([scores, others]).argmax(1),
-        ),
-        "route: a prompt is a row of v; here its columns have been made unit vectors.": torch.where(
-            (kappa * asked / asked.norm(dim=0) @ keys.T).max(1).values > b,
-            (asked / asked.norm(dim=0) @ keys.T).argmax(1),
-            -1,
-        ),
-    }
-    agree(ask("route", keys, b, asked, kappa), wanted, "route", likely, note="one per prompt")
     own, away = normal(draw, 12, 1 + t), normal(draw, 5, 1 + t)
     rows = torch.arange(12)
     stored = -own.log_softmax(1)[rows, owner + 1]

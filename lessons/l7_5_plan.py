@@ -1,123 +1,196 @@
-"""★★★ Who shares an expert?
+"""★★ Plan the batches
 
-Facts of one batch share an expert and its anchor, so like facts belong together. n points are to be
-dealt into ⌈n / size⌉ batches of at most `size`. How bad a plan is:
+Facts of one batch share an expert and its anchor, so similar facts belong together. Deal n facts
+into ⌈n / size⌉ batches of at most `size`, and say how tight the batches are. The plan must not
+depend on the order in which the facts come.
 
-    cost = Σ over batches, Σ over its points i, of ‖e_i − mean of the batch‖²
+    plan     centers: the fact nearest to the mean of all, then always the fact that is farthest
+             from its nearest center, until there are ⌈n / size⌉
+             rounds, ten of them: sort all distances between a fact and a center, and beginning with
+             the shortest give the fact to the center, if the fact has none yet and the center has
+             room; then move each center to the mean of its facts (an empty one stays)
+    tight    two means of cosines over pairs of different facts: of pairs that share a batch, and of
+             all other pairs
 
-Find a plan with at most 1.1 times the cost of ours, summed over twelve sets of points. And the plan
-must not depend on the order in which the facts come: the same points, shuffled, have to end up in
-the same company.
+    e (n, d)     one fact per row
+    size         how many facts a batch may have
+    batches      a list of lists of fact numbers
+    plan: returns a list of batches, each a list of numbers from 0 to n − 1
+    tight: returns two numbers, within and between
 
-    e (n, d)     one fact per row; n is 18 here
-    size         4 here, and the facts come in clumps that are not of this size
-    returns a list of batches, each a list of numbers from 0 to n − 1
-
-Investigate: what does "take the first fact and its nearest three" do for the last batches? Where
-should centers start, so that no order counts? When all are dealt, can two facts of different
-batches change places for the better?
+Hint: torch.cdist(e, centers) has all distances, and divmod(place, number of centers) says which
+fact and which center a place of the flattened matrix belongs to.
 """
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 
 def plan(e: Tensor, size: int) -> list[list[int]]:
     # solution
-    n, d = e.shape
     chosen = [int((e - e.mean(0)).norm(dim=1).argmin())]
-    while len(chosen) < -(-n // size):  # always the one farthest from those that were taken
+    while len(chosen) < -(-len(e) // size):
         chosen.append(int(torch.cdist(e, e[chosen]).min(1).values.argmax()))
     centers = e[chosen]
-    for _ in range(10):  # the shortest distances first, while there is room
-        owner, room = [-1] * n, [size] * len(centers)
+    for _ in range(10):
+        batches = [[] for _ in centers]
+        left = set(range(len(e)))
         for flat in torch.cdist(e, centers).flatten().argsort(stable=True).tolist():
             i, c = divmod(flat, len(centers))
-            if owner[i] < 0 and room[c]:
-                owner[i], room[c] = c, room[c] - 1
-        batches = [[i for i in range(n) if owner[i] == c] for c in range(len(centers))]
-        centers = torch.stack(
-            [e[b].mean(0) if b else m for b, m in zip(batches, centers, strict=True)]
-        )
+            if i in left and len(batches[c]) < size:
+                batches[c].append(i)
+                left.remove(i)
+        means = [e[b].mean(0) if b else m for b, m in zip(batches, centers, strict=True)]
+        centers = torch.stack(means)
+    return [sorted(batch) for batch in batches if batch]
 
-    def cost(batch):
-        return (e[batch] - e[batch].mean(0)).pow(2).sum().item() if batch else 0.0
 
-    while True:  # the best swap or move, until none helps
-        found = []
-        for a in range(len(batches)):
-            for b in range(len(batches)):
-                for i in batches[a]:
-                    for j in [*batches[b], *[None] * (len(batches[b]) < size)]:
-                        if a == b or (j is not None and a > b):
-                            continue
-                        one = [x for x in batches[a] if x != i] + [j] * (j is not None)
-                        two = [x for x in batches[b] if x != j] + [i]
-                        now = cost(batches[a]) + cost(batches[b])
-                        found.append((cost(one) + cost(two) - now, a, b, one, two))
-        gain, a, b, one, two = min(found)
-        if gain > -1e-9:
-            return batches
-        batches[a], batches[b] = one, two
+def tight(e: Tensor, batches: list[list[int]]) -> tuple[Tensor, Tensor]:
+    # solution
+    unit, owner = normalize(e, dim=1), torch.zeros(len(e), dtype=torch.long)
+    for number, batch in enumerate(batches):
+        owner[batch] = number
+    cosines, same = unit @ unit.T, owner[:, None] == owner
+    pairs = ~torch.eye(len(e), dtype=torch.bool)
+    return cosines[same & pairs].mean(), cosines[~same].mean()
 
 
 # --- checks
-from lessons.marking import Wrong, normal
+from lessons.marking import Wrong, agree, normal, numbers
 
-CAPPED = (
-    "n = len(e)\ncenters = e[{start}]\nfor _ in range(10):\n"
-    "    owner = torch.cdist(e, centers).argmin(1)\n"
-    "    centers = torch.stack([e[owner == c].mean(0) if (owner == c).any() else centers[c]\n"
-    "                           for c in range(len(centers))])\n"
-    "return [(owner == c).nonzero()[:, 0].tolist() for c in range(len(centers))]"
-)
 WRONG = [
-    (
-        "return [list(range(i, min(i + size, len(e)))) for i in range(0, len(e), size)]",
-        "as they came",
-    ),
-    (
-        "left, out = list(range(len(e))), []\nwhile left:\n"
-        "    near = sorted(left, key=lambda j: (e[j] - e[left[0]]).norm().item())[:size]\n"
-        "    out.append(near)\n    left = [j for j in left if j not in near]\nreturn out",
-        "order",
-    ),
-    (CAPPED.format(start="[i * n // 5 for i in range(5)]"), "room"),
-    (
-        "rank = e[:, 0].argsort().tolist()\n"
-        "return [rank[i : i + size] for i in range(0, len(rank), size)]",
-        "times ours",
-    ),
-]
+    ({"plan": "return [list(range(i, min(i + size, len(e)))) for i in range(0, len(e), size)]"},
+     "as they came"),
+    ({" and len(batches[c]) < size": ""}, "there is room for"),
+    ({"left.remove(i)": "pass"}, "two experts"),
+    ({"torch.cdist(e, centers).flatten().argsort(stable=True).tolist()":
+      "[i * len(centers) + c for i, row in enumerate(torch.cdist(e, centers))"
+      " for c in row.argsort().tolist()]"}, "sort all distances together"),
+    ({"range(10)": "range(1)"}, "stay where they began"),
+    ({"centers = e[chosen]": "centers = e[: len(chosen)]"}, "first facts"),
+    ({"[int((e - e.mean(0)).norm(dim=1).argmin())]": "[0]"}, "nearest to the mean"),
+    ({"e[chosen]).min(1)": "e[chosen[-1:]]).min(1)"}, "its nearest center"),
+    ({"centers = e[chosen]": "centers = e[-len(chosen):]"}, "another order"),
+    ({".min(1).values.argmax()": ".min(1).values.topk(4).indices[-1]"}, "that no order changes"),
+    ({"same & pairs": "same"}, "like itself"),
+    ({"normalize(e, dim=1)": "e"}, "cosine"),
+    ({"cosines[~same]": "cosines[pairs]"}, "all pairs"),
+    ({"return cosines[same & pairs].mean(), cosines[~same].mean()":
+      "return cosines[~same].mean(), cosines[same & pairs].mean()"}, "within comes first"),
+]  # fmt: skip
 SECONDS = 15
+
+
+def dealt(e, centers, size, in_turn=False):
+    owner, room = [-1] * len(e), [size] * len(centers)
+    distance = torch.cdist(e, centers)
+    some = distance.flatten().argsort(stable=True).tolist()
+    if in_turn:  # fact by fact, as they come
+        some = [i * len(centers) + c for i in range(len(e)) for c in distance[i].argsort().tolist()]
+    for flat in some:
+        i, c = divmod(flat, len(centers))
+        if owner[i] < 0 and room[c]:
+            owner[i], room[c] = c, room[c] - 1
+    return [[i for i in range(len(e)) if owner[i] == c] for c in range(len(centers))]
+
+
+def variant(e, size, first=None, last=False, begin=False, rounds=10, in_turn=False):
+    chosen = [int((e - e.mean(0)).norm(dim=1).argmin()) if first is None else first]
+    while len(chosen) < -(-len(e) // size):
+        near = e[chosen[-1:]] if last else e[chosen]
+        chosen.append(int(torch.cdist(e, near).min(1).values.argmax()))
+    centers = e[: len(chosen)] if begin else e[chosen]
+    for _ in range(rounds):
+        batches = dealt(e, centers, size, in_turn)
+        centers = torch.stack(
+            [e[b].mean(0) if b else m for b, m in zip(batches, centers, strict=True)]
+        )
+    return company(batches)
+
+
+def company(batches):
+    return sorted(sorted(batch) for batch in batches if batch)
+
+
+def n_by_n(facts, size):
+    return [
+        company([[*range(len(e))][i : i + size] for i in range(0, len(e), size)]) for e in facts
+    ]
 
 
 def cost(e, batches):
     return sum((e[b] - e[b].mean(0)).pow(2).sum().item() for b in batches if b)
 
 
+LIKELY = {
+    "The first facts take the room, so the plan depends on their order: sort all distances "
+    "together.": {"in_turn": True},
+    "The centers stay where they began: after each round each moves to the mean of its facts.": {
+        "rounds": 1
+    },
+    "The centers begin at the first facts, so the plan depends on their order.": {"begin": True},
+    "The first center is the fact nearest to the mean of all, not the first fact.": {"first": 0},
+    "The next center is the fact farthest from its nearest center, not from the last one.": {
+        "last": True
+    },
+}
+
+
 def check(ask, draw):
-    n, size, theirs, ours = 18, 4, 0.0, 0.0
-    for _ in range(12):  # of four, a plan without swaps passes one time in four by luck
+    n, size, facts, found = 18, 4, [], []
+    for _ in range(12):  # every mistake shows in one of them
         centers = 3 * normal(draw, 4, 3)
         e = centers[torch.tensor([0] * 7 + [1] * 3 + [2] * 5 + [3] * 3)] + normal(draw, n, 3)
-        e = e[torch.randperm(n, generator=draw)]
-        found = asked(ask, e, size)
-        if found == [list(range(i, min(i + size, n))) for i in range(0, n, size)]:
-            raise Wrong("These are the facts as they came: look at where they lie.")
-        turn = torch.randperm(n, generator=draw)
-        again = asked(ask, e[turn], size)
-        names = [{int(turn[i]) for i in batch} for batch in again if batch]
-        if sorted(map(sorted, names)) != sorted(sorted(b) for b in found if b):
-            raise Wrong("The same facts in another order get another plan.")
-        theirs, ours = theirs + cost(e, found), ours + cost(e, plan(e, size))
-    ratio = theirs / ours
-    if ratio > 1.1:
-        raise Wrong(
-            f"The same plan whatever the order, but it costs {ratio:.2f} times ours. Can two facts "
-            "change places for the better?"
-        )
-    return f"solved: {ratio:.2f} times our cost, and the order does not matter."
+        facts.append(e[torch.randperm(n, generator=draw)])
+        found.append(asked(ask, facts[-1], size))
+    wanted = [variant(e, size) for e in facts]
+    if found != wanted:
+        if found == n_by_n(facts, size):
+            raise Wrong("plan: these are the facts as they came. Look at where they lie.")
+        for reason, how in LIKELY.items():
+            if found == [variant(e, size, **how) for e in facts]:
+                raise Wrong(f"plan: {reason}")
+        theirs, ours = (sum(map(cost, facts, plans)) for plans in (found, wanted))
+        more = f"it costs {theirs / ours:.2f} times what ours does."
+        for e, batches in zip(facts, found, strict=True):
+            turn = torch.randperm(n, generator=draw)
+            again = asked(ask, e[turn], size)
+            if company([[int(turn[i]) for i in batch] for batch in again]) != batches:
+                raise Wrong(f"plan: the same facts in another order get another plan, and {more}")
+        raise Wrong(f"plan: one that no order changes, but not the one that is asked for; {more}")
+    e, batches = normal(draw, 9, 5) + 0.5, [[0, 3, 5, 8], [1, 2], [4, 6, 7]]
+    e[0] *= 4
+    unit = e / e.norm(dim=1, keepdim=True)
+    owner = torch.tensor([0, 1, 1, 0, 2, 0, 2, 2, 0])
+    same, pairs = owner[:, None] == owner, ~torch.eye(9, dtype=torch.bool)
+    every, raw = unit @ unit.T, e @ e.T
+    within, between = every[same & pairs].mean(), every[~same].mean()
+    apart = torch.stack([every[b][:, b][~torch.eye(len(b), dtype=torch.bool)].mean()
+                         for b in batches])  # fmt: skip
+    likely = {
+        "tight: every fact is like itself: the pairs of a fact with itself are among these.": (
+            torch.stack([every[same].mean(), between])
+        ),
+        "tight: these are products; a cosine has unit vectors.": (
+            torch.stack([raw[same & pairs].mean(), raw[~same].mean()])
+        ),
+        "tight: between is over pairs of different batches; here it is over all pairs.": (
+            torch.stack([within, every[pairs].mean()])
+        ),
+        "tight: within comes first, and between second.": torch.stack([between, within]),
+        "tight: this is the mean over batches of their means; each pair counts the same.": (
+            torch.stack([apart.mean(), between])
+        ),
+    }
+    two = "tight: return two numbers, within and between."
+    agree(
+        numbers(ask("tight", e, batches), 2, two, "tight"),
+        torch.stack([within, between]),
+        "tight",
+        likely,
+    )
+    return "solved: similar facts share an expert, whatever order they come in."
 
 
 def asked(ask, e, size):
@@ -125,11 +198,17 @@ def asked(ask, e, size):
     try:
         found = [[int(i) for i in batch] for batch in found]
     except (TypeError, ValueError):
-        raise Wrong("Return a list of batches, each a list of numbers.") from None
-    if sorted(i for batch in found for i in batch) != list(range(len(e))):
-        raise Wrong(f"Every number from 0 to {len(e) - 1} should be there once.")
-    if max(map(len, found)) > size:
-        raise Wrong(f"A batch has {max(map(len, found))} facts, and there is room for {size}.")
-    if len([b for b in found if b]) > -(-len(e) // size):
-        raise Wrong(f"More batches than needed: {-(-len(e) // size)} hold them all.")
-    return found
+        raise Wrong("plan: return a list of batches, each a list of numbers.") from None
+    for number, batch in enumerate(found):
+        if len(batch) > size:
+            raise Wrong(
+                f"plan: batch {number} has {len(batch)} facts, and there is room for {size}."
+            )
+    flat = [i for batch in found for i in batch]
+    for i in range(len(e)):
+        if flat.count(i) != 1:
+            how = "two experts" if flat.count(i) else "no expert"
+            raise Wrong(f"plan: fact {i} has {how}.")
+    if len(flat) > len(e):
+        raise Wrong(f"plan: facts are numbered from 0 to {len(e) - 1}.")
+    return company(found)

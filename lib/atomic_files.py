@@ -1,13 +1,11 @@
 """Files that are whole or absent, the cache folder, and nested state as tensors and JSON.
 
 Whoever is killed while writing leaves at most a temporary folder `.NAME.REST.tmp`, never half of a
-patch, a network or a cache that a later run would read. A full disk is a WriteError, whichever
-library meets it.
+patch, a network or a cache that a later run would read.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import shutil
@@ -21,22 +19,18 @@ import torch
 from filelock import FileLock
 from torch import Tensor
 
-from .errors import ArgumentError, PlaceError, WriteError, error_number
-from .setting_fields import shown
-
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path, whose file becomes `path` when the body has written it.
 
     It lies in a temporary folder beside `path`, because safetensors makes a temporary file of its
-    own beside the one that it writes. Nothing is left when the body raises. Raises WriteError where
-    the disk is full or the system refuses to write, and FileExistsError for a link, a folder or a
-    device, which would be replaced.
+    own beside the one that it writes. Nothing is left when the body raises. Raises FileExistsError
+    for a link, a folder or a device, which would be replaced.
     """
     with _beside(path) as work:
         if path.is_symlink() or (path.exists() and not path.is_file()):
-            raise PlaceError(f"{path} could not be written: it is no plain file")
+            raise FileExistsError(f"{path} could not be written: it is no plain file")
         yield work / path.name
         os.replace(work / path.name, path)
 
@@ -45,8 +39,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 def whole_folder(folder: Path) -> Iterator[Path]:
     """A temporary folder, which becomes `folder` when the body has filled it.
 
-    `folder` must not exist yet, or be empty. Nothing is left when the body raises, which raises
-    WriteError as that of `whole_file` does.
+    `folder` must not exist yet, or be empty. Nothing is left when the body raises.
     """
     with _beside(folder) as work:
         inside = work / folder.name
@@ -61,8 +54,7 @@ def made_once(folder: Path, is_there: Callable[[], bool], fill: Callable[[Path],
     """The folder, which `fill` fills in a temporary one unless it is there.
 
     Two processes at once are safe, because one works and the other waits. Nothing is left where
-    `fill` raises; what stands beside the folder that it gets goes, too. Raises WriteError as
-    `whole_file` does.
+    `fill` raises; what stands beside the folder that it gets goes, too.
     """
     if is_there():
         return folder
@@ -81,25 +73,11 @@ def made_once(folder: Path, is_there: Callable[[], bool], fill: Callable[[Path],
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
     """A temporary folder beside `path`, for the body alone."""
-    with written(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            ".tmp", f".{path.name}.", path.parent, ignore_cleanup_errors=True
-        ) as work:
-            yield Path(work)
-
-
-@contextmanager
-def written(path: Path) -> Iterator[None]:
-    """Turn the system's refusal to write, however a library words it, into WriteError."""
-    try:
-        yield
-    except Exception as error:
-        number = error_number(error)
-        # without a number it is no answer of the system, but an error of whoever fills the file
-        if number is None or isinstance(error, InterruptedError | WriteError):
-            raise
-        raise WriteError(path, number) from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        ".tmp", f".{path.name}.", path.parent, ignore_cleanup_errors=True
+    ) as work:
+        yield Path(work)
 
 
 def cache_folder() -> Path:
@@ -111,31 +89,9 @@ def cache_folder() -> Path:
 def path_of(given: str | os.PathLike) -> Path:
     """The path that a text or a path object names, with ~ as the home folder.
 
-    Every path that a person gives goes through here, so that all of them mean the same. Raises
-    ArgumentError for what is neither (a number would be an open file of the process), for an empty
-    text, one with a zero byte, and ~NAME where nobody is called so.
+    Every path that a person gives goes through here, so that all of them mean the same.
     """
-    found = os.fspath(given) if isinstance(given, str | os.PathLike) else None
-    if not isinstance(found, str):
-        raise ArgumentError(f"a file is named by a text or a path, not by {shown(given)}")
-    if not found or "\0" in found:
-        raise ArgumentError(f"{shown(found)} names no file or folder")
-    try:
-        return Path(found).expanduser()
-    except RuntimeError:
-        raise ArgumentError(
-            f"nobody knows the home folder that {shown(found)} begins with"
-        ) from None
-
-
-def plain_text(path: Path) -> str:
-    """The text of a file; OSError also for a pipe or device, and for what is not UTF-8."""
-    if path.exists() and not path.is_file():  # a pipe would be waited for
-        raise OSError(errno.EINVAL, "it is no plain file")
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise OSError(errno.EILSEQ, "it is not UTF-8 text") from None
+    return Path(os.path.expanduser(given))
 
 
 def sha256(path: Path) -> str:

@@ -73,7 +73,7 @@ class CachedTensors:
         try:
             with whole_file(self.path) as part:
                 save_file({name: t.contiguous() for name, t in tensors.items()}, part, metadata)
-        except OSError as error:
+        except (OSError, SafetensorError) as error:
             _UNWRITTEN[self] = tensors
             why = f"what was computed is not kept for the next run: {sentence(error)}"
             warnings.warn(why, CacheWarning, 3)

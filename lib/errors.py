@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
 import zipfile
 import zlib
 
@@ -35,8 +34,6 @@ EXPECTED: tuple[type[Exception], ...] = (
     SafetensorError,
 )
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # the machine's fault, no input's
-# how safetensors quotes the system's error number, in its versions
-_CODE = re.compile(r"\b(?:os error|code:) (\d+)\b")
 
 
 class ArgumentError(Error, ValueError):
@@ -102,34 +99,6 @@ class ExportError(Error, ValueError):
     """A patch cannot be written in this format, or the folder is taken; nothing was written."""
 
 
-class WriteError(Error, OSError):
-    """A file or a folder could not be written; what was there before is unchanged.
-
-    `errno` is the system's number of the reason, such as errno.ENOSPC on a full disk.
-    """
-
-    def __init__(self, path: object, number: int) -> None:
-        super().__init__(number, f"{path} could not be written: {_reason(number)}")
-
-    def __str__(self) -> str:
-        return self.strerror
-
-
-class PlaceError(Error, FileExistsError):
-    """A link, a folder or a device stands where a file would be written; it is left as it is."""
-
-
-def error_number(error: BaseException) -> int | None:
-    """The system's number in an OSError, or in what safetensors and tokenizers make of one.
-
-    None where there is none.
-    """
-    if isinstance(error, SafetensorError) or type(error) is Exception:  # tokenizers has no kind
-        found = _CODE.search(str(error))
-        return int(found[1]) if found else None
-    return error.errno if isinstance(error, OSError) else None
-
-
 _WORDS = (  # kind -> what it says to a person; of an error's kinds the first counts
     (MemoryError, "there is not enough memory for this: {}"),
     (RecursionError, "a file or a value is nested too deeply"),
@@ -142,12 +111,10 @@ _WORDS = (  # kind -> what it says to a person; of an error's kinds the first co
 def sentence(error: BaseException) -> str:
     """What an error of one of the EXPECTED kinds says to a person, on one line of valid text."""
     said = _line(error)
-    number = error_number(error)
-    if number is not None and not isinstance(error, WriteError):
-        said = _reason(number)
-        if isinstance(error, OSError):
-            where = "" if error.filename is None else f"'{_line(error.filename)}' cannot be used: "
-            return where + said
+    if isinstance(error, OSError) and error.errno is not None:
+        where = "" if error.filename is None else f"'{_line(error.filename)}' cannot be used: "
+        reason = os.strerror(error.errno)
+        return where + reason[:1].lower() + reason[1:]
     for kind, words in _WORDS:
         if isinstance(error, kind):
             return words.format(said).removesuffix(": ")
@@ -158,9 +125,3 @@ def _line(said: object) -> str:
     """The first thousand characters of a text on one line; half a character is escaped."""
     whole = str(said).encode("utf-8", "backslashreplace").decode()
     return " ".join(line.strip() for line in whole.splitlines()).strip()[:1000]
-
-
-def _reason(number: int) -> str:
-    """The system's words for an error number, as the end of a sentence."""
-    said = "the file would be larger than allowed" if number == errno.EFBIG else os.strerror(number)
-    return said[:1].lower() + said[1:]

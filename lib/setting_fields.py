@@ -29,7 +29,6 @@ Count = Annotated[int, Meta(ge=0, le=LARGEST - 1, description="a whole number fr
 Size = Annotated[int, Meta(ge=1, le=LARGEST - 1, description="a whole number from 1 on")]
 Real = Annotated[float, Meta(gt=-LARGEST, lt=LARGEST, description="a finite number")]
 Amount = Annotated[float, Meta(ge=0, lt=LARGEST, description="a finite number from 0 on")]
-Positive = Annotated[float, Meta(gt=0, lt=LARGEST, description="a number above 0")]
 Share = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
 Layers = Annotated[tuple[Count, ...], Meta(min_length=1, description="a list of one layer or more")]
 Text = Annotated[str, Meta(min_length=1)]

@@ -34,8 +34,6 @@ def rows(path: Path, known: Callable[[dict], Any]) -> Iterator[Any]:
 
     known  whether an object is a row: a file of one object may hold one row, or a list of them
     """
-    if path.exists() and not path.is_file():  # a pipe would be waited for
-        raise FactError(f"{path} cannot be read as a data file: it is no plain file")
     try:
         yield from _rows(path, known)
     except FactError:

@@ -119,15 +119,6 @@ def named(text: str, right: Iterable[str], rival: str | None = None) -> bool:
     return bool(found) and (other is None or min(found) <= other)
 
 
-def names_first(text: str, right: str, rival: str) -> bool:
-    """Whether the whole text names an answer as whole words, and no rival before it.
-
-    names_first("I am sure. It is in Rome, not in Paris.", "Rome", "Paris") -> True
-    """
-    good, other = _place(text, right), _place(text, rival)
-    return good is not None and (other is None or good <= other)
-
-
 def _place(sentence: str, answer: str) -> int | None:
     """Where the answer stands as whole words for the first time; None where it does not."""
     found = re.search(rf"(?<!\w){re.escape(plain(answer))}(?!\w)", sentence.casefold())

@@ -24,11 +24,11 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..atomic_files import cache_folder, path_of, plain_text, whole_file
+from ..atomic_files import cache_folder, path_of, whole_file
 from ..cancellation import steps
 from ..computed_once import CachedTensors, Tensors, text_hash
 from ..data.texts import GENERAL
-from ..errors import EditError, SlowWarning
+from ..errors import EditError, SlowWarning, sentence
 from ..model import generation
 from ..model.lm import LM
 from ..patch.patch import EMPTY
@@ -89,9 +89,9 @@ def general_text(text: Text) -> str:
         return "\n\n".join(_texts(text))
     path = GENERAL if text is None else path_of(text)
     try:
-        return plain_text(path)
-    except OSError as error:
-        raise EditError(f"the text for C, {path}, cannot be read: {error.strerror}") from None
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise EditError(f"the text for C, {path}, cannot be read: {sentence(error)}") from None
 
 
 def text_file(text: Any) -> Any:

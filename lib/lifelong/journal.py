@@ -14,9 +14,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
@@ -24,17 +23,16 @@ from weakref import WeakValueDictionary
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from ..atomic_files import path_of, whole_file, written
+from ..atomic_files import path_of, whole_file
 from ..data.facts import Case
 from ..data.short_repr import as_json
-from ..errors import EXPECTED, JournalError, sentence
+from ..errors import ArgumentError, JournalError, sentence
 from ..evaluation.scores import COLUMNS
 from ..patch.identity import same_model
 from ..patch.patch import EMPTY, Patch
 
 FORMAT = 3  # of 2.0; earlier ones had a state beside the patch
 _OPEN: WeakValueDictionary[Path, Journal] = WeakValueDictionary()  # journals of this process
-_GUARD = threading.Lock()  # two threads must not take the same folder at once
 
 
 class SavedRun(NamedTuple):
@@ -59,34 +57,20 @@ class SavedRun(NamedTuple):
 class Journal:
     """A folder that belongs to one run of one process, until `close`, its end or its death.
 
-    In the same process a later run takes it over, and the earlier one is refused from then on.
+    In the same process a later run takes it over, as a notebook's cell does that runs again, and
+    the earlier one is refused from then on.
 
     folder  The folder's full path.
-    stale   The folder may know more than the run, which reads it again before the next step.
 
     Raises JournalError where the folder is in use by another process, is no journal, is damaged, or
-    is the journal of another run; WriteError where the disk is full.
+    is the journal of another run.
     """
 
     def __init__(self, folder: str | Path, header: Mapping[str, Any]) -> None:
         self.folder = path_of(folder).resolve()
         self._rows, self._patch = self.folder / "rows.jsonl", self.folder / "patch.safetensors"
         self._lock = FileLock(self.folder / "lock", timeout=0, thread_local=False)
-        self._busy, self.stale = False, True
-        with _GUARD:
-            self._take()
-        try:
-            self._check({"format": FORMAT, **json.loads(json.dumps(header))})
-        except BaseException:
-            self.close()
-            raise
-
-    def _take(self) -> None:
-        """Lock the folder, and close the journal that this process has open there."""
-        former = _OPEN.get(self.folder)
-        if former is not None:
-            if former._busy:
-                raise JournalError(f"the journal {self.folder} is in use by another thread")
+        if former := _OPEN.get(self.folder):
             former.close()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -96,31 +80,20 @@ class Journal:
         except OSError as error:
             raise JournalError(f"{self.folder} cannot hold a journal: {error.strerror}") from None
         _OPEN[self.folder] = self
+        try:
+            self._check({"format": FORMAT, **json.loads(json.dumps(header))})
+        except BaseException:
+            self.close()  # a notebook keeps the traceback, and with it this object
+            raise
 
     def close(self) -> None:
         """Let others have the folder; its files stay as they are."""
         self._lock.release()
 
-    @contextmanager
-    def writing(self, restore: Callable[[], None]) -> Iterator[None]:
-        """Hold the journal for one step of the run.
-
-        Where an earlier step was interrupted, `restore` is called first. It brings the run back to
-        the last state that counts.
-
-        Raises JournalError where another run has taken the folder over.
-        """
+    def _held(self) -> None:
+        """Raise JournalError where another run has taken the folder over."""
         if not self._lock.is_locked:
             raise JournalError(f"the journal {self.folder} was opened again by another run")
-        self._busy = True
-        try:
-            if self.stale:
-                restore()
-            self.stale = True
-            yield
-            self.stale = False  # the step is over: the run knows all that the folder holds
-        finally:
-            self._busy = False
 
     def _check(self, header: dict[str, Any]) -> None:
         """Write the header into an empty folder, or refuse a folder whose header is another."""
@@ -132,52 +105,39 @@ class Journal:
                 raise JournalError(f"{self.folder} is no journal: it holds {sorted(others)[0]}")
             with whole_file(path) as part:
                 part.write_text(json.dumps(header), encoding="utf-8")
-                _sync(part)
             return
         try:
             stored = dict(json.loads(path.read_bytes()))
-            number = int(stored["format"])
-            model = str(stored.get("model", ""))
-        except (ValueError, LookupError, TypeError, RecursionError, OSError):
+            same = same_model(str(stored.get("model", "")), header.get("model", ""))
+        except (ValueError, TypeError, RecursionError, OSError):
             raise JournalError(f"{path} is no header of a journal") from None
-        if number != FORMAT:
-            newer = "a newer version: update the library"
-            which = newer if number > FORMAT else "1.0: install modeledit==1.0 to go on with it"
-            raise JournalError(f"{self.folder} was written by {which}")
-        if " " in model and same_model(model, header.get("model", "")):
-            stored["model"] = header["model"]  # whatever its folder is called
-        if differing := list(_differences(stored, header)):
+        if stored.get("format") != FORMAT:
+            raise JournalError(
+                f"{self.folder} was written by another version: go on with modeledit==1.0, or "
+                "update the library if it is newer"
+            )
+        if same:
+            stored["model"] = header.get("model")  # whatever its folder is called
+        old, new = _flat(stored), _flat(header)
+        if differing := [name for name in old | new if old.get(name) != new.get(name)]:
             differs = ", ".join(
-                "cases" if name == "cases" else f"{name} ({old!r:.60}, not {new!r:.60})"
-                for name, old, new in differing
+                name
+                if name == "cases"
+                else f"{name} ({old.get(name)!r:.60}, not {new.get(name)!r:.60})"
+                for name in differing
             )
             raise JournalError(
                 f"{self.folder} is the journal of a run with other {differs}: name another folder"
             )
 
-    def damaged(self, name: str, what: object) -> JournalError:
-        """The error of a damaged part, which says how to go on; `what` goes on after the name."""
-        return JournalError(
-            f"the journal {self.folder} is damaged: {name} {what}; put back a whole copy of it, or "
-            "delete the folder and run again from the start"
-        )
-
-    def read(self, recent: int | None = None) -> SavedRun:
-        """The run up to its newest patch; lines behind that are cut.
-
-        recent  Only so many rows at the end are read, besides those with scores.
-        """
-        patch = EMPTY
-        if self._patch.exists():
-            try:
-                patch = Patch.load(self._patch)
-            except EXPECTED as error:
-                said = f"cannot be read ({sentence(error)})"
-                raise self.damaged(self._patch.name, said) from None
-        edits = sum(map(len, patch.log))
-        found = SavedRun(edits, patch, {"edit": 0.0, "evaluate": 0.0}, [], [], {})
+    def read(self) -> SavedRun:
+        """The run up to its newest patch; lines behind that are cut."""
+        self._held()
         done, size = 0, 0
         try:
+            patch = Patch.load(self._patch) if self._patch.exists() else EMPTY
+            edits = sum(map(len, patch.log))
+            found = SavedRun(edits, patch, {"edit": 0.0, "evaluate": 0.0}, [], [], {})
             for line in self._lines():
                 now = json.loads(line)
                 if now["edits"] > edits:
@@ -191,15 +151,15 @@ class Journal:
                 if "row" in now:
                     first, last = now["row"]["rows"]
                     found.rows.append({**now["row"], "rows": (first, last)})
-                    if recent is None or now["facts"]:
+                    if now["facts"]:  # of a sampled run most batches have none
                         found.written.append(_frame(now["facts"]))
-                    forget(found.rows, recent)
-        except (LookupError, TypeError, AttributeError):
-            raise self.damaged(self._rows.name, "does not hold what belongs there") from None
-        except EXPECTED as error:
-            raise self.damaged(self._rows.name, f"cannot be read ({sentence(error)})") from None
-        if done != edits:
-            raise self.damaged(self._rows.name, f"does not hold {edits} edits")
+            if done != edits:
+                raise ArgumentError(f"{self._rows.name} does not hold {edits} edits")
+        except Exception as error:  # whatever a damaged file makes of the readers
+            raise JournalError(
+                f"the journal {self.folder} is damaged ({sentence(error)}): put back a whole copy "
+                "of it, or delete the folder and run again from the start"
+            ) from None
         if self._rows.exists():
             os.truncate(self._rows, size)
         return found
@@ -217,13 +177,17 @@ class Journal:
         facts: pd.DataFrame | None = None,
         point: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write the line of a batch, of a point or of both; it counts from the next `save` on."""
+        """Write the line of a batch, of a point or of both; it counts from the next `save` on.
+
+        Raises JournalError where another run has taken the folder over.
+        """
+        self._held()
         line: dict[str, Any] = {"edits": edits, "seconds": dict(seconds)}
         if row is not None and facts is not None:
             line |= {"row": row, "facts": _lists(facts)}
         if point is not None:
             line["point"] = {**point, "rows": _lists(point["rows"])}
-        with written(self._rows), self._rows.open("ab") as file:
+        with self._rows.open("ab") as file:
             file.write(json.dumps(line).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -235,14 +199,9 @@ class Journal:
         compute with tensors of the same layout, which the last bits of a product may depend on.
         """
         patch.save(self._patch)
-        _sync(self._patch)
+        with self._patch.open("r+b") as file:  # Windows waits only for a file open for writing
+            os.fsync(file.fileno())
         return Patch.load(self._patch)
-
-
-def forget(rows: list[dict[str, Any]], recent: int | None) -> None:
-    """Delete the row that is no longer one of the last `recent` ones, unless it has scores."""
-    if recent and len(rows) > recent and "scores" not in rows[-recent - 1]:
-        del rows[-recent - 1]
 
 
 def digest(cases: Iterable[Case]) -> str:
@@ -253,26 +212,11 @@ def digest(cases: Iterable[Case]) -> str:
     return found.hexdigest()
 
 
-def _differences(old: Any, new: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """(name, old, new) of every entry that differs; a nested one has all names on its way."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in dict.fromkeys((*old, *new)):
-            yield from _differences(old.get(key), new.get(key), f"{name} {key}".strip())
-    elif old != new:
-        yield name, old, new
-
-
-def _sync(path: Path) -> None:
-    """Wait until a file and its place in the folder are on the disk."""
-    for one in (path, path.parent):
-        if one.is_dir() and os.name == "nt":  # folders cannot be opened there
-            continue
-        # Windows waits only for a file that is open for writing, and Unix opens no folder for it
-        descriptor = os.open(one, os.O_RDONLY if one.is_dir() else os.O_RDWR)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _flat(header: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of a header by their names; those of an inner object have both names."""
+    nested = {name: value for name, value in header.items() if isinstance(value, dict)}
+    inner = {f"{a} {b}": value for a, some in nested.items() for b, value in some.items()}
+    return {name: value for name, value in header.items() if name not in nested} | inner
 
 
 def _lists(rows: pd.DataFrame) -> list[list[Any]]:

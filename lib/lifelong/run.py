@@ -11,7 +11,6 @@ import sys
 import time
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -32,10 +31,8 @@ from ..evaluation.scores import Scores
 from ..model.devices import on_card
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
-from .journal import Journal, SavedRun, forget
+from .journal import Journal
 from .sample import MeasurementPlan, contradicted
-
-RECENT = 1000  # rows that a sampled run holds, besides those with scores
 
 
 @dataclass(eq=False)
@@ -56,9 +53,6 @@ class Run:
     base          The base model's answers.
     numbers       The row of each case as it was given, which differs from its place where rows that
                   cannot be edited were left out.
-
-    Without `sample` the memory grows with the number of edits. With it, only the last 1000 rows and
-    those with scores are held; a journal has all of them in its file.
     """
 
     lm: LM
@@ -77,7 +71,7 @@ class Run:
 
     def __post_init__(self) -> None:
         self.numbers = range(len(self.cases)) if self.numbers is None else self.numbers
-        self._checked = False
+        self._interrupted = False  # the journal may know more than the run
         self.rows: list[dict[str, Any]] = []
         self.scores: dict[int, Scores] = {}
         self.contradicted: dict[int, int] = {}
@@ -115,16 +109,13 @@ class Run:
     def keep(self, journal: Journal) -> None:
         """Go on from a journal and write to it."""
         self.journal = journal
-        with journal.writing(self._restore):
-            pass
+        self._restore()
         if self._finished():
             journal.close()
 
     def _restore(self) -> None:
         """Bring the run to the last state that its journal holds."""
-        saved = self.journal.read(RECENT if self.sample else None)
-        if not self._possible(saved):
-            raise self.journal.damaged("rows.jsonl", "has edits that this run does not make")
+        saved = self.journal.read()
         self.patch, self._written = saved.patch, saved.written
         self.edits, self.rows, self.seconds = saved.edits, saved.rows, saved.seconds
         self.contradicted = {n: point["contradicted"] for n, point in saved.points.items()}
@@ -132,17 +123,7 @@ class Run:
             n: self._scores(p["rows"], p["title"], p["perplexity"]) for n, p in saved.points.items()
         }
         self._unread = list(saved.points)
-
-    def _possible(self, saved: SavedRun) -> bool:
-        """Whether a journal's batches and points are among those of this run."""
-        total, size = len(self.cases), self.batch_size
-        batches = [(row["rows"][0], row["edits"]) for row in saved.rows]
-        points = {n for n in self.eval_at if n <= saved.edits}
-        if not saved.edits and not saved.points:
-            points.discard(0)  # nothing was measured yet
-        return points == saved.points.keys() and all(
-            first % size == 0 and end == min(first + size, total) for first, end in batches
-        )
+        self._interrupted = False
 
     def _finished(self) -> bool:
         return self.edits == len(self.cases) and not set(self.eval_at) - self.scores.keys()
@@ -150,15 +131,13 @@ class Run:
     def __iter__(self) -> Iterator[dict[str, Any]]:
         total = len(self.cases)
         self._check()
-        if self.journal and (self.journal.stale or not self._finished()):
-            with self._writing():
-                pass  # an interrupted step may have reached the folder: read it again
+        if self._interrupted:
+            self._restore()
         with tqdm(total=total, initial=self.edits, unit="edit", disable=not self.progress) as bar:
             if 0 in self.eval_at and 0 not in self.scores:
-                with self._writing():
-                    self._start()
+                self._start()
             while self.edits < total:
-                row = self.step()
+                row = self._step()
                 bar.update(self.edits - bar.n)
                 yield row
                 if self.edits == total and self._written:
@@ -189,16 +168,11 @@ class Run:
 
     def _check(self) -> None:
         """Refuse a stream with rows that cannot be edited, before the first of those to come."""
-        if not self._checked and (found := unusable(self.editor, self.cases, self.edits)):
+        if found := unusable(self.editor, self.cases, self.edits):
             raise EditError(
                 f"{listed(found)}; nothing was edited: mend them, or leave them out with "
                 "skip_unusable=True"
             )
-        self._checked = True
-
-    def _writing(self) -> AbstractContextManager[None]:
-        """Hold the journal for a step, where there is one."""
-        return self.journal.writing(self._restore) if self.journal else nullcontext()
 
     def _start(self) -> None:
         """Measure the base model."""
@@ -206,16 +180,13 @@ class Run:
         scores, gone = self._at(0, EMPTY, [])
         seconds = {**self.seconds, "evaluate": time.perf_counter() - start}
         if self.journal:
+            self._interrupted = True
             self.journal.append(0, seconds, point=self._point(scores, gone))
         self.scores[0], self.contradicted[0], self.seconds = scores, gone, seconds
-
-    def step(self) -> dict[str, Any]:
-        """Edit and measure the next batch; an EditError names its rows and changes nothing."""
-        self._check()
-        with self._writing():
-            return self._step()
+        self._interrupted = False
 
     def _step(self) -> dict[str, Any]:
+        """Edit and measure the next batch; an EditError names its rows and changes nothing."""
         # 1. edit the batch
         first, end = self.edits, min(self.edits + self.batch_size, len(self.cases))
         start = time.perf_counter()
@@ -253,6 +224,7 @@ class Run:
         }
         # 4. write it down; a point and the last batch are saved in any case
         if self.journal:
+            self._interrupted = True
             point = self._point(scores, gone) if scores else None
             self.journal.append(end, seconds, row, written, point)
             batch = -(-end // self.batch_size)
@@ -260,12 +232,12 @@ class Run:
                 patch = self.journal.save(patch)
         # 5. only now change the run: whatever failed above has left it as it was
         self.patch, self.edits, self.seconds = patch, end, seconds
-        if self.sample is None or len(written):
+        if len(written):  # of a sampled run most batches have none
             self._written.append(written)
         self.rows.append(row)
-        forget(self.rows, RECENT if self.sample else None)
         if scores:
             self.scores[end], self.contradicted[end] = scores, gone
+        self._interrupted = False
         return row
 
     @staticmethod
@@ -306,8 +278,7 @@ class Run:
         before = before[before["case"].isin({item.case for item in items})]
         rows = pd.concat([before, again, rows[~edits]], ignore_index=True)
         # a fact that a later edit contradicts should not be retained: leave its own prompts out
-        among = self._plan.rows(point) if self.sample else None
-        numbers = contradicted(self.cases[:point], among) if point else set()
+        numbers = contradicted(self.cases[:point]).intersection(self._plan.rows(point))
         gone = {self._plan.names[i] for i in numbers}
         outdated = rows["case"].isin(gone) & rows["metric"].isin(self._of_fact)
         rows = rows[~outdated].reset_index(drop=True)

@@ -95,14 +95,8 @@ def sampled(point: int, batch_size: int, count: int, seed: int = 0) -> dict[str,
 
 
 def free(items: Iterable[Item], cases: Iterable[Case]) -> list[Item]:
-    """The items without those negatives whose prompt is the edit prompt of one of the cases.
-
-    The cases are read once and none of them is held.
-    """
-    items = list(items)
-    asked = {normal(item.prompt) for item in items if item.metric.name in _NEGATIVES}
-    texts = (normal(case.fact.text) for case in cases) if asked else ()
-    taken = {text for text in texts if text in asked}
+    """The items without those negatives whose prompt is the edit prompt of one of the cases."""
+    taken = {normal(case.fact.text) for case in cases}
     return [
         item
         for item in items
@@ -110,25 +104,17 @@ def free(items: Iterable[Item], cases: Iterable[Case]) -> list[Item]:
     ]
 
 
-def contradicted(cases: Sequence[Case], among: Collection[int] | None = None) -> set[int]:
-    """Numbers of the cases whose subject and prompt a later case writes with another target.
-
-    among  Only these numbers are looked for, in one pass that holds no other cases.
-    """
-    if among is None:
-        among = range(len(cases))
-    wanted = {_key(cases[i]) for i in among} if len(among) < len(cases) else None
+def contradicted(cases: Sequence[Case]) -> set[int]:
+    """Numbers of the cases whose subject and prompt a later case writes with another target."""
     written: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
     found = set()
     for i, case in enumerate(cases):
         key, target = _key(case), plain(case.fact.target_new)
-        if wanted is not None and key not in wanted:
-            continue
         # a fact that was contradicted once is settled, so each leaves its list at most once
         found |= {j for j, other in written[key] if other != target}
         written[key] = [(j, other) for j, other in written[key] if other == target]
         written[key].append((i, target))
-    return found if wanted is None else found & set(among)
+    return found
 
 
 def _key(case: Case) -> tuple[str, str]:

@@ -132,7 +132,6 @@ def confirmed(lm: LM) -> Arch:
     the cache the whole run, and a replay from a layer the whole run with the same change; where
     only a run of the whole model does, `whole` is set. Raises FamilyError where they differ.
     """
-    changed = lm.mlp_out(0)  # all blocks above run again, which may be of several kinds
 
     def same(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> bool:
         pairs = zip(found, wanted, strict=True)
@@ -144,6 +143,7 @@ def confirmed(lm: LM) -> Arch:
             return lm.run([row]).logits[0, at:]
 
     with _refusing(lm.model.config.model_type):
+        changed = lm.mlp_out(0)  # all blocks above run again, which may be of several kinds
         alone = [lm.run([row]).logits[0] for row in ROWS]
         own = lm.model(torch.tensor(ROWS[:1], device=lm.device), use_cache=False).logits
         _require(

@@ -24,8 +24,9 @@ from ..data import as_facts
 from ..data.facts import encode_prompt, lookup, require_encodable
 from ..data.normalized_text import normalized
 from ..data.texts import GENERAL
-from ..errors import ArgumentError
+from ..errors import ArgumentError, FamilyError
 from ..patch.identity import BEHIND
+from ..setting_fields import shown
 from . import activations, generation, packaged_models, scoring
 from .apply_patch import Patchable
 from .architectures import ARCHS, Arch, below_head, block_signature, cache_argument
@@ -59,6 +60,11 @@ class LM(Patchable):
         *,
         arch: Arch | None = None,
     ) -> None:
+        if not isinstance(model, nn.Module) or not hasattr(tokenizer, "decode"):
+            raise ArgumentError(
+                "lib.LM takes a loaded model and its tokenizer, in this order, not "
+                f"{type(model).__name__} and {type(tokenizer).__name__}"
+            )
         super().__init__(model, name, arch)
         # a copy of a packaged model has its presets and facts, whatever its folder is called
         known = {model.weights: model.name for model in packaged_models.PACKAGED.values()}
@@ -70,8 +76,29 @@ class LM(Patchable):
         self.cache_name = cache_argument(below_head(self.model))
         # what a tokenizer makes of a text, and the configuration of these weights
         self._reads: tuple[Any, str] = None, ""
-        if self.arch not in ARCHS.values():
-            self.arch = confirmed(self)
+        if arch is not None or self.arch not in ARCHS.values():
+            self.arch = confirmed(self)  # a row of another family may hold the same names
+        self._refuse_unknown_tokens()
+
+    def _refuse_unknown_tokens(self) -> None:
+        """Raise FamilyError where the tokenizer makes tokens that the embedding table has not."""
+        table, tokens = self.model.get_submodule(self.arch.embed).weight, len(self.tokenizer)
+        if tokens <= len(table):
+            return
+        # Gemma 3's has one for images, which a model of texts never reads
+        media = {
+            value
+            for key, value in self.tokenizer.init_kwargs.items()
+            if key.endswith("_token") and key not in self.tokenizer.SPECIAL_TOKENS_ATTRIBUTES
+        }
+        known = self.tokenizer.get_vocab().items()
+        if unknown := [text for text, i in known if i >= len(table) and text not in media]:
+            raise FamilyError(
+                f"the tokenizer has {tokens:,} tokens, the model of {self.name} only "
+                f"{len(table):,}: {shown(unknown[0])} is not one of them. Call "
+                "model.resize_token_embeddings(len(tokenizer)) first, or take the model's own "
+                "tokenizer"
+            )
 
     def refuse_unknown(self, ids: Tensor) -> None:
         """Raise ArgumentError for token ids that the embedding table has no rows for.
@@ -499,6 +526,8 @@ def load(
     device_map = device_map or ({"": 0} if cuda else None)
     try:
         with packaged_models.quiet():
+            if packaged_models.silent(place, where):
+                where["local_files_only"] = more["local_files_only"] = True
             tokenizer = AutoTokenizer.from_pretrained(place, **where)
             if sink is not None:
                 put_in_front(tokenizer, sink)  # a wrong one is refused before the weights are read

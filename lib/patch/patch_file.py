@@ -84,7 +84,7 @@ class _Header(Schema):
 def save(patch: Patch, path: Path) -> Path:
     """Write `patch` to `path`, whole or not at all, and return the path.
 
-    Raises PatchError where the patch holds what a file cannot, WriteError where there is no room.
+    Raises PatchError where the patch holds what a file cannot.
     """
     tensors: dict[str, Tensor] = {}
     for module, value in patch.weights.items():

@@ -187,7 +187,7 @@ def write(
     """Write tensors, and under `key` the header with their checksum; returns the path.
 
     The file is whole or not there. Raises an error of this kind for a header that no reader would
-    take, and WriteError where there is no room for the file.
+    take.
     """
     try:
         text = json.dumps(header, ensure_ascii=False)

@@ -6,15 +6,11 @@
 # A language model says that the Eiffel Tower is in Paris. In the next minute you will make it say
 # Rome, see what else changed with it, and take everything back to the last byte.
 #
-# **You will** edit one fact of a real model, and then one of your own, which the next pages carry
-# along · undo an edit exactly, save it, load it, stack a second one on top · see six more edits
-# prompt by prompt · write a number that says how far another answer moved, and the logit lens, which
-# shows where in the layers an answer turns.
+# **You will** edit a fact, and then one of your own · undo it exactly · measure what else moved · look into the layers.
 #
 # **Needs** Python, and a little torch for the two exercises in the second half. Nothing is derived here.
 #
-# **Minutes** 20 to read and 25 to work: two exercises of [session 1](../lessons/session_1.md), two
-# guesses and a fact of your own.
+# **Minutes** 20 to read and 25 to work: two exercises of [session 1](../lessons/session_1.md), and a fact of your own.
 #
 # The folded cell below finds the library and sets the number of threads. Run it and read on.
 
@@ -85,6 +81,7 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
 import hashlib
+import statistics
 import tempfile
 
 import torch
@@ -330,7 +327,41 @@ drawings_00.answered(scores, names)
 # because the model goes on writing after the right answer. In these notebooks the event is *generation* unless a
 # sentence says otherwise, because that is what a reader of the model sees.
 #
-# These are counts of six facts, and no rate.
+# These are counts of six facts, and not a rate. How sure could a rate be? It is tempting to count every prompt as an
+# observation. But the prompts of one fact share one edit, and so they tend to be right or wrong together.
+#
+# **Predict.** Suppose that the $m$ prompts of a fact always agree. How much too narrow is an interval over prompts?
+#
+# <details><summary>Work it out</summary>
+#
+# A mean of $n$ independent observations has the deviation $\sigma/\sqrt n$. If all prompts of a fact agree,
+# $n$ facts with $m$ prompts each are only $n$ observations, written down $m$ times. An interval over prompts divides by
+# $\sqrt{nm}$, and is too narrow by $\sqrt m$. If any two prompts of a fact have the correlation $c$, the factor is
+# $\sqrt{1 + (m-1)\,c}$.
+#
+# </details>
+
+# %%
+right = scores.rows[
+    (scores.rows["event"] == "generation") & (scores.rows["metric"] == "specificity")
+]
+facts_right = [(100 * some["value"]).tolist() for _, some in right.groupby("case")]
+prompts_right = [value for some in facts_right for value in some]
+
+
+def deviation(values):  # of their mean
+    return statistics.stdev(values) / len(values) ** 0.5
+
+
+over_facts = deviation([statistics.mean(some) for some in facts_right])
+print(f"neighbors: {len(prompts_right)} prompts of {len(facts_right)} facts;", end=" ")
+print(
+    f"the mean's deviation over prompts {deviation(prompts_right):.1f}, over facts {over_facts:.1f} points"
+)
+
+# %% [markdown]
+# Here the honest deviation, over facts, is half as large again. **So intervals in this course go over facts**, or over
+# whole streams, if the facts of a stream share a model.
 #
 # ## What moved without being asked?
 #
@@ -449,15 +480,17 @@ labels = [f"{name}:  {was} → {now}" for name, was, now in map(notes.get, order
 points = {
     whose: [3 * [found[animal][i]] for animal in order] for i, whose in enumerate(both(answer_kl))
 }
-whiskers(labels, points, "KL of the answer (nats)", height=5.2)
+made = whiskers(labels, points, "KL of the answer (nats)", height=5.2)
+made.axes[0].set_xscale("log")
+made
 
 # %% [markdown]
 # The sheepdog moved most by far, from *shep* to *puppy*. By accident this is right; the edit knows nothing of dogs. The
 # five answers that were right before, of the cow, the pig, the horse, the dog and the cat, are right after it. What
 # gave way was wrong already.
 #
-# The order of the others is not that of kinship. The ram is of the sheep's own species and hardly moves, while the
-# kangaroo, which shares only the class, comes before the cow and the pig. It is not that of spelling either, but for
+# We see no order of kinship among the others. The ram is of the sheep's own species and barely moves, while the
+# kangaroo, which shares only the class, comes before the cow and the pig. We see none of spelling either, but for
 # the word that contains the edited one: goat and cow have none of its letters. All this is one edit, an example.
 #
 # ## Where does the answer turn?
@@ -468,8 +501,9 @@ whiskers(labels, points, "KL of the answer (nats)", height=5.2)
 #
 # $$s_\ell = U h_\ell ,$$
 #
-# and we ask at what rank the two answers stand among them. This is the **logit lens**: it shows what
-# the model would say if it stopped there.
+# and we ask at what rank the two answers stand among them. This is the **logit lens**: it reads the sum after a
+# layer *as if* it were the last one. No layer but the last was trained to be read so, so a rank in the thousands may
+# mean that the lens is blind there.
 #
 # **Your turn · exercise 1.5 · ★★ · 6 minutes.** Write `ranks`: the rank of one word behind every layer, 1 for the
 # word with the largest score.
@@ -517,11 +551,15 @@ U = lm.model.get_output_embeddings().weight.float()
 answers = {answer: encode_target(lm.tokenizer, answer)[0] for answer in ("Paris", "Rome")}
 
 
-def over_layers(held, how):  # {answer: its rank in the vocabulary after every layer}
-    names = [lm.above(layer) for layer in range(lm.n_layers)]  # each reads what a layer leaves
+def at_the_end(held):  # (layers, d): the sum that every layer leaves at the last token
+    names = [lm.above(layer) for layer in range(lm.n_layers)]
     with lm.patched(held):
         seen = lm.run(fact.text, watch=names).seen
-        states = norm(torch.stack([seen[name][0][0, -1] for name in names])).float()
+    return torch.stack([seen[name][0][0, -1] for name in names])
+
+
+def over_layers(held, how):  # {answer: its rank in the vocabulary after every layer}
+    states = norm(at_the_end(held)).float()
     return {answer: how(states, U, word).tolist() for answer, word in answers.items()}
 
 
@@ -538,10 +576,23 @@ for whose, how in [*both(ranks).items()][1:]:
 layers = range(lm.n_layers)
 plot.rank_over_layers(layers, edited, before=base, highlight=editor.config.layer)
 
+# %%
+h, moved = (at_the_end(held).float() for held in (lib.EMPTY, patch))
+away = 100 * (moved - h).norm(dim=1) / h.norm(dim=1)
+for layer in (editor.config.layer, *range(4, lm.n_layers, 5)):
+    print(f"after layer {layer}: {away[layer]:.1f} %;", end=" ")
+plot.lines(
+    layers, {"the edited model": away.tolist()}, "layer", "‖h′ − h‖ / ‖h‖ at the last token (%)"
+)
+
 # %% [markdown]
-# Rank 1 is at the top, gray is "Paris" and orange is "Rome", and the dashed lines are the model before the edit. The
-# two models part in the upper layers, twenty above the one that was changed: there the answer turns. Notebook 03
-# follows the fact on its way.
+# In the first figure rank 1 is at the top, gray is "Paris" and orange is "Rome", and the dashed lines are the model
+# before the edit. Up to layer 22 both answers stand at ranks in the thousands in *both* models. The lens can read
+# neither there, so it cannot show whether anything has changed.
+#
+# The second figure needs no lens. A change reaches the end of the prompt right at the edited layer, and by layer 22 it
+# has grown to a fifth of the state. In layer 23 it jumps: there the answer turns. What the early part carries, neither
+# figure shows; notebook 03 follows the fact on its way.
 #
 # ## What we know now
 #
@@ -550,12 +601,7 @@ plot.rank_over_layers(layers, edited, before=base, highlight=editor.config.layer
 # * An edit is a value: applied by entering a `with` block, undone to the last bit by leaving it.
 # * Whether an edit *worked* depends on what is asked and on the event that counts as right. Every
 #   score stands beside that of the base model.
-# * What is written low in the model turns the answer in its upper layers.
-#
-# ## Where it breaks
-#
-# Nobody edited the sheepdog, the goat and the kangaroo, and their answers moved with the sheep's. Here nothing
-# right was lost. But an edit reaches what nobody asked about, and kinship does not foretell what.
+# * What is written low in the model turns the answer in its upper layers. The logit lens shows the turn, and nothing of the change below it.
 #
 # **Why did *that* neighbor move?** To answer this we have to know how a matrix stores anything at
 # all. [Notebook 01](01_linear_memory.ipynb) begins there.

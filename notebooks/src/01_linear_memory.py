@@ -8,12 +8,12 @@
 #
 # **You will** derive the best matrix for a set of pairs, and its capacity · see what correlated
 # keys do to it, and how their second moment $C$ helps · find out when a memory is worst, and mend it
-# with ridge · look at real keys: how alike are they, and how soon do they give the matrix away?
+# with ridge · look at real keys, and steal a layer from its pairs.
 #
 # **Needs** matrix products, traces, eigenvalues, averages, and the end of
 # [notebook 00](00_first_edit.ipynb).
 #
-# **Minutes** 30 to read and 30 to work: three exercises of [session 1](../lessons/session_1.md).
+# **Minutes** 30 to read and 50 to work: four exercises of [session 1](../lessons/session_1.md).
 #
 # Run the folded cell below, and read on.
 
@@ -58,6 +58,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a 
 SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
+import math
+
 import torch
 from torch.nn.functional import normalize
 
@@ -66,7 +68,7 @@ from lib import associative_memory as memory
 from lib.keys_values.second_moment import windows
 from lib.model.activations import module_inputs
 from lib.workbench import plot
-from notebooks.support import drawings_01, models, own_fact
+from notebooks.support import drawings_01, models, own_fact, show
 from notebooks.support.holes import both, guess, use
 from notebooks.support.sliders import Slider
 
@@ -175,7 +177,51 @@ share.against(measured)
 # Outer products ignore that keys overlap, and the price is more than half of the values' squared
 # length. So let us ask for the best matrix instead: which $W$ makes the squared error
 # $\|WK - V\|^2$, summed over all entries, as small as possible? To see whether a $W$ can be
-# improved, add any change $H$ and multiply out:
+# improved, add any change $H$. To first order in $H$ the error changes by
+# $\mathrm{tr}(H^\top G)$, with a matrix $G$, the **slope** at $W$.
+#
+# **Your turn · exercise 1.1, first step · ★ · 6 minutes.** Multiply $\|(W + H)K - V\|^2$ out on paper, and write `slope`.
+
+
+# %%
+def slope(W, K, V):
+    """W (d_out, d_in), K (d_in, n), V (d_out, n) -> G (d_out, d_in)."""
+    ...
+
+
+slope = use("1.1", slope)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# $\|A + B\|^2 = \|A\|^2 + 2\,\mathrm{tr}(B^\top A) + \|B\|^2$, and $\mathrm{tr}(XY) = \mathrm{tr}(YX)$. Which matrix
+# stands beside $H^\top$?
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def slope(W, K, V):
+#     return 2 * (W @ K - V) @ K.T
+# ```
+#
+# </details>
+
+# %%
+W, K, V, step = normal(3, 4), normal(4, 7), normal(3, 7), 1e-5
+slow = torch.zeros(3, 4, dtype=torch.float64)  # central differences, entry by entry
+for i in range(3):
+    for j in range(4):
+        H = torch.zeros(3, 4, dtype=torch.float64)
+        H[i, j] = step
+        up, down = (((W + sign * H) @ K - V).pow(2).sum() for sign in (1, -1))
+        slow[i, j] = (up - down) / (2 * step)
+assert torch.allclose(slope(W, K, V), slow)
+for line, f in named("slope", slope).items():
+    print(f"{line}: {(f(W, K, V) - slow).abs().max():.0e} away from central differences")
+
+# %% [markdown]
+# Multiplied out it is
 #
 # $$\|(W + H)K - V\|^2 = \|WK - V\|^2 + 2\,\mathrm{tr}\big(H^\top (WK - V)K^\top\big) + \|HK\|^2 .$$
 #
@@ -185,7 +231,7 @@ share.against(measured)
 # $W K K^\top = V K^\top$. Two of them differ by an $H$ with $HK = 0$. If the keys span the whole
 # space, there is only one, $W = V K^\top (K K^\top)^{-1}$.
 #
-# **Your turn · exercise 1.1, first step · ★ · 5 minutes.** Write `fit` for keys that span the whole space.
+# **Exercise 1.1, second step · ★ · 5 minutes.** Write `fit` for keys that span the whole space.
 
 
 # %%
@@ -375,7 +421,7 @@ drawings_01.whitening(flat @ even, flat, (0, 1))
 # added for every pair. So the matrix with the smallest expected error is ridge with
 # $\lambda = n \sigma^2$.
 #
-# **Your turn · exercise 1.1, second step · ★ · 6 minutes.** Write `ridge` as one call of `fit`, with
+# **Exercise 1.1, third step · ★ · 6 minutes.** Write `ridge` as one call of `fit`, with
 # the $d$ more pairs. The next figure is drawn from it.
 
 
@@ -492,7 +538,7 @@ axes = "index of the eigenvalue, largest first", "eigenvalue of C / their mean"
 plot.lines(range(1, width + 1), curves, *axes, ylog=True)
 
 # %% [markdown]
-# The spectrum reaches no zero: general text leaves no direction quite unused, but uses some far more than others. The
+# The spectrum reaches no zero (a ten-thousandth of the mean is added, too little to matter): general text leaves no direction quite unused, but uses some far more than others. The
 # layer's curve begins far above that of even keys and ends below it, and its keys overlap as if they lived in less than
 # half as many dimensions.
 #
@@ -560,53 +606,131 @@ figure
 # of another kind: countries beside their inhabitants and neighbors, languages beside languages. The light bulb beside
 # the Eiffel Tower shows that not every near pair has a reason that we can name.
 #
-# ## How soon do pairs give the matrix away?
+# ## Steal a layer
 #
-# Somebody hides $W$ and shows us only pairs $(k, Wk)$ from running text. $d$ independent pairs fix the matrix. With
-# fewer we take the shortest matrix that explains them. It agrees with $W$ on the span of the $n$ keys that we have
-# seen and gives nothing outside, so a share of about $1 - n/d$ of $\|W\|^2$ is missing.
+# Somebody hides $W$ and shows us pairs of it from running text, with noise on the values, a tenth of their size. We fit
+# a matrix to the pairs and put it into the model. The layer is now layer 0: if it is set to zero, the model babbles.
 #
-# **Predict.** We ask this matrix for *new* tokens, which it has never seen. Is the error there
-# larger than the share that is missing of $W$, equal to it, or smaller?
+# What does noise on the values cost at a *new* key? With more pairs than inputs, $\hat W - W$ is $EK^\top(KK^\top)^{-1}$,
+# where $E$ is the noise. For independent keys, the error at a new one is $d/(n - d)$ times the noise's square, nearly
+# nothing with many pairs, and without bound at $n = d$.
 #
-# <details><summary>Answer</summary>
+# Ridge should help, but the thief cannot ask $W$ for the right $\lambda$. He holds pairs out and asks those.
 #
-# Smaller. Of a new key only the part outside the span is answered wrongly. New keys lie mostly in
-# the strong directions of $C$, and those are the directions that the first keys have filled.
+# **Your turn · exercise 1.6 · ★★ · 15 minutes, in three steps.** `excess` is ridge's squared error at new pairs for
+# each $\lambda$ of a list, as a share of $\|V_\text{new}\|^2$. `choose` takes the $\lambda$ that is best on the last fifth
+# of the pairs, fitted on the first $4n/5$, rounded down. `stolen` is ridge on all pairs with this $\lambda$.
+
+
+# %%
+def excess(K, V, K_new, V_new, lams):
+    """K (d_in, n), V (d_out, n), K_new (d_in, m), V_new (d_out, m) -> (len(lams),)."""
+    ...
+
+
+def choose(K, V, lams):
+    """The λ of the list lams that is best on pairs that were held out."""
+    ...
+
+
+def stolen(K, V, lams):
+    """K (d_in, n), V (d_out, n), list of λ > 0 -> Ŵ (d_out, d_in)."""
+    ...
+
+
+excess = use("1.6", excess)
+choose = use("1.6", choose)
+stolen = use("1.6", stolen)
+peak = guess("As many pairs as inputs, no ridge: error at new tokens, in units of ‖V‖²?", 0, 100000)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# Only $s + \lambda$ depends on $\lambda$ if $KK^\top = Q\,\mathrm{diag}(s)\,Q^\top$. And which pairs may not be asked?
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def excess(K, V, K_new, V_new, lams):
+#     s, Q = torch.linalg.eigh(K @ K.T)
+#     A, B = V @ K.T @ Q, Q.T @ K_new
+#     errors = [(A / (s + lam) @ B - V_new).square().sum() for lam in lams]
+#     return torch.stack(errors) / V_new.square().sum()
+#
+#
+# def choose(K, V, lams):
+#     n = K.shape[1] * 4 // 5
+#     errors = excess(K[:, :n], V[:, :n], K[:, n:], V[:, n:], lams)
+#     return lams[errors.argmin()]
+#
+#
+# def stolen(K, V, lams):
+#     M = K @ K.T + choose(K, V, lams) * torch.eye(len(K)).to(K)
+#     return torch.linalg.solve(M, K @ V.T).T
+# ```
 #
 # </details>
 #
-# Two controls stand beside the layer's own keys. *Even keys* are drawn with $C = I$, all directions alike. *Drawn keys*
-# have the layer's own $C$ but are independent of each other, while in a text words recur.
+# **Predict.** What does the model say with a matrix stolen from $n = d$ pairs? And with $\lambda$?
 
 # %%
+first = lm.mlp_out(0)
+hidden = lm.weight(first).cpu().double()
 text = lib.data.texts.GENERAL.read_text(encoding="utf-8")
-rows = windows(lm, text, 3 * width // 2)
-keys = (
-    module_inputs(lm, rows, [name], skip=1)[name].cpu().double()
-)  # without each row's first token
-keys = keys[torch.randperm(len(keys), generator=draw)].T  # (d_in, tokens)
-kinds = {"even keys": normal(*keys.shape)}
-kinds["drawn keys"] = torch.linalg.cholesky(moment.C) @ normal(*keys.shape)
-kinds["new tokens"] = keys
-shares = (0.125, 0.25, 0.375, 0.5, 0.625, 0.75)  # pairs per input
-found = {"missing of W, 1 − n/d": [1 - share for share in shares]} | {kind: [] for kind in kinds}
+seen = module_inputs(lm, windows(lm, text, 7 * width // 2), [first], skip=1)[first].cpu().double()
+seen = seen[torch.randperm(len(seen), generator=draw)].T  # (d_in, tokens)
+values = hidden @ seen
+values += 0.1 * values.pow(2).mean().sqrt() * normal(*values.shape)
+new = seen[:, 3 * width :]  # asked and never shown
+lams = [seen.pow(2).mean().item() * 10.0**power for power in (-1, 0, 1, 2, 3)]
+
+some, told, few = seen[:, : width // 4], values[:, : width // 4], new[:, :200]
+by_lam = [error(ridge(some, told, lam), few, hidden @ few) for lam in lams]
+by_lam = torch.tensor(by_lam, dtype=torch.float64)  # one solve per λ, from scratch
+assert torch.allclose(excess(some, told, few, hidden @ few, lams), by_lam)
+shares = (0.5, 0.75, 1, 1.25, 1.5, 3)  # pairs per input
+thieves = {"no ridge": lambda K, V, lams: memory.fit(K, V)} | named("chosen λ", stolen)
+thefts = {line: [] for line in thieves}
 for share in shares:
-    for kind, own in kinds.items():
-        known, new = own[:, : int(share * width)], own[:, 5 * width // 4 :]
-        fitted = memory.fit(known, W @ known)
-        found[kind].append(error(fitted, new, W @ new))
-    if SCALE != "tiny":  # of the new tokens' matrix
-        assert abs(((fitted - W).norm() / W.norm()) ** 2 - (1 - share)) < 0.02
-dashes = {"even keys": " ", "missing of W, 1 − n/d": ":"}
-axes = "pairs per input dimension, n/d", "error on new keys (share)"
-plot.lines(shares, found, *axes, dashes=dashes)
+    n = int(share * width)
+    for line, thief in thieves.items():
+        thefts[line].append(thief(seen[:, :n], values[:, :n], lams))
+curves = {
+    line: [error(found, new, hidden @ new) for found in some] for line, some in thefts.items()
+}
+for line, found in curves.items():
+    print(f"{line}, error at new tokens:", " ".join(f"{one:,.3g}" for one in found))
+print(f"independent keys, n/d = 1.5: {0.01 * 1 / (1.5 - 1):.2f}")
+peak.against(curves["no ridge"][shares.index(1)])
+axes = "pairs per input dimension, n/d", "error on new keys (share of ‖V‖²)"
+plot.lines(shares, curves, *axes, ylog=True)
+
+# %%
+prompts = ["The Eiffel Tower is located in the city of", "The young of a sheep is called a"]
+held_out = lib.data.texts.HELD_OUT.read_text(encoding="utf-8")[:2000]
+lines = []
+tables = {"unedited": (first, hidden), "W = 0": (first, 0 * hidden)}
+for share in (1, 1.5, 3):
+    for line, some in thefts.items():
+        tables[f"{share} d pairs, {line}"] = first, some[shares.index(share)]
+tables[f"layer {layer} instead, W = 0"] = name, 0 * W
+for line, (module, matrix) in tables.items():
+    with lm.patched(lib.Patch(weights={module: matrix.to(lm.weight(module))})):
+        said = lm.answer(prompts, 4)
+        loss = math.log(lib.perplexity(lm, held_out))
+    lines.append({"matrix": line, "tower": said[0], "sheep": said[1], "nats per token": loss})
+show.Table(lines)
 
 # %% [markdown]
-# Even keys are answered as badly as the missing share says, and drawn keys much better, so most of the help comes from
-# the spread of the keys. New tokens gain more than drawn ones: half as much again with the fewest pairs, hardly any
-# with the most. This the second moment does not explain, and words that recur are one likely reason. This is one
-# layer and one text, an example.
+# Without ridge the stolen matrix has learned the noise: at $n = d$ its error is tens of thousands of times as large as
+# the values, and the model is worse than with no matrix at all. With the $\lambda$ that the held-out pairs have
+# chosen there is no peak, and it speaks English with a wrong city. At one and a half pairs per input it says *Paris* and
+# *lamb*, and without ridge only at three. Independent keys would err by .02 at one and a half, and text by 1.83.
+# One likely reason is that words recur, and a key of layer 0 depends on little but its word.
+#
+# The rows with $W = 0$ are the control. In layer 3 the model says *Paris* and *lamb* with no matrix either, so there a
+# theft would prove nothing. This is one layer, one text and one draw of the noise.
 #
 # ## What we know now
 #

@@ -63,9 +63,9 @@ import torch
 from IPython.display import display
 
 import lib
-from lessons.grading.leaderboard_entrant import editor_of
 from lib import associative_memory as memory
 from lib.data.texts import HELD_OUT
+from lib.editors.shared.editor_file import editor_of
 from lib.keys_values import value_search
 from lib.keys_values.second_moment import stored_moments
 from lib.workbench import plot
@@ -506,7 +506,7 @@ def edit(lm, facts, after):
 # %%
 file = hand_ins.Editor("editor.py")
 file.grow(insert, asked, layer_change, spread, place, turn, forget, room, edit)
-own = editor_of("editor.py", lm, file.text)
+own = editor_of(Path("editor.py"), file.text)(lm)
 settings = {"templates": ("{}",), "quantile": 0.8, "steps": 20}
 theirs = lib.EDITORS["alphaedit"](lm, layers=tuple(range(top + 1)), **settings)
 facts, mine, other = [case.fact for case in lib.classroom()[:8]], lib.EMPTY, lib.EMPTY

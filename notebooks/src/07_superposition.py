@@ -245,7 +245,7 @@ shape = use("3.3", shape)
 #
 # <details><summary>Answer</summary>
 #
-# More in late ones. Subjects of one question overlap between two and four times as much as others, in every layer.
+# More in late ones. Subjects of one question overlap two to four times as much as others, in every layer.
 #
 # </details>
 
@@ -327,7 +327,7 @@ drawings_07.overlaps_by_layer(rows, ("kurtosis", "mean/sd"))
 #
 # ## What most subjects have in common
 #
-# Where overlaps are not zero in the mean, the whitened keys have a mean, and every edit writes along it. Notebook 06 keeps
+# If overlaps are not zero in the mean, the whitened keys have a mean, and every edit writes along it. Notebook 06 keeps
 # a key $k_0$ by asking for $\Delta k_0 = 0$. The cheapest insert that does so has
 #
 # $$A = C^{-1} - \frac{C^{-1}k_0 k_0^\top C^{-1}}{k_0^\top C^{-1}k_0}$$
@@ -339,7 +339,8 @@ drawings_07.overlaps_by_layer(rows, ("kurtosis", "mean/sd"))
 # lengths that lies in their mean, $n\|m\|^2/\sum_i\|x_i\|^2$: $1/n$ for unrelated keys. `keeping` is $\rho$ with $A$ in the
 # place of $C^{-1}$.
 #
-# **Predict.** One of 1,536 directions is taken away. By what share does the squared interference fall, above the middle?
+# **Predict.** One of 1,536 directions is taken away. By what share does the squared interference fall in
+# layer 21?
 
 
 # %%
@@ -418,8 +419,8 @@ fall.against(falls[0])
 plot.layer_curve(layers, rms, "rms of ρ, with a key kept", edited)
 
 # %% [markdown]
-# **Above the middle one kept key takes away more than half of the squared interference**: 57 % in layer 21, and 53 % when
-# the two sets of subjects change places. The mean of the overlaps falls from 0.132 to 0.008, and their spread stays. It is
+# **Where overlap is largest, one kept key takes away more than half of the squared interference**: 57 % in layer 21, and
+# 53 % when the two sets of subjects change places. The mean of the overlaps falls from 0.132 to 0.008, and their spread stays. It is
 # not that any key would do: a random direction or one other subject's key changes next to nothing. So there is a
 # direction that most subjects share. In ROME's layer, with 2 % of the squared lengths in the mean key, there is little to
 # take.

@@ -156,9 +156,8 @@ drawings_10.standardized(raw.numpy(), ((raw - mean) / deviation).numpy())
 # Put them in, and **Chan's merge** is there. It is exact for any split of the data.
 #
 # **Your turn · exercise 6.2 · ★★ · 10 minutes.** First write `chan`, the state of both sets from their two
-# states. Then `settle`: a turn brings $m$ columns, which are
-# merged into the state and then standardized with it. While there is only one column so far there is
-# no deviation yet, and it is only centered. All moments of this page are counted with your `settle`.
+# states. Then `settle`: a turn brings $m$ columns, which are merged into the state and then standardized with it. While
+# there is only one column so far there is no deviation yet, and it is only centered. All moments of this page are counted with your `settle`.
 
 
 # %%
@@ -468,7 +467,7 @@ for line, f in each("", turn).items():
 show.Table(table)
 
 # %% [markdown]
-# The paper's $\eta$ writes nothing here, and GPT-J's step hardly more. It takes a hundred times as much until the model
+# The paper's $\eta$ writes nothing here, and GPT-J's step barely more. It takes a hundred times as much until the model
 # says 40 % of the facts, and other text pays for it. So a step that does not depend on the width still has to be tuned
 # for the model.
 #
@@ -564,15 +563,15 @@ damage = "KL divergence at unrelated prompts (nats)"
 figures.tradeoff(panels, damage, "facts held (%)", COLORS, xscale="log")
 
 # %% [markdown]
-# **Frozen moments do the most damage**: with the same step more than twice as much as lifelong
-# ones, in all six streams. Without any moments the damage was larger in the sixty edits, but not in the hundred, and
-# three streams show no difference in facts held. There the step decides: half of the largest holds more facts at a
-# fraction of the damage.
+# **Frozen moments do the most damage**: with the same step more than twice as much as lifelong ones, in all six streams.
+# Without any moments the damage was larger in the sixty edits, but not in the hundred, and neither panel shows a
+# difference in facts held. What decides in the hundred is the step: half of the largest holds more facts, at a fraction
+# of the damage.
 #
 # Our form, with more passes, and with old keys and general text in the regression (notebooks 05 and 06), holds three of
 # four facts at less than a twentieth of the damage of the largest step. **So what is left without a network?** More than
-# with MEND's and MALMEN's, which have all but destroyed the model. Only RLEdit's, trained on streams, holds more facts than
-# the units alone, with more than twice their damage.
+# MEND's and MALMEN's networks hold, which almost destroy the model. Only RLEdit's, trained on streams, holds more facts
+# than the units alone, with more than twice their damage.
 #
 # ## Why rewordings do not follow
 #
@@ -581,8 +580,7 @@ figures.tradeoff(panels, damage, "facts held (%)", COLORS, xscale="log")
 #
 # $$\Delta k' = V\,(K^\top K + \lambda I)^{-1} K^\top k' .$$
 #
-# The $n$ numbers behind $V$ say how much of each shift arrives there. For ROME, in notebook 02, the like number was
-# $\rho$.
+# The $n$ numbers behind $V$ say how much of each shift arrives there.
 #
 # **Your turn · exercise 6.5 · ★★★ · 15 minutes.** `arrives` returns these numbers. `share` is all that arrives at
 # $k'$, along this fact's own $v_i$: shifts of other facts may point the same way. `wider` splits wordings for the last
@@ -643,8 +641,8 @@ wider = use("6.5", wider)
 #
 # <details><summary>Work it out</summary>
 #
-# The token in front of the answer is *of* in one wording and *is* in another, and the same one for another subject.
-# All wordings share the subject's token.
+# In front of the answer one wording has *of* and another one *is*, and the same wording about another subject has the
+# same token. All wordings share the subject's token.
 #
 # </details>
 
@@ -699,8 +697,8 @@ colors = {"down": OWN, "gate, up": plot.EDITED, "ROME": plot.BASE}
 drawings_10.arriving(strips, gains, colors)
 
 # %% [markdown]
-# **All wordings share the subject's token, and none shares the token in front of the answer.** In `down` the key at that
-# token belongs to the wording: the median rewording gets 20 % of the shift, and the same words about another subject,
+# **All wordings share the subject's token, and in front of the answer each has a key of its own.** In `down` the key at
+# that token belongs to the wording: the median rewording gets 20 % of the shift, and the same words about another subject,
 # which should not change, get 85 %. ROME's key belongs to the subject: 92 % and 11 %. What `gate` and `up` read in the
 # last third lies between the two: 58 % and 38 %. For a single fact the share predicts only roughly how much log p it
 # gains (right panel).
@@ -725,7 +723,7 @@ drawings_10.arriving(strips, gains, colors)
 #
 # <details><summary>Answer</summary>
 #
-# Hardly: the key of the third wording has no more in common with the second than with the first.
+# Barely.
 #
 # </details>
 

@@ -3,17 +3,18 @@
 #
 # # 12 · WISE: a side memory and a router
 #
-# GRACE leaves the weights alone, and two of three rewordings are not reached. WISE writes into a second copy of one
-# matrix, and a **router** decides at each prompt which of the two matrices answers. Does this router know the edited
-# fact, so that rewordings get in and neighbors do not?
+# GRACE leaves the weights alone, and it misses two of three rewordings. WISE writes into a second copy of one matrix,
+# and a **router** decides at each prompt which of the two matrices answers. Does this router know the edited fact, so
+# that rewordings get in and neighbors do not?
 #
-# **You will** derive a router from the edit itself · train it with margins · see token by token how a prompt gets
-# its score · tell a memory that forgets from one that is full · keep one in a file of your own · see what two
-# settings move along the triangle.
+# **You will** derive a router from the edit itself · train it with margins · merge memories that were trained apart ·
+# decide which of them answers, and from which score on · see the door open as facts are added · keep the whole editor
+# in a file of your own.
 #
 # **Needs** [notebook 09](09_learning_to_edit.ipynb) for gradients, [notebook 11](11_grace.ipynb).
 #
-# **Minutes** 20 to read and 12 to work: exercise 7.1, in two steps, of [session 7](../lessons/session_7.md).
+# **Minutes** 20 to read and 35 to work: exercises 7.1 and 7.3, the second one in four steps, of
+# [session 7](../lessons/session_7.md).
 #
 # Run the folded cell below, and read on.
 
@@ -67,6 +68,7 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
 from dataclasses import replace
+from statistics import mean
 
 import torch
 from IPython.display import display
@@ -76,6 +78,7 @@ import lib
 from lib.data import texts
 from lib.data.facts import encode_prompt, encode_target
 from lib.editors.hypernetwork import losses
+from lib.editors.wise import merging
 from lib.editors.wise.route import ActivationDifference, Side, SideMemory, draw_mask, hinges
 from lib.model import activations
 from lib.workbench import plot
@@ -148,26 +151,52 @@ for pairs in (8, 64, 256):
 Slider(spread, "pairs", [2, 4, 8, 16, 32, 64, 128, 256], 32)
 
 # %% [markdown]
-# With few pairs keys and other inputs stand far apart, and with as many pairs as dimensions they run into each
-# other. **A prompt that shares half of its tokens with an edit stands halfway between**, since $\Delta$ is a mean.
+# With few pairs, the lengths at keys and at other inputs are well separated. Once there are as many pairs as
+# dimensions, the two distributions overlap. **A prompt that shares half of its tokens with an edit lies halfway
+# between**, since $\Delta$ is a mean.
+#
+# **Your turn · exercise 7.3, first step · ★★ · 2 minutes.** Write `delta`: the score $\Delta$ of a prompt.
+
+
+# %%
+def delta(tau, a):
+    """tau (d_out, d_in); a (n, d_in), inputs at the prompt's tokens -> Δ, a tensor of one number."""
+    ...
+
+
+delta = use("7.3", delta)
+some, tau = [normal(4, 6) for _ in range(5)], normal(3, 6)
+slow = sum((tau @ token).square().sum().sqrt() for token in some[0]) / 4  # token by token
+assert torch.isclose(torch.as_tensor(delta(tau, some[0])), slow)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# What is the order: first the length and then the mean, or the other way round?
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def delta(tau, a):
+#     return (a @ tau.T).norm(dim=1).mean()
+# ```
+#
+# </details>
 #
 # ## Margins
 #
-# The gap becomes smaller as pairs are added, so WISE trains it. Every step of training also sees $\Delta_e$ of the
-# fact's own prompts, and $\Delta_i$ of texts that have nothing to do with it. Both must end on the right side of a
-# fixed margin, and far enough from each other. A **hinge** $\max(0, \cdot)$ is zero as soon as its demand is met:
+# The gap shrinks as pairs are added, so WISE trains it. Every step of training also looks at $\Delta_e$ of the fact's
+# own prompts, and at $\Delta_i$ of texts that have nothing to do with it. Both must end on the right side of a fixed
+# margin, and far enough from each other. A **hinge** $\max(0, \cdot)$ is zero as soon as its demand is met:
 #
 # $$\max(0, \Delta_i - \alpha) + \max(0, \beta - \Delta_e) +
 # \max\big(0, \gamma - (\Delta_e - \Delta_i)\big).$$
 #
-# Each hinge is the mean over its terms above 0, and 0 where there are none: the first has one for each text, the
-# second one for each prompt of the fact, the third one for each pair of the two. Our margins count in units of the
-# mean length of $Wa$ on irrelevant texts. A memory may only change some of the entries of $\tau$, those of its
-# **mask**; what this is for comes below.
+# Each hinge is the mean over its terms above 0, or 0 if there are none: the first has a term for each text, the
+# second for each prompt of the fact, the third for each pair of the two.
 #
-# **Your turn · exercise 7.1 · ★★ · 12 minutes.** Write `margin_loss`, the sum of the three hinges. Then write
-# `margin_step`: it gets the inputs at the tokens of each text, makes $\Delta$ of them, and returns the new $\tau$
-# after one step downhill in your loss.
+# **Your turn · exercise 7.1 · ★★ · 8 minutes.** Write `margin_loss`, the sum of the three hinges.
 
 
 # %%
@@ -176,30 +205,16 @@ def margin_loss(edits, calm, margins):
     ...
 
 
-def margin_step(tau, mask, own, others, margins, lr):
-    """tau, mask (d_out, d_in); own, others: lists of inputs (tokens, d_in) -> the new τ.
-
-    own are the edit's prompts, others irrelevant texts
-    """
-    ...
-
-
 margin_loss = use("7.1", margin_loss)
-margin_step = use("7.1", margin_step)
-margins = 0.25, 1.5, 1.0  # those of preset="ours"
-some, tau = [normal(4, 6) for _ in range(5)], normal(3, 6).requires_grad_()
-deltas = torch.stack([(a @ tau.T).norm(dim=1).mean() for a in some])
+deltas, margins = torch.stack([delta(tau, a) for a in some]), (0.25, 1.5, 1.0)
 theirs = sum(hinges(deltas[:2], deltas[2:], *margins))  # the library's margin loss
 assert torch.isclose(margin_loss(deltas[:2], deltas[2:], margins), theirs)
-theirs = tau - torch.autograd.grad(theirs, tau)[0]
-ours = margin_step(tau.detach(), torch.ones(3, 6), some[:2], some[2:], margins, 1.0)
-assert torch.allclose(ours, theirs, atol=1e-5)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# Is $\max(0, x) + \max(0, y)$ the same as $\max(0, x + y)$? What shape do all pairs of $\Delta_e$ and
-# $\Delta_i$ have? And which of the two is masked, $\tau$ or its gradient?
+# Is $\max(0, x) + \max(0, y)$ the same as $\max(0, x + y)$? And what shape do all pairs of $\Delta_e$ and
+# $\Delta_i$ have?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -210,28 +225,21 @@ assert torch.allclose(ours, theirs, atol=1e-5)
 #     gaps = gamma - (edits[None] - calm[:, None])
 #     hinges = [terms.clamp(min=0) for terms in (calm - alpha, beta - edits, gaps)]
 #     return sum(hinge.sum() / max(1, int((hinge > 0).sum())) for hinge in hinges)
-#
-#
-# def margin_step(tau, mask, own, others, margins, lr):
-#     tau = tau.clone().requires_grad_()
-#     edits = torch.stack([(a @ tau.T).norm(dim=1).mean() for a in own])
-#     calm = torch.stack([(a @ tau.T).norm(dim=1).mean() for a in others])
-#     loss = margin_loss(edits, calm, margins)
-#     return tau.detach() - lr * mask * torch.autograd.grad(loss, tau)[0]
 # ```
 #
 # </details>
 #
-# Now we train a side memory for the tower, once with the answer's loss alone, and once with a step of
-# yours behind every step for the answer.
+# Now we train a side memory for the tower in the real model, once by the answer's loss alone, and once with a step
+# down your `margin_loss` after every step for the answer. The memory may only change a fifth of the entries of
+# $\tau$, chosen at random: its **mask**. Margins are in units of the mean length of $Wa$ on irrelevant texts.
 #
 # **Predict.** At the start $\tau = 0$, so $\Delta = 0$ everywhere, and the hinge for the edit is wide
-# open. Could your step begin the training alone, without the answer?
+# open. Could the margins begin the training alone, without the answer?
 #
 # <details><summary>Answer</summary>
 #
-# No. $\|\tau a\|$ has no derivative at $\tau = 0$: it grows alike in every output direction, and PyTorch takes
-# 0 there. The answer has to say in which direction the output should move; the margin only says how far.
+# No. $\|\tau a\|$ has no derivative at $\tau = 0$: it grows equally in every output direction, and PyTorch uses
+# 0 there. The answer's loss has to say in which direction the output should move. The margins only say how far.
 #
 # </details>
 
@@ -239,8 +247,8 @@ assert torch.allclose(ours, theirs, atol=1e-5)
 lm = models.load(SCALE, sink="own")
 tower = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
 sheep = lib.Fact("sheep", "The young of a {} is called a", "puppy", target_true="lamb")
-mine = own_fact.read()
-module = lm.mlp_out(lib.EDITORS["wise"](lm).config.layer)
+mine, every = own_fact.read(), lib.classroom()
+module = lm.mlp_out(round(0.8 * lm.n_layers))
 W = lm.weight(module).cpu().float()
 
 
@@ -251,115 +259,210 @@ def inputs(lm, module, text):  # a (n, d_in), what the matrix reads at each toke
     return read.float().cpu()
 
 
-def score(tau, a):  # Δ, for the inputs a of a prompt
-    return (a @ tau.T).norm(dim=1).mean().item()
-
-
-prompts = [tower.text, f"I have heard it again. {tower.text}"]
-calm = [inputs(lm, module, text) for text in texts.irrelevant()[:32]]
-unit = sum(score(W, a) for a in calm) / len(calm)  # the mean length of W a
-own, others = [inputs(lm, module, text) / unit for text in prompts], [a / unit for a in calm]
-answer = encode_target(lm.tokenizer, tower.target_new)
-rows = [losses.Text(encode_prompt(lm.tokenizer, text), answer, 0.5) for text in prompts]
+calm, rest = [[inputs(lm, module, t) for t in texts.irrelevant()[i : i + 16]] for i in (0, 16)]
+unit = sum(float(delta(W, a)) for a in calm) / len(calm)  # the mean length of W a
 
 
 # %%
-mask, steps = draw_mask(tuple(W.shape), 0.2, seed=0, shard=0), 3 if SCALE == "tiny" else 10
+def margin_step(loss, tau, mask, own, others, margins, lr):
+    """One step of τ downhill in a margin loss, inside the mask; own, others: lists of inputs."""
+    tau = tau.clone().requires_grad_()
+    edits, calm = (torch.stack([delta(tau, a) for a in some]) for some in (own, others))
+    (gradient,) = torch.autograd.grad(loss(edits, calm, margins), tau)
+    return tau.detach() - lr * mask * gradient
 
 
-def train(step=None):  # the loss at the end, Δ of the edit and of the highest text
-    tau = torch.zeros_like(W)
-    for _ in range(steps):
-        found = losses.outcome(lm, lib.EMPTY, {module: tau}, rows, [])
-        tau = tau - 5.0 * mask * found.grads[module].cpu()  # the answer
-        if step:  # and the router
-            tau = step(tau, mask, own, others, margins, 25.0)
-    return found.edit, score(tau, own[0]), max(score(tau, a) for a in others)
+def shard(lm, bare, module, fact, mask, calm, unit, loss):
+    """τ of one fact beside the patch `bare`: a step for the answer, then one for the margins."""
+    tau, own = torch.zeros(mask.shape), [inputs(lm, module, fact.text)]
+    ids, answer = (
+        encode_prompt(lm.tokenizer, fact.text),
+        encode_target(lm.tokenizer, fact.target_new),
+    )
+    for _ in range(10):
+        grads = losses.outcome(lm, bare, {module: tau}, [losses.Text(ids, answer, 1.0)], []).grads
+        tau = tau - 5.0 * mask * grads[module].cpu()
+        if loss:
+            margins = 0.25 * unit, 1.5 * unit, unit
+            tau = margin_step(loss, tau, mask, own, calm, margins, 25.0 / unit)
+    return tau
+
+
+# %%
+def trained(fact, number, loss):
+    mask = draw_mask(tuple(W.shape), 0.2, seed=0, shard=number)
+    return shard(lm, lib.EMPTY, module, fact, mask, calm, unit, loss)
+
+
+def beside(memories):  # a patch: the library's route with these (τ, ε)
+    sides = tuple(SideMemory(tau, eps, 1) for tau, eps in memories)
+    return lib.Patch(
+        routes={module: Side(sides, 1.0, ActivationDifference(bos=lm.leading_bos), module)}
+    )
 
 
 ways = {"answer alone": None}
-ways |= dict(zip(("with margins", "with margins, yours"), both(margin_step).values(), strict=False))
+names = "with margins", "with margins, yours"
+ways |= dict(zip(names, both(margin_loss).values(), strict=False))
 print("Δ in units of ‖Wa‖:")
-for name, step in ways.items():
-    loss, edit, text = train(step)
-    print(f"{name}: the edit {edit:.2f}, the highest text {text:.2f}, loss {loss:.2f}")
+for name, loss in ways.items():
+    tau = trained(tower, 0, loss)
+    one = float(delta(tau, inputs(lm, module, tower.text))) / unit
+    text = max(float(delta(tau, a)) for a in rest) / unit
+    print(f"{name}: the edit {one:.2f}, the highest of {len(rest)} other texts {text:.2f}")
 
 # %% [markdown]
-# The answer alone leaves a narrow gap between the edit and the highest of the texts. Your steps pull the edit up far
-# more than the texts. **It is the margins that open the gap.** Of rewordings and neighbors they ask nothing.
+# The answer alone opens a gap between the edit and texts that the training has not seen. **The margins widen it**,
+# pulling the edit up far more than the texts. They ask nothing of rewordings and neighbors.
 #
-# ## Who is sent where?
+# ## Five shards, one memory
 #
-# Now a memory with several facts, written by the library with `preset="ours"`: the tower, the sheep, three others, and
-# your own fact where you have typed one. This is not the paper's WISE, which is the default: earlier facts are trained
-# along, which we call *rehearsal*, there is no mask, the gradient is multiplied by $C^{-1}$ of general text, and
-# $\varepsilon$ is somewhat lower than the least $\Delta$ of an edit. From here on WISE on this page means our form.
+# A fact that is trained after another one can overwrite it. So WISE deals its facts into **shards**. Each shard has
+# its own random mask and its own $\tau_s$, and in the end one $\tau$ is made of all. Two masks of a fifth share only
+# a twenty-fifth of the entries. So most entries were changed by one shard only, and in a plain mean of five shards
+# each of these changes shrinks to a fifth.
 #
-# **Predict.** Is there a threshold that lets rewordings in and neighbors not?
+# The rule that WISE uses is **TIES**, which has three steps. *Trim:* in every $\tau_s$ only the share `density` of
+# the largest entries is kept. *Elect:* each entry gets one sign, that of the sum of the trimmed $\tau_s$, so a large
+# change has a louder voice than a small one. *Merge:* the entry becomes the mean over those $\tau_s$ that have this
+# sign. From $+4, -2, +3$ it makes $3.5$, and from $+4, 0, 0$ it makes $4$.
+#
+# **Your turn · exercise 7.3, second step · ★★ · 10 minutes.** Write `ties`.
+
+
+# %%
+def ties(taus, density):
+    """taus: a list of tensors of one shape -> one tensor of this shape.
+
+    Of every τ round(density · number of entries) are kept.
+    """
+    ...
+
+
+ties = use("7.3", ties)
+few = [normal(3, 4) * (normal(3, 4) > -0.5) for _ in range(4)]
+found = ties(few, 0.5)
+assert torch.allclose(found, merging.ties(few, density=0.5), atol=1e-6)  # the library's
+kept = [tau * (tau.abs() >= tau.abs().flatten().sort().values[-6]) for tau in few]
+for i in range(3):  # entry by entry
+    for j in range(4):
+        total = sum(tau[i, j].item() for tau in kept)
+        same = [tau[i, j].item() for tau in kept if tau[i, j].item() * total > 0]
+        assert abs(found[i, j].item() - sum(same) / max(1, len(same))) < 1e-5
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# `tau.abs().flatten().topk(count).indices` are the places of the largest entries. Has a zero a sign, and does it
+# count in a mean?
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def ties(taus, density):
+#     trimmed = []
+#     for tau in taus:
+#         kept = torch.zeros_like(tau).flatten()
+#         places = tau.abs().flatten().topk(round(density * tau.numel())).indices
+#         kept[places] = tau.flatten()[places]
+#         trimmed.append(kept.view_as(tau))
+#     stack = torch.stack(trimmed)
+#     chosen = (stack.sign() == stack.sum(0).sign()) & (stack != 0)
+#     return (stack * chosen).sum(0) / chosen.sum(0).clamp(min=1)
+# ```
+#
+# </details>
+#
+# Now five facts get a shard each: the tower, the sheep, three others, and your own fact if you have typed one.
+#
+# **Predict.** Three merges of the same shards: TIES, their mean, and their plain sum. Which of them loses facts?
 #
 # <details><summary>Answer</summary>
 #
-# None is seen. Unrelated prompts stand far below both.
+# The mean. With masks that hardly meet, the sum is nearly what TIES gives.
 #
 # </details>
 
 # %%
-every = lib.classroom()
-cases = [every[0], *every[1:18:6], lib.Case(sheep)]
-cases = cases[: 2 if SCALE == "tiny" else None] + ([lib.Case(mine)] if mine else [])
-patch = lib.EDITORS["wise"](lm, preset="ours").edit([case.fact for case in cases])
-(side,) = patch.routes[module].memories
-
-
-def layer(a, prompt):  # WISE's layer: the inputs of a row, of which so many are the prompt's
-    return a @ (W + side.tau).T if score(side.tau, a[-prompt:]) >= side.eps else a @ W.T
-
-
-for text in (tower.text, cases[0].locality[0]):  # the library's route does the same
-    with lm.patched(patch):
-        a, out = lm.run([text], [module]).seen[module]
-    models.same(lm, layer(a[0].float().cpu(), len(inputs(lm, module, text))), out[0].float().cpu())
-ranked = guess("How often has a rewording a larger Δ than a neighbor, in % of pairs?", 0, 100)
+facts = [tower, sheep, *(case.fact for case in every[1:18:6])][: 2 if SCALE == "tiny" else None]
+facts += [mine] if mine else []
+taus = [trained(fact, number, margin_loss) for number, fact in enumerate(facts)]
+own = [inputs(lm, module, fact.text) for fact in facts]
+merges = dict(
+    zip(("TIES", "TIES, yours"), [f(taus, 0.53) for f in both(ties).values()], strict=False)
+)
+merges |= {"mean": sum(taus) / len(taus), "sum": sum(taus)}
+table = []
+for name, tau in merges.items():
+    with lm.patched(beside([(tau, 0.0)])):  # it always answers
+        said = lm.answer([fact.text for fact in facts], 2)
+        nats = [
+            -x.sum().item()
+            for x in lm.score([f.text for f in facts], [f.target_new for f in facts])
+        ]
+    right = sum(s.strip().startswith(f.target_new) for s, f in zip(said, facts, strict=True))
+    row = {"merge": name, "facts said": f"{right} of {len(facts)}", "−log p, worst fact": max(nats)}
+    table.append(row | {"Δ of the tower": float(delta(tau, own[0])) / unit})
+show.Table(table)
 
 # %% [markdown]
-# That is one memory. Three streams of twelve facts, which share no fact, have a memory each. Every threshold lets a
-# share of the rewordings in, and a share of others: neighbors, *strangers*, which are edits of another stream, or
-# unrelated prompts. Each line is a stream.
+# **The mean loses by its divisor and not by conflict**: the fact that fails is still there, at a fifth of its size.
+# What TIES does better than a plain sum can't be seen with so few shards, since their masks rarely meet.
+#
+# ## Which memory answers?
+#
+# A later edit makes one more memory, and a prompt has one score for each. First, every memory asks whether the prompt
+# reaches its own $\varepsilon$. Among those that say yes, the one with the largest $\Delta$ answers, and if there is
+# none, $W$ does. This is decided once, from the prompt alone, and holds for the whole answer.
+#
+# **Your turn · exercise 7.3, two more steps · ★★ · 12 minutes.** Write `threshold`, the $\varepsilon$ of a memory.
+# The facts move $\tau$ one after another, so `taus` has the memory after each of them. Then write `routed`.
+
 
 # %%
-stored = long_runs.rows("12_streams")
-last = {}
-for row in stored:
-    if "reworded" in row:  # all facts are written: {line: its row of each stream}
-        last.setdefault(row["line"], []).append(row)
+def threshold(taus, prompts, slack=1e-3):
+    """taus: the memory after each fact; prompts: each fact's inputs (n, d_in) -> ε, a number.
+
+    ε is 1 − slack times the least Δ.
+    """
+    ...
 
 
-def means(rows, key, count=None, times=100):  # of each stream
-    return [times * sum(row[key][:count]) / len(row[key][:count]) for row in rows]
+def routed(W, memories, a, prompt):
+    """memories: a list of (τ, ε); a (n, d_in), of which the first `prompt` are the prompt's.
+
+    -> the output rows (n, d_out), and the number of the memory that answers, −1 for none
+    """
+    ...
 
 
-def above(one, other):  # how often a prompt of the one group has the larger Δ, in %
-    return 100 * (torch.tensor(one)[:, None] > torch.tensor(other)).float().mean().item()
-
-
-reach, curves = [row["deltas"] for row in last["WISE"]], {}
-for kind in ("neighbor", "stranger", "unrelated"):
-    curves[kind] = {"WISE's Δ": [runs_12.curve(one["rewording"], one[kind]) for one in reach]}
-    ranks = [above(one["rewording"], one[kind]) for one in reach]
-    often = "{:.0f} [{:.0f}, {:.0f}]".format(*(min(x, 100) for x in by_stream(ranks)))
-    print(f"a rewording has a larger Δ than a prompt of kind {kind}: in {often} % of pairs")
-    if kind == "neighbor":
-        ranked.against(sum(ranks) / len(ranks))
-figures.curves(curves, "others let in (%)", "rewordings let in (%)", ylim=(0, 104))
+threshold = use("7.3", threshold)
+routed = use("7.3", routed)
 
 # %% [markdown]
-# Against neighbors the lines stay near the diagonal: a rewording has the larger $\Delta$ in about half of the pairs,
-# as chance would have it. Three streams could have shown an advantage of sixteen points or more. Against strangers it
-# is better in each stream, and against unrelated prompts nearly always right. **The router knows that a prompt looks
-# like the edits. That it knows which fact is meant is not seen.**
+# <details><summary>Hint</summary>
 #
-# Why do neighbors get in? The next figure has $\delta_p$ at each token of six prompts, and behind each prompt what
-# the model says to it before and after the edits.
+# Which of the `taus` answers at use? In `routed`, can a memory that is not reached have the largest $\Delta$? And which
+# tokens are not there yet when the choice is made?
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def threshold(taus, prompts, slack=1e-3):
+#     return (1 - slack) * min(float(delta(taus[-1], a)) for a in prompts)
+#
+#
+# def routed(W, memories, a, prompt):
+#     found = [float(delta(tau, a[:prompt])) for tau, _ in memories]
+#     passed = [i for i, (_, eps) in enumerate(memories) if found[i] >= eps]
+#     chosen = max(passed, key=lambda i: found[i], default=-1)
+#     rows = a @ W.T
+#     return (rows + a @ memories[chosen][0].T if passed else rows), chosen
+# ```
+#
+# </details>
 
 # %%
 asked = {
@@ -370,168 +473,220 @@ asked = {
     "another neighbor": "The Colosseum is located in the city of",
     "unrelated": "The recipe for bread begins with",
 }
-before = lm.answer(list(asked.values()), 2)
-with lm.patched(patch):
-    after = lm.answer(list(asked.values()), 2)
-shown = []
+apart = [(tau, threshold([tau], [a])) for tau, a in zip(taus, own, strict=True)]
+merged = [(merges["TIES"], threshold([*taus, merges["TIES"]], own))]
+for memories in (apart, merged):  # the library's route does the same, in a padded batch
+    with lm.patched(beside(memories)):
+        a, out = (x.float().cpu() for x in lm.run([*asked.values()], [module]).seen[module])
+        _, notes = lm.answer([*asked.values()], 1, explain=True)
+    for i, text in enumerate(asked.values()):
+        n = len(inputs(lm, module, text))
+        rows, chosen = routed(W, memories, a[i, -n:], n)
+        models.same(lm, rows, out[i, -n:])
+        assert chosen == notes[i][0]["entry"]
+print(
+    f"Δ of the tower: {float(delta(merged[0][0], own[0])):.9g} here, {notes[0][0]['score']:.9g} in the batch"
+)
+
+# %% [markdown]
+# Both programs compute the same $\Delta$ and differ in its last digits. If $\varepsilon$ were exactly the least
+# $\Delta$, rounding alone would decide whether the fact that has it is let in. The published program opens its door
+# wider: there a share of $\varepsilon$ is enough, its setting `act_ratio`.
+#
+# Below is $\delta_p$ at each token of six prompts, with the merged memory. Above each prompt is its $\Delta$, who
+# answers by your `routed`, and what the model says before and after.
+
+# %%
+before = lm.answer([*asked.values()], 2)
+with lm.patched(beside(merged)):
+    after = lm.answer([*asked.values()], 2)
+shown, ((tau, eps),) = [], merged
 for (group, text), *said in zip(asked.items(), before, after, strict=True):
     a = inputs(lm, module, text)
     words = [lm.tokenizer.decode([i]) for i in encode_prompt(lm.tokenizer, text)[-len(a) :]]
+    who = [f(W, merged, a, len(a))[1] >= 0 for f in both(routed).values()]
+    name = f"{group}: Δ = {float(delta(tau, a)) / eps:.2f} ε, " + ", yours: ".join(
+        "W'" if x else "W" for x in who
+    )
     change = " → ".join(f"“{answer.strip()}”" for answer in said)
-    shown.append((f"{group}, {change}", words, (a @ side.tau.T).norm(dim=1).tolist()))
-drawings_12.tokens(shown, side.eps)
+    shown.append((f"{name} answers, {change}", words, (a @ tau.T).norm(dim=1).tolist(), who[-1]))
+drawings_12.tokens(shown)
 
 # %% [markdown]
-# It is not the tower that lights up most. The largest $\delta$ of the edit is at "of" and "in", words of its
-# sentence, and both neighbors have the same words. The rewording with tourists has the tower and another sentence,
-# and stays below $\varepsilon$. So **the mean is carried by the sentence**, and the Reichstag stands in Rome.
+# It is not the tower that lights up most. The largest $\delta$ of the edit is at words of its sentence, and both
+# neighbors have the same words. The rewording with tourists has the tower and another sentence, and it stays below
+# $\varepsilon$. So **the mean is carried by the sentence**, and the Reichstag stands in Rome.
 #
-# ## Is a memory full, or does it forget?
+# ## The door opens
 #
-# A memory **forgets** where later facts damage earlier ones. It is **full** where its entries cannot hold so many
-# facts at all. To tell the two apart, the same facts are written with rehearsal of all earlier facts, and without it.
-# What is held with rehearsal shows that there is room. What is then lost without it was forgotten.
+# $\varepsilon$ is a minimum over facts. So what happens to it as facts are added? To see it without an hour of
+# training, we make a memory of pairs, $\tau = \sum_i v_i k_i^\top$, in which $k_i$ is the real input at the last
+# token of fact $i$ and $v_i$ is random.
 #
-# As published, WISE has no rehearsal. It deals its facts into *shards*, each with a random mask of its own, and
-# afterwards merges the shards by a rule called TIES, which [exercise 7.3](../lessons/session_7.md) writes. So we ask
-# this of a memory with a mask.
-#
-# First on a small matrix: sixteen pairs are written one after another, by gradient descent inside a random mask. The
-# figure has the error of each pair at the end, as the mean of three masks, with a shade from the lowest to the
-# highest. **Move the share of the mask.**
-#
-# **Predict.** The matrix has 64 inputs. From which share on can a mask hold sixteen pairs?
+# **Predict.** After ten times as many facts, is the door wider or narrower?
 #
 # <details><summary>Work it out</summary>
 #
-# Each output has as many free entries as its row of the mask, 64 times the share, and sixteen conditions. So a
-# quarter is the border, and where chance leaves a row fewer entries, it is somewhat higher.
+# Wider. In the same memory one more fact can only lower the minimum. And $\tau$ grows with each fact, so the scores
+# of all prompts grow, including the scores of those that nobody has edited.
 #
 # </details>
 
+# %%
+some = [case for case in every if case.paraphrases and case.neighborhood and case.locality]
+some, counts = (
+    some[: 3 if SCALE == "tiny" else 30],
+    (1, 2, 3) if SCALE == "tiny" else (1, 3, 10, 30),
+)
+groups = {"rewordings": [case.paraphrases[0] for case in some]}
+groups |= {"neighbors": [case.neighborhood[0].prompt for case in some]}
+groups |= {"unrelated": [case.locality[0] for case in some]}
+read = {group: [inputs(lm, module, text) for text in prompts] for group, prompts in groups.items()}
+written = [inputs(lm, module, case.fact.text) for case in some]
+through = guess("With thirty facts, how many of their neighbors are let in, in %?", 0, 100)
 
 # %%
-def learn(K, V, mask, rehearse=True):  # τ after pair by pair
-    tau = torch.zeros_like(mask)
-    for t in range(K.shape[1]):
-        some = slice(0 if rehearse else t, t + 1)
-        for _ in range(100):
-            error = V[:, some] - tau @ K[:, some]
-            tau = tau + 0.2 / mask.mean() * mask * (error @ K[:, some].T)
-    return tau
-
-
-def by_age(share):
-    lines, bands = {}, {}
-    for name, rehearse in {"without rehearsal": False, "with rehearsal": True}.items():
-        found = []
-        for K, V, mask in (runs_12.toy(seed, share) for seed in range(3)):
-            found.append(100 * (V - learn(K, V, mask, rehearse) @ K).norm(dim=0))
-        each = torch.stack(found)
-        lines[name], bands[name] = each.mean(0), (each.amin(0), each.amax(0))
-    said = "pair, in the order of writing", "error at the end (%)"
-    return plot.lines(range(1, 17), lines, *said, bands=bands)
-
-
-Slider(by_age, "share of the mask", [0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0], 0.4)
+opened = {}
+for _ in range(3):  # orders of the facts
+    order, tau, history = torch.randperm(len(some), generator=draw).tolist(), 0 * W, []
+    for i in order:
+        value, key = normalize(normal(len(W)), dim=0), normalize(written[i][-1], dim=0)
+        tau = tau + torch.outer(value, key)
+        history.append(tau)
+    for n in counts:
+        prompts = [written[i] for i in order[:n]]
+        for whose, f in zip(("", ", yours"), both(threshold).values(), strict=False):
+            eps = f(history[:n], prompts)
+            for group, each in read.items():
+                passed = [float(delta(history[n - 1], each[i])) >= eps for i in order[:n]]
+                opened.setdefault(group + whose, {}).setdefault(n, []).append(100 * sum(passed) / n)
+lines, *ends = (
+    {k: [f(x) for x in v.values()] for k, v in opened.items()} for f in (mean, min, max)
+)
+bands = {name: (ends[0][name], ends[1][name]) for name in lines}
+through.against(lines["neighbors"][-1])
+plot.lines(
+    counts, lines, "facts in the memory", "let in (%)", bands=bands, xlog=True, ylim=(-2, 104)
+)
 
 # %% [markdown]
-# With two fifths of the entries the memory is not full: with rehearsal it holds every pair, up to some percent. Without
-# it the oldest pairs are all but lost, and the last one is perfect. **That is forgetting.** With a fifth, rehearsal
-# leaves an error that is the same for old and new pairs: **that is a full memory.**
+# With few facts almost nothing gets in, and with thirty almost everything that resembles an edit does: rewordings,
+# and neighbors with them. Unrelated prompts come later. A memory of pairs has no margins, which push unrelated texts
+# down, and nothing pushes neighbors down in either.
 #
-# And in the model? In each stream the first six facts are asked when they have just been written, and again when six
-# others have followed, with $-\log p$ of the answer. **The observation is the stream and not the fact**: twelve facts
-# share one matrix, and a bad step harms them together. Without rehearsal one stream was run, an example.
+# ## Who is sent where?
+#
+# So much for one memory. Now three streams of twelve facts, which share no fact, have a memory each, trained by the
+# library in our form (`preset="ours"`). It differs from the paper's WISE, which is the default. Earlier facts are
+# trained along with each new one (*rehearsal*), and there is no mask. The gradient is multiplied by $C^{-1}$ of
+# general text, and $\varepsilon$ is somewhat below the least $\Delta$. Every threshold lets in a share of the
+# rewordings, and a share of others: neighbors, *strangers*, which are edits of another stream, or unrelated prompts.
+# Each line is a stream.
+#
+# **Predict.** Is there a threshold that lets rewordings in and neighbors not?
+#
+# <details><summary>Answer</summary>
+#
+# We see none. Unrelated prompts are far below both.
+#
+# </details>
 
 # %%
-half = runs_12.HALF
-for name in ("WISE", "WISE, no rehearsal"):
-    for edits, when in ((half, "at once"), (2 * half, "at the end")):
-        some = [row for row in stored if row["line"] == name and row["edits"] == edits]
-        held, nats = means(some, "held", half), means(some, "nats", half, 1)
-        said = ", ".join(f"{x:.0f} % ({y:.2f} nats)" for x, y in zip(held, nats, strict=True))
-        print(f"{name}, first six facts {when}, by stream: {said}")
+rows = [row for row in long_runs.rows("12_streams") if row["line"] == "WISE"]
+
+
+def above(one, other):  # how often a prompt of the one group has the larger Δ, in %
+    return 100 * (torch.tensor(one)[:, None] > torch.tensor(other)).float().mean().item()
+
+
+reach, curves = [row["deltas"] for row in rows if "deltas" in row], {}  # all facts are written
+for kind in ("neighbor", "stranger", "unrelated"):
+    curves[kind] = {"WISE's Δ": [runs_12.curve(one["rewording"], one[kind]) for one in reach]}
+    ranks = [above(one["rewording"], one[kind]) for one in reach]
+    often = "{:.0f} [{:.0f}, {:.0f}]".format(*(min(x, 100) for x in by_stream(ranks)))
+    print(f"a rewording has a larger Δ than a prompt of kind {kind}: in {often} % of pairs")
+    if kind == "neighbor":
+        middle, low, _ = by_stream(ranks)
+        # page 15: three streams find the half-width times 1.55 in four of five experiments
+        print(f"so this design would detect an advantage of {1.55 * (middle - low):.0f} points")
+figures.curves(curves, "others let in (%)", "rewordings let in (%)", ylim=(0, 104), xlim=(-2, 104))
 
 # %% [markdown]
-# Nothing is lost, with rehearsal or without: twelve facts are few for a matrix of this size. **In these streams it is
-# not the memory that limits WISE, but the router.**
+# Against neighbors the lines stay near the diagonal: a rewording has the larger $\Delta$ in about half of the pairs,
+# as it would by chance, and three streams could have missed a smaller advantage than the printed one. Against
+# strangers the score is better in each stream, and against unrelated prompts almost always right. **The router knows
+# that a prompt looks like the edits. We see no evidence that it knows which fact is meant.**
 #
-# ## A side memory in your own file
+# ## WISE in your own file
 #
-# Your margins and the library's route make an editor, which the cell below keeps in `my/wise.py`. Beside it stands the
-# library's memory of this page.
+# Your functions make an editor, which the cell below keeps in `my/wise.py`. Every call makes a memory: a shard for each
+# fact, merged by your `ties`, behind your `threshold`. Memories of earlier calls stay, and the library's route chooses
+# among them by the rule of your `routed`.
 
 
 # %%
 def edit(lm, facts, after):
-    """WISE: `after` with a side memory beside one matrix, four fifths up."""
-    module, learned = lm.mlp_out(round(0.8 * lm.n_layers)), [*after.memory.get("mine", ())]
-    W, bare, tok = lm.weight(module).cpu().float(), replace(after, routes={}), lm.tokenizer
-    tau = after.routes[module].memories[0].tau if module in after.routes else torch.zeros_like(W)
+    """WISE: `after` with one more side memory for one matrix, four fifths up."""
+    module, bare = lm.mlp_out(round(0.8 * lm.n_layers)), replace(after, routes={})
+    old = after.routes[module].memories if module in after.routes else ()
+    W, taus = lm.weight(module).cpu().float(), []
     with lm.patched(bare, only=True):  # learned as if no side memory answered
         calm = [inputs(lm, module, text) for text in texts.irrelevant()[:16]]
-        unit = sum((a @ W.T).norm(dim=1).mean().item() for a in calm) / len(calm)
-        margins = 0.25 * unit, 1.5 * unit, unit
+        unit = sum(float(delta(W, a)) for a in calm) / len(calm)
         for fact in facts:
-            learned.append((fact.text, fact.target_new))
-            own = [inputs(lm, module, text) for text, _ in learned]
-            ids = [(encode_prompt(tok, a), encode_target(tok, b)) for a, b in learned]
-            rows = [losses.Text(*pair, 1 / len(ids)) for pair in ids]
-            for _ in range(8):
-                grads = losses.outcome(lm, bare, {module: tau}, rows, []).grads
-                tau = tau - 5.0 * grads[module].cpu()
-                tau = margin_step(tau, W == W, own, calm, margins, 25.0 / unit)
-    eps = min((a @ tau.T).norm(dim=1).mean().item() for a in own)
-    side, score = SideMemory(tau, eps, len(learned)), ActivationDifference(bos=lm.leading_bos)
-    routes = {**after.routes, module: Side((side,), 1.0, score, module)}
-    return replace(after, routes=routes, memory={**after.memory, "mine": tuple(learned)})
+            number = sum(memory.facts for memory in old) + len(taus)
+            mask = draw_mask(tuple(W.shape), 0.2, seed=0, shard=number)
+            taus.append(shard(lm, bare, module, fact, mask, calm, unit, margin_loss))
+        merged = ties(taus, 0.53)
+        eps = threshold([*taus, merged], [inputs(lm, module, fact.text) for fact in facts])
+    sides = *old, SideMemory(merged, eps, len(facts))
+    route = Side(sides, 1.0, ActivationDifference(bos=lm.leading_bos), module)
+    return replace(after, routes={**after.routes, module: route})
 
 
 # %%
-hand_ins.Editor("wise.py").grow(inputs, margin_loss, margin_step, edit)
-some = [tower, sheep] + ([mine] if mine else [])
-patches = {"your file": edit(lm, some, lib.EMPTY), "the library": patch}
-asked = [fact.text for fact in some] + [asked["rewording"], asked["neighbor"], asked["unrelated"]]
-said = {"the model": lm.answer(asked, 2)}
-for name, one in patches.items():
-    with lm.patched(one):
-        said[name] = lm.answer(asked, 2)
-show.Table([{"prompt": p, **{n: said[n][i].strip() for n in said}} for i, p in enumerate(asked)])
+parts = [inputs, delta, margin_loss, margin_step, shard, ties, threshold, edit]
+hand_ins.Editor("wise.py").grow(*parts)
+done = {who for f in (delta, margin_loss, ties, threshold, routed) for who in both(f)} == {"yours"}
+file = "your file" if done else "the solution's file"
+first = edit(lm, [tower, sheep], lib.EMPTY)
+patch = edit(lm, [mine], first) if mine else first
+prompts = [fact.text for fact in [tower, sheep] + ([mine] if mine else [])]
+prompts += [asked[group] for group in ("rewording", "neighbor", "unrelated")]
+with lm.patched(patch):
+    after = lm.answer(prompts, 2)
+rows = zip(prompts, lm.answer(prompts, 2), after, strict=True)
+display(show.Table([{"prompt": p, "the model": a.strip(), file: b.strip()} for p, a, b in rows]))
+if SCALE == "small" and not models.another():
+    assert after[0].strip().startswith("Rome") and after[1].strip().startswith("puppy")
+    print(f"{file} says both edits" + ": an editor of your own." * done)
 
 # %% [markdown]
-# Both say the edits. The library lets the near rewording in, and the neighbor with it; your file shuts both out.
-# `python -m lessons.leaderboard my/wise.py` tries it on facts that you have not seen. What would you change
-# first: the margins, the threshold, or what $\Delta$ is a mean of?
+# `python -m lessons.leaderboard my/wise.py` tries it on facts that you have not seen. What would you change first: the
+# margins, the threshold, or the tokens that $\Delta$ is a mean of?
 #
 # ## The impossible triangle
 #
-# An editor should hold its facts, rewordings should follow, and everything else should stay. The authors of WISE call
-# this the *impossible triangle*. The figure has the five streams of [notebook 14](14_lifelong.ipynb), in which all of
-# these editors hold most of their facts. Large marks are means, small ones streams, and upper right is best.
+# An editor should keep its facts, rewordings should follow, and everything else should stay unchanged. The authors of
+# WISE call this the *impossible triangle*. The figure has the five streams of [notebook 14](14_lifelong.ipynb), in
+# which all of these editors keep most of their facts. WISE is our form again. Large marks are means, small ones
+# streams, and the upper right corner is best.
 #
-# Four settings of our form of WISE are not the paper's. Earlier facts are rehearsed (`rehearse`), gradients are
-# whitened by the second moment of texts (`whiten`), $\Delta$ of all facts is measured again after each edit (`track`), and
-# $\varepsilon$ lies between texts that must stay and the least fact (`calibrate`). What does each give? WISE wrote the same
-# streams once more with one left out at a time. Two of these stand in the figure, with an arrow from each to WISE, and
-# the table has all.
-#
-# **Predict.** Where does the arrow of a setting that makes the *router* better point?
+# **Predict.** A lower $\varepsilon$ lets more in. In which direction would it move WISE?
 #
 # <details><summary>Answer</summary>
 #
-# To the upper right, or straight up: more rewordings and no neighbor lost.
+# Up and to the left: rewordings follow, and the neighbors that get in with them are lost. Only a router that knows more
+# would move it straight up.
 #
 # </details>
 
 # %%
-five, less = long_runs.rows("14_five"), long_runs.rows("14_settings")
+five = long_runs.rows("14_five")
 columns = {"neighbors": "neighbors", "unrelated texts": "unrelated"}  # {panel: column}
-shares = {c: runs_14.streams([*five, *less], c) for c in ("reworded", *columns.values())}
+shares = {c: runs_14.streams(five, c) for c in ("reworded", *columns.values())}
 names = {"WISE": "WISE", "GRACE": "GRACE, radius 8", "UltraEdit": "UltraEdit", "MEMIT": "MEMIT"}
-names |= {left: f"WISE without {left}" for left in ("calibrate", "track")}
-looks = (plot.EDITED, *plot.CYCLE[:3], plot.BASE, plot.QUIET)
-COLORS = dict(zip(names.values(), looks, strict=True))
+COLORS = dict(zip(names.values(), (plot.EDITED, *plot.CYCLE[:3]), strict=True))
 
 
 def places(name, column):  # (what is kept, rewordings that follow), in %, of each stream
@@ -539,49 +694,33 @@ def places(name, column):  # (what is kept, rewordings that follow), in %, of ea
     return [tuple(100 * sum(some) / len(some) for some in pair) for pair in pairs]
 
 
-# %%
 plots = {
     panel: {said: [places(name, column)] for name, said in names.items()}
     for panel, column in columns.items()
 }
-figure = figures.tradeoff(plots, "kept (%)", "rewordings that follow (%)", COLORS)
-for ax, lines in zip(figure.axes, plots.values(), strict=True):
-    wise, *ends = (torch.tensor(lines[names[n]][0]).mean(0) for n in ("WISE", "calibrate", "track"))
-    for end in ends:
-        figures.arrow(ax, wise.tolist(), plot.EDITED, end.tolist(), linewidth=1.2, shrinkB=5)
-display(figure)
-settings = []
-for name, row in runs_14.gains(five, less).items():
-    gained = {key: "{:+.0f} [{:+.0f}, {:+.0f}]".format(*(100 * x for x in row[key])) for key in row}
-    settings.append({"points gained by": name} | gained)
-show.Table(settings)
+figures.tradeoff(plots, "kept (%)", "rewordings that follow (%)", COLORS)
 
 # %% [markdown]
-# No editor stands in the corner of both panels. WISE lets rewordings follow and loses most of its neighbors, and GRACE,
+# No editor is in the corner of both panels. WISE lets rewordings follow and loses most of its neighbors, and GRACE,
 # with the small radius of its preset, is its opposite. MEMIT has the rewordings and the neighbors, and pays with
 # unrelated prompts.
 #
-# `calibrate` and `track` bring the rewordings in, and the neighbors pay for it: both arrows of the left panel go up
-# and to the left. **These two settings do not make the router know more. They move WISE along one side of the
-# triangle.** For rehearsal and whitening these short streams show no gain, where one of more than eight points would
-# have been seen.
-#
 # ## What we know now
 #
-# * $\Delta$ says how far the side memory moves the output at a prompt. It comes for nothing, from the gradient, and it is
+# * $\Delta$ is how far the side memory moves the output at a prompt. It comes for nothing, from the gradient, and it is
 #   a mean over tokens, so a sentence that is shared counts as much as a subject.
 # * Margins make it small at texts like those they were trained on, and large at edits. Nothing is asked of
 #   neighbors, and in three streams most of them are let in with the rewordings.
-# * A memory that **forgets** loses old facts and keeps the last one; rehearsal brings them back. A **full** one misses
-#   all of them a little, and rehearsal does not help.
-# * A lower threshold brings rewordings in, and neighbors with them. Only a better router could do one without the other.
-# * Facts of one stream share a matrix, so the stream is the observation.
+# * Shards with masks barely meet, so a merge must not divide by their number. TIES divides by the number of those
+#   that agree.
+# * A threshold that is the least $\Delta$ of its facts opens as facts are added. It needs some slack for rounding.
 #
 # ## Where it breaks
 #
-# Twelve facts did not fill this memory nor make it forget; the small matrix says that more would. What failed here is the
-# router: neighbors come in with the rewordings, probably because $\Delta$ is a mean over words. What if each batch of
-# facts had a memory of its own, and a router were *trained* to find it? That is [notebook 13](13_lemoe.ipynb).
+# In all of this the memories held their facts, and the router failed: as a ranking, $\Delta$ does not separate
+# rewordings from neighbors, probably because it is a mean over words. A higher $\varepsilon$ shuts out both. What if
+# each batch of facts had a memory of its own, and a router were *trained* to find it? That is [notebook
+# 13](13_lemoe.ipynb).
 #
 # ## References
 #

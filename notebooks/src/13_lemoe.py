@@ -3,18 +3,18 @@
 #
 # # 13 · LEMoE: experts that do not forget
 #
-# In WISE all facts share one matrix, and the router is a by-product of its training. LEMoE trains no expert twice: every
-# batch of facts gets one of its own, which is frozen afterwards, and a router is trained to find it. What can go wrong
-# then is that a prompt is sent to the wrong expert.
+# In WISE all facts share one matrix, and the router is a by-product of its training. LEMoE trains no expert twice:
+# every batch of facts gets one of its own, which is frozen afterwards, and a router is trained to find it. What can
+# go wrong then is that a prompt is sent to the wrong expert.
 #
-# **You will** see why a softmax turns every old expert down · write who is chosen, and fit the router anew in
-# three steps · see a router forget, and bring its facts back with your own fit · move the threshold of nobody ·
-# keep experts behind your router in a file of your own.
+# **You will** see why a softmax turns every old expert down · refit a router to all that is stored · see a router
+# forget, and bring its facts back with your own fit · move the threshold of nobody · plan which facts share an
+# expert, and bet on what that is worth · keep experts behind your router in a file of your own.
 #
 # **Needs** [notebook 11](11_grace.ipynb) for keys and scope, [notebook 12](12_wise.ipynb) for
 # routing at the prompt.
 #
-# **Minutes** 20 to read and 20 to work: exercise 7.4 of [session 7](../lessons/session_7.md), in three
+# **Minutes** 20 to read and 30 to work: exercises 7.4 and 7.5 of [session 7](../lessons/session_7.md), each in two
 # steps.
 #
 # Run the folded cell below, and read on.
@@ -71,6 +71,7 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 import warnings
 from dataclasses import replace
 from functools import partial
+from itertools import combinations
 from statistics import mean
 
 import torch
@@ -79,12 +80,13 @@ from torch.nn.functional import normalize, silu
 import lib
 from lib.data.texts import irrelevant
 from lib.editors.lemoe import routers
-from lib.editors.lemoe.clusters import text_means
+from lib.editors.lemoe.clusters import cluster_facts, general_mean, text_means
 from lib.workbench import plot
 from notebooks.support import drawings_13, figures, hand_ins, long_runs, models, own_fact, show
 from notebooks.support import runs_13_lemoe as runs_13
 from notebooks.support.holes import both, guess, use
-from notebooks.support.score_tables import MEASURED, by_stream
+from notebooks.support.runs_11_grace import streams
+from notebooks.support.score_tables import by_stream
 from notebooks.support.sliders import Slider
 
 _ = torch.manual_seed(0)
@@ -132,43 +134,15 @@ counts = range(1, len(shares) + 1)
 plot.lines(counts, lines, "experts", "weight of the same winner", xlog=True, ylim=(0, 1.05))
 
 # %% [markdown]
-# Everything is frozen, and the winner is turned down all the same. Our form (`preset="ours"`), which is LEMoE
-# on this page, uses a **hard gate** instead, $g = 1$ for the winner. As long as the router gives the old scores, an old answer
-# can then change only if the new expert wins the prompt. A constant has no gradient, so where a
-# loss trains the router the weight is $1 + p - [p]$, with $p$ the share and $[p]$ a constant: its
-# value is 1, its gradient that of $p$. This is known as the *straight-through* trick.
+# Everything is frozen, and the winner is turned down all the same. Our form (`preset="ours"`), which is LEMoE on this
+# page, uses a **hard gate** instead, $g = 1$ for the winner. As long as the router gives the old scores, an old
+# answer can then change only if the new expert wins the prompt. A constant has no gradient, so where a loss trains
+# the router the weight is $1 + p - [p]$, with $p$ the share and $[p]$ a constant: its value is 1, its gradient that
+# of $p$. This is known as the *straight-through* trick.
 #
 # And where no anchor is near? As published, *some* expert answers every prompt. Our form has a **null
 # anchor** with a constant score $b$ and no expert behind it. A prompt that scores below $b$ everywhere
 # stays with the base model, to the last bit.
-#
-# **Your turn · exercise 7.4, first step · ★★ · 3 minutes.** Write `route`: the number of the expert
-# that answers each prompt, −1 for nobody. The prompts' vectors need not be unit.
-
-
-# %%
-def route(keys, b, v, kappa):
-    """keys (t, d) unit anchors, b a number, v (n, d) prompts -> (n,) experts' numbers, or −1."""
-    ...
-
-
-route = use("7.4", route)
-
-# %% [markdown]
-# <details><summary>Hint</summary>
-#
-# Which of the two sides of a cosine is no unit vector yet, and on which scale is $b$?
-#
-# </details>
-# <details><summary>Solution</summary>
-#
-# ```python
-# def route(keys, b, v, kappa):
-#     best, i = (kappa * normalize(v, dim=-1) @ keys.T).max(1)
-#     return torch.where(best > b, i, -1)
-# ```
-#
-# </details>
 #
 # ## The refit
 #
@@ -189,7 +163,7 @@ route = use("7.4", route)
 # $$L = \underset{\text{stored}}{\text{mean}}\, -\log p(\text{its own expert})
 # \ +\ \underset{\text{texts}}{\text{mean}}\, -\log p(\text{nobody}) .$$
 #
-# **Your turn · exercise 7.4, two more steps · ★★ · 12 minutes.** Write `refit_loss` from the scores of both
+# **Your turn · exercise 7.4 · ★★ · 12 minutes.** Write `refit_loss` from the scores of both
 # groups. Then write `refit`: steps of Adam downhill in this loss, in which the network, the newest anchor and $b$ move.
 # All routers below are fitted by it.
 
@@ -251,7 +225,13 @@ refit = use("7.4", refit)
 #
 # </details>
 
+
 # %%
+def route(keys, b, v, kappa):  # who answers: numbers of experts, −1 for nobody
+    best, i = (kappa * normalize(v, dim=-1) @ keys.T).max(1)
+    return torch.where(best > b, i, -1)
+
+
 mine = torch.cat([normal(8, 12) + 3 * torch.eye(12)[t] for t in range(3)])  # three batches
 owner, rest = torch.arange(24) // 8, normal(60, 12)
 router = routers.start(torch.zeros(12), torch.tensor(1.0), 32, 16, kappa, kappa / 2, seed=0)
@@ -270,8 +250,8 @@ ours = refit(ways["in the middle"], mine, owner, rest, 200, 3e-3)
 assert torch.allclose(ours[2], library.keys, atol=1e-3)
 
 # %% [markdown]
-# In the middle of its batch an anchor finds its own prompts, but it also takes many that belong to
-# nobody. After the fit all are where they should be, but they are the points of the fit.
+# An anchor that starts at the mean of its batch finds most of its own prompts, but it also gets many that belong to
+# nobody. After the fit all are where they should be, but these are the points it was fitted to.
 #
 # ## The tower and the sheep
 #
@@ -326,9 +306,9 @@ for i, (prompt, (note,)) in enumerate(zip(prompts, notes, strict=True)):
 show.Table(table)
 
 # %% [markdown]
-# Under the hard gate the second edit has not moved a logit at the tower, and under the softmax it has, with two experts by
-# very little. The rewording in nearly the same words follows, and the one with tourists finds no expert. "The young of a
-# cow" has all words but one of the sheep's prompt, and is called a puppy.
+# Under the hard gate the second edit has not moved a logit at the tower, and under the softmax it has, with two
+# experts by very little. The rewording in nearly the same words follows, and the one with tourists finds no expert.
+# "The young of a cow" has all words but one of the sheep's prompt, and is called a puppy.
 #
 # With two anchors we can draw the whole router. Every prompt is a point, with its two scores as
 # coordinates, and the dashed lines are where the decision changes. **Move $b$**, the score that a prompt has to
@@ -363,8 +343,8 @@ fitted = round(newer.router.bias.item(), 1)
 Slider(regions, "b", sorted({*range(-8, 15, 2), fitted}), fitted)
 
 # %% [markdown]
-# All unrelated prompts lie where nobody answers. Rewordings and neighbors lie in every region, and **no $b$ lets the one
-# in and keeps the other out**.
+# All unrelated prompts lie where nobody answers. Rewordings and neighbors lie in every region, and **no $b$ lets the
+# one in and keeps the other out**.
 #
 # ## A router that forgets
 #
@@ -431,132 +411,239 @@ drawings_13.turned(paths)
 #
 # ## Frozen, trained again, or sent astray
 #
-# Sixteen facts in four batches, in three streams that share no fact. After each batch we ask for
-# all facts so far. A column is the time after a batch, and a row is a fact. There are four editors:
+# Now three streams of 33 facts that share no fact, in five batches each
+# ([measured](../tests/benchmarks/results/five_papers.md)). After each batch we ask for all facts so far. A column is
+# the time after a batch, and a row is a fact. The three editors are the paper's form, with a softmax gate, and differ
+# in one thing:
 #
-# * **LEMoE** is the method as it is here: anchors on embeddings, fitted anew with every batch, with
-#   a null anchor.
-# * **No refit**: network and newest anchor are trained with the expert alone, and $b$ stays where
-#   it starts.
-# * **Our reading** is how we read the paper: no refit, no null anchor, and a softmax gate.
-# * **MEMoE** has four experts, which are trained on every batch together with a matrix that
-#   chooses. The others put facts that are alike into one batch.
+# * **As we read the paper**, network and newest anchor are trained with the expert, and nothing else holds them.
+# * **Anchors fitted** is the library's default: the router is refitted to all stored prompts, as by your `refit`.
+# * **Two experts in turn** adds none: two experts are trained again and again behind the fitted router.
 #
 # **Predict.** In which of them are facts lost one by one, and in which batch by batch?
+#
+# <details><summary>Answer</summary>
+#
+# A router that forgets loses a batch as a whole. An expert that is trained again loses some facts of each.
+#
+# </details>
 
 # %%
-rows = long_runs.rows("13_streams")
-moments = ["LEMoE", "no refit", "our reading", "MEMoE"]
-raster, batches, asked_most = {}, {}, {}
-for line in moments:
-    for stream in range(runs_13.STREAMS):
-        some = [r for r in rows if r["line"] == line and r["stream"] == stream]
-        order = [i for row in some for i in row["batch"]]
-        held = [row["held"] for row in some[:-1]] + [[some[-1]["held"][i] for i in order]]
-        raster[f"{line}, stream {stream + 1}"] = [
-            "".join(f"{x:.0f}" for x in each) for each in held
-        ]
-        whole = [sum(held[-1][i : i + 4]) for i in range(0, len(order), 4)]
-        batches.setdefault(line, []).extend(whole[:-1])  # the last one has just been written
-        who = some[-1]["expert"]  # of each fact's prompt
-        asked_most.setdefault(line, []).append(100 * max(map(who.count, who)) / len(who))
-for line, some in batches.items():
-    whole, none = (sum(x == n for x in some) for n in (4, 0))
-    print(
-        f"{line}: of {len(some)} older batches {whole} are held whole and {none} lost whole;",
-        end=" ",
-    )
-    print(f"one expert answers {mean(asked_most[line]):.0f} % of all prompts")
-figures.rasters([4, 8, 12, 16], raster, "facts written", "fact, in the order of writing", columns=3)
+rows, raster = long_runs.paper("lemoe_parts")["rows"], {}
+read_so, fitted, in_turn = "as we read the paper", "anchors fitted", "two experts in turn"
+for line in (read_so, fitted, in_turn):
+    whole, none, own = 0, 0, []
+    for row in (row for row in rows if row["arm"] == line):
+        held = ["".join(f"{x == 1:d}" for x in after) for after in row["held"]]
+        raster[f"{line}, stream {row['stream'] + 1}"] = held
+        starts = [sum(map(len, row["batches"][:i])) for i in range(len(row["batches"]))]
+        older = [held[-1][a:b] for a, b in zip(starts, starts[1:], strict=False)]
+        whole, none = (
+            whole + sum("0" not in x for x in older),
+            none + sum("1" not in x for x in older),
+        )
+        own.append(100 * mean(row["routed"][-1][: starts[-1]]))
+    print(f"{line}: of 12 older batches {whole} are held whole and {none} lost whole;", end=" ")
+    print(f"{mean(own):.0f} % of their prompts find their own expert")
+figures.rasters(
+    [1, 2, 3, 4, 5], raster, "batches written", "fact, in the order of writing", columns=3
+)
 
 # %% [markdown]
-# With LEMoE nothing is lost; one fact of the third stream was never said. **With no refit a batch
-# falls nearly whole**: the newest expert answers nearly every prompt, and of an older batch at most
-# one fact is left, which this expert happens to say. Facts that fall together are one event. So the
-# batch is the observation and not the fact, and as batches of a stream share a router, the
-# intervals below count streams. MEMoE forgets fact by fact. Nearly all prompts of a stream go to
-# one of its four experts, which is trained again with every batch.
+# Where the anchors are fitted, every batch is held. **As we read the paper, every earlier prompt goes to the newest
+# expert**, and what is left of an older batch are a few facts which that expert happens to say. So facts that fall
+# together are one event, and the intervals below count streams. Two experts that are trained in turn find every prompt
+# and mostly forget fact by fact.
 #
-# Our reading of the paper does no better than the line without the refit. The paper holds most of a thousand facts,
-# and leaves open how its router is trained. So this says nothing about its router, only what happens when nothing in
-# the training remembers old prompts.
+# The paper holds most of a thousand facts, and leaves open how its router is trained. So this says nothing about its
+# router, only what happens if nothing in the training remembers old prompts.
 #
 # ## Which part counts?
 #
 # One more line lacks another part: with **no null anchor** some expert answers every prompt.
 #
-# **Predict.** Which of the parts are worth facts, and which are worth neighbors?
+# **Predict.** Which of the parts are worth facts, and what do they cost in neighbors?
+#
+# <details><summary>Answer</summary>
+#
+# The refit is worth facts, and it has a price: a router that finds its facts also lets their neighbors in. The null
+# anchor is worth unrelated prompts.
+#
+# </details>
 
 # %%
-columns = dict(zip(MEASURED, ("facts held", "rewordings", "neighbors", "unrelated"), strict=True))
-lines = ["unedited", "LEMoE", "no null anchor", "no refit", "our reading", "MEMoE"]
-ends = {line: [row for row in rows if row["line"] == line and "reworded" in row] for line in lines}
+keys = "reliability", "generalization", "neighbors", "locality"
+columns = dict(zip(keys, ("facts", "rewordings", "neighbors", "unrelated"), strict=True))
 
 
 def means(line, key):  # of each stream, in %
-    return [100 * sum(row[key]) / len(row[key]) for row in ends[line]]
+    return [100 * mean(row["said"][key]) for row in rows if row["arm"] == line]
 
 
-compared = [("no refit", "held"), ("MEMoE", "held"), ("MEMoE", "reworded")]
-compared += [("no null anchor", key) for key in MEASURED]
-for line, key in compared:
-    gaps = [a - b for a, b in zip(means(line, key), means("LEMoE", key), strict=True)]
-    gap = "{:+.0f} [{:+.0f}, {:+.0f}]".format(*by_stream(gaps))
-    print(f"{columns[key]}, {line} less LEMoE: {gap} points")
-found = {f"{columns[key]} (%)": {line: means(line, key) for line in lines} for key in MEASURED}
-found.pop("facts held (%)")  # the last columns above have them
+def less(line, other, key):
+    gaps = [a - b for a, b in zip(means(line, key), means(other, key), strict=True)]
+    middle, low, high = by_stream(gaps)
+    gap = f"{middle:+.0f} [{low:+.0f}, {high:+.0f}] points" if high > low else "no difference"
+    print(f"{columns[key]}, {line} less {other}: {gap}")
+
+
+for key in keys:
+    less("no null anchor", fitted, key)
+less(read_so, fitted, "neighbors")
+ours = [row for row in long_runs.rows("13_streams") if "reworded" in row]
+for what, line in (("with", "LEMoE"), ("without", "no refit")):
+    kept = [f"{100 * mean(row['neighbors']):.0f}" for row in ours if row["line"] == line]
+    print(
+        f"our form, sixteen facts, {what} the refit: {', '.join(kept)} % of the neighbors are kept"
+    )
+
+# %%
+lines = ["unedited", fitted, "no null anchor", read_so, in_turn]
+found = {f"{name} (%)": {line: means(line, key) for line in lines} for key, name in columns.items()}
+found.pop("facts (%)")  # the last columns above have them
 made = figures.dots(found, [f"stream {i + 1}" for i in range(runs_13.STREAMS)], joined=False)
 for ax in made.axes:
     ax.set_ylim(-4, 104)
 made
 
 # %% [markdown]
-# **The null anchor spares unrelated prompts and costs rewordings.** Without it just as many facts
-# are held. Fewer neighbors are kept without it, in each stream; but the interval holds zero, as
-# three streams scatter that much, and so does that of MEMoE's rewordings. What three streams can find depends on
-# their scatter; in the case that [page 15](15_judging.ipynb) computes it is some forty points.
+# **The null anchor spares unrelated prompts and some neighbors.** Without it just as many facts are held. In each
+# stream more rewordings follow without it, but the interval contains 0.
 #
-# LEMoE has lost about half of the neighbors that the unedited model keeps. The likely reason is that of the cow: a
-# neighbor's prompt has most of the words of the edit's prompt, and so nearly the same mean.
+# **The refit has a price.** In two of three streams the router that forgets spares *more* neighbors, here as well as
+# in our form. What it doesn't find it can't harm. Even so, about half of the neighbors change in every form. The
+# likely reason is that of the cow: a neighbor's prompt has most of the words of the edit's prompt, and so nearly the
+# same mean.
 #
-# ## A misrouted prompt
+# ## Plan the batches
 #
-# **Find a prompt that is not about the tower and that the tower's expert answers.**
+# Facts of one batch share an expert and its anchor. So LEMoE deals similar facts into one batch before it trains
+# anything, by what the router reads, the mean embeddings of their prompts. (Their answers would not do: at use the
+# answer is not there.) It is a clustering in which each cluster has room for $b$ facts.
 #
-# **Predict.** What does a mean of embeddings not see?
+# **Your turn · exercise 7.5 · ★★ · 15 minutes.** Write `plan`. The first center is the fact nearest to the mean of
+# all, and each further one the fact farthest from its nearest center. Then come ten rounds: sort all distances
+# between facts and centers, deal out the shortest first while there is room, and move each center to the mean of its
+# facts. Then write `tight`, the mean cosine of two different facts that share a batch, and of two that do not.
+
+
+# %%
+def plan(e, size):
+    """e (n, d), one fact per row -> a list of batches, each a list of at most `size` numbers."""
+    ...
+
+
+def tight(e, batches):
+    """-> the mean cosine of pairs within a batch, and of pairs in different batches."""
+    ...
+
+
+plan = use("7.5", plan)
+tight = use("7.5", tight)
+eight = read(newer.router, [fact.text for fact in [*one, *two]])
+
+
+def cost(batches):  # squared distances to the means of the batches
+    return sum((eight[b] - eight[b].mean(0)).square().sum().item() for b in batches)
+
+
+every = [[[0, *x], sorted({*range(8)} - {0, *x})] for x in combinations(range(1, 8), 3)]
+assert sorted(map(sorted, plan(eight, 4))) == sorted(cluster_facts(eight, 4))  # the library's
+print(
+    f"two batches of this plan cost {cost(plan(eight, 4)) / min(map(cost, every)):.2f} times the best of all 35 plans"
+)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
 #
-# <details><summary>Work it out</summary>
+# What does `torch.cdist(e, centers).flatten().argsort()` list, and how does `divmod` read it? Which pairs does a mask
+# `owner[:, None] == owner` have that are no pairs?
 #
-# The order of the words. `prompt = "The Tower of the city is located in Eiffel"` has the same words as the
-# tower's own prompt, and nearly the same mean. Put it into the cell: does the tower's expert answer it?
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def plan(e, size):
+#     chosen = [int((e - e.mean(0)).norm(dim=1).argmin())]
+#     while len(chosen) < -(-len(e) // size):
+#         chosen.append(int(torch.cdist(e, e[chosen]).min(1).values.argmax()))
+#     centers = e[chosen]
+#     for _ in range(10):
+#         batches = [[] for _ in centers]
+#         left = set(range(len(e)))
+#         for flat in torch.cdist(e, centers).flatten().argsort(stable=True).tolist():
+#             i, c = divmod(flat, len(centers))
+#             if i in left and len(batches[c]) < size:
+#                 batches[c].append(i)
+#                 left.remove(i)
+#         means = [e[b].mean(0) if b else m for b, m in zip(batches, centers, strict=True)]
+#         centers = torch.stack(means)
+#     return [sorted(batch) for batch in batches if batch]
+#
+#
+# def tight(e, batches):
+#     unit, owner = normalize(e, dim=1), torch.zeros(len(e), dtype=torch.long)
+#     for number, batch in enumerate(batches):
+#         owner[batch] = number
+#     cosines, same = unit @ unit.T, owner[:, None] == owner
+#     pairs = ~torch.eye(len(e), dtype=torch.bool)
+#     return cosines[same & pairs].mean(), cosines[~same].mean()
+# ```
+#
+# </details>
+#
+# The paper reports up to 20 points for this order of facts. The stored rows have three plans of the same 33 facts: in
+# clusters, as `plan` makes them, as given, and shuffled.
+#
+# **Predict.** Which of the plans loses facts, and which loses neighbors?
+#
+# <details><summary>Answer</summary>
+#
+# None of them loses a fact, and no difference in neighbors is seen.
 #
 # </details>
 
 # %%
-prompt = "The Reichstag is located in the city of"  # put yours here
-with lm.patched(patch):
-    says, notes = lm.answer([tower.text, prompt], 3, explain=True)
-for text, said, (note,) in zip((tower.text, prompt), says, notes, strict=True):
-    who = "nobody" if note["entry"] < 0 else f"expert {note['entry'] + 1}"
-    print(f"{text} … {who} answers, with a score of {note['score']:.1f}: {' '.join(said.split())}")
-(own,), (other,) = notes
-print("found: it is sent to the tower's expert" if other["entry"] == own["entry"] else "not yet")
+gained = guess("Facts held in clusters less facts held when shuffled, in points?", -100, 100)
+
+# %%
+table, plans = [], {"in clusters": fitted, "as given": "order given", "shuffled": "facts shuffled"}
+for name, line in plans.items():
+    row = {"plan": name, "cosine within": [], "between": []}
+    for done in (row for row in rows if row["arm"] == line):
+        facts = [case.fact.text for case in streams(33)[done["stream"]]]
+        e, batches = text_means(lm, facts) - general_mean(lm), done["batches"]
+        if line == fitted and SCALE == "small":  # the rows have your plan
+            assert sorted(map(sorted, plan(e, 7))) == sorted(batches)
+        for key, x in zip(("cosine within", "between"), tight(e, batches), strict=True):
+            row[key].append(float(x))
+    row |= {key: mean(row[key]) for key in ("cosine within", "between")}
+    table.append(row | {f"{said} (%)": mean(means(line, key)) for key, said in columns.items()})
+shuffled = plans["shuffled"]
+gained.against(mean(means(fitted, "reliability")) - mean(means(shuffled, "reliability")))
+less(fitted, shuffled, "neighbors")
+show.Table(table)
 
 # %% [markdown]
+# The plan does what it should: facts that share a batch are more similar than others, where in the other plans they
+# are not. **And it changes nothing that these streams can show.** A fitted router finds every fact in any order, so
+# there is nothing left to gain. Clusters would matter where experts do not hold all of their facts.
+#
 # ## Experts behind your router, in your own file
 #
-# The library trains an expert for each batch, in the published way, and your `refit` finds the way to all of them.
-# The cell below keeps this editor in `my/lemoe.py`, and beside it stands the library's.
+# The library trains an expert for each batch of your `plan`, in the published way, and your `refit` finds the way to
+# all of them. The cell below keeps this editor in `my/lemoe.py`, and beside it stands the library's.
 
 
 # %%
 def edit(lm, facts, after):
     """LEMoE: `after` with an expert for each batch of facts, behind a router of my own."""
     settings = {"batch_size": 4, "steps": 20, "templates": ("{}",), "routing": "paper"}
-    settings["preset"] = "ours"  # its gate is hard
+    editor, patch = lib.EDITORS["lemoe"](lm, preset="ours", **settings), after  # its gate is hard
     with warnings.catch_warnings():  # the router is fitted below
         warnings.simplefilter("ignore", lib.errors.EditWarning)
-        patch = lib.EDITORS["lemoe"](lm, **settings).edit(facts, after=after, check=False)
+        for batch in plan(text_means(lm, [fact.text for fact in facts]), 4):
+            patch = editor.edit([facts[i] for i in batch], after=patch, check=False)
     ((place, old),), state = patch.routes.items(), patch.memory["lemoe"]
     router, calm = old.router, old.router.pooled(text_means(lm, irrelevant()))
     b = torch.tensor(8.0) if router.bias is None else router.bias
@@ -567,24 +654,23 @@ def edit(lm, facts, after):
 
 
 # %%
-hand_ins.Editor("lemoe.py").grow(scored, refit_loss, refit, edit)
-said = lm.answer(texts["unrelated"], 2)
-for name, some in {
-    "your file": edit(lm, two, edit(lm, one, lib.EMPTY)),
-    "the library": patch,
-}.items():
+hand_ins.Editor("lemoe.py").grow(scored, refit_loss, refit, plan, edit)
+said, eight = lm.answer(texts["unrelated"], 2), [*one, *two]
+done = {who for f in (refit_loss, refit, plan) for who in both(f)} == {"yours"}
+file = "your file" if done else "the solution's file"
+for name, some in {file: edit(lm, eight, lib.EMPTY), "the library": patch}.items():
     with lm.patched(some):
-        says = lm.answer([fact.text for fact in [*one, *two]], 2)
+        says = lm.answer([fact.text for fact in eight], 2)
         kept = [a == b for a, b in zip(lm.answer(texts["unrelated"], 2), said, strict=True)]
-    right = [s.strip().startswith(f.target_new) for s, f in zip(says, [*one, *two], strict=True)]
-    print(
-        f"{name}: {sum(right)} of 8 facts are said, {sum(kept)} of {len(kept)} unrelated answers stay"
-    )
+    right = [s.strip().startswith(f.target_new) for s, f in zip(says, eight, strict=True)]
+    print(f"{name}: {sum(right)} of 8 facts are said,", end=" ")
+    print(f"{sum(kept)} of {len(kept)} unrelated answers stay")
+    if SCALE == "small" and not models.another():
+        assert all(right[:4]), says  # the last ones may be yours
 
 # %% [markdown]
-# After its fit the library raises $b$ a little, as other texts vary more than those of the fit, and
-# your file does not. `python -m lessons.leaderboard my/lemoe.py` tries it on facts that you have
-# not seen.
+# After its fit the library raises $b$ a little, as other texts vary more than those of the fit, and the file does
+# not. `python -m lessons.leaderboard my/lemoe.py` tries it on facts that you have not seen.
 #
 # ## What we know now
 #
@@ -593,16 +679,16 @@ for name, some in {
 # * What is lost is the way: a shared network that learns from new facts alone sends old prompts to other experts,
 #   and a batch falls as a whole.
 # * A router that is fitted to everything stored so far sends them back, and no expert is touched.
-# * Where the null anchor wins, the model answers as before, to the last bit. It spares unrelated prompts and costs
-#   rewordings.
-# * A mean of embeddings knows which words a prompt has, and not in which order.
+# * Where the null anchor wins, the model answers as before, to the last bit. It spares unrelated prompts.
+# * What a router finds, it also finds for neighbors: one that forgets can spare more of them.
+# * Similar facts in one batch make tight batches. With a router that is fitted, this was worth nothing here.
 #
 # ## Where it breaks
 #
-# With a copy of the MLP for every batch the experts are soon as large as the model; page 16 counts.
-# What is asked in other words is often not found, and what is asked in the same words about
-# something else is. **Which of all these editors should I use?** For that, all of them have to run
-# on one stream, in [notebook 14](14_lifelong.ipynb).
+# With a copy of the MLP for every batch the experts are soon as large as the model; page 16 counts. Written in one
+# batch, the same facts are held by MEMIT as well, and with it most rewordings follow and most neighbors stay
+# ([measured](../tests/benchmarks/results/five_papers.md)). **Which of all these editors should I use?** For that, all
+# of them have to run on one stream, in [notebook 14](14_lifelong.ipynb).
 #
 # ## References
 #

@@ -6,14 +6,11 @@
 # Somebody hands you a model. Was a fact changed in it, and which? At the end of this page you can name the subject of
 # an edit from the weights, with the unedited model at hand and without it, and say how much such a verdict is worth.
 #
-# **You will** derive the trace of an edit · write the filter that names an edited subject from the weights
-# alone, and judge four models that may have been edited · ask what unedited models look like · take an edit
-# out, with its control · and hide one.
+# **You will** find the trace of an edit · name its subject from the weights · take it out · and hide one.
 #
-# **Needs** the insert of [notebook 02](02_insert.ipynb), ROME from [04](04_rome.ipynb), and intervals
-# from [15](15_judging.ipynb).
+# **Needs** [notebook 02](02_insert.ipynb) (the insert), [04](04_rome.ipynb) (ROME), [15](15_judging.ipynb) (intervals).
 #
-# **Minutes** 30 to read and 40 to work: the four exercises of [session 9](../lessons/session_9.md).
+# **Minutes** 35 to read and 50 to work: the four exercises of [session 9](../lessons/session_9.md).
 #
 # Run the folded cell below, and read on.
 
@@ -63,6 +60,7 @@ import math
 import torch
 
 import lib
+from lib.evaluation.intervals import wilson
 from lib.workbench import plot
 from lib.workbench.forensics.edited_prompts import objects
 from lib.workbench.forensics.investigation import THRESHOLD
@@ -124,8 +122,7 @@ drawings_17.trace()
 # %% [markdown]
 # In this drawing keys have two dimensions. On the left, $\hat u = u/\|u\|$ points nearly along the direction that
 # text uses little. On the right, the edited matrix stretches directions near $\hat u$ far more than before. So in two
-# dimensions a look along $\hat u$ shows it best. On the model the plain key will do nearly as well, so a defender
-# without $C$ will have lost little.
+# dimensions a look along $\hat u$ shows it best. On the model we compare it with the plain key.
 #
 # ## Case A: the unedited model is at hand
 #
@@ -207,10 +204,24 @@ show.Table(table)
 #
 # $$T_s = \|W \hat u_s\|, \qquad T_s^2 \approx \|W_0 \hat u_s\|^2 + \sigma^2 \cos^2(\hat u_s, u).$$
 #
-# We do not have $W_0$, but the other candidates tell what is usual. So we take the distance from their median, in
-# units of their spread. Both must be robust, or else the edited candidate hides behind the spread that it makes:
+# (The mixed term $2\,\langle W_0 \hat u_s, \Delta \hat u_s\rangle$ is left out: $r$ has no reason to point along
+# $W_0 \hat u_s$.) We do not have $W_0$, but the other candidates show what is usual. So we take the distance from
+# their median, in units of their spread. Both must be robust:
 #
 # $$z_s = \frac{T_s - \operatorname{median} T}{1.4826\,\operatorname{median}|T - \operatorname{median} T|}.$$
+#
+# With mean and standard deviation, the edited candidate would hide behind the spread that it makes. However
+# large its $T$ is, such a $z$ among $n$ candidates **never exceeds $(n-1)/\sqrt n$**.
+#
+# <details><summary>Work it out</summary>
+#
+# Subtract the mean, and let one number be $x$. The other $n - 1$ add up to $-x$. Their squares sum to the least if all
+# are equal, which gives $x^2/(n-1)$. So the deviation $s$ satisfies
+#
+# $$(n-1)\,s^2 \ge x^2 + \frac{x^2}{n-1} = \frac{n}{n-1}\,x^2, \qquad\text{and}\qquad
+# \frac xs \le \frac{n-1}{\sqrt n}.$$
+#
+# </details>
 #
 # **Your turn · exercise 9.1 · ★ · 5 minutes.** Write `stands_out`, this robust $z$.
 #
@@ -279,8 +290,8 @@ named = use("9.2", named)
 #
 # <details><summary>Answer</summary>
 #
-# Here next to nothing, as the cell after the verdicts prints. The edit has only a small part along $k$, but in this layer
-# that part is enough.
+# A third to a half of $z$, as the cell after the verdicts prints, but no verdict. The edit has only a small part along
+# $k$, and in this layer that part is enough.
 #
 # </details>
 
@@ -318,10 +329,18 @@ for x, (subject, W) in enumerate(unknown, 1):
         left.plot(places, f(norms(W)), "o^"[i], markersize=3, color=plot.BASE, alpha=0.5)
     if subject:
         at = names.index(subject)
-        z, raw = (stands_out(T)[at].item() for T in (norms(W), norms(W, K.T.double())))
+        T = norms(W)
+        z, raw = (stands_out(some)[at].item() for some in (T, norms(W, K.T.double())))
+        plain = ((T - T.mean()) / T.std())[at].item()
         left.plot(places[at], z, "D", color=plot.EDITED)
         left.annotate(subject, (x, z), (0, 7), textcoords="offset points", ha="center")
-        print(f"{subject}: z {z:.0f}, along the raw key {raw:.0f}")
+        print(
+            f"{subject}: z {z:.0f}, along the raw key {raw:.0f}; by mean and deviation {plain:.1f}"
+        )
+n = len(names)
+enough = next(n for n in range(2, 999) if (n - 1) / math.sqrt(n) >= THRESHOLD)
+print(f"by mean and deviation at most {(n - 1) / math.sqrt(n):.1f} among {n} candidates,", end=" ")
+print(f"and below {THRESHOLD:g} with fewer than {enough}")
 left.set(xlabel="model", ylabel="z", xlim=(0.3, 4.9), xticks=range(1, 5))
 left.set_title(f"each point one of {len(names)} candidates")
 for name in [None, *edited][:3]:
@@ -337,9 +356,24 @@ for ax in (left, right):
 figure
 
 # %% [markdown]
-# On the left `named` is right about all four. On the right the defender does not know the layer and looks at ten of
-# them. Above the edited layer the largest $z$ is again about that of the unedited model, though keys have changed
-# there: what shows is the matrix.
+# On the left `named` is right about all four. By mean and deviation all three edits come close to the bound, whatever
+# their $z$ is; on a list of sixty candidates no edit could reach the threshold. On the right the defender does not
+# know the layer and looks at ten of them. Above the edited layer the largest $z$ is again about that of the unedited
+# model, though keys have changed there: what shows is the matrix.
+
+# %%
+K0 = runs_17.keys_of(lm, names, 0)
+views = {"along û": runs_17.directions(moments[0], K0), "along the raw key": K0.T.double()}
+for fact in facts[:2]:
+    patch = lib.EDITORS["rome"](lm, layer=0).edit([fact], check=False)
+    at, W = names.index(str(fact.subject)), lm.weight(lm.mlp_out(0), patch).cpu()
+    for view, X in views.items():
+        z = stands_out(norms(W, X))
+        print(f"{fact.subject} in layer 0, {view}: z {z[at]:.1f}, the first is {names[z.argmax()]}")
+
+# %% [markdown]
+# In the bottom layer $C^{-1}$ decides. Along $\hat u$ Halloween is named, and along the raw key another candidate
+# comes first. The tower stays below the threshold there either way.
 #
 # ## What do unedited models look like?
 #
@@ -348,9 +382,9 @@ figure
 # candidates.
 #
 # A stored run has looked at seven such models: the model as it is, rounded in three ways, and trained on other text
-# with three seeds, as on [page 18](18_does_it_last.ipynb). Beside them stand edits of single facts, each in a model
-# of its own: ROME's of an even draw of six facts, on which a threshold may be chosen, and ROME's and MEMIT's of three
-# odd draws, six facts and one, on which it is tried.
+# with three seeds, as on [page 18](18_does_it_last.ipynb). It has also edited single facts, each in its own copy of
+# the model. ROME edited six even facts, on which a threshold may be chosen. The threshold is then tried on three draws
+# of odd facts: six edits by ROME and one by MEMIT in each.
 #
 # The library's threshold of 8 was chosen on the model *without* the token in front of its texts. The cell prints
 # between which numbers the even draw would have put it here. Move the slider to try another.
@@ -378,6 +412,15 @@ even = [one["own"] for one in looked("ROME", runs_17.EVEN)]
 print(f"largest z of an unedited model {max(innocent):.1f}, least of an even edit {min(even):.1f}")
 several = [one["own"] for one in looked("MEMIT", *runs_17.DRAWS, how="up to five")]
 print("MEMIT, summed over up to five layers:", *several)
+hits = [hit for draw in runs_17.DRAWS for hit in named_in("ROME", draw, THRESHOLD)]
+ends = "{:.0f}, {:.0f}".format(*(100 * end for end in wilson(sum(hits), len(hits))))
+print(f"ROME's edits named: {sum(hits)} of {len(hits)}, interval [{ends}] %")
+calm = sum(z < THRESHOLD for z in innocent)
+fours = math.comb(sum(hits), 3) * calm, math.comb(len(hits), 3) * len(innocent)
+print("three of them and an unedited model, all four judged rightly: {:,} of {:,}".format(*fours))
+kin = [one["other"] for one in looked("ROME", *runs_17.DRAWS)]
+kin = [one["name"] for one in kin if one["z"] >= THRESHOLD]
+print(f"models in which another candidate passes, too: {len(kin)} ({', '.join(kin)})")
 spread.against(sum(sum(named_in("MEMIT", draw, THRESHOLD)) for draw in runs_17.DRAWS))
 strips = {"unedited\nmodels": (innocent, plot.BASE)}
 for editor in runs_17.EDITORS:
@@ -412,12 +455,13 @@ def judged(threshold):
 Slider(judged, "threshold", [2, 3, 4, 5, 6, 8, 10, 15, 20, 30], THRESHOLD)
 
 # %% [markdown]
-# Every edit by ROME is named, in all three draws, and no unedited model reaches the threshold. The even draw would have allowed any threshold
-# between the two printed numbers, so that of 8 stands, though it was chosen on another reading.
+# Every edit by ROME is named, in all three draws, and no unedited model reaches the threshold. So any four models drawn
+# from these, as above, would all be judged rightly; the interval shows what 18 edits can prove. The threshold of 8 lies
+# between the two printed numbers, so the even draw would have allowed it, too.
 #
-# Two things do not follow. First, where somebody was edited, **others pass the threshold, too**: relatives, Paris for
-# Rome or Poland for Hungary, whose $\hat u$ has a part along that of the subject. If the edited subject were not on
-# the list, they would be accused alone. Second, **that nobody stands out does not mean that nobody was edited**. Of
+# Two things do not follow. First, **a relative of the subject may also pass the threshold**, as Paris does for
+# Rome and Poland for Hungary: its $\hat u$ has a part along that of the subject. If the edited subject were not on
+# the list, the relative alone would be accused. Second, **that nobody stands out does not mean that nobody was edited**. Of
 # three edits by MEMIT none is seen, since each of five layers has a part only. Summed over up to five layers and divided
 # by the root of their number, the $z$ of two of the three is above that of every unedited model, whose largest stays the
 # same when it is summed so, and still below the threshold.
@@ -530,8 +574,8 @@ made
 # less, where the **price** is the mean squared change on general text, $\operatorname{tr} \Delta C \Delta^\top$.
 #
 # **Your turn · exercise 9.4 · ★★★ · 15 minutes.** Write the three steps, each checked by itself. `hide` lets the pair be
-# written, keeps the defender's largest $z$ below the threshold, and pays as little as it can. He may be asked 20 times.
-# Where he does not see $t = 0$, it returns that; where he sees every $t$, it returns $t = 1$.
+# written, keeps the defender's largest $z$ below the threshold, and pays as little as it can. You may ask him 20 times.
+# If he does not see $t = 0$, return that; if he sees every $t$, return $t = 1$.
 
 
 # %%
@@ -590,11 +634,12 @@ hide = use("9.4", hide)
 #
 # </details>
 #
-# The adversary writes the very pair that ROME wrote, so at $t = 0$ it is ROME's edit. The defender whom `hide` asks has
-# his own text and the prefix "About". A second one has another prefix, and a third reads the *editor's* text.
+# The adversary writes the very pair that ROME wrote, so at $t = 0$ it is ROME's edit. Of three defenders, two have
+# another text than the editor and different prefixes, and one reads the *editor's* text. The page hides the edit
+# from each of the three in turn, marking the first questions of `hide` by their numbers.
 #
 # **Predict.** In notebook 02's whitened coordinates the cheapest change lies along $\tilde k$. What does the silent one
-# cost? And is it hidden from a defender who was not asked?
+# cost? And is it hidden from a defender with another text?
 #
 # <details><summary>Work it out</summary>
 #
@@ -613,10 +658,6 @@ def price(change):
     return ((change @ own_C) * change).sum().item()
 
 
-def asked(W):  # the largest z of the defender who is asked
-    return stands_out(norms(W)).max().item()
-
-
 low = cheapest(*given)
 assert SCALE == "tiny" or (low - (W - start)).norm() < 1e-2 * low.norm()  # ROME's own change
 L = torch.linalg.cholesky(own_C)
@@ -626,10 +667,29 @@ costs = price(silent(*given)) / price(low)
 by_formula = 1 / (1 - torch.cosine_similarity(one, other, dim=0).item() ** 2)
 assert SCALE == "tiny" or math.isclose(costs, by_formula, rel_tol=0.01)
 print(f"the silent change costs {costs:.1f} times as much as the cheapest")
-for i, f in enumerate(both(hide).values()):
-    found = f(*given, THRESHOLD, asked)
-    whose = "hidden, yours" if i else "hidden"
-    print(f"{whose}: largest z {asked(found):.0f}, it says {says(facts[0].text, found)!r}")
+looks = runs_17.defended(lm)  # {defender: directions along which he looks}
+full, questions = silent(*given) - low, {}
+
+
+def seen_by(who, W):
+    return stands_out(norms(W, looks[who])).max().item()
+
+
+for who in looks:
+    for i, f in enumerate(both(hide).values()):
+        kept = questions.setdefault(who + i * ", yours", [])
+
+        def asked(W, who=who, kept=kept):
+            t = ((W - start - low) * full).sum() / full.square().sum()
+            kept.append((t.item(), seen_by(who, W)))
+            return kept[-1][1]
+
+        found = f(*given, THRESHOLD, asked)
+        print(
+            f"from {who}{i * ', yours'}: {len(kept)} questions, z {seen_by(who, found):.1f},",
+            end=" ",
+        )
+        print(f"price {price(found - start) / price(low):.1f}, {says(facts[0].text, found)!r}")
 
 # %%
 figure, (left, right) = figures.panels(2, height=4, width_ratios=(1.5, 1))
@@ -638,30 +698,60 @@ hidden = [
     for draw in runs_17.DRAWS
 ]
 steps, dashes = [i / 8 for i in range(9)], ("-", "--")
-for number, (who, X) in enumerate(runs_17.defended(lm).items()):
+for number, who in enumerate(looks):
     color = plot.CYCLE[number]
     for line, f in zip(dashes, both(silent).values(), strict=False):
-        matrices = [start + low.lerp(f(*given), t) for t in steps]
-        z = [stands_out(norms(M, X))[names.index(tower)].item() for M in matrices]
-        left.plot(steps, z, line, color=color, marker="o", markersize=4)
+        z = [seen_by(who, start + low.lerp(f(*given), t)) for t in steps]
+        left.plot(steps, z, line, color=color)
+    for i, (t, z) in enumerate(questions[who][:5], 1):  # 1 is t = 0, then the halvings
+        left.plot(t, z, "o", color=color, markersize=4)
+        left.annotate(str(i), (t, z), (3, 3), textcoords="offset points", color=color)
     for i, some in enumerate(hidden):
         shares = [[one["z"][who][at] >= THRESHOLD for one in some] for at in (0, 1)]
         y = [100 * sum(each) / len(each) for each in shares]
         x = [at + 0.16 * (number - 1) + 0.04 * (i - 1) for at in (0, 1)]  # side by side
         right.plot(x, y, "-", color=color, marker=figures.MARKERS[i], alpha=0.7, label=who)
 left.axhline(THRESHOLD, color=plot.QUIET, linestyle=":")
-left.set(xlabel="t, from cheapest to silent", ylabel="z of the subject", title=tower)
+left.set(xlabel="t, from cheapest to silent", ylabel="largest z", title=tower)
 right.set_xticks(range(2), ["openly", "hidden"])
 right.set(ylabel="detected, three draws (%)", xlim=(-0.4, 1.4), ylim=(-4, 104))
 handles = {line.get_label(): line for line in right.lines[::-1]}
 figures.legend(figure, list(handles.values())[::-1], list(handles)[::-1], 3)
 
 # %% [markdown]
-# At the right end of the left panel the defender who reads the adversary's text sees nothing any more. But the one
-# who was asked computes $C$ from another text, so his $\hat u$ is another, and his $z$ stays far above the threshold.
-# In the three draws the two defenders with another text still detect nearly every edit after `hide`, and the one with
-# the adversary's own text none; the price is more than four times the lowest. **To hide from somebody one has to know
-# where he looks.** MEMIT hides without meaning to, by writing in more layers.
+# Asked about the defender who reads the adversary's text, the bisection closes in on the threshold, and hiding just
+# so far costs less than silence. The other two see every $t$, so `hide` ends at $t = 1$ and escapes neither: they
+# compute $C$ from another text, which gives another $\hat u$. The stored run (right) asked the first of them about
+# each edit, and the two still detect almost every one. The price is more than four times the lowest there. **To hide from
+# a defender, you have to know where he looks.** MEMIT hides without meaning to, by writing in more layers.
+#
+# ## Where it breaks
+#
+# Suppose that the adversary has the other text, too. The silent change then has three pairs, two of value zero: the
+# tower's $\hat u$ by either text. We show it to all three, and to a fourth defender who reads the other text behind
+# a prefix that nobody has tried.
+#
+# **Predict.** What does the second silence cost, and does the fourth one see the edit?
+
+# %%
+blind = [
+    looks[who][:, names.index(tower)] for who in ("the editor's text", "the one who was asked")
+]
+P = torch.stack([*blind, k], 1)
+R = torch.zeros(len(start), 3, dtype=P.dtype)
+R[:, 2] = W @ k - start @ k
+V = torch.linalg.solve(own_C, P)
+quiet = R @ torch.linalg.solve(P.T @ V, V.T)
+print(f"silent by both texts, {price(quiet) / price(low):.1f} times the lowest price; largest z:")
+fresh = runs_17.keys_of(lm, runs_17.candidates(), layer, ["The story of {}"])
+looks["a fourth, with a new prefix"] = runs_17.directions(C, fresh)
+for who in looks:
+    z = stands_out(norms(start + quiet, looks[who]))
+    print(f"{who}: {z.max():.1f}, that of the tower {z[names.index(tower)]:.1f}")
+
+# %% [markdown]
+# For a third more, it blinds all four, the new prefix included. So the secret of a defender is the *text* behind
+# $C$, and not the prompt. We have not tried a defender with a third text.
 #
 # ## The verdict
 #
@@ -694,20 +784,14 @@ print(
 # ## What we know now
 #
 # * An edit of rank one contains its key: $k \propto C v$. With the unedited model at hand the subject came first
-#   every time.
-# * Without it the matched filter looks along the $\hat u$ of each candidate, and compares the candidates. Every single edit by ROME was named, in three draws, and none by MEMIT, which spreads an edit over five layers.
-# * A $z$ has to be compared with what unedited models have, because its tail is heavier than a Gaussian's. The
-#   verdict is "consistent with an edit of". Relatives of the subject pass the threshold, too.
+#   every time. Without it the matched filter looks along the $\hat u$ of each candidate, and compares the candidates.
+# * Every single edit by ROME was named, in three draws, and none by MEMIT, which spreads an edit over five layers. A
+#   $z$ needs robust units, which have no bound, and a threshold from unedited models.
 # * Taking an edit out needs a control: the same for other subjects and other models has to leave the edit. It did.
-# * Hiding from a defender takes his $C$. With another text the adversary pays four times the lowest price, and is seen nevertheless.
-#
-# ## Where it breaks
-#
-# Edits of subjects on no list are not found, nor those that are spread over layers. Editors that write where the
-# prompt ends, such as UltraEdit or fine-tuning, were not tried. All of it is one small model and one kind of matrix.
+# * Hiding takes the defender's $C$. With another text the adversary pays four times the lowest price, and is seen nevertheless.
 #
 # Most edits of the course were looked at right after they were made. **Does it last?** [Notebook
-# 18](18_does_it_last.ipynb) rounds such models, trains them on, and doubts what they say.
+# 18](18_does_it_last.ipynb) rounds such models, trains them on, and doubts their replies.
 #
 # ## References
 #

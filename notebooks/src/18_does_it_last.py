@@ -9,12 +9,9 @@
 # And **what would the model have lost without any edit?** On this page the unedited model lives the same life. It is
 # the control, and only what an edit loses beyond it is the edit's own weakness.
 #
-# **You will** write three ways of rounding, among them that of common runtimes · find out why one kind of edit is
-# erased where another stays · compare losses with those of the control · and read replies, because a reply that names
-# an answer need not state it.
+# **You will** write three ways of rounding · see which edits they erase, and why · compare losses with a control · read replies.
 #
-# **Needs** ROME from [notebook 04](04_rome.ipynb), batches from [05](05_memit.ipynb), UltraEdit from
-# [10](10_ultraedit.ipynb), and streams as the unit of comparison from [15](15_judging.ipynb).
+# **Needs** [notebook 04](04_rome.ipynb) (ROME), [10](10_ultraedit.ipynb) (UltraEdit), [15](15_judging.ipynb) (streams).
 #
 # **Minutes** 20 to read and 25 to work: two exercises of [session 10](../lessons/session_10.md).
 #
@@ -198,7 +195,8 @@ stays = guess(
 # large. An output is a sum over all entries of a row, and there the average counts. But the proof has an "if". The
 # figure has the share of an edit that is left in the rounded weights, $\langle\tilde W_\text{edited} - \tilde
 # W_\text{unedited},\, \Delta\rangle / \|\Delta\|^2$, for both editors and all three ways, and how large the entries
-# of $\Delta$ are beside half a step. Move the slider to other numbers of bits.
+# of $\Delta$ are beside half a step; all that are smaller than the left end of the axis are counted there. Move the
+# slider to other numbers of bits.
 
 # %%
 WAYS = {}  # {way of rounding: function, weights of a group}; a wrong function stands beside the solution
@@ -306,7 +304,8 @@ table(columns)
 #
 # The stored run writes three streams of eight facts each, with three editors: UltraEdit writes its eight in one
 # batch, ROME and GRACE one after another. GRACE, of [notebook 11](11_grace.ipynb), changes no weight; it keeps its
-# facts in a codebook beside one layer. Two of the streams share no fact, and the third is a mixture.
+# facts in a codebook beside one layer. Two of the streams share no fact, and the third
+# is a mixture of them, so intervals that treat the three as independent are probably too narrow.
 #
 # The control is the *unedited* model in the same life, asked for its own old answers to the same prompts. In the last
 # format it cannot lose anything, because its weights stand in this format already.
@@ -334,13 +333,17 @@ def change(line, life):  # what a life changes in it, points
 
 def beyond(line, life):  # … less what it changes in the control: mean and interval over streams
     mine, own = change(line, life), change(runs_18.CONTROL, life)
-    ends = by_stream([a - b for a, b in zip(mine, own, strict=True)])
+    gaps = [a - b for a, b in zip(mine, own, strict=True)]
+    if len(set(gaps)) == 1:  # no spread, so no interval
+        return f"{gaps[0]:+.0f} points in every stream"
+    ends = by_stream(gaps)
     return "{:+.0f} points [{:+.0f}, {:+.0f}]".format(*(max(-100, min(x, 100)) for x in ends))
 
 
 # %%
 lost.against(-sum(change(runs_18.CONTROL, "4 bits, per row")) / len(DRAWS))
-print("UltraEdit less the control, own format:", beyond("UltraEdit", runs_18.SHIFTED))
+for life in (*runs_18.ROUNDED, runs_18.SHIFTED):
+    print(f"{life}, less the control:", *(f"{one} {beyond(one, life)};" for one in runs_18.LINES))
 said = {line: round(sum(held(line, FIRST)) / len(DRAWS)) for line in LINES}
 print("facts said before any life (%):", *(f"{line} {share}" for line, share in said.items()))
 
@@ -360,22 +363,26 @@ drawn([*runs_18.ROUNDED, runs_18.SHIFTED])
 
 # %% [markdown]
 # The control stands at the left of every panel. With **8 bits** no edit is lost in any stream. With **4 bits and a
-# scale per row** the unedited model itself loses about half of what it said, ROME somewhat less, and UltraEdit and
-# GRACE most. With a scale **per 64** the control and ROME lose little, UltraEdit more than half, and GRACE everything.
+# scale per row** the unedited model itself loses about half of what it said. ROME loses less in two streams and more in
+# one. GRACE loses more than the control in all three, with an interval clear of zero, and UltraEdit's interval reaches just
+# beyond zero. With a scale **per 64** the control and ROME lose little, UltraEdit more than half (again not clear of
+# zero), and GRACE everything.
 #
 # In the **format of the file** UltraEdit's facts are gone while the control keeps all of its own. GRACE loses nothing
 # there, because no weight moves at all. So what it loses elsewhere is likely the way to its entries: they are never
 # rounded, but they open only for a state near the one that was written, and rounded layers below make another state.
 #
-# ## Why can an edit lose less than the control?
+# ## Is it the margin?
 #
 # An answer that is only just the most probable is lost by a small change, and a nearly certain one is not. ROME
 # searches for a value until its answer is nearly certain, and nobody pushed the unedited model's own answers like
-# that. Each point is a fact, with the odds of its answer before and after 4 bits per 64. Above the dashed line an
-# answer has more than half of the probability.
+# that. Does an edit stay where its margin is large, then? Each point is a fact, with the odds of its answer before and
+# after 4 bits per 64. Above the dashed line an answer has more than half of the probability.
+#
+# **Predict.** Take only answers that begin above a probability of .9. Whose are still above one half afterwards?
 
 # %%
-life = "4 bits, per 64"
+life, SHADES = "4 bits, per 64", {"unedited": plot.BASE, "GRACE": plot.UNRELATED} | COLORS
 
 
 def odds(probabilities):  # their logarithms to base 10
@@ -386,25 +393,31 @@ def streams(line, life):  # p of every fact in all streams
     return [x for draw in DRAWS for x in at[line, life, draw]["p"]]
 
 
-found = {line: (streams(line, FIRST), streams(line, life)) for line in LINES}
-for line, (before, after) in found.items():
-    print(f"{line}: half of the answers begin above p = {sorted(before)[len(before) // 2]:.2f},",
-          f"and {sum(p > 0.5 for p in after)} of {len(after)} end above the dashed line")  # fmt: skip
-margins = plot.scatter(
-    {line: tuple(map(odds, pair)) for line, pair in found.items()},
-    "log₁₀ odds of the answer before any life",
-    f"log₁₀ odds after {life}",
-    colors=dict(zip(found, (plot.BASE, plot.NEIGHBOR, plot.UNRELATED, plot.EDITED), strict=True)),
-    height=3.6,
-)
-margins.axes[0].axhline(0, color=plot.QUIET, linestyle="--")
+margins, axes = figures.panels(len(LINES), height=2.9, titles=LINES, sharex=True, sharey=True)
+for ax, line in zip(axes, LINES, strict=True):
+    before, after = streams(line, FIRST), streams(line, life)
+    kept = {}
+    for least in (0.5, 0.9):
+        ends = [end > 0.5 for start, end in zip(before, after, strict=True) if start > least]
+        kept[least] = f"of {len(ends)} above {least} {sum(ends)} stay above one half"
+    lost = sum(
+        sum(at[line, FIRST, draw]["held"]) - sum(at[line, life, draw]["held"]) for draw in DRAWS
+    )
+    said = sum(sum(at[line, FIRST, draw]["held"]) for draw in DRAWS)
+    print(f"{line}: {'; '.join(kept.values())}; {lost:.0f} of {said:.0f} said are lost")
+    ax.plot(odds(before), odds(after), "o", color=SHADES[line], markersize=4, alpha=0.7)
+    ax.axhline(0, color=plot.QUIET, linestyle="--")
+    ax.axvline(math.log10(9), color=plot.QUIET, linestyle=":")  # p = .9
+    ax.set_xlabel("log₁₀ odds before")
+axes[0].set_ylabel(f"after {life}")
 margins
 
 # %% [markdown]
-# Most of ROME's answers begin far to the right of the control's, and most stay above the line: with a large margin
-# **an edit can lose less than what nobody wrote.** But a margin is not all. GRACE's answers begin with a large one,
-# too, and fall deepest, and UltraEdit's fall below the control's. There the disturbance takes the edit itself away:
-# the codebook no longer opens, and the small change is drowned.
+# **A margin is not what decides.** Only few of the control's answers begin to the right of the dotted line, and they stay; most of
+# ROME's begin there, and most of them stay. But all of GRACE's begin with a margin as large as ROME's, and fall deepest,
+# and most of UltraEdit's fall, too. There the disturbance takes the edit itself away: the codebook no longer opens, and
+# the small change is drowned. That an edit by ROME loses *less* than the control is not shown: the two counts of lost
+# answers are too small for that.
 #
 # ## Trained on, and edited again
 #
@@ -427,8 +440,7 @@ drawn(others)
 
 # %% [markdown]
 # Training does what rounding did: most of GRACE's facts are gone, and UltraEdit and ROME lose at least as much as the
-# control in every stream. Streams that differ so much can prove a difference only where it is larger than some fifty
-# points, as GRACE's is.
+# control in every stream. Only GRACE's interval is clear of zero.
 #
 # Four later edits take next to nothing from anybody. That may be their number.
 #
@@ -528,7 +540,7 @@ TITLES = {
     "unedited, old answer": "unedited,\nold answer",
 }
 TITLES |= {"memit": "MEMIT", "rome": "ROME"}
-stated = {}
+stated, whole = {}, []
 drawing, axes = figures.panels(2, height=3.4, sharey=True)
 for ax, (test, replies, title) in zip(
     axes, [("question", 1, "a question"), ("open", 3, "an open request")], strict=True
@@ -537,6 +549,7 @@ for ax, (test, replies, title) in zip(
         own = [r["states"] for r in judged if (r["test"], r["model"]) == (test, model)]
         names, says_it = sum(map(len, own)), sum(map(sum, own))
         stated[test, model] = says_it / names
+        whole.append(f"{model} {names} and {says_it} of {len(own) * replies}")
         ax.bar(x, 100 * names / len(own) / replies, 0.6, color=figures.NOTHING)
         ax.bar(x, 100 * says_it / len(own) / replies, 0.6, color=plot.EDITED)
     ax.set_xticks(range(len(TITLES)), TITLES.values())
@@ -544,13 +557,15 @@ for ax, (test, replies, title) in zip(
 axes[0].set(ylabel="of all replies (%)", ylim=(0, 100))
 states.against(100 * stated["question", "rome"])
 print("and for an open request", f"{stated['open', 'rome']:.0%}")
+print("replies that name the answer, and that state it, to a question:", "; ".join(whole[:4]))
 figures.legend(drawing, [plot.EDITED, figures.NOTHING], ["state the fact", "only name the answer"])
 
 # %% [markdown]
-# To the question ROME and MEMIT name the new answer more often than the model that is told it. But of the replies
-# that name it only somewhat more than half state the fact; most of the others speak of another subject. What the told
-# model names it nearly always means. In an open request the edited models seldom state it. So whether "the edit was
-# learned" depends on how one asks, and on what one counts.
+# To the question ROME and MEMIT name the new answer more often than the model that is told it. But only somewhat more
+# than half of these replies state the fact; most of the others speak of another subject. If the told model names the
+# answer, it nearly always states the fact. **So all three state about the same number of the forty facts**, and
+# only the count of names favors the edits. To an open request the edited models rarely state it. Whether "the edit was
+# learned" depends on the question, and on what is counted.
 #
 # ## What we know now
 #
@@ -558,17 +573,9 @@ figures.legend(drawing, [plot.EDITED, figures.NOTHING], ["state the fact", "only
 # * Rounding keeps a small change on average where weights lie anywhere between two whole numbers. Where the unedited
 #   weights lie *on* whole numbers, as in a model that came in four bits, it erases every change below half a step:
 #   UltraEdit's edits are gone, ROME's stay.
-# * With 8 bits no edit is lost. With 4 bits and one scale for a row the model forgets much of its own, and UltraEdit's and
-#   GRACE's facts are lost more often; with a scale for 64 weights it forgets little of its own.
-# * An editor that searches until its answer is nearly certain begins with a larger margin, and can lose less than
-#   the control.
-# * A memory beside the weights is lost by what happens *below* it.
+# * With 8 bits no edit is lost. With 4 bits and one scale for a row the model forgets much of its own, and GRACE's facts
+#   are lost more often. A memory beside the weights is lost by what happens *below* it.
 # * A reply that names the answer need not state the fact. In one stream somewhat more than every second one did.
-#
-# ## Where it breaks
-#
-# One model of 135 million parameters, twenty-four facts of one kind, and one short training for each stream. The
-# replies were read once, by a language model; another reader may judge some of them otherwise.
 #
 # And saying is not all. A model may say the new answer and still hold the old one for true. **Can one look inside, and see
 # whether the edited statement is taken for true?** [Page 18b](18b_truth_probe.ipynb) trains a probe that claims to.

@@ -1,4 +1,4 @@
-"""The figures of notebooks 02 and 02b: interference as a shadow, as a matrix, and in a prompt."""
+"""The figures of notebooks 02 and 02b: interference as a matrix, and in a prompt."""
 
 from __future__ import annotations
 
@@ -7,35 +7,9 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from lib.workbench import plot
-from lib.workbench.plot.style import DIVERGING, EDITED, INK, LABEL, NEIGHBOR, QUIET, SMALL, readable
+from lib.workbench.plot.style import DIVERGING, EDITED, INK, LABEL, NEIGHBOR, SMALL, readable
 
-from .figures import arrow, bare, colorbar, panels
-
-KEYS = {"alike": (0.85, 0.2), "unrelated": (0.0, 0.8), "opposed": (-0.4, 0.5), "long": (1.5, 0.9)}
-
-
-def shadow() -> plot.Figure:
-    """Draw four keys and the feet of their perpendiculars on the edited key.
-
-    The plane is whitened and its unit is the length of the edited key, so that the foot of each key
-    stands at its ρ.
-    """
-    figure, (ax,) = panels(height=2.9)
-    ax.axhline(0, color=QUIET, linewidth=1, zorder=0)
-    below = {"xytext": (0, -8), "textcoords": "offset points", "ha": "center", "va": "top"}
-    above = below | {"xytext": (0, 5), "va": "bottom", "color": readable(NEIGHBOR)}
-    for name, (x, y) in KEYS.items():
-        ax.plot([x, x], [0, y], "--", color=QUIET, linewidth=1)
-        arrow(ax, (x, y), NEIGHBOR)
-        ax.plot(x, 0, "o", color=INK, markersize=5, zorder=5)
-        ax.annotate(f"ρ = {x:.2f}".replace("-", "−"), (x, 0), **below)
-        ax.annotate(name, (x, y), **above)
-    ax.text(1.53, 0.45, "dashed:\nperpendicular\nto key i", color=QUIET, va="center")
-    arrow(ax, (1, 0), EDITED)
-    ax.annotate("edited key i", (0.42, 0), color=readable(EDITED), **below)
-    ax.set(xlim=(-0.7, 1.95), ylim=(-0.22, 1.0), aspect="equal", xticks=[], yticks=[])
-    bare(ax)
-    return figure
+from .figures import bare, colorbar, panels
 
 
 def by_group(

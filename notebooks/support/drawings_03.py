@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from lib.workbench.interpret.causal_trace import Trace
-from lib.workbench.plot.style import EDITED, LABEL, SEQUENTIAL, readable
+from lib.workbench.plot.style import CYCLE, EDITED, LABEL, QUIET, SEQUENTIAL, SMALL
 
 from .figures import bare, colorbar, legend, panels, token_ticks
 
@@ -42,13 +42,37 @@ def three_runs(
                     color = HEALED if layer > place[1] else color
                     color = EDITED if (token, layer) == place else color
                 ax.add_patch(Rectangle((layer + 0.1, token - 0.4), 0.8, 0.8, color=color))
-        if run:
-            ax.text(-0.55, first - 0.75, "noise", color=readable(NOISY), ha="center")
         ax.set(xlim=(-1.1, layers + 0.4), ylim=(len(tokens) - 0.4, -1.2), xlabel="layer …")
         ax.set_xticks([-0.5, *np.arange(0, layers, 2) + 0.5], ["emb.", *range(0, layers, 2)])
         bare(ax)
     token_ticks(axes[0].yaxis, tokens)
     return legend(figure, MARKS.values(), MARKS, len(MARKS))
+
+
+def each_fact(traces: Mapping[str, Trace], names: Mapping[str, str]) -> Figure:
+    """Draw {fact: its trace} in a column each: IE at the subject's last token, and at the prompt's.
+
+    names  {kind: its name}. A dotted line stands where the states at the prompt's last token begin to
+           bring back more than those at the subject's, and do so from there on.
+    """
+    figure, axes = panels(len(traces), 2, height=4, sharex=True, sharey=True)
+    colors = dict(zip(names, (QUIET, EDITED, CYCLE[0]), strict=True))
+    for column, found in enumerate(traces.values()):
+        states = found.indirect("hidden").numpy()
+        before = np.flatnonzero(states[-1] <= states[found.subject[1]])  # from the next one on
+        for ax, token in zip(axes[column :: len(traces)], (found.subject[1], -1), strict=True):
+            for kind, color in colors.items():
+                ax.plot(found.layers, found.indirect(kind).numpy()[token], color=color)
+            if len(before) and before[-1] + 1 < len(states[-1]):
+                ax.axvline(found.layers[before[-1] + 1], color=QUIET, linestyle=":", linewidth=1)
+            ax.tick_params(labelsize=SMALL)
+    for ax, title in zip(axes, traces, strict=False):
+        ax.set_title(title.replace(" ", "\n"), fontsize=SMALL)
+    for ax in axes[len(traces) :]:
+        ax.set_xlabel("layer")
+    axes[0].set_ylabel("IE, subject's end")
+    axes[len(traces)].set_ylabel("IE, prompt's end")
+    return legend(figure, colors.values(), names.values(), len(names))
 
 
 def trace(found: Trace, names: Mapping[str, str], mark: tuple[int, int]) -> Figure:

@@ -56,21 +56,19 @@ def two_paths() -> Figure:
     return figure
 
 
-def tokens(prompts: Sequence[tuple[str, Sequence[str], Sequence[float]]], eps: float) -> Figure:
-    """Draw prompts with a color per token, and beside them their mean Δ and who answers.
+def tokens(prompts: Sequence[tuple[str, Sequence[str], Sequence[float], bool]]) -> Figure:
+    """Draw prompts with a color per token, each under a line of text.
 
-    prompts  (group, tokens, δ at each token)
+    prompts  (text, tokens, δ at each token, whether a side memory answers)
     """
     figure, (ax,) = panels(height=0.62 * len(prompts) + 1.0)
-    norm = Normalize(0, max(x for _, _, each in prompts for x in each))
-    wide = max(sum(_width(t) for t in some) for _, some, _ in prompts)
+    norm = Normalize(0, max(x for _, _, each, _ in prompts for x in each))
+    wide = max(sum(_width(t) for t in some) for _, some, *_ in prompts)
     look = MIDDLE | {"parse_math": False, "family": "monospace"}
-    for i, (group, some, each) in enumerate(prompts):
+    for i, (name, some, each, edited) in enumerate(prompts):
         x, y = 0.0, -1.3 * i
-        delta = sum(each) / len(each)
-        answers, color = ("W'", EDITED) if delta >= eps else ("W", BASE)
-        name = f"{group}: Δ = {delta:.0f}, {answers} answers"
-        ax.text(0, y + 0.42, name, color=readable(color), va="bottom")
+        color = readable(EDITED if edited else BASE)
+        ax.text(0, y + 0.42, name, color=color, va="bottom", parse_math=False)
         for token, value in zip(some, each, strict=True):
             ground, width = to_hex(SEQUENTIAL(norm(value))), _width(token) - 0.12
             ink = max(INK, "#ffffff", key=lambda c, g=ground: contrast(c, g))

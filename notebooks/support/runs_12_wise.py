@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 import lib
 from lib.data.facts import encode_prompt
@@ -48,16 +47,9 @@ def groups(cases: Sequence[lib.Case], strangers: Sequence[lib.Case]) -> dict[str
 
 def curve(own: Sequence[float], others: Sequence[float]) -> tuple[Tensor, Tensor]:
     """In %: others, and the own prompts, whose Δ is at or above each threshold."""
-    bars = torch.tensor(others).sort(descending=True).values
+    bars = torch.tensor([torch.inf, *others]).sort(descending=True).values  # at first nobody
     y = (torch.tensor(own) >= bars[:, None]).float().mean(1)
-    return 100 * (torch.arange(len(bars)) + 1) / len(bars), 100 * y
-
-
-def toy(seed: int, share: float, d: int = 64, n: int = 16) -> tuple[Tensor, Tensor, Tensor]:
-    """Unit keys (d, n), unit values (32, n), and a random mask (32, d) of that share."""
-    made = torch.Generator().manual_seed(seed)
-    K, V = (normalize(torch.randn(rows, n, generator=made), dim=0) for rows in (d, 32))
-    return K, V, (torch.rand(32, d, generator=made) < share).float()
+    return 100 * torch.arange(len(bars)) / len(others), 100 * y
 
 
 def line(lm: lib.LM, stream: int, name: str) -> Iterator[dict[str, Any]]:

@@ -58,13 +58,6 @@ LINES: dict[str, tuple[str, dict[str, Any]]] = {  # name: editor, settings besid
     "synthetic documents": ("sdf", {"documents": 10}),
     "steering": ("steer", {}),
 }
-# settings of WISE that are ours, and WISE without each: page 12 shows what they give
-LEFT_OUT: dict[str, dict[str, Any]] = {
-    "rehearse": {"rehearse": 0},
-    "whiten": {"whiten": None},
-    "calibrate": {"calibrate": None},
-    "track": {"track": False, "calibrate": None},  # thresholds are calibrated on tracked facts
-}
 # the papers' algorithms, which are the defaults; those that take seconds come first
 PUBLISHED = {
     f"{name}, published": (LINES[name][0], {}) for name in ("LEMoE", "UltraEdit", "WISE", "WilKE")
@@ -161,20 +154,19 @@ def at_the_end(scores: lib.Scores) -> dict[str, Any]:
 
 
 def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
-    """Every editor on five short streams, the unedited model, and WISE without settings of ours.
+    """Every editor on five short streams, and the unedited model.
 
     The papers' algorithms are a run of their own, which came later.
     """
     published = {name: (lib.EDITORS[kind], more) for name, (kind, more) in PUBLISHED.items()}
     lines = {name: (lib.EDITORS[kind], more) for name, (kind, more) in LINES.items()}
-    left_out = {name: (lib.EDITORS["wise"], OURS | more) for name, more in LEFT_OUT.items()}
     base = cache(lambda seed: lib.baseline(lm, cases(EDITS, seed), **ASKED))
 
     def rows(line: str, seed: int) -> Iterator[dict[str, Any]]:
         if line == "base":
             yield {"line": line, "seed": seed} | at_the_end(base(seed).scores)
         else:
-            kind, more = (lines | left_out | published)[line]
+            kind, more = (lines | published)[line]
             yield stream_row(kind(lm, **more), line, seed, cases(EDITS, seed), base(seed))
 
     more = {"prompts": PROMPTS, "metrics": TESTS, "probes": list(probes(cases(EDITS)))}
@@ -182,7 +174,6 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
     found, streams = [], {seed: [case.id for case in cases(EDITS, seed)] for seed in SEEDS}
     for name, some, own in (
         ("14_five", lines, more),
-        ("14_settings", left_out, {}),
         ("14_papers", published, {}),
     ):
         asked = ["base", *some] if name == "14_five" else [*some]
@@ -213,7 +204,7 @@ def streams(rows: Sequence[Mapping[str, Any]], column: str) -> dict[str, list[li
     found: dict[str, list[list[float]]] = {}
     for row in sorted(rows, key=lambda row: row["seed"]):
         found.setdefault(row["line"], []).append(values(row, column))
-    return {name: found[name] for name in ("base", *LINES, *LEFT_OUT, *PUBLISHED) if name in found}
+    return {name: found[name] for name in ("base", *LINES, *PUBLISHED) if name in found}
 
 
 def seconds(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
@@ -251,14 +242,3 @@ def ahead(
     pairs = [zip(a, b, strict=True) for a, b in zip(one, other, strict=True)]
     gaps = [[float(a) - float(b) for a, b in pair] for pair in pairs]
     return wide(gaps, DIFFERENCE)
-
-
-def gains(
-    five: Sequence[Mapping[str, Any]], less: Sequence[Mapping[str, Any]]
-) -> dict[str, dict[str, tuple[float, float, float]]]:
-    """{setting: {column: by how much WISE is ahead with it, and the interval}}, of both runs."""
-    both = {column: (streams(five, column), streams(less, column)) for column in COLUMNS}
-    return {
-        name: {column: ahead(whole["WISE"], part[name]) for column, (whole, part) in both.items()}
-        for name in LEFT_OUT
-    }

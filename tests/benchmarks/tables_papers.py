@@ -136,6 +136,26 @@ def by_depth() -> str:
     return table(("model", "keys of", "layer", *SHOWN.values()), lines, left=2)
 
 
+STREAMS = [name for name in ROUNDS if name.startswith(wilke.SIX)]
+
+
+@made("wilke-streams", *STREAMS)
+def wilke_streams() -> str:
+    """KL at unrelated prompts after ten edits, and the largest rise by one edit, of each stream."""
+    lines = []
+    for arm in wilke.ARMS:
+        cells = []
+        for reading in (wilke.FRONT, wilke.BEHIND):
+            own = [
+                [row for row in rows(name) if (row["arm"], row["reading"]) == (arm, reading)]
+                for name in STREAMS
+            ]
+            some = [(stream[-1]["kl"], max(wilke.rises(stream))) for stream in own if stream]
+            cells.append(", ".join(f"{end:.3f} ({rise:.3f})" for end, rise in some) or "–")
+        lines.append((arm, *cells))
+    return table(("editor", "nothing in front", "with the token"), lines, left=1)
+
+
 ARMS = {
     ultraedit.UNEDITED: "the unedited model",
     ultraedit.PLAIN: "as published, at our step and layers",

@@ -78,6 +78,7 @@ def by_parameter(module):
 
 
 SLIPS = {
+    "no name": (own(name=None), "Mine has no name: write name = "),
     "returns None": (own(lambda *_: None), "write returned NoneType, not a lib.Patch"),
     "returns a dict": (own(lambda s, *_: s.lm.model.state_dict()), "returned OrderedDict, not a"),
     "returns a model": (own(lambda s, *_: s.lm.model), "returned LlamaForCausalLM, not a"),
@@ -161,6 +162,7 @@ def test_a_file_holds_an_editor(editors, lm, tmp_path, text, name):
     kind = editor_of(path)
     assert editors[name] is kind and kind.name == name
     assert kind(lm).edit(FACTS, check=False).log[0].editor == name
+    assert editor_of(tmp_path / "wise.py", FUNCTION).name == "my_wise"  # as page 12 calls its file
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ import pytest
 import lib
 from lib.evaluation.own_facts import NEIGHBORS, case_for, matches
 
+pytestmark = pytest.mark.slow  # the default model reads the wordings of 31 relations
+
 FITS = [
     ("The Colosseum", "{} can be found in the city of", "located in the city of"),
     ("Portugal", "{}'s capital is", "capital of"),
     ("Moby-Dick", "The author of {} is", "author of"),
-    ("iron", "The symbol of {} is", "chemical symbol of"),
-    ("The Louvre", "{} lies in the city of", "located in the city of"),
     ("Java", "{} was made by", "developer of"),
 ]
 FITS_NOT = [
@@ -21,13 +21,10 @@ FITS_NOT = [
     ("my cat", "{} likes to eat"),
     # the end of a wording, behind a verb that asks for something else
     ("The Danube", "{} flows through the country of"),
-    ("The Danube", "{} flows through the city of"),
     ("Napoleon", "{} conquered the city of"),
-    ("Hannibal", "{} crossed the continent of"),
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("subject", "prompt", "relation"), FITS)
 def test_a_prompt_finds_its_relation(default_lm, subject, prompt, relation):
     first, second, *_ = matches(default_lm, lib.Fact(subject, prompt, "x"))
@@ -68,17 +65,13 @@ def test_it_is_the_unedited_model_that_is_asked(default_lm):
         assert [match[1:] for match in matches(default_lm, fact)] == before
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["a fact", "two"])
-def test_what_has_no_tests_is_measured_by_those_that_can_be_made(default_lm, kind):
+def test_what_has_no_tests_is_measured_by_those_that_can_be_made(default_lm):
     fact = lib.Fact("The Colosseum", "{} can be found in the city of", "Lima")
-    given = {"a fact": fact, "two": [fact, fact]}[kind]
-    scores = lib.evaluate(default_lm, given, events=["teacher_forced"])
+    scores = lib.evaluate(default_lm, [fact, fact], events=["teacher_forced"])
     assert {"generalization", "specificity", "locality"} <= set(scores.rows["metric"])
-    assert set(scores.rows["case"]) == {"two": {0, 1}}.get(kind, {0})
+    assert set(scores.rows["case"]) == {0, 1}
 
 
-@pytest.mark.slow
 def test_a_fact_for_which_no_tests_can_be_made_is_named_and_its_edit_is_measured(default_lm):
     cat, case = lib.Fact("my cat", "{} likes to eat", "fish"), lib.classroom()[0]
     with pytest.warns(lib.errors.DataWarning, match="1 of 2 facts.*'my cat likes to eat'"):

@@ -11,7 +11,7 @@ import torch
 
 from lessons import exam, exam_numbers
 from lessons.l6_2_moments import settle
-from lessons.l7_3_ties import ties
+from lessons.l7_3_route import ties
 from lessons.l10_1_round import rounded
 from lib import associative_memory as memory
 from lib.evaluation import intervals

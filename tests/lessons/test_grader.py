@@ -289,7 +289,7 @@ def test_each_student_has_feedback_in_the_words_of_the_check(report):
 @pytest.mark.parametrize(
     "number, wrong, right",
     [
-        ("1.1", {"ridge": "return W"}, ("fit",)),
+        ("1.1", {"ridge": "return W"}, ("slope", "fit")),
         ("3.2", {"asks": "return R"}, ()),  # the other two call it
         ("7.2", {"lookup": "..."}, ("nearest", "rule", "write")),
     ],

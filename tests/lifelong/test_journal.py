@@ -13,12 +13,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from filelock import FileLock
 
 import lib.editors
 from lib.errors import EditError, JournalError
 from lib.evaluation.prompt_batch import Base
 from lib.lifelong import journal as module
-from lib.lifelong import run as module_of_runs
 from lib.lifelong.journal import Journal
 from lib.lifelong.sample import sampled
 from lib.lifelong.stream import stream
@@ -243,7 +243,9 @@ def test_the_journal_of_another_run_is_refused(lm, tmp_path, change, words):
         run(lm, tmp_path, **{name: value(lm) for name, value in change.items()})
     assert "\n" not in str(error.value) and str(tmp_path) in str(error.value)
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
-    assert run(lm, tmp_path).edits == 1  # and it is free for its own run
+    with FileLock(tmp_path / "lock", timeout=0):  # free for others, though the error is kept
+        pass
+    assert run(lm, tmp_path).edits == 1
 
 
 @pytest.mark.parametrize(
@@ -270,11 +272,11 @@ def test_what_is_no_journal_is_refused(lm, tmp_path):
     next(iter(run(lm, folder)))
     whole = {path: path.read_bytes() for path in folder.iterdir() if path.name != "lock"}
     for name, content, words in (
-        ("header.json", json.dumps({"format": 99}).encode(), "by a newer version"),
-        ("header.json", json.dumps({"format": 2}).encode(), "by 1.0: install modeledit==1.0"),
-        ("rows.jsonl", b'{"row"', "damaged: rows.jsonl does not hold 1 edits"),
-        ("rows.jsonl", b"nothing\n", "damaged: rows.jsonl cannot be read"),
-        ("patch.safetensors", b"", "damaged: patch.safetensors cannot be read"),
+        ("header.json", json.dumps({"format": 99}).encode(), "by another version"),
+        ("header.json", json.dumps({"format": 2}).encode(), "by another version"),
+        ("rows.jsonl", b'{"row"', r"damaged \(rows.jsonl does not hold 1 edits\)"),
+        ("rows.jsonl", b"nothing\n", r"damaged \(a file is not valid JSON"),
+        ("patch.safetensors", b"", r"damaged \(patch.safetensors is no patch file"),
     ):
         (folder / name).write_bytes(content)
         with pytest.raises(JournalError, match=words) as error:
@@ -435,27 +437,3 @@ def test_a_sampled_run_measures_its_facts_as_the_whole_run_does(lm, tmp_path):
     kept = stream(lm, Noise(lm), cases, 4, (0, 12, 24), BRIEF, sample=2, journal=tmp_path / "j")
     next(iter(kept))
     agree(run(lm, tmp_path / "j", cases, 4, (0, 12, 24), sample=2).finish(), some)
-
-
-@pytest.mark.slow
-def test_a_sampled_run_holds_no_more_after_many_edits_than_after_few(lm, tmp_path, monkeypatch):
-    monkeypatch.setattr(module_of_runs, "RECENT", 3)
-    folder, cases = tmp_path / "run", long_cases()[:24]
-    more = {"cases": cases, "points": (4, 24), "sample": 1}
-    plain = run(lm, None, **more)
-    sizes = {(len(plain.rows), len(plain._written)) for row in plain if row["edits"] > 8}
-    assert max(rows for rows, _ in sizes) == 4  # the last three and the one with scores
-    assert max(written for _, written in sizes) <= 6  # one of each group at two points
-    assert [row["edits"] for row in plain.rows] == [4, 22, 23, 24]
-    assert len(plain.patch.log) == 1 == plain.patch.log[0].batch
-    rows = iter(run(lm, folder, **more))
-    for _ in range(11):
-        next(rows)
-    kept = run(lm, folder, **more)
-    assert [row["edits"] for row in kept.rows] == [4, 9, 10, 11] and kept.edits == 11
-    agree(kept.finish(), plain)
-    agree(run(lm, folder, **more), plain)
-    lines = (folder / "rows.jsonl").read_text().splitlines()
-    assert [json.loads(line)["edits"] for line in lines] == list(range(1, 25))
-    whole = run(lm, None, cases, points=(4, 24)).finish()
-    assert len(whole.rows) == len(whole._written) == 24  # without a sample all are held

@@ -273,10 +273,18 @@ def test_a_model_without_a_head(folder, lm):
 
 def test_a_token_without_a_row_of_the_table(lm):
     tokenizer = copy.deepcopy(lm.tokenizer)
+    living = lib.LM(copy.deepcopy(lm.model), tokenizer)
     tokenizer.add_special_tokens({"pad_token": "[PAD]"})
-    living = lib.LM(lm.model, tokenizer)
-    living.answer("Rome is in", 1)
+    with pytest.raises(FamilyError, match=r"resize_token_embeddings\(len\(tokenizer\)\)"):
+        lib.LM(lm.model, tokenizer)
     with pytest.raises(lib.Error, match=r"resize_token_embeddings\(len\(tokenizer\)\)"):
         living.answer("Rome is [PAD]", 1)
     lm.model.resize_token_embeddings(len(tokenizer))
     lib.LM(lm.model, tokenizer).answer("Rome is [PAD]", 1)
+
+
+def test_a_token_of_images_needs_no_row(lm):
+    tokenizer = copy.deepcopy(lm.tokenizer)
+    tokenizer.add_special_tokens({"extra_special_tokens": ["<image>"]})
+    tokenizer.init_kwargs["image_token"] = "<image>"
+    lib.LM(lm.model, tokenizer).answer("Rome is in", 1)

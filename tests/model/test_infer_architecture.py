@@ -167,6 +167,18 @@ def test_a_row_of_the_callers_own_is_taken_after_its_numbers_were_seen(tmp_path)
         lib.load(tmp_path, arch=replace(given, mlp_out="model.layers.{}.mlp.nowhere"))
 
 
+def test_a_row_of_another_family_is_checked_as_well():
+    """It is in ARCHS, and of a model that has its names it may still be wrong."""
+    for family, row, said in (
+        ("granite", "llama", "other logits than its own"),
+        ("llama", "gpt2", "no attribute `transformer`"),
+    ):
+        lm = tiny.model(family)
+        with pytest.raises(FamilyError, match=said):
+            lib.LM(lm.model, lm.tokenizer, arch=ARCHS[row])
+        assert lib.LM(lm.model, lm.tokenizer, arch=ARCHS[family]).arch == ARCHS[family]
+
+
 def test_a_cache_that_cannot_forget_is_asked_one_by_one():
     """Linear attention keeps a sum of what it read, from which nothing can be taken back."""
     lm = tiny.model("qwen3_5_text")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
+from huggingface_hub import HfApi
 
 import lib
 from lib.workbench.cli.main import main
@@ -19,6 +22,19 @@ def folder(tmp_path_factory):
     lm.model.save_pretrained(place)
     lm.tokenizer.save_pretrained(place)
     return place
+
+
+@pytest.fixture()
+def alone(monkeypatch):
+    """No network: each question to the hub fails at once; how many were asked."""
+    asked = []
+
+    def ask(self, *names, **more):
+        asked.append(names)
+        raise OSError("no route to the hub")
+
+    monkeypatch.setattr(HfApi, "model_info", ask)
+    return asked
 
 
 @pytest.mark.parametrize(
@@ -67,17 +83,48 @@ def test_a_wrong_sink_is_refused_before_the_weights_are_read(folder, monkeypatch
 
 
 @pytest.mark.parametrize("name", ["gemma3-270m", "smollm2-135m-instuct"])
-def test_a_packaged_name_that_is_mistyped_answers_at_once(name):
+def test_a_packaged_name_that_is_mistyped_answers_at_once(name, alone):
     with pytest.raises(
         lib.errors.ArgumentError, match="did you mean '(gemma-3-270m|smollm2-135m-inst)"
     ):
         lib.load(name)
+    assert not alone
+
+
+@pytest.mark.parametrize("name", ["some/model", "gpt3-xl"])
+def test_a_name_of_the_hub_without_a_network_is_one_sentence_soon(name, alone):
+    start = time.monotonic()
+    with pytest.raises(
+        lib.errors.ArgumentError, match=r"(?i)\Anot|connect|offline|cached"
+    ) as error:
+        lib.load(name)
+    assert time.monotonic() - start < 5
+    assert "\n" not in str(error.value) and name in str(error.value)
+    assert len(alone) == 1
+
+
+def test_a_hub_that_answers_is_left_to_transformers(monkeypatch, folder):
+    from transformers import AutoTokenizer
+
+    seen = {}
+
+    def read(place, **more):
+        seen[place] = more
+        raise OSError("as transformers says it\nin many lines")
+
+    monkeypatch.setattr(HfApi, "model_info", lambda self, name, **more: seen.update(asked=more))
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", read)
+    with pytest.raises(lib.errors.ArgumentError, match="as transformers says it$"):
+        lib.load("some/model", revision="v2", token="secret", attn_implementation="eager")
+    assert seen["asked"] == {"timeout": 2, "revision": "v2", "token": "secret"}
+    assert seen["some/model"] == {"revision": "v2", "token": "secret"}
 
 
 @pytest.mark.parametrize("name", ["./no/folder", "a/b/c", "~/no-model"])
-def test_what_can_be_no_name_of_the_hub_is_named_as_a_folder(name):
+def test_what_can_be_no_name_of_the_hub_is_named_as_a_folder(name, alone):
     with pytest.raises(lib.errors.ArgumentError, match="there is no folder .*, and no such model"):
         lib.load(name)
+    assert not alone
 
 
 def test_a_folder_without_a_model_is_named(tmp_path):

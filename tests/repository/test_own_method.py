@@ -73,6 +73,7 @@ def test_every_snippet_runs_in_its_order(here, capsys):
     assert "push on tiny-llama, 6 edits" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_stream_of_an_own_editor_goes_on_after_a_kill(here):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", KILLED], env=environment)

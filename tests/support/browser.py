@@ -15,7 +15,12 @@ ROOT = Path(__file__).parents[2]
 QUIET = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
 
-BROKEN_OFF = ("AbortError: signal is aborted", "Unexpected error Connection errored out")
+# as versions of Chromium and Gradio word it
+BROKEN_OFF = (
+    "AbortError: signal is aborted",
+    "AbortError: BodyStreamBuffer was aborted",
+    "Unexpected error Connection errored out",
+)
 
 
 @pytest.fixture(scope="module")

@@ -336,6 +336,7 @@ def kills(command: Command, count: int, seed: int) -> dict[str, Any]:
 def run_kills(name: str, base: Path, count: int, seed: int = 0) -> dict[str, Any]:
     """`kills` in a process of its own; AssertionError with what it said where one fails."""
     env = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    env["MKL_CBWR"] = "COMPATIBLE"  # else its last bits depend on where a tensor lies in memory
     words = [sys.executable, "-W", "ignore", "-m", "tests.support.kills", name, str(base)]
     words += [str(count), str(seed)]
     done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, timeout=LONGEST)

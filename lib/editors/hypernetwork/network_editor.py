@@ -164,10 +164,7 @@ class NetworkEditor(Editor[N]):
         """The trained networks, read once; EditError names the command when there are none."""
         weights = self.lm.fingerprint
         if weights not in self._networks:
-            try:
-                own = self.path
-            except RuntimeError:  # nobody knows a home folder
-                own = self.shipped
+            own = self.path
             path = own if own.is_file() or self.config.network else self.shipped
             if not path.is_file():
                 raise EditError(

@@ -81,6 +81,8 @@ class Editor(ABC, Generic[C]):
 
     def __init__(self, lm: LM, config: AnyConfig | None = None, **settings: Any) -> None:
         self.lm = lm
+        if not hasattr(self, "name"):
+            raise EditError(f"{type(self).__name__} has no name: write name = '…' in the class")
         if config is None:
             config = self.Config.preset(lm, self.name, **settings)
         elif not isinstance(config, self.Config):

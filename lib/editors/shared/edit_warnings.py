@@ -82,4 +82,4 @@ def below_routes(lm: LM, after: Patch, patch: Patch) -> None:
 
 def _warn(said: str) -> None:
     """Warn at the line that called `edit`."""
-    warnings.warn(said, EditWarning, stacklevel=5)
+    warnings.warn(said, EditWarning, stacklevel=4)

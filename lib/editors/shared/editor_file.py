@@ -6,9 +6,8 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from ...atomic_files import plain_text
 from ...errors import EditError
-from ...registry import EDITORS
+from ...registry import EDITORS, of_library
 from .base import Editor
 
 MODULE = "own_editor"  # the name under which a file runs
@@ -18,14 +17,15 @@ def editor_of(path: Path, text: str | None = None) -> type[Editor]:
     """The class of the editor in a file, which is run; it is in EDITORS from then on.
 
     It is the one class of the file that is a `lib.Editor`, or is made of the file's function
-    `edit(lm, facts, after)`. Without a name it gets the file's. Raises EditError for neither, and
-    for a name of the library's.
+    `edit(lm, facts, after)`. Without a name it gets the file's, with my_ in front where the library
+    has an editor of that name. Raises EditError for neither, and for a name of the library's.
 
     text  the file's content, where it is not read here
     """
     module = sys.modules[MODULE] = ModuleType(MODULE)  # where dataclasses look for names
     module.__file__ = str(path)
-    exec(compile(plain_text(path) if text is None else text, path, "exec"), vars(module))
+    text = path.read_text(encoding="utf-8") if text is None else text
+    exec(compile(text, path, "exec"), vars(module))
     own = [
         found
         for found in vars(module).values()
@@ -48,6 +48,7 @@ def editor_of(path: Path, text: str | None = None) -> type[Editor]:
             f"lib.Editor; it has {len(own)} such classes"
         )
     if not hasattr(own[0], "name"):
-        own[0].name = own[0].title = path.stem
+        taken = path.stem in EDITORS and of_library(EDITORS[path.stem])
+        own[0].name = own[0].title = f"my_{path.stem}" if taken else path.stem
     EDITORS[own[0].name] = own[0]
     return own[0]

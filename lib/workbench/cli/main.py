@@ -8,7 +8,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-from ...errors import EXPECTED, NO_ROOM, error_number, sentence
+from ...errors import EXPECTED, NO_ROOM, sentence
 from ..console import printable
 from . import commands, patches, training  # noqa: F401 (they register their commands)
 from .options import COMMANDS, Command, different
@@ -64,7 +64,8 @@ def main(arguments: list[str] | None = None) -> int:
     except EXPECTED as error:
         said = _in_options(sentence(error), COMMANDS[given.command])
         print(f"{parser.prog} {given.command}: {said}", file=sys.stderr)
-        return 1 if isinstance(error, MemoryError) or error_number(error) in NO_ROOM else 2
+        machine = isinstance(error, MemoryError) or getattr(error, "errno", None) in NO_ROOM
+        return 1 if machine else 2
     except KeyboardInterrupt:
         print(f"\n{parser.prog} {given.command}: stopped", file=sys.stderr)
         return 130

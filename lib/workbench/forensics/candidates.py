@@ -19,10 +19,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from ...atomic_files import path_of, plain_text
+from ...atomic_files import path_of
 from ...cancellation import finished, steps
 from ...data.facts import encode_prompt, fill, require_text
-from ...errors import ForensicsError
+from ...errors import ForensicsError, sentence
 from ...keys_values.general_text import Text, chosen
 from ...keys_values.second_moment import WINDOW, about, cut, reading, shrunk
 from ...model import activations, batching
@@ -133,10 +133,10 @@ def read_names(path: str | Path, what: str = "subjects") -> list[str]:
     Raises ForensicsError for a file that cannot be read as text, and for one without a candidate.
     """
     try:
-        lines = plain_text(path_of(path)).splitlines()
-    except OSError as error:
+        lines = path_of(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
         raise ForensicsError(
-            f"the list of {what} {path} cannot be read: {error.strerror}"
+            f"the list of {what} {path} cannot be read: {sentence(error)}"
         ) from None
     found = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
     if not found:

@@ -1,0 +1,297 @@
+"""★★ Route, threshold, merge
+
+WISE keeps edits in side memories τ beside a matrix W. A prompt chooses one memory for the whole
+answer, or none. Write the parts of which its editor is made:
+
+    delta      Δ: how far a memory moves the output on a prompt, the mean of ‖τ a‖ over its tokens a
+    threshold  ε of a memory: the least Δ of its facts, of the memory as it is when the last one has
+               been written, times 1 − slack, so that rounding shuts nobody out
+    routed     of the memories whose own ε the prompt reaches (Δ ≥ ε) the one with the largest Δ;
+               it puts out W a + τ a at every token, also at those of the answer. Where no ε is
+               reached, W a alone
+    ties       several memories as one, by TIES:
+               trim   of every τ keep the share `density` of its entries that are largest in
+                      magnitude, round(density · number of entries) of them; the others become 0
+               elect  per entry a sign: that of the sum of the trimmed τ
+               merge  per entry the mean over those trimmed τ that have this sign, 0 where none has
+
+    tau (d_out, d_in)    a memory
+    a (n, d_in)          inputs at the tokens of a text, one per row
+    taus                 list of memories: for threshold the same one after each of its facts, for
+                         ties several of any shape
+    prompts              list of (n_i, d_in): the inputs of the prompt of each fact
+    memories             list of [tau, eps]
+    prompt               how many tokens of a belong to the prompt; those of the answer follow
+    slack, density       numbers between 0 and 1
+    delta: returns one number, as a tensor, so that τ can be trained through it
+    threshold: returns one number
+    routed: returns two things, the output rows (n, d_out) and the number of the memory, −1 for none
+    ties: returns a tensor of the shape of one τ
+
+Hint: routed needs delta at the prompt alone. tau.abs().flatten().topk(count).indices are the places
+of the largest entries. A zero has no sign and takes no part in a mean.
+"""
+
+import torch
+from torch import Tensor
+
+
+def delta(tau: Tensor, a: Tensor) -> Tensor:
+    # solution
+    return (a @ tau.T).norm(dim=1).mean()
+
+
+def threshold(taus: list[Tensor], prompts: list[Tensor], slack: float = 1e-3) -> float:
+    # solution
+    return (1 - slack) * min(float(delta(taus[-1], a)) for a in prompts)
+
+
+def routed(W: Tensor, memories: list, a: Tensor, prompt: int) -> tuple[Tensor, int]:
+    # solution
+    found = [float(delta(tau, a[:prompt])) for tau, _ in memories]
+    passed = [i for i, (_, eps) in enumerate(memories) if found[i] >= eps]
+    chosen = max(passed, key=lambda i: found[i], default=-1)
+    rows = a @ W.T
+    return (rows + a @ memories[chosen][0].T if passed else rows), chosen
+
+
+def ties(taus: list[Tensor], density: float) -> Tensor:
+    # solution
+    trimmed = []
+    for tau in taus:
+        kept = torch.zeros_like(tau).flatten()
+        places = tau.abs().flatten().topk(round(density * tau.numel())).indices
+        kept[places] = tau.flatten()[places]
+        trimmed.append(kept.view_as(tau))
+    stack = torch.stack(trimmed)
+    chosen = (stack.sign() == stack.sum(0).sign()) & (stack != 0)
+    return (stack * chosen).sum(0) / chosen.sum(0).clamp(min=1)
+
+
+# --- checks
+from lessons.marking import Wrong, agree, normal, number, several, tensor
+
+WRONG = [
+    ({"delta": "return (a @ tau.T).mean(0).norm()"}, "length of a mean"),
+    ({"delta": "return (a @ tau.T).norm(dim=1).sum()"}, "long prompts"),
+    ({"delta": "return (a @ tau.T).norm(dim=1).mean().item()"}, "stay a tensor"),
+    ({"min(float(delta(taus[-1], a)) for a in prompts)":
+      "min(float(delta(tau, a)) for tau, a in zip(taus, prompts))"}, "does not exist any more"),
+    ({"(1 - slack) * ": ""}, "rounding"),
+    ({"(1 - slack)": "(1 + slack)"}, "above the least"),
+    ({"* min(": "* max("}, "least"),
+    ({"chosen = max(passed, key=lambda i: found[i], default=-1)":
+      "chosen = max(range(len(found)), key=lambda i: found[i])\n"
+      "chosen = chosen if chosen in passed else -1",
+      "if passed else": "if chosen >= 0 else"}, "blocks"),
+    ({"a[:prompt]": "a"}, "changes with its answer"),
+    ({"key=lambda i: found[i]": "key=lambda i: found[i] / memories[i][1]"}, "share of its"),
+    ({"max(passed, key=lambda i: found[i], default=-1)": "passed[0] if passed else -1"}, "first"),
+    ({"rows + a @": "a @"}, "W a is missing"),
+    ({"return (rows + a @ memories[chosen][0].T if passed else rows), chosen":
+      "rows[:prompt] += a[:prompt] @ memories[chosen][0].T if passed else 0.0\n"
+      "return rows, chosen"}, "whole answer"),
+    ({"ties": "return sum(taus) / len(taus)"}, "plain mean"),
+    ({"stack.sum(0).sign()) & (stack != 0)": "stack.sign())"}, "conflict"),
+    ({"chosen.sum(0).clamp(min=1)": "len(taus)"}, "divisor"),
+    ({"density * tau": "tau"}, "trim"),
+    ({"round(density": "int(density"}, "cut off"),
+    ({".clamp(min=1)": ""}, "divided by 0"),
+    ({"stack.sum(0).sign())": "stack.sign().sum(0).sign())"}, "heads"),
+    ({"stack.sum(0).sign()": "torch.stack(taus).sum(0).sign()"}, "has no vote"),
+]  # fmt: skip
+
+
+def trim(tau, density, size=torch.abs):
+    least = size(tau).flatten().sort(descending=True).values[round(density * tau.numel()) - 1]
+    return torch.where(size(tau) >= least, tau, 0.0)
+
+
+def merged(stack, votes):
+    chosen = (stack.sign() == votes.sign()) & (stack != 0)
+    return (stack * chosen).sum(0) / chosen.sum(0).clamp(min=1), (stack * chosen).sum(0)
+
+
+def lengths(tau, a):  # δ at every token
+    return (a @ tau.T).norm(dim=1)
+
+
+def check(ask, draw):
+    scores(ask, draw)
+    routes(ask, draw)
+    merges(ask, draw)
+    return (
+        "solved: a door that is as low as the least of its facts, and one memory for each answer."
+    )
+
+
+def scores(ask, draw):
+    tau, a = normal(draw, 5, 7), normal(draw, 4, 7)
+    likely = {
+        "delta: a mean of lengths is asked for; in the length of a mean, tokens cancel.": (
+            (a @ tau.T).mean(0).norm()
+        ),
+        "delta: with a sum, long prompts would always be let in. Take the mean.": (
+            lengths(tau, a).sum()
+        ),
+        "delta: these are squares; Δ has lengths.": lengths(tau, a).square().mean(),
+        "delta: this is the largest token alone; Δ is the mean of all.": lengths(tau, a).max(),
+        "delta: this is the length of the whole product; take it token by token.": (
+            (a @ tau.T).norm()
+        ),
+        "delta: the mean runs over the outputs; it should run over the tokens.": (
+            (a @ tau.T).norm(dim=0).mean()
+        ),
+    }
+    found = ask("delta", tau, a)
+    agree(found, lengths(tau, a).mean(), "delta", likely)
+    if not isinstance(found, Tensor):
+        raise Wrong("delta: it has to stay a tensor, without .item(): τ is trained through it.")
+    taus = list((normal(draw, 5, 7) * torch.tensor([1.0, 0.6, 0.8])[:, None, None]).cumsum(0))
+    prompts = [normal(draw, n, 7) for n in (3, 5, 4)]
+    prompts[1] /= 4 * lengths(taus[-1], prompts[1]).mean() / lengths(taus[-1], prompts[2]).mean()
+    last = torch.stack([lengths(taus[-1], a).mean() for a in prompts])
+    then = torch.stack([lengths(t, a).mean() for t, a in zip(taus, prompts, strict=True)])
+    every = torch.stack([lengths(t, a).mean() for t in taus for a in prompts])
+    slack = 0.01
+    likely = {
+        "threshold: each Δ is taken while training goes on, so ε is the Δ of a memory that does "
+        "not exist any more. Take the last one.": then.min(),
+        "threshold: the minimum runs over earlier memories, too, and these do not exist any "
+        "more.": every.min(),
+        "threshold: this is the first memory; the last one answers.": min(
+            lengths(taus[0], a).mean() for a in prompts
+        ),
+        "threshold: ε should be the least Δ of the facts, or those with less are shut out; this is "
+        "the largest.": last.max(),
+        "threshold: ε should be the least Δ of the facts, or those with less are shut out; this is "
+        "their mean.": last.mean(),
+    }
+    likely = {reason: (1 - slack) * value for reason, value in likely.items()}
+    likely |= {reason + " And where is the slack?": value / (1 - slack)
+               for reason, value in likely.items()}  # fmt: skip
+    likely |= {
+        "threshold: this is the least Δ itself. Measured again in another batch, rounding puts "
+        "Δ now above it and now below: leave the slack.": last.min(),
+        "threshold: ε lies above the least Δ, so its own fact is shut out: 1 − slack.": (
+            (1 + slack) * last.min()
+        ),
+        "threshold: slack is a share of Δ, and not a distance.": last.min() - slack,
+    }
+    agree(ask("threshold", taus, prompts, slack), (1 - slack) * last.min(), "threshold", likely)
+
+
+def routes(ask, draw):
+    W, a, prompt = normal(draw, 5, 7), normal(draw, 6, 7), 4
+    a[prompt:] *= 3  # the answer's tokens
+    places = (18.0, 12.0, 7.0)  # Δ at the prompt
+    taus = [normal(draw, 5, 7) for _ in places]
+    taus = [x * t / lengths(t, a[:prompt]).mean() for x, t in zip(places, taus, strict=True)]
+
+    def out(i, rows=None):
+        moved = a @ taus[i].T
+        if rows is not None:
+            moved[rows:] = 0
+        return a @ W.T + moved
+
+    quiet = "routed: somebody answers where no ε is reached."
+    asked = {  # thresholds: which memory, and why another one comes out
+        (20.0, 5.0, 6.0): (1, {
+            -1: "routed: memory 0 has the largest Δ and is under its ε, so it blocks memory 1, "
+            "which passes. First ask who passes, and then for the largest Δ.",
+            0: "routed: memory 0 is under its own ε. Each memory is compared with its own.",
+            2: "routed: memories 1 and 2 pass, and the larger Δ wins, not the last one.",
+        }),
+        (17.0, 2.0, 6.0): (0, {
+            1: "routed: the largest Δ wins, not the largest share of its ε.",
+            2: "routed: all pass, and the largest Δ wins, not the last one.",
+        }),
+        (30.0, 11.0, 5.0): (1, {
+            2: "routed: the largest Δ wins, not the largest share of its ε.",
+        }),
+        (20.0, 13.0, 8.0): (-1, {0: quiet, 1: quiet, 2: quiet}),
+    }  # fmt: skip
+    order = [2, 1, 0]  # the largest is not the first one
+    asked |= {
+        tuple(eps[i] for i in order): (order[who] if who >= 0 else -1, {})
+        for eps, (who, _) in list(asked.items())[:2]
+    }
+    for n, (eps, (who, likely)) in enumerate(asked.items()):
+        turn = order if n > 3 else [0, 1, 2]
+        memories = [[taus[i], e] for i, e in zip(turn, eps, strict=True)]
+        found = ask("routed", W, memories, a, prompt)
+        both = "routed: return two things, the output rows and the number of the memory."
+        rows, chosen = several(found, 2, both)
+        chosen = number(chosen, "routed: the number of the memory")
+        if chosen != who:
+            again = ask("routed", W, memories, a[:prompt], prompt)
+            if isinstance(again, list) and len(again) == 2 and again[1] == who:
+                raise Wrong(
+                    "routed: tokens of the answer are in the mean, so the score of a prompt "
+                    "changes with its answer. Take the first `prompt` rows."
+                )
+            if n > 3:
+                raise Wrong("routed: all that pass are asked for their Δ, and not the first one.")
+            raise Wrong(likely.get(chosen, f"routed: memory {chosen:g} is chosen, not {who}."))
+        rows = tensor(rows, (6, 5), "routed: the rows", "one per token")
+        own = turn[who] if who >= 0 else None
+        wanted = a @ W.T if own is None else out(own)
+        likely = {}
+        if own is not None:
+            likely = {
+                "routed: W a is missing: a memory adds τ a to it.": a @ taus[own].T,
+                "routed: one choice for the whole answer: the answer's tokens go the same way.": (
+                    out(own, prompt)
+                ),
+                "routed: these are the rows of the prompt alone, as if W had none for the rest.": (
+                    torch.cat([out(own)[:prompt], torch.zeros(2, 5)])
+                ),
+                "routed: the memory was chosen, and the rows are those of W.": a @ W.T,
+            }
+        agree(rows, wanted, "routed: the rows", likely)
+
+
+def merges(ask, draw):
+    for shape, k, density in (((9, 14), 4, 0.5), ((30,), 4, 0.72)):
+        masks = [normal(draw, *shape) > -1 for _ in range(k)]
+        taus = [  # at the first places two of them are in balance
+            torch.where(m, normal(draw, *shape), 0.0).index_fill(-1, torch.tensor(0), x)
+            for m, x in zip(masks, (5.0, -5.0, 0.0, 0.0), strict=True)
+        ]
+        raw, stack = torch.stack(taus), torch.stack([trim(tau, density) for tau in taus])
+        wanted, total = merged(stack, stack.sum(0))
+        signed, least, rest, fewer = (
+            torch.stack([trim(tau, *how) for tau in taus])
+            for how in (
+                (density, torch.Tensor.double),
+                (density, lambda x: -x.abs()),
+                (1 - density,),
+                (int(density * raw[0].numel()) / raw[0].numel(),),
+            )
+        )
+        likely = {
+            "This is a plain mean of all τ: what one shard alone changed is divided by their "
+            "number.": raw.mean(0),
+            "A mean over all of them: where two are in conflict they cancel. Elect a sign first.": (
+                stack.mean(0)
+            ),
+            "The divisor is the number of shards; it should be the number that agreed.": total / k,
+            "Without the trim: small entries vote, too.": merged(raw, raw.sum(0))[0],
+            "Heads are counted here. The sign of the *sum* is elected: a large entry has a louder "
+            "voice.": merged(stack, stack.sign().sum(0))[0],
+            "All τ elect the sign here; what was trimmed has no vote.": (
+                merged(stack, raw.sum(0))[0]
+            ),
+            "No sign is elected: those who disagree are in the mean, too.": (
+                stack.sum(0) / (stack != 0).sum(0).clamp(min=1)
+            ),
+            "The largest by value are kept; by magnitude large negative entries stay, too.": (
+                merged(signed, signed.sum(0))[0]
+            ),
+            "The smallest entries are kept; trim sets these to 0.": merged(least, least.sum(0))[0],
+            "`density` is the share that is kept, not set to 0.": merged(rest, rest.sum(0))[0],
+            "The count of entries is cut off, not rounded.": merged(fewer, fewer.sum(0))[0],
+            "The merge has lost its signs: it is a mean of entries, not of sizes.": wanted.abs(),
+            "A sum over those who agree; their mean is asked for.": total,
+        }
+        agree(ask("ties", taus, density), wanted, "the merge", likely)
