@@ -23,8 +23,7 @@ from ..model import read_once
 from ..model.lm import LM
 from ..model.read_once import Question
 from ..model.scoring import TokenScores
-from ..patch.identity import same_model
-from ..patch.patch import EMPTY
+from ..patch.patch import EMPTY, same_model
 from .answers import LIMIT, Named, Verdict, judge_any, named
 from .metrics import BASE
 from .probe_prompts import Item, right

@@ -25,7 +25,7 @@ from ..data.facts import encode_prompt, lookup, require_encodable
 from ..data.normalized_text import normalized
 from ..data.texts import GENERAL
 from ..errors import ArgumentError, FamilyError
-from ..patch.identity import BEHIND
+from ..patch.patch import BEHIND
 from ..setting_fields import shown
 from . import activations, generation, packaged_models, scoring
 from .apply_patch import Patchable

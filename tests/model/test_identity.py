@@ -14,7 +14,7 @@ from transformers import AutoModel, AutoModelForCausalLM
 import lib
 from lib.errors import EditWarning, FamilyError, PatchError
 from lib.keys_values.second_moment import second_moment
-from lib.patch.identity import same_model
+from lib.patch.patch import same_model
 
 from ..support import tiny
 
