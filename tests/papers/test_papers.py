@@ -189,10 +189,8 @@ def test_killed_in_the_middle_the_command_goes_on_and_makes_the_same_rows(paper,
     path = make(experiment, folder, math.inf, again.append)
     assert len(again) == len(experiment.run.jobs) - 1 and not part.exists()
     whole = make(experiment, cache / "whole", math.inf, again.append)
-    once, twice = (
-        [{k: v for k, v in row.items() if k not in SECONDS} for row in stored_runs.read(one)["rows"]]
-        for one in (path, whole)
-    )
+    rows = [stored_runs.read(one)["rows"] for one in (path, whole)]
+    once, twice = ([{k: r[k] for k in r if k not in SECONDS} for r in each] for each in rows)
     assert once == twice
 
 
