@@ -168,9 +168,7 @@ def test_pairs_at_the_subject_are_those_of_the_subjects_last_token():
     assert pairs.G.shape[1] == len(pairs.group) == 2 and (pairs.G != 0).any(0).all()
 
 
-@pytest.mark.parametrize(
-    "paper", few((superposition, lemoe, wise, ultraedit, wilke), 1, drawn=1)
-)
+@pytest.mark.parametrize("paper", few((superposition, lemoe, wise, ultraedit, wilke), 1, drawn=1))
 def test_killed_in_the_middle_the_command_goes_on_and_makes_the_same_rows(paper, cache):
     given, folder = Given("tiny", (tiny.model("llama"),)), cache / "rows"
     begun: list[str] = []
