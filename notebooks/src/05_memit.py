@@ -615,12 +615,13 @@ show.Table([dict(zip(("prompt", "before", "after"), row, strict=True)) for row i
 
 # %%
 rows, x = long_runs.rows("05_batch"), runs_05.STRENGTHS
-unedited, middle = ([row for row in rows if row["layers"] == own] for own in ([], [layers[2]]))
+every = max((row["layers"] for row in rows), key=len)  # of the stored runs, from below
+unedited, middle = ([row for row in rows if row["layers"] == own] for own in ([], every[2:3]))
 found, colors, dashes = {}, {}, {}
 for what, color in {"written": plot.EDITED, "neighbors": plot.NEIGHBOR}.items():
-    for count, place in ((1, layers[-1:]), (5, layers)):
+    for count, place in ((1, every[-1:]), (5, every)):
         line = f"{what}, {count} layer{'s' * (count > 1)}"
-        own = [row for row in rows if row["layers"] == list(place)]
+        own = [row for row in rows if row["layers"] == place]
         found[line] = [[100 * sum(r[what]) / 20 for r in own if r["strength"] == lam] for lam in x]
         colors[line], dashes[line] = color, "-" if count > 1 else "--"
 found["neighbors, unedited"] = [[100 * sum(row["neighbors"]) / 20 for row in unedited]] * len(x)
@@ -628,8 +629,8 @@ colors["neighbors, unedited"], dashes["neighbors, unedited"] = plot.BASE, ":"
 other = {what: [100 * sum(row[what]) / 20 for row in middle] for what in ("written", "neighbors")}
 for what, lam in (("neighbors", 1000), ("written", 1000), ("written", 10_000)):
     five, one = (found[f"{what}, {count}"][x.index(lam)] for count in ("5 layers", "1 layer"))
-    pairs = {f"layer {layers[-1]}": one} | (
-        {f"layer {layers[2]}": other[what]} if lam == 1000 else {}
+    pairs = {f"layer {every[-1]}": one} | (
+        {f"layer {every[2]}": other[what]} if lam == 1000 else {}
     )
     for place, those in pairs.items():
         ends = by_stream([a - b for a, b in zip(five, those, strict=True)])
@@ -637,7 +638,7 @@ for what, lam in (("neighbors", 1000), ("written", 1000), ("written", 10_000)):
         print(
             f"{what}, λ = {lam:,}: five layers less {place} alone {said} points, {seen:.1f} would be detected"
         )
-y = {line: [sum(shares) / len(shares) for shares in every] for line, every in found.items()}
+y = {line: [sum(some) / len(some) for some in shares] for line, shares in found.items()}
 bands = {
     line: ([*map(min, s)], [*map(max, s)]) for line, s in found.items() if "unedited" not in line
 }
