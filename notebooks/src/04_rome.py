@@ -3,14 +3,12 @@
 #
 # # 04 · ROME: one fact into one layer
 #
-# We know where to write. At the end of this page you know *what*, and can build ROME yourself.
+# We know where to write. By the end of this page you know *what* to write, and can build ROME yourself.
 #
-# **You will** write the search for a value step by step, and run it on the model · find out what a key has
-# to fit, and see what happened to models where it did not · take one part of ROME away after the other ·
-# write facts in a row, and ask who pays.
+# **You will** write the value search step by step, and run it on the model · find out what a key has to fit, and see what
+# happened to models when it didn't · remove the parts of ROME one at a time · write facts in a row, and see who pays.
 #
-# **Needs** the insert and $\rho$ of [notebook 02](02_insert.ipynb), the place found in
-# [03](03_where.ipynb).
+# **Needs** the insert and $\rho$ of [notebook 02](02_insert.ipynb), and the layer found in [03](03_where.ipynb).
 #
 # **Minutes** 25 to read and 25 to work: two exercises of [session 2](../lessons/session_2.md).
 #
@@ -72,7 +70,6 @@ from lib.workbench import plot
 from notebooks.support import drawings_04, figures, long_runs, models, own_fact, show
 from notebooks.support import runs_04_rome as runs_04
 from notebooks.support.holes import both, guess, use
-from notebooks.support.score_tables import by_stream
 
 lm = models.load(SCALE, sink="own")
 editor = lib.EDITORS["rome"](lm)
@@ -85,14 +82,14 @@ w, decay = config.kl_factor, config.decay  # of the loss
 # %% [markdown]
 # ## What to write
 #
-# The insert of notebook 02 takes a key and a value. The key we can read: it is what enters the MLP's last matrix at
-# the subject's last token. But which value makes the model say "Rome", many layers later and at another token? No
-# formula inverts those layers, but they are differentiable, so the value can be searched.
+# The insert of notebook 02 needs a key and a value. We can read the key: it is the input of the MLP's last matrix at the
+# subject's last token. But which value makes the model say "Rome", many layers later and at another token? No formula
+# inverts those layers, but they are differentiable, so we can search for the value.
 #
-# The weights stay frozen while we search. One vector $\delta$ is added to the output $v_0$ of the edited
-# matrix at that one token, and moved downhill until the answer comes. Then $v^\star = v_0 + \delta$ is
-# the value to write. At the bare prompt's key $k_0$ the matrix gives $Wk_0 = v_0$, so there $\delta$ is
-# what notebook 02 called the residual, $v^\star - Wk_0$.
+# The weights stay frozen during the search. We add one vector $\delta$ to the output $v_0$ of the edited matrix at that
+# one token, and move it downhill until the model gives the answer. Then $v^\star = v_0 + \delta$ is the value to write.
+# At the bare prompt's key $k_0$ the matrix gives $Wk_0 = v_0$, so there $\delta$ is the residual of notebook 02,
+# $v^\star - Wk_0$.
 
 # %%
 fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
@@ -108,17 +105,17 @@ drawings_04.rome([lm.tokenizer.decode([i]) for i in ids], at, layer)
 # + w\,\mathrm{KL}(\text{now} \,\|\, \text{before})
 # + \text{decay}\cdot\frac{\|\delta\|}{\|v_0\|^2}.$$
 #
-# 1. **The new answer.** A $\delta$ that works in one sentence only would be worth little. So this is a
-#    mean over the prompt itself and the prompt after other beginnings, the **templates**. Where an
-#    answer has several tokens, it is the mean over them as well.
-# 2. **The same subject.** The tower should move, not become an Italian. What the model would
-#    say right after "The Eiffel Tower" is compared with what it said before, by $\mathrm{KL} = \sum
-#    p_\text{now} \log (p_\text{now}/p_\text{before})$ over all words, with a small weight $w$.
-# 3. **Not too far.** A long $\delta$ costs something, by a quotient that we take from the authors' program. Besides,
-#    after every step $\|\delta\|$ is cut to a multiple of $\|v_0\|$, the *clamp*.
+# 1. **The new answer.** A $\delta$ that works in only one sentence would be worth little. So this is a mean over the
+#    prompt itself and the prompt after other beginnings, the **templates**. If an answer has several tokens, it is also
+#    the mean over them.
+# 2. **The same subject.** The tower should move, not become an Italian. We compare the model's predictions right after
+#    "The Eiffel Tower" with those before, by $\mathrm{KL} = \sum p_\text{now} \log (p_\text{now}/p_\text{before})$ over
+#    all words, with a small weight $w$.
+# 3. **Not too far.** A long $\delta$ is penalized by a quotient taken from the authors' program. In addition, after every
+#    step $\|\delta\|$ is clipped to a multiple of $\|v_0\|$, the *clamp*.
 #
-# **Your turn · exercise 2.5 · ★★★ · 12 minutes.** You write the search in four steps. The first two are the terms 1
-# and 2, from log-probabilities that the model has given; the third puts the loss together.
+# **Your turn · exercise 2.5 · ★★★ · 12 minutes.** Write the search in four steps. The first two are terms 1 and 2,
+# computed from the model's log-probabilities; the third combines all terms.
 
 
 # %%
@@ -144,7 +141,7 @@ search_loss = use("2.5", search_loss)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# All that the model gives are log-probabilities. Which of them has to become a probability first?
+# The model only gives log-probabilities. Which of them must be turned into a probability first?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -164,9 +161,9 @@ search_loss = use("2.5", search_loss)
 #
 # </details>
 #
-# The fourth step is the walk itself. It knows nothing of models: `look` gives it the loss at a place and the
-# gradient there. Start at $\delta = 0$. Stop where the loss is small enough; otherwise let `step` take $\delta$
-# downhill, and cut it to its bound. After `moves` steps the walk is over in any case.
+# The fourth step is the descent itself. It doesn't depend on the model: `look` returns the loss at a $\delta$ and the
+# gradient there. Start at $\delta = 0$. Stop if the loss is small enough; otherwise let `step` move $\delta$ downhill,
+# and clip it. Stop after `moves` steps in any case.
 
 
 # %%
@@ -180,8 +177,8 @@ descend = use("2.5", descend)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# A vector that is multiplied by $\text{clamp}\cdot\|v_0\|/\|\delta\|$ has exactly the longest length. When
-# should that not happen?
+# Multiplying $\delta$ by $\text{clamp}\cdot\|v_0\|/\|\delta\|$ gives it exactly the maximal length. When should that not
+# happen?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -200,15 +197,15 @@ descend = use("2.5", descend)
 #
 # </details>
 #
-# Now `look` for the real model, in the obvious way: a hook adds $\delta$, and the whole model runs for every prompt
-# in every step. Each step is one of Adam's.
+# Now `look` for the real model, in the obvious way: a hook adds $\delta$, and the whole model runs for every prompt in
+# every step. Each step is a step of Adam.
 #
-# **Predict.** Which of the three terms decides at the beginning, and which at the end?
+# **Predict.** Which of the three terms dominates at the beginning, and which at the end?
 #
 # <details><summary>Answer</summary>
 #
-# At the start $\delta = 0$, so KL and decay are 0 and the answer is everything. As it gets probable, it is
-# the other two that are left: the new value is felt right after the subject, too, and it has a length.
+# At the start $\delta = 0$, so KL and decay are 0 and only the answer counts. As the answer becomes probable, the other
+# two remain: the new value also changes the predictions right after the subject, and it has a length.
 #
 # </details>
 
@@ -298,43 +295,41 @@ dashes = {line: "--" for line in lines if "yours" in line or line == "total"}
 plot.lines(steps, lines, "step", "term of the loss", ylog=True, colors=colors, dashes=dashes)
 
 # %% [markdown]
-# The search finds the library's $\delta$. The library's is faster because it keeps what never changes, the pale
-# states of the drawing, and runs only the blocks above.
+# The search finds the library's $\delta$. The library is faster because it stores the pale states of the drawing, which
+# never change, and runs only the blocks above them.
 #
-# When the new answer is nearly certain, the two other terms are the larger ones, and what the new answer still gains
-# is paid for in length.
+# Once the new answer is almost certain, the other two terms are larger, and any further gain is paid for in length.
 #
 # ## Under which key?
 #
-# The value is found, but added at one token of one run it ends with that run. Notebook 02's insert, of rank one, makes
-# the layer give this value at a key, and disturbs all other keys least. At which key? The value has to come out in
-# *every* sentence in which the subject is read, and after every beginning its key is a little different. Let $k_1,
-# \dots, k_n$ be the keys under the templates. The layer is linear, so a change that is written at a key $k$ arrives at
-# another key by notebook 02's share
+# We have found the value, but so far it is only added at one token of one run. Notebook 02's rank-one insert makes the
+# layer output this value at a key, disturbing all other keys as little as possible. At which key? The value has to come
+# out in *every* sentence that contains the subject, and the key is slightly different after every beginning. Let $k_1,
+# \dots, k_n$ be the keys under the templates. The layer is linear, so of a change written at a key $k$ another key gets
+# notebook 02's share
 #
 # $$\rho(k, k_j) = \frac{k^\top C^{-1} k_j}{k^\top C^{-1} k} .$$
 #
-# A key fits a sentence if its share there is near 1. The bare prompt's key $k_0$ is sure of one sentence,
-# its own. The mean $\bar k$ of all is sure of none, but of all of them together:
+# A key fits a sentence if its share there is near 1. The bare prompt's key $k_0$ is certain to fit one sentence, its own.
+# The mean $\bar k$ is certain to fit none of them, but it fits their average:
 #
 # $$\frac1n\sum_{j=1}^n \rho(\bar k, k_j)
 # = \frac{\bar k^\top C^{-1}\big(\frac1n\sum_j k_j\big)}{\bar k^\top C^{-1}\bar k} = 1 ,$$
 #
-# whatever the keys are. That is why keys are averaged over contexts. Four ways have been used:
+# for any keys. This is why keys are averaged over contexts. There are four variants:
 #
 # * `prompt` inserts at $k_0$ and `mean` at $\bar k$. These are the two forms of R-ROME, and `mean` is
 #   this library's default.
-# * `both` asks for $v^\star$ at $k_0$ and at $\bar k$, by an insert of two columns.
-# * `mixed` is ROME as published, by a slip in its code. The direction $u = C^{-1}\bar k$ comes from the
-#   mean, and the length is such that the bare prompt gets its value:
-#   $\Delta = (v^\star - Wk_0)\,u^\top / (u^\top k_0)$.
+# * `both` requires $v^\star$ at $k_0$ and at $\bar k$, by inserting two columns.
+# * `mixed` is ROME as published, due to a slip in its code. The direction $u = C^{-1}\bar k$ comes from the mean, and the
+#   length is chosen so that the bare prompt gets its value: $\Delta = (v^\star - Wk_0)\,u^\top / (u^\top k_0)$.
 #
-# With the slip a sentence gets the share $u^\top k_j / u^\top k_0$. If the bare prompt's key has little in
-# common with the mean, this divides by nearly nothing.
+# With the slip a sentence gets the share $u^\top k_j / u^\top k_0$. If the bare prompt's key has little in common with
+# the mean, the denominator is close to zero.
 #
-# **Your turn · exercise 2.3 · ★★ · 8 minutes.** Write `published`: the matrix after the change called
-# `mixed`, and how many times longer it makes this change than $\bar k$ alone would, the quotient
-# $|u^\top\bar k / u^\top k_0|$ of the two denominators.
+# **Your turn · exercise 2.3 · ★★ · 8 minutes.** Write `published`: the matrix after the change called `mixed`, and the
+# factor by which this change is longer than with $\bar k$ alone, the quotient $|u^\top\bar k / u^\top k_0|$ of the two
+# denominators.
 
 
 # %%
@@ -351,8 +346,8 @@ half = guess("Of a change written at China's bare prompt: which share in another
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# Which of the two keys gives the direction, and which one decides what is missing? Try on your new
-# matrix what it says at $k_0$.
+# Which of the two keys gives the direction, and which one determines the residual? Check what your new matrix outputs at
+# $k_0$.
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -366,17 +361,16 @@ half = guess("Of a change written at China's bare prompt: which share in another
 #
 # </details>
 #
-# The shares need no search. We write the value 1 into a matrix with one output and zeros everywhere, and
-# read what it says then. The sentences are the bare prompt, the other templates, and two rewordings that
-# no key has seen.
+# We can compute the shares without a search: write the value 1 into a matrix of zeros with one output, and read its
+# output. The sentences are the bare prompt, the other templates, and two rewordings that weren't used for any key.
 #
-# **Predict.** "China" is one token and opens its prompt. "The Eiffel Tower" ends with a token that has
-# seen two others. For which of them does the key depend more on what stands before the subject?
+# **Predict.** "China" is one token and starts its prompt. "The Eiffel Tower" ends with a token that follows two others of
+# the name. For which of them does the key depend more on the text before the subject?
 #
 # <details><summary>Answer</summary>
 #
-# For China. All that its token has read is what stands in front of it, and that is different in every
-# sentence. The tower's last token has read "The Eiffel" in each of them.
+# For China. Its token has only read the text before the subject, which differs between sentences. The tower's last token
+# has read "The Eiffel" in each of them.
 #
 # </details>
 
@@ -426,22 +420,23 @@ turns = {one.target_new: answered(one, times) for one in facts.values()}
 drawings_04.shares(found, turns, len(templates))
 
 # %% [markdown]
-# The first two panels are the model of this course. The tower's key hardly depends on the sentence, and every way
-# fits every sentence. China's does depend on it: of a change written at the bare prompt, other sentences get
-# little more than half. The mean brings about the whole to each of them, also to the rewordings. A half is not too
-# little, as the last panel says: the answers turn at smaller shares, and are lost again where several times too
-# much arrives.
+# The gray band contains the shares between half and twice the value. The first two panels show the model of this course.
+# The tower's key barely depends on the sentence, and every variant fits every sentence. China's key does depend on it: of
+# a change written at the bare prompt, other sentences get little more than half. With the mean, about the whole change
+# arrives in each of them, including the rewordings. Half is not too little, as the last panel shows: the answers turn at
+# smaller shares, and are lost again if several times too much arrives.
 #
-# **The third panel is what the papers' models met.** GPT-2 and GPT-J, on which ROME was published, put nothing
-# in front of a text, and here nothing is put in front of ours. China is then the very first token, and the
-# key of a first position is short and nearly the same for every subject (page 02b). What is written at the bare prompt
-# hardly arrives in other sentences, and what is written at the mean hardly arrives at the bare prompt. And `mixed`,
-# which is exact at the bare prompt, writes some fifty times too much everywhere else. The last panel shows what becomes
-# of an answer then. Such edits ruined whole models and were called *disabling*, until R-ROME found the slip.
+# **The third panel shows the case of the papers' models.** GPT-2 and GPT-J, on which ROME was published, prepend no token
+# to a text; here our model doesn't either. China is then the very first token. In this layer, whitened by $C$, the key of
+# a first position is short and almost the same for every subject (page 02b); raw, and in other layers, it can be very
+# long (page 03). A change written at the bare prompt barely arrives in other sentences, and one written at the mean
+# barely arrives at the bare prompt. And `mixed`, which is exact at the bare prompt, writes some fifty times too much
+# everywhere else. The last panel shows the effect on an answer. Such edits ruined whole models and were called
+# *disabling*, until R-ROME found the slip.
 #
-# Does it matter on the model of this course? The stored run writes twelve facts under all four keys, each
-# alone on the base model and with the same value. Half of them have a subject of one token that opens the
-# prompt. One more stored edit has nothing in front.
+# Does it matter for the model of this course? The stored run writes twelve facts with all four keys, each alone on the
+# base model and with the same value. Half of them have a one-token subject that starts the prompt. One more stored edit
+# uses the model without the prepended token.
 
 # %%
 rows = long_runs.rows("04_keys")
@@ -466,24 +461,24 @@ print(
 show.Table([of(key) for key in ("unedited", *runs_04.KEYS)])
 
 # %% [markdown]
-# After all four keys the model says all twelve facts, of which one tests nothing: that a pig's young is called a calf
-# the unedited model says as well. Eleven facts would more often than not miss a key that fails in one case of twenty,
-# so the keys need not be equal; here each of them fits well enough. The edit with nothing in front does what the third
-# panel foretells of the mean key: it misses the prompt and reaches the rewordings.
+# With each of the four keys the model gives all twelve new answers. One of them tests nothing: the unedited model also
+# calls a young pig a calf. Eleven facts would more often than not miss a key that fails in one case in twenty, so this
+# doesn't show that the keys are equal. The edit without the prepended token does what the third panel predicts for the
+# mean key: it misses the prompt and reaches the rewordings.
 #
 # ## Take one part away
 #
 # The stored run edits six other facts, each on the base model, with one part changed: without the KL term, with $C =
-# I$, with the bare prompt as only template, and with the KL term at its full weight. A point is one fact, beside the
-# same fact with nothing changed. Only a change that goes the same way in all six can be told from chance, which
-# does so in one comparison of thirty-two.
+# I$, with the bare prompt as the only template, and with the KL term at full weight. Each point is one fact, compared with
+# the same fact under unchanged ROME. By chance all six go the same way in one comparison of thirty-two, and the figure
+# makes eight comparisons. So in 22 % of such figures chance alone produces at least one.
 #
 # **Predict.** Which group of prompts pays for which part: the edit itself, its rewordings, unrelated text?
 #
 # <details><summary>Answer</summary>
 #
-# The edit should need none of them. Templates are there for the rewordings, $C$ for everybody else, and the
-# KL for the other sides of the subject.
+# The edit should need none of them. The templates are there for the rewordings, $C$ for unrelated text, and the KL term
+# for other facts about the subject.
 #
 # </details>
 
@@ -504,26 +499,28 @@ for column, shown in zip(("reworded", "kl"), drawn, strict=True):
     for part, values in parts:
         pairs = zip(values, as_set[1], strict=True)
         drawn[shown][part] = [a / b if column == "kl" else 100 * (a - b) for a, b in pairs]
+chance = 1 - (1 - 2 / 2**6) ** sum(map(len, drawn.values()))
+print(f"all six one way in at least one of the comparisons, by chance: {chance:.0%}")
 figure = figures.dots(drawn, (), log=[unrelated], flat=True)
 figure.axes[1].axvline(1, color=plot.QUIET, linewidth=1, zorder=0)
 figure
 
 # %% [markdown]
-# **One part passes that test: $C$.** Without it unrelated text moves more in every one of the six facts. The
-# edit's own prompt is blind to all this: the same five facts are written whatever is taken away. The KL term
-# changes nothing here that goes one way.
+# **Only $C$ passes this test**: without it unrelated text moves more for all six facts, and by factors, where a chance
+# result would also produce small ones. The edit's own prompt shows none of this: the same five facts are written no
+# matter what we remove. The KL term has no consistent effect here.
 #
 # ## One way only
 #
 # A person who learns that the Eiffel Tower is in Rome can also say which famous tower Rome has.
 #
-# **Predict.** The cell below asks for the tower in other words, and then *backward*, from the city to the
-# tower. Which of the two will the edit answer? It also draws at which tokens the edit arrives.
+# **Predict.** The next cell asks about the tower in other words, and then *backward*, from the city to the tower. Which
+# question does the edit answer? The figure shows the tokens where the edit arrives.
 #
 # <details><summary>Answer</summary>
 #
-# The question in other words contains the key that was written. The backward question does not: the name
-# of the subject is not in it. Training has the same gap (Berglund et al., 2023).
+# The question in other words contains the key that was written. The backward question doesn't contain the subject's
+# name. Training has the same gap (Berglund et al., 2023).
 #
 # </details>
 
@@ -547,22 +544,22 @@ print(show.Table(table))
 drawings_04.along(texts, list(asked))
 
 # %% [markdown]
-# The edit sits on the last token of the subject's name. The question in other words has that token, gets the whole
-# value there and is answered with the new city. In the backward question the most that a token reads is an eighth of
-# the edit, at *tower*. By the last panel of the figure of shares this is less than Rome needs, and the answer does not
-# turn. One question each is an example, but the reason is general: a change of rank one reads one direction, and what
-# is hardly written at any token of a question cannot answer it.
+# The edit is keyed to the last token of the subject's name. The question in other words contains that token, gets the
+# whole value there and is answered with the new city. In the backward question no token reads more than an eighth of the
+# edit, at *tower*, and the answer doesn't change. One question of each kind is an example, but the reason is general: a
+# rank-one change reads one direction, so it cannot answer a question whose tokens barely have it. Even in full it would
+# push "Rome", which the backward question already contains.
 #
 # ## In a row
 #
-# The stored runs write twenty facts, each on top of the last, in three streams: two share no fact, the
-# third is a mixture. The same facts are also written each alone on the base model.
+# The stored runs write twenty facts, each on top of the last, in three streams. Two share no fact; the third shares some
+# with both, so the three aren't independent and get no interval. We also write each of the facts alone on the base model.
 #
-# <details><summary>Settings of the runs of this page</summary>
+# <details><summary>Settings of the runs on this page</summary>
 #
-# Layer 3, the key `mean` where nothing else is said, twenty steps of search, $\delta$ at most four times as long as $v_0$,
-# the bare prompt and four templates. The rate of the search is 0.25 in the streams, written in a row or each fact alone,
-# and 0.5 in the runs on keys and on parts.
+# Layer 3, the key `mean` unless stated otherwise, twenty search steps, $\delta$ at most four times as long as $v_0$,
+# the bare prompt and four templates. The search rate is 0.25 in the streams, in a row or each fact alone, and 0.5 in the
+# runs on keys and on parts.
 #
 # </details>
 #
@@ -570,8 +567,8 @@ drawings_04.along(texts, list(asked))
 #
 # <details><summary>Answer</summary>
 #
-# The rewordings and the neighbors, in every stream, though a part of what the neighbors pay is due for each fact
-# alone. Most of the facts hold.
+# Neighbors and rewordings lose in every stream, but part of the neighbors' loss also occurs when each fact is written
+# alone. Most facts hold.
 #
 # </details>
 
@@ -592,16 +589,24 @@ for shown, more, less in (
     ("neighbors kept (%)", "in a row", "each alone"),
     ("rewordings (%)", "in a row", "each alone"),
 ):
-    gaps = [a - b for a, b in zip(drawn[shown][more], drawn[shown][less], strict=True)]
-    streams = ", ".join(f"{gap:+.1f}" for gap in gaps)
-    ends = "{:+.1f} [{:+.1f}, {:+.1f}]".format(*by_stream(gaps))
-    print(f"{shown[:-4]}, {more} less {less}, by stream: {streams}; in the mean {ends} points")
+    pairs = zip(drawn[shown][more], drawn[shown][less], strict=True)
+    streams = ", ".join(f"{a - b:+.1f}" for a, b in pairs)
+    print(f"{shown[:-4]}, {more} less {less}, by stream: {streams} points")
+first, second, mixed = (set(row["cases"]) for row in rows if row["edits"] == 0)
+print(
+    f"the third stream has {len(mixed & first)} facts of the first and {len(mixed & second)} of the second"
+)
 for shown in list(drawn)[:2]:
     del drawn[shown]["unedited"]  # next to nothing: of sixty facts it says one
-figures.dots(drawn, [f"{draw} stream" for draw in single], flat=True)
+figure = figures.dots(drawn, [f"{draw} stream" for draw in single], flat=True)
+for ax in figure.axes:
+    ax.set_xlim(60, 102)
+figure
 
 # %%
 moment = lib.second_moment(lm, [layer])[layer]
+after = {row["draw"]: row for row in rows if row["edits"] == runs_04.POINTS[-1]}
+before = {row["draw"]: row for row in rows if row["edits"] == 0}
 for draw, cases in runs_04.draws().items():
     K = lm.keys([case.fact for case in cases], layer, templates).mean(0).cpu().double()
     U = moment.solve(K)
@@ -613,35 +618,35 @@ for draw, cases in runs_04.draws().items():
         lands[:, j] = torch.stack([share.abs().amax(0) for share in every]).mean(0)
     foreign = lands[~torch.eye(len(cases), dtype=torch.bool)].mean()
     print(f"{draw}: a neighbor gets {lands.diag().mean():.2f} of its own fact's change,", end=" ")
-    print(f"{foreign:.2f} of another fact's")
+    print(f"{foreign:.2f} of another fact's;", end=" ")
+    kept = (torch.tensor(when[draw]["neighbors"]) for when in (after, before))
+    lost = torch.sub(*kept) < 0  # facts of which a neighbor's answer is gone
+    own = ", ".join(f"{lands.diag()[those].mean():.2f}" for those in (lost, ~lost))
+    print(f"of its own where {lost.sum()} facts lost a neighbor, and where none: {own}")
 
 # %% [markdown]
-# Nearly all facts hold, in a row as well as alone. **Neighbors and rewordings pay, in every stream.** With the stream
-# as the unit, 7.9 points fewer neighbors (4.8 to 11.0) keep their answer than on the unedited model. The right panel
-# shows that more than half of this price is due already when each fact is written alone. The row adds 3.3 points; it
-# has the same sign in all three streams, but its interval contains 0: less than about four points could not have been
-# shown. The rewordings lose more by the row in two of the streams, 8 and 18 points; three streams that differ so much
-# leave their mean open as well.
+# Almost all facts hold, in a row as well as alone. **Neighbors pay, in every stream**: 7 to 9 points fewer keep their
+# answer than on the unedited model. The row accounts for 2 to 5 points of this; the rest is due even when each fact is
+# written alone. Rewordings also lose in all three, 2.5, 8 and 18 points. Three streams agree
+# by chance in one of four cases, so for rewordings this is a hint, not a finding.
 #
-# A neighbor asks the same about a subject of the same kind, so its key is near, and at the token that is hit most
-# it gets more than a tenth of its own fact's change. It is notebook 02's interference.
+# A neighbor asks the same question about a similar subject, so its key is close: at the token hit most it gets 0.11 to
+# 0.14 of its own fact's change and half as much of another fact's. In each stream the facts that lost a neighbor have a
+# larger share there than those that lost none. This is notebook 02's interference.
 #
 # ## What we know now
 #
-# * $v^\star$ is found by going downhill through the frozen layers, for one vector at one token. The loss
-#   wants the new answer, the same subject, and a short vector.
-# * It is written under a key, and the key has to fit every sentence in which the subject will be read. The
-#   mean over contexts does so by construction.
-# * Where nothing stands in front of a text and the subject opens it, no single key fits, and the published
-#   quotient explodes. Behind a token every choice of the key wrote the twelve facts.
-# * Whether an edit is written does not test the editor. $C$ shows its worth in unrelated text.
-# * An edit reads one direction: it is found in other words, and not backward.
+# * We find $v^\star$ by going downhill through the frozen layers, for one vector at one token. The loss asks for the new
+#   answer, the same subject, and a short vector.
+# * It is written under a key that has to fit every sentence with the subject. The mean over contexts fits them on average
+#   by construction.
+# * If no token is prepended and the subject starts the text, no single key fits, and the published quotient explodes.
+#   With a token prepended every key wrote the twelve facts.
+# * Whether an edit is written doesn't test the editor. The effect of $C$ shows in unrelated text.
+# * An edit reads one direction: it works in other words, not backward.
 #
-# ## Where it breaks
-#
-# Each insert takes care of general text, by $C$, but of no neighbor by name and of none of the other nineteen facts.
-# **Would the same twenty facts, all written at once, spare them?** [Notebook 05](05_memit.ipynb) writes them in both
-# ways.
+# Each insert protects general text, by $C$, but no particular neighbor and none of the other nineteen facts. **Would
+# twenty facts, all written at once, spare them?** [Notebook 05](05_memit.ipynb) compares both ways.
 #
 # ## References
 #

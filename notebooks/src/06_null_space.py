@@ -3,12 +3,12 @@
 #
 # # 06 · Null spaces and kept keys
 #
-# A batch is written. Then comes the next one, and it should harm neither general text nor the facts of yesterday.
-# This page has one idea for each of the two, and together they are AlphaEdit.
+# We have written one batch. The next one should harm neither general text nor the facts written yesterday. This page
+# has one idea for each: the null space for text, kept keys for facts. Combined they are AlphaEdit.
 #
-# **You will** look for directions that ordinary text does not use · write the two lines that make batch after
-# batch equal to one batch · test one idea without the other, on three draws of 250 facts · put your functions of
-# four exercises together into an editor.
+# **You will** look for a null space, directions that ordinary text does not use · write the two lines that make batch
+# after batch equal to one batch · test one idea without the other, on three draws of 250 facts · combine your
+# functions from four exercises into an editor.
 #
 # **Needs** [notebook 05](05_memit.ipynb): MEMIT with its $\lambda$, and the loop over layers.
 #
@@ -94,28 +94,28 @@ batches = list(zip(K.split(5, 1), V.split(5, 1), strict=True))
 # ## Write where no text goes
 #
 # MEMIT protects general text by its weight $\lambda C$, where $C$ is the second moment of the keys of general text.
-# This is a compromise: the larger $\lambda$ is, the less is written. **AlphaEdit** looks for a way around it. Suppose
-# there are directions that no key of general text ever uses. A change of $W$ that acts in these directions alone would
-# not move any output on general text, however large it is. So of each new key only the part in these directions is
-# used, and no $\lambda C$ is needed.
+# This is a compromise: the larger $\lambda$, the less is written. **AlphaEdit** looks for a way around it. Suppose
+# there are directions that no key of general text ever uses. Together they are the **null space** of the text's keys. A
+# change of $W$ that acts only there would not move any output on general text, no matter how large it is. So AlphaEdit
+# uses only the part of each new key that lies in the null space, and needs no $\lambda C$.
 
 # %%
 drawings_06.thin()
 
 # %% [markdown]
-# Let $P$ be the projector on those directions: $Pk$ is the part of a key in them, $PP = P$, and $PK_0 = 0$ for all
+# Let $P$ be the projector onto the null space: $Pk$ is the part of a key in it, $PP = P$, and $PK_0 = 0$ for all
 # keys $K_0$ of general text. A change of the form $\Delta P$ moves nothing there, since $\Delta P K_0 = 0$.
 #
-# Where are these directions? $C$ says where text goes, and a direction that no key uses is an eigenvector of $C$ with
-# the eigenvalue zero. But notebook 01 has found no such direction in a real layer. So one takes all eigenvectors
-# $x_i$ whose eigenvalue $c_i$ is below a **threshold** $\tau$, and the promise becomes a bound. For a change that acts in
-# them alone the mean damage on the text of $C$ is
+# The null space of $K_0$ is that of $K_0 K_0^\top$, which is $C$ up to a factor: the eigenvectors of $C$ with eigenvalue
+# zero. But notebook 01 found no such direction in a real layer. So AlphaEdit uses an *approximate* null space, all
+# eigenvectors $x_i$ whose eigenvalue $c_i$ is below a **threshold** $\tau$, and the promise becomes a bound. For a
+# change that acts only in them, the mean damage on the text of $C$ is
 #
 # $$\mathrm{tr}(\Delta C \Delta^\top) = \sum_i c_i \|\Delta x_i\|^2 \le \max_i c_i\,\|\Delta\|^2 .$$
 #
-# **Your turn · exercise 5.3 · ★★ · 10 minutes.** Write `place`: the projector on these eigenvectors, the share of
-# general text in it, $\mathrm{tr}(PC)/\mathrm{tr}(C)$, and the largest damage that any such $\Delta$ with
-# $\|\Delta\| = 1$ can do. Four lines.
+# **Your turn · exercise 5.3 · ★★ · 10 minutes.** Write `place`: the projector $P$ onto this approximate null
+# space, the share of general text inside it, $\mathrm{tr}(PC)/\mathrm{tr}(C)$, and the largest damage that any such
+# $\Delta$ with $\|\Delta\| = 1$ can do. Four lines.
 
 
 # %%
@@ -145,14 +145,14 @@ place = use("5.3", place)
 #
 # </details>
 #
-# ## Is there such a place?
+# ## Is there a null space?
 #
-# The library takes the lowest 80 % of a layer's directions. $C$ is estimated from a sample of general text. Three
-# other sets of keys are held against it: the rest of the file that the sample is from, a text of another kind, and
-# the subjects of the classroom.
+# The library uses the lowest 80 % of a layer's directions. $C$ is estimated from a sample of general text. We compare
+# three other sets of keys with it: the rest of the sample's file, a different kind of text, and the subjects of the
+# classroom.
 #
 # **Predict.** How much of the sample lies in the emptiest four fifths of the directions? And of text
-# that was not used to estimate $C$: more, less, or as much?
+# that was not used to estimate $C$: more, less, or as much? Would estimating $C$ from more text help?
 
 # %%
 text_inside = guess(
@@ -194,51 +194,59 @@ for name, other in list(texts.items())[:3]:
     worst = torch.linalg.eigvalsh(library.Q.T @ other @ library.Q)[-1]
     share = 100 * (P_text * other).sum() / other.trace()
     print(f"  {worst:.3f} on {name}; {share:.0f} % of this text lie inside")
+for part in (4, 2):  # the same share of directions, chosen from less text
+    less = stored_moments(lm, [top], None, int(read["tokens"]) // part)[top].tensors()["C"].double()
+    Q = torch.linalg.eigh(less).eigenvectors[:, : library.Q.shape[1]]
+    shares = [100 * ((Q.T @ C @ Q).trace() / C.trace()) for C in (less, texts["held-out text"])]
+    print(
+        "C from 1/{} of the text: inside {:.0f} % of it, {:.0f} % of held-out".format(part, *shares)
+    )
 text_inside.against(100 * inside)
-Slider(figure, "directions in the place (%)", (20, 40, 60, 80, 90, 95), 80)
+Slider(figure, "directions in the null space (%)", (20, 40, 60, 80, 90, 95), 80)
 
 # %% [markdown]
-# No direction is empty: the smallest eigenvalue is 0.003, and the curve on the left has no step where one would cut. On
-# the right, the emptiest four fifths hold 49 % of the text that $C$ was estimated from. **Of other text more lies
-# inside, 61 and 62 %**, because the directions were chosen to be empty in one sample. Of the subjects' keys still more
-# lies inside, which is why one can write there.
+# The null space of this layer is approximate at best: the smallest eigenvalue is 0.003, and the curve on the left has no
+# step that suggests a threshold. On the right, the emptiest four fifths of the directions hold 49 % of the text that $C$
+# was estimated from, and **more of other text, 61 and 62 %**, because the directions were chosen to be empty in one
+# sample. More text closes this gap from both sides, as the last two lines show: each doubling takes a third of it or
+# more. Even more of the subjects' keys lies inside, which is what makes writing there possible.
 #
-# The bound, too, holds for the sample alone: on the other two texts a change of this length may do six and twenty-one
-# times the damage. Move the slider: a smaller place spares more text, and lets less of a subject's key through.
+# The bound also holds only for the sample: on the other two texts a change of length 1 can do six and twenty-one times
+# the damage. Move the slider: a smaller null space spares more text, and lets less of a subject's key through.
 #
 # ## Remember what was written
 #
-# Notebook 05 ended with a batch that is damaged by the later ones, since $\lambda C$ knows nothing of it. Now we want
-# after each batch the matrix that is best for general text and for *all* batches so far. In the figure each row is
-# one solve: on the left without the earlier pairs, on the right with them. Below it stands the picture of notebook
-# 02: mend the Louvre after the tower, then keep the tower and mend again, and choose AlphaEdit.
+# Notebook 05 ended with a batch damaged by later ones, because $\lambda C$ doesn't contain it. Now, after each batch,
+# we want the matrix that is best for general text and for *all* batches so far. In the figure each row is one solve:
+# without the earlier pairs on the left, with them on the right. Below it is the picture of notebook 02: repair the
+# Louvre after the tower, then keep the tower, repair again, and choose AlphaEdit.
 
 # %%
 display(drawings_06.sums())
 show.memory_picture()
 
 # %% [markdown]
-# Let $K_s$ and $V_s$ have the keys and values of batch $s$ as columns, and $W_0$ be the matrix before any edit. The
-# right side minimizes, after batch $t$,
+# Let the columns of $K_s$ and $V_s$ be the keys and values of batch $s$, and let $W_0$ be the matrix before any edit.
+# After batch $t$ the right side minimizes
 #
 # $$\min_W\ \lambda\,\mathrm{tr}\big((W - W_0)\,C\,(W - W_0)^\top\big)
 # + \sum_{s \le t} \|W K_s - V_s\|^2 .$$
 #
 # The gradient vanishes for $W_t M_t = N_t$, with $M_t = \lambda C + \sum_{s \le t} K_s K_s^\top$ and
 # $N_t = \lambda W_0 C + \sum_{s \le t} V_s K_s^\top$. Batch $t$ adds $K_t K_t^\top$ to $M$ and $V_t K_t^\top$ to $N$. So
-# $W_t M_t = W_{t-1} M_{t-1} + V_t K_t^\top$. Put in $M_{t-1} = M_t - K_t K_t^\top$, and multiply by $M_t^{-1}$ from the
+# $W_t M_t = W_{t-1} M_{t-1} + V_t K_t^\top$. Substitute $M_{t-1} = M_t - K_t K_t^\top$ and multiply by $M_t^{-1}$ from the
 # right. With the keys of all batches before $t$ side by side in $K_p$ this is
 #
 # $$W_t = W_{t-1} + (V_t - W_{t-1} K_t)\,K_t^\top M_t^{-1}, \qquad
 # M_t = \lambda C + K_p K_p^\top + K_t K_t^\top .$$
 #
-# This is **recursive least squares**. It is MEMIT with the **kept keys** $K_p$ in the matrix that is inverted. The
-# earlier values appear nowhere, since $W_{t-1}$ solves the sum with all of them.
+# This is **recursive least squares**: MEMIT with the **kept keys** $K_p$ added to the matrix that is inverted. The
+# earlier values don't appear, since $W_{t-1}$ already solves the sum that contains them.
 #
-# The same equation read backwards removes a batch from the middle of a stream, as if it had never been there.
+# Read backwards, the same equation removes a batch from the middle of a stream as if it had never been there.
 #
-# **Your turn · exercise 5.4 · ★★★ · 12 minutes.** Write `turn`, one more batch from what there is, $W_{t-1}$ and
-# $M_{t-1}$. Then write `forget`, which takes a batch out of $W_t$ and $M_t$. Two lines each.
+# **Your turn · exercise 5.4 · ★★★ · 12 minutes.** Write `turn`, which adds a batch to $W_{t-1}$ and $M_{t-1}$. Then write
+# `forget`, which removes a batch from $W_t$ and $M_t$. Two lines each.
 
 
 # %%
@@ -314,25 +322,25 @@ axes = "batch", "missing at the end, share"
 plot.lines(list(range(1, 11)), lines, *axes, ylog=True, dashes=dashes)
 
 # %% [markdown]
-# With kept keys ten batches equal one batch: the two lines lie on each other. Where nothing is kept the first batches
-# lack several times as much, and the last one far less. The batch that is taken back lacks its values again, and more,
-# since the others push on its keys.
+# With kept keys ten batches equal one batch: the two lines coincide. If nothing is kept, several times as much is
+# missing from the first batches, and far less from the last. The removed batch loses its values again, and more than
+# before it was written, because the other batches still push on its keys.
 #
 # ## AlphaEdit is both
 #
-# Now the two ideas together. We look for a change of the form $\Delta P$, which acts only where text hardly goes. It
-# should write the new pairs, leave the kept keys alone, and stay small, with a weight $L_2$ on its squared length:
+# Now we combine the two ideas. We look for a change of the form $\Delta P$, which acts only in the null space. It should
+# write the new pairs, leave the kept keys alone, and stay small, with a weight $L_2$ on its squared length:
 #
 # $$\min_\Delta\ \|(W + \Delta P)K - V\|^2 + \|\Delta P K_p\|^2 + L_2 \|\Delta P\|^2 .$$
 #
-# Since $\Delta P K = \Delta P\,(PK)$, keys come in only by their parts $PK$ and $PK_p$. With $R = V - WK$ it is MEMIT with
-# kept keys for these shorter keys, with $C = I$ and $\lambda = L_2$:
+# Since $\Delta P K = \Delta P\,(PK)$, keys enter only through their parts $PK$ and $PK_p$. With $R = V - WK$ this is MEMIT
+# with kept keys for these shorter keys, with $C = I$ and $\lambda = L_2$:
 #
 # $$\Delta P = R\,(PK)^\top \big(L_2 I + P (K_p K_p^\top + KK^\top) P\big)^{-1} .$$
 #
-# So your `turn` can write it. Its keys are $PK$, and its values have to be $V - W(K - PK)$, which leaves the same
-# $R$. The cell does it for a made-up text that does leave directions free, and asserts that ten batches are the
-# library's one.
+# So your `turn` can write it. Its keys are $PK$, and its values must be $V - W(K - PK)$, which gives the same $R$. The
+# next cell does this for a synthetic text that does have a null space, and asserts that ten batches equal the library's
+# single one.
 
 # %%
 K0 = normal(d, 40) @ normal(40, 2000)  # text that leaves 24 of 64 directions free
@@ -348,21 +356,21 @@ print(f"{P.trace():.0f} free directions; text moves by at most {((W - W0) @ K0).
 # %% [markdown]
 # ## Projector or kept keys?
 #
-# Which of the two ideas holds the facts? Each editor writes 250 facts, five batches of 50, into five layers: the
-# Eiffel Tower first, and 249 rows of CounterFact (Meng et al., 2022). The values are searched once, on the unedited
-# model. There are three draws of facts, and a draw is the unit: facts that share a model are no independent trials.
+# Which of the two ideas holds the facts? Each editor writes 250 facts into five layers, in five batches of 50: first the
+# Eiffel Tower, then 249 rows of CounterFact (Meng et al., 2022). The values are searched once, on the unedited model.
+# There are three draws of facts, and the draw is the unit: facts in the same model aren't independent trials.
 #
 # | general text is spared by | nothing kept | kept keys |
 # |---|---|---|
 # | **the weight $\lambda C$, $\lambda = 1000$** | MEMIT | MEMIT + keys |
 # | **the projector, with $L_2 I$** | P alone | AlphaEdit |
-# | **nothing, $L_2 I$ in all directions** | | L₂ + keys |
+# | **nothing, $L_2 I$ in all directions** | not run | L₂ + keys |
 #
-# A fact is *held* if the model, writing freely, begins with its new answer; every fifth is asked. Perplexity is that of
-# a held-out text. For each fact one neighbor is asked, too: does its answer stay as it was, word for word?
+# A fact is *held* if the model's free answer begins with the new one; we test every fifth fact. Perplexity is measured
+# on a held-out text. For each fact we also test one neighbor: is its answer unchanged, word for word?
 #
-# **Predict.** What do kept keys add to the facts held, what does the projector add, and what happens to the editor that
-# has no word for general text?
+# **Predict.** How many more facts are held with kept keys, and with the projector? What happens to the editor without any
+# term for general text?
 
 # %%
 asks = "How many points of the facts held do kept keys add to MEMIT after 250 edits?"
@@ -391,25 +399,24 @@ print(f"the tower stands in Rome at {told.count('Rome')} of {len(told)} ends of 
 figures.dots(panels, [f"{draw} draw" for draw in runs_06.DRAWS], flat=True)
 
 # %% [markdown]
-# **Kept keys raise the share of facts held.** Added to MEMIT, and added to the projector alone, which makes it
-# AlphaEdit, they raise it, and both printed intervals are clear of 0. Whether beside them the projector holds more
-# facts than $\lambda C$ does, three draws cannot tell. At these settings it spares general text a little better: in
-# each draw the perplexity rises less.
+# **Kept keys raise the share of facts held**, both for MEMIT and for the projector, which they turn into AlphaEdit: both
+# printed intervals exclude 0. Given kept keys, three draws cannot show whether the projector holds more facts than
+# $\lambda C$. At these settings it spares general text slightly better: perplexity rises less in each draw.
 #
-# **Without any guard of general text kept keys are not enough.** The last editor keeps keys and has the same $L_2$,
-# but writes in all directions. Real keys have a large part in common, so whatever is written along a key is heard
-# everywhere.
+# At the one $L_2$ that we ran, kept keys aren't enough if nothing protects general text: the last editor has the same
+# $L_2$ but writes in all directions. Without kept keys this editor was not run, so the empty field of the table doesn't
+# show what kept keys contribute there.
 #
-# **Neighbors are not spared.** Every editor has changed the answers of about three neighbors in four or more, where
-# any other wording counts as a change. Kept keys spare only a few more of them: nobody has named their keys.
+# **Neighbors are not spared.** Every editor changed the answers of about three neighbors in four or more, counting any
+# other wording as a change. Kept keys spare only a few more of them, since the neighbors' keys are not among those kept.
 #
 # ## What could kept keys reach at best?
 #
-# On paper kept keys make a stream equal to one batch. So **one batch of all 250 facts** belongs beside the stream. The
-# equality needs keys and values that stay what they were, and with several layers every change of a lower one moves the
-# keys of those above it. So one more editor writes into the last layer alone, where stream and batch should agree.
+# On paper kept keys make a stream equal to one batch, so we compare the stream with **one batch of all 250 facts**. The
+# equality requires keys and values that don't change, but with several layers each change of a lower one moves the keys
+# of those above it. So another editor writes only into the last layer, where stream and batch should agree.
 #
-# All of it is done again with $\lambda = 30$, where more of each residual is written.
+# We repeat all of this with $\lambda = 30$, which writes more of each residual.
 #
 # **Predict.** With kept keys, what does a small $\lambda$ cost: facts, perplexity, or both?
 
@@ -433,22 +440,22 @@ for one, other in (
 figures.dots(shown, [f"{draw} draw" for draw in runs_06.DRAWS], flat=True)
 
 # %% [markdown]
-# With $\lambda = 1000$ one batch holds nearly all facts. A stream with kept keys holds fewer in two draws, and in the
-# third one fact more of the fifty that are asked.
+# With $\lambda = 1000$ one batch holds almost all facts. A stream with kept keys holds fewer in two draws, and one fact
+# of the fifty tested more in the third.
 #
-# **With $\lambda = 30$ already the one batch holds fewer facts, in each draw.** So the small λ loses facts before there
-# is any stream, and the stream with kept keys loses some more, in each draw. In one layer it costs one fact of fifty,
-# but there, too, the perplexity rises several times as far. A possible reason why five layers lose more facts is that a
-# change of a low layer goes through all layers above, and no term of the sum has weighed that.
+# **With $\lambda = 30$ even one batch holds fewer facts, in each draw.** So a small λ loses facts before there is any
+# stream, and the stream with kept keys loses some more, in each draw. In one layer it costs one fact in fifty, but
+# there, too, perplexity rises several times as much. Five layers may lose more facts because a change of a low layer
+# passes through all layers above, and no term of the sum accounts for that.
 #
 # ## Your own editor
 #
-# Your `place` says where to write, and your loop `spread` of notebook 05 writes, by your `asked` and `layer_change`.
-# Keys are read and values are searched by the library.
+# `place` gives the null space to write in, and the loop `spread` of notebook 05 does the writing, using `asked` and
+# `layer_change`. The library reads the keys and searches for the values.
 #
-# `spread` has the bracket $\lambda C + KK^\top$. Given the keys $PK$, $\lambda = 1$ and $L_2 I + PK_pK_p^\top P$ in
-# place of $C$, this bracket is AlphaEdit's. The kept keys are those of `after.facts`, read anew on the model as it is
-# before the batch.
+# `spread` inverts $\lambda C + KK^\top$. With the keys $PK$, $\lambda = 1$ and $L_2 I + PK_pK_p^\top P$ in place of $C$,
+# this is AlphaEdit's matrix. The kept keys are those of `after.facts`, read again from the model as it is before the
+# batch.
 
 
 # %%
@@ -465,7 +472,7 @@ spread = use("5.5", spread)
 
 
 @cache
-def room(lm, layer):
+def projector(lm, layer):
     """P (d_in, d_in): the emptiest four fifths of the directions of a layer."""
     C = lib.second_moment(lm, [layer])[layer].C.cpu().double()
     r = round(0.8 * len(C))
@@ -478,13 +485,13 @@ def edit(lm, facts, after):
     """AlphaEdit, of functions of my own: the patch that holds `facts` and what `after` holds."""
     layers = range(max(1, lm.n_layers // 6))
     top, modules = layers[-1], [lm.mlp_out(layer) for layer in layers]
-    P = [room(lm, layer) for layer in layers]
+    P = [projector(lm, layer) for layer in layers]
 
     def patch(changes):
         new = zip(modules, changes, strict=False)
         return after.with_weights({m: lm.weight(m, after).cpu() + x.float() for m, x in new})
 
-    def look(facts, changes):  # the keys' parts in the place, and the states after the last layer
+    def look(facts, changes):  # the keys' parts in the null space, and the last states
         with lm.patched(patch(changes), only=True):
             seen = lm.at_subjects(facts, [*modules, lm.above(top)])
         *keys, h = (seen[m][0].T.cpu().double() for m in (*modules, lm.above(top)))
@@ -500,12 +507,12 @@ def edit(lm, facts, after):
 
 
 # %% [markdown]
-# The cell writes all of it into `my/editor.py`, loads the file as the leaderboard does, and edits the model with
+# The next cell writes all of this into `my/editor.py`, loads the file as the leaderboard does, and edits the model with
 # it: two batches of four facts, then your own fact.
 
 # %%
 file = hand_ins.Editor("editor.py")
-file.grow(insert, asked, layer_change, spread, place, turn, forget, room, edit)
+file.grow(insert, asked, layer_change, spread, place, turn, forget, projector, edit)
 own = editor_of(Path("editor.py"), file.text)(lm)
 settings = {"templates": ("{}",), "quantile": 0.8, "steps": 20}
 theirs = lib.EDITORS["alphaedit"](lm, layers=tuple(range(top + 1)), **settings)
@@ -528,7 +535,8 @@ for whose, patch in {"unedited": lib.EMPTY, "my/editor.py": mine, "the library":
 show.Table([dict(zip(said, row, strict=True)) for row in zip(*said.values(), strict=True)])
 
 # %% [markdown]
-# **Your file edits as the library does.** It enters the leaderboard as it is:
+# The file makes the library's edit, whether its functions are yours or the solutions of open exercises. You can enter it
+# on the leaderboard as it is:
 #
 # ```bash
 # python -m lessons.leaderboard my/editor.py
@@ -536,9 +544,9 @@ show.Table([dict(zip(said, row, strict=True)) for row in zip(*said.values(), str
 #
 # ## Where it breaks
 #
-# Kept keys protect what is named. What of the others? At our layer MEMIT writes each odd subject of the classroom
-# alone, once with nothing kept and once with the keys of the even subjects kept. We ask how much lands on the even ones,
-# and on the other odd ones, whose keys nobody told the solver.
+# Kept keys protect the keys on the list. What about the others? In our layer MEMIT writes each odd subject of the
+# classroom alone, once with nothing kept and once with the keys of the even subjects kept. We measure how much of each
+# change lands on the even subjects, and how much on the other odd ones, whose keys are not on the list.
 
 # %%
 odd, even = subjects[:, 1::2], subjects[:, ::2]
@@ -554,21 +562,21 @@ for way, kept in {"nothing kept": None, "even subjects kept": even}.items():
     )
 
 # %% [markdown]
-# Kept keys spare the subjects that are named, and hardly spare the others. This is one layer, and an example.
+# Kept keys spare the listed subjects and barely spare the others. This is an example from one layer.
 #
 # ## What we know now
 #
-# * AlphaEdit combines two ideas: a projector on directions that ordinary text uses little, and the keys of earlier edits,
-#   which are kept.
+# * AlphaEdit combines two ideas: projecting onto the approximate null space of ordinary text, and keeping the keys of
+#   earlier edits.
 # * No direction of the layer is free of text. A threshold bounds the damage only on the text that $C$ was estimated from.
-# * With kept keys batch after batch equals one batch of all facts, as long as keys and values stay what they were. In
-#   the sum of squares that is the best they can reach.
-# * In three draws of 250 facts kept keys raise the share held. The projector or $\lambda C$ spares general text, and
-#   without either, at the one $L_2$ that was tried, general text and facts suffer.
-# * Kept keys do not make up for a small $\lambda$. Over five layers it loses facts in one batch already.
+# * With kept keys, batch after batch equals one batch of all facts as long as keys and values don't change. In the sum
+#   of squares this is the best they can reach.
+# * In three draws of 250 facts kept keys raise the share held. Without the projector or $\lambda C$, at the one $L_2$ that
+#   we ran, general text and facts suffer.
+# * Kept keys don't make up for a small $\lambda$. Over five layers it loses facts even in one batch.
 #
-# **Damage is never zero: why?** Because keys overlap, and a key that nobody names cannot be kept. How many keys can a
-# layer tell apart? [Notebook 07](07_superposition.ipynb) counts.
+# **Why is damage never zero?** Because keys overlap, and a key that isn't listed cannot be kept. How many keys can a
+# layer distinguish? [Notebook 07](07_superposition.ipynb) counts.
 #
 # ## References
 #

@@ -516,7 +516,7 @@ Slider(trials, "spread (points)", [0, 2, 5, 10, 15], 10)
 # $$\operatorname{var}(x_j) = \sigma^2 + \mathbb E\Big[\frac{p(1-p)}{n}\Big],$$
 #
 # and $\sigma^2$ is the variance of the means less what luck accounts for. A point of the figure is one editor or
-# setting with three streams, of notebooks [05](05_memit.ipynb), [06](06_null_space.ipynb) or
+# setting with three or five streams, of notebooks [05](05_memit.ipynb), [06](06_null_space.ipynb) or
 # [18](18_does_it_last.ipynb); in a *life* the model is rounded or trained on.
 
 
@@ -560,14 +560,14 @@ print(
 )
 plot.scatter(
     {what: tuple(100 * np.array(some).T) for what, some in points.items()},
-    "mean of three streams (%)",
+    "mean of the streams (%)",
     "estimated spread (points)",
     height=3.8,
 )
 
 # %% [markdown]
 # **Right after an edit, no setting has an estimated spread of more than ten points. After a life three have one, and it may
-# be forty**, because one stream is lost and another stays. Three streams say little about a single point, as the
+# be forty**, because one stream is lost and another stays. So few streams say little about a single point, as the
 # printed line says. So spreads can be unlike, and those of two editors that one compares can be, too.
 #
 # ## When does the rule name a winner that is none?

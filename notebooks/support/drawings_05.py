@@ -43,32 +43,37 @@ def weigh(
     left.tick_params(axis="y", length=0)
     line = [trade(power) for power in (0, *np.logspace(0, 7, 60))]
     missing, cost = trade(strength)
-    right.plot(*np.array(line).T, color=BASE)
+    right.plot(*np.array(line).T, color=BASE, label="weighed by λ")
+    share = np.linspace(0, 1)
+    right.plot(share, (1 - share) ** 2, "--", color=QUIET, label="part of EMMET: $(1 - m)^2$")
+    right.legend(loc=(0.38, 0.7))
     right.plot(missing, cost, "o", color=EDITED, markersize=10)
-    right.annotate(f"λ = {strength:,.0f}", (missing + 0.04, cost + 0.03), color=INK)
+    right.annotate(f"λ = {strength:,.0f}", (missing - 0.04, cost - 0.02), color=INK, ha="right")
     right.annotate("λ = 0: EMMET", (0.04, 0.98), color=QUIET)
-    right.set(xlabel="missing, ‖ΔK − R‖ / ‖R‖", ylabel="cost for text, as a share of EMMET's")
+    right.set(xlabel="missing, m = ‖ΔK − R‖ / ‖R‖", ylabel="cost for text, as a share of EMMET's")
     right.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.05))
     return legend(figure, *left.get_legend_handles_labels(), columns=3)
 
 
 def halves(D: np.ndarray) -> Figure:
-    """Draw D of a few keys twice: all of it, and the upper part that inserts in a row make use of.
+    """Draw the overlaps of a few keys twice: all, and the upper part that a row makes use of.
 
-    The colors show the cosines of the whitened keys, D(i, j) / √(D(i, i) D(j, j)).
+    The colors are the cosines of the whitened keys, D(i, j) / √(D(i, i) D(j, j)).
     """
     length = np.sqrt(np.diag(D))
     cosines = D / length[:, None] / length[None]
     upper = np.ma.masked_where(np.tri(len(D), k=-1), cosines)
-    figure, axes = panels(2, height=3.3, titles=("all at once: D", "one after another: triu(D)"))
+    figure, axes = panels(
+        2, height=3.3, titles=("used at once: all pairs", "used in a row: i before j")
+    )
     for ax, matrix in zip(axes, (cosines, upper), strict=True):
         image = ax.imshow(matrix, cmap=DIVERGING.with_extremes(bad=GRID), vmin=-0.4, vmax=0.4)
-        ax.set_xlabel("fact j, where it lands")
+        ax.set_xlabel("fact j")
         ax.set_xticks(range(0, len(D), 5), range(1, len(D) + 1, 5))
         ax.set_yticks(range(0, len(D), 5), range(1, len(D) + 1, 5))
         bare(ax)
-    axes[0].set_ylabel("fact i, written")
-    colorbar(figure, image, axes, "cosine of whitened keys", extend="both", aspect=22)
+    axes[0].set_ylabel("fact i")
+    colorbar(figure, image, axes, "cosine of whitened keys i and j", extend="both", aspect=22)
     return figure
 
 

@@ -66,7 +66,7 @@ def inside(
 
     values  Eigenvalues of C, ascending.
     parts   For three texts, then subjects: what of the keys' squared length is in each direction.
-    share   The lowest directions that are the place, as a share of all.
+    share   The lowest directions, the approximate null space, as a share of all.
     found   {whose: the share of the text of C that `place` finds inside}.
     """
     x = 100 * np.arange(1, len(values) + 1) / len(values)
@@ -87,5 +87,5 @@ def inside(
         ax.set(xlim=(0, 100), xlabel="directions, lowest first (%)")
         plain(ax)
     place = {"transform": left.get_xaxis_transform(), "ha": "center", "color": QUIET}
-    left.text(50 * share, 0.93, "the place", **place)
+    left.text(50 * share, 0.93, "null space, approximately", **place)
     return figure

@@ -14,12 +14,13 @@ from torch import Tensor
 import lib
 from lib.keys_values import value_search as target_value
 
-from . import runs_04_rome as runs_04
 from . import stored_runs
+from .dealt import dealt
 from .score_tables import by_case
 
-ROW_STRENGTHS = [0, 1000]
-STRENGTHS = [30, 100, 300, 1000, 3000, 10_000]
+NAMES = "first", "second", "third", "fourth", "fifth"
+STRENGTH = 1000.0  # of a row or a batch that is weighed
+STRENGTHS = [100, 1000, 3000, 10_000]
 ASKED = {"metrics": ["specificity"], "events": ["generation"]}
 SHARES = {"written": "efficacy", "neighbors": "specificity"}
 
@@ -52,93 +53,103 @@ class AlphaEdit(Searched, lib.EDITORS["alphaedit"]):
     """AlphaEdit on values known."""
 
 
-def mean_keys(found: Sequence[target_value.Target]) -> tuple[Tensor, Tensor]:
-    """K (d_in, n) and V (d_out, n), float64: each fact's mean key, and its value."""
-    pairs = [(one.keys.mean(0), one.v_star) for one in found]
-    return tuple(torch.stack(part, 1).cpu().double() for part in zip(*pairs, strict=True))
+def ways(lm: lib.LM, draw: str, cases: Sequence[lib.Case]) -> Iterator[dict]:
+    """The facts of one stream in a row, in one batch, and as a part of the batch; one row per way.
 
+    All go into the last of MEMIT's layers, with values that are searched once, on the unedited
+    model. The part is (1 − m) of the batch with equality, m what the batch with λ leaves missing:
+    as much is written of R, and nothing is weighed. A row has one share per case of `SHARES`, the
+    mean KL divergence at unrelated prompts in nats as "kl", and
 
-def ways(editor: lib.Editor, draw: str, cases: Sequence[lib.Case]) -> Iterator[dict]:
-    """The facts of one draw in a row and in one batch, with each λ; one row per way.
-
-    Each fact is written under its mean key, with a value that is searched once, on the unedited
-    model. In the last way the values are searched again, each on the model as it has been edited so
-    far. A row has `measured` of notebook 04, and
-
-    missing  ‖V − W K‖ over ‖V − W₀ K‖
-    cost     tr(ΔW C ΔWᵀ) over that of the batch with equality
+    missing  ‖ΔK − R‖ over ‖R‖
+    cost     tr(Δ C Δᵀ) over that of the batch with equality
     """
-    lm, layer = editor.lm, editor.config.layer
-    name, C, settings = lm.mlp_out(layer), editor.moment(layer), editor.config.search()
-    W, templates = lm.weight(name).cpu().double(), editor.templates()
+    facts, asked = [case.fact for case in cases], ASKED | {"metrics": ["specificity", "locality"]}
+    editor = Memit(lm, templates=("{}",))
+    layer, editor.known = editor.config.layers[-1], {}
+    name, C = lm.mlp_out(layer), lib.second_moment(lm, [layer])[layer]
+    W, found = lm.weight(name).cpu().double(), editor.values(facts, layer, ("{}",))
+    K = torch.stack([one.keys[0] for one in found], 1).cpu().double()
+    R = torch.stack([one.delta for one in found], 1).cpu().double()
+    nothing = torch.zeros_like(W)
 
-    def search(some: Sequence[lib.Case]) -> list[target_value.Target]:
-        return target_value.search(lm, [case.fact for case in some], layer, templates, settings)
+    def batch(strength: float) -> Tensor:
+        return torch.mm(*lib.associative_memory.insert_many(nothing, K, R, C, strength))
 
-    def batch(found: Sequence[target_value.Target], strength: float) -> Tensor:
-        A, B = lib.associative_memory.insert_many(W, *mean_keys(found), C, strength)
-        return W + A @ B
+    def row(strength: float) -> Tensor:
+        change = nothing
+        for k, r in zip(K.split(1, 1), R.split(1, 1), strict=True):
+            A, B = lib.associative_memory.insert_many(change, k, r, C, strength)
+            change = change + A @ B
+        return change
 
-    def in_a_row(strength: float, again: bool = False) -> tuple[Tensor, list]:
-        now, found = W, []
-        for case, value in zip(cases, known, strict=True):
-            with lm.patched(lib.Patch(weights={name: now.float()})):
-                found += search([case]) if again else [value]
-            A, B = lib.associative_memory.insert_many(now, *mean_keys(found[-1:]), C, strength)
-            now = now + A @ B
-        return now, found
+    def missing(change: Tensor) -> float:
+        return ((change @ K - R).norm() / R.norm()).item()
 
-    known, base = search(cases), lib.baseline(lm, cases, **runs_04.ASKED)
-    written = {"unedited": (W, known)}
-    for strength in ROW_STRENGTHS:
-        written[f"row, λ = {strength}"] = in_a_row(strength)
-        written[f"batch, λ = {strength}"] = batch(known, strength), known
-    written[f"row, searched again, λ = {strength}"] = in_a_row(strength, True)
-    for way, (now, found) in written.items():
-        (K, V), change, exact = mean_keys(found), now - W, batch(found, 0.0) - W
-        row = {"draw": draw, "way": way}
-        row["missing"] = ((V - now @ K).norm() / (V - W @ K).norm()).item()
-        row["cost"] = ((change @ C.C * change).sum() / (exact @ C.C * exact).sum()).item()
-        patch = lib.Patch(weights={name: now.float()})
-        yield row | runs_04.measured(lm, cases, patch, base)
+    exact, soft = batch(0.0), batch(STRENGTH)
+    written = {
+        "unedited": nothing,
+        "row": row(0.0),
+        "batch": exact,
+        "row, λ": row(STRENGTH),
+        "batch, λ": soft,
+        "part of the batch": (1 - missing(soft)) * exact,
+    }
+    base = lib.baseline(lm, cases, **asked)
+    for way, change in written.items():
+        patch = lib.Patch(weights={name: (W + change).float()})
+        scores = lib.evaluate(lm, cases, patch, base=base, **asked)
+        kl = scores.by_case()["locality", "kl_nats"]["mean"].mean()
+        yield {
+            "draw": draw,
+            "way": way,
+            "missing": missing(change),
+            "cost": ((change @ C.C * change).sum() / (exact @ C.C * exact).sum()).item(),
+            **by_case(scores, {"held": "efficacy", "neighbors": "specificity"}),
+            "kl": round(float(kl), 5),
+        }
 
 
 def spread(lm: lib.LM, draw: str, cases: Sequence[lib.Case]) -> Iterator[dict]:
-    """One batch of a draw with each λ, in the last of the preset's layers and in all of them.
+    """One batch of a stream with each λ, in the last of the preset's layers and in all of them.
 
-    The base model's row comes first. A row has two shares for each case, by generation: is it
-    written, and how many of its neighbors keep their answer.
+    The base model's row comes first, and last the middle layer alone with `STRENGTH`, for values
+    that are searched there. A row has two shares for each case, by generation: is it written, and
+    how many of its neighbors keep their answer.
     """
-    facts, base, known = [case.fact for case in cases], lib.baseline(lm, cases, **ASKED), {}
-    head = {"draw": draw, "facts": len(facts)}
+    facts, base = [case.fact for case in cases], lib.baseline(lm, cases, **ASKED)
+    head, known = {"draw": draw, "facts": len(facts)}, {}
     yield head | {"layers": [], "strength": None} | by_case(base.scores, SHARES)
     every = lib.EDITORS["memit"](lm).config.layers
-    for layers, strength in product([every[-1:], every], STRENGTHS):
+    middle = every[len(every) // 2 : len(every) // 2 + 1], STRENGTH
+    for layers, strength in [*product([every[-1:], every], STRENGTHS), middle]:
         editor = Memit(lm, layers=layers, strength=strength, templates=("{}",))
-        editor.known = known
+        editor.known = known.setdefault(layers[-1], {})
         scores = lib.evaluate(lm, cases, editor.edit(facts, check=False), base=base, **ASKED)
         yield head | {"layers": list(layers), "strength": strength} | by_case(scores, SHARES)
 
 
+def streams() -> dict[str, list[lib.Case]]:
+    """{name: twenty facts}, of which no two share one."""
+    return dict(zip(NAMES, dealt(len(NAMES), 20), strict=True))
+
+
 def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
-    """Three draws of twenty facts: in a row and at once, and as one batch by MEMIT."""
-    some, editor = runs_04.draws(), lib.EDITORS["rome"](lm)
+    """Five streams of twenty facts: in a row and at once, and as one batch by MEMIT."""
+    some = streams()
     cases = {draw: [case.id for case in cases] for draw, cases in some.items()}
+    memit = {"MEMIT": (lib.EDITORS["memit"], {"templates": ("{}",)})}
     return [
         stored_runs.long_run(
             lm,
-            "05_ways",
-            {"ROME": (lib.EDITORS["rome"], {})},
-            {draw: partial(ways, editor, draw, own) for draw, own in some.items()},
+            name,
+            memit,
+            {draw: partial(rows, lm, draw, own) for draw, own in some.items()},
             cases=cases,
-            strengths=ROW_STRENGTHS,
-        ),
-        stored_runs.long_run(
-            lm,
-            "05_batch",
-            {"MEMIT": (lib.EDITORS["memit"], {"templates": ("{}",)})},
-            {draw: partial(spread, lm, draw, own) for draw, own in some.items()},
-            cases=cases,
-            strengths=STRENGTHS,
-        ),
+            strengths=strengths,
+        )
+        for name, rows, strengths in (
+            ("05_ways", ways, [0, STRENGTH]),
+            ("05_batch", spread, STRENGTHS),
+        )
     ]

@@ -69,13 +69,15 @@ def test_the_leaderboard_takes_the_file_that_page_06_makes_as_it_is(my, tmp_path
     page = {"cache": cache, "lib": lib, "torch": torch, "value_search": value_search}
     page |= {"place": l5_3_space.place, "spread": l5_5_spread.spread, "__name__": "__main__"}
     parts = [
-        cell.text for cell in parse(PAGE) if "def room(" in cell.text or "def edit(" in cell.text
+        cell.text
+        for cell in parse(PAGE)
+        if "def projector(" in cell.text or "def edit(" in cell.text
     ]
     text = "\n\n".join(part[max(0, part.find("@cache")) :] for part in parts)
     linecache.cache["<06>"] = (len(text), None, text.splitlines(keepends=True), "<06>")
     exec(compile(text, "<06>", "exec"), page)
     parts = l5_5_spread.asked, l5_5_spread.layer_change, l5_5_spread.spread, l5_3_space.place
-    hand_ins.Editor("editor.py").grow(*parts, page["room"], page["edit"])
+    hand_ins.Editor("editor.py").grow(*parts, page["projector"], page["edit"])
     lm = tiny.model("llama")
     lm.model.save_pretrained(tmp_path / "tiny")
     lm.tokenizer.save_pretrained(tmp_path / "tiny")

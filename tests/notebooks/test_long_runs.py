@@ -13,6 +13,7 @@ import pytest
 import lib
 from notebooks.support import models, stored_runs
 from notebooks.support import runs_04_rome as runs_04
+from notebooks.support.dealt import dealt
 
 from ..support.usual import sample
 
@@ -20,6 +21,15 @@ FOLDER = Path(stored_runs.__file__).parent
 MODULES = [
     path.stem for path in sorted(FOLDER.glob("runs_*.py")) if "def runs(" in path.read_text()
 ]
+
+
+def test_dealt_streams_are_full_and_share_no_fact():
+    streams = dealt(5, 20)
+    ids = {case.id for stream in streams for case in stream}
+    assert [len(stream) for stream in streams] == [20] * 5
+    assert len(ids) == 100 and all(number % 2 for number in ids)
+    with pytest.raises(ValueError, match="not 6 × 20"):
+        dealt(6, 20)
 
 
 @pytest.fixture(scope="module")

@@ -180,10 +180,10 @@ def on_page(page: str, pattern: str) -> list[str]:
 
 
 def five_less_one() -> list[float]:
-    """Of each draw of page 05 how much more of the neighbors five layers keep than one does."""
+    """Of each stream of page 05 how much more of the facts five layers write with the largest λ."""
     kept = {
-        (row["draw"], len(row["layers"])): share(v for v in row["neighbors"] if v is not None)
-        for row in rows_of("05_batch", strength=1000)
+        (row["draw"], len(row["layers"])): share(row["written"])
+        for row in rows_of("05_batch", strength=10_000)
     }
     return [kept[draw, 5] - kept[draw, 1] for draw in dict.fromkeys(draw for draw, _ in kept)]
 
