@@ -35,7 +35,7 @@ def test_all_that_fit_and_may_be_best_are_named(monkeypatch):
         held={"WISE": 0.7},
     )
     good = which_editor.fits(rows)
-    # ruinous for neighbors, for unrelated texts, holds too little of the hundreds, or of the streams
+    # ruinous for neighbors or unrelated texts; holds too little of the hundreds or of the streams
     assert not {"ROME", "FT-M", "LoRA", "WISE"} & {*good} and {"MEMIT", "GRACE"} <= {*good}
     found = dict(which_editor.advice(rows))
     rest = [name for name in good if name not in ("MEMIT", "EMMET", "GRACE")]
