@@ -1,9 +1,9 @@
-"""Which editor should I use: a few rows that stand on page 14 and in the README, made of stored rows alone.
+"""Which editor should I use: the rows on page 14 and in the README, made only from stored rows.
 
     python -m notebooks.support.which_editor    writes them into the README
 
-Two rules choose. Of the editors that a need allows, and that hold most facts of page 14's streams and half of the
-hundreds, those stay of which the leader is not shown to be ahead. Then the hundreds decide, two sets of other facts.
+An editor is advised only if it holds most facts and is not ruinous elsewhere (`fits`). Of those that a
+row allows, it names all that may be best by page 15's rule.
 """
 
 from __future__ import annotations
@@ -15,50 +15,44 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
-import torch
-
-from lessons.l8_4_streams import unbeaten
-
 from . import runs_14_lifelong as runs_14
+from .score_tables import may_be_best
 from .stored_runs import OURS
 
 ROOT = Path(__file__).resolve().parents[2]
 ARENA = ROOT / "tests/benchmarks/arena/SmolLM2-135M-Instruct-behind.json"
 HEADING = "## Which editor should I use?"
-# the share of its facts that an editor holds at least, to be advised: in the streams, and of the hundreds
-HELD, LONG = 0.8, 0.5
-ASKED = {  # what stands for a column of the streams in the hundred edits
-    "reworded": "generalization",
-    "neighbors": "same_relation",
-    "unrelated": "locality",
-}
+# An editor holds at least this much of its facts, in the streams and in the hundreds, and leaves at
+# least this much of what the unedited model gets right
+HELD, LONG, LEFT = 0.8, 0.5, 0.5
+SECONDS = "s per edit"
 SETS = {"counterfact": "CounterFact", "zsre": "ZsRE"}
 BESIDE = runs_14.FAMILIES["beside the weights"]
 WRITTEN = [name for name in runs_14.LINES if name not in ("retrieval", *BESIDE)]
-SECONDS, HUNDRED = "s per edit", "held of 100, two sets, %"
-NEEDS = {  # what is needed: the editors that it allows, and the column that counts
-    "a note in front of the prompt is allowed": (["retrieval"], "reworded"),
-    "weights are written, rewordings follow": (WRITTEN, "reworded"),
-    "weights are written, neighbors stay": (WRITTEN, "neighbors"),
-    "weights are written, unrelated texts stay": (WRITTEN, "unrelated"),
-    "weights stay, rewordings follow": (BESIDE, "reworded"),
-    "weights stay, neighbors stay": (BESIDE, "neighbors"),
+UNCHANGED = ["retrieval", *BESIDE]
+NEEDS: dict[str, tuple[list[str], str]] = {  # priority: the editors it allows, and its column
+    "rewordings follow": ([*runs_14.LINES], "reworded"),
+    "neighbors stay": ([*runs_14.LINES], "neighbors"),
+    "unrelated texts stay": ([*runs_14.LINES], "unrelated"),
+    "neighbors stay, and the edit is in the weights": (WRITTEN, "neighbors"),
+    "unrelated texts stay, and the edit is in the weights": (WRITTEN, "unrelated"),
+    "rewordings follow, and no weight changes": (UNCHANGED, "reworded"),
+    "neighbors stay, and no weight changes": (UNCHANGED, "neighbors"),
 }
 
 
 class Advice(NamedTuple):
-    """What is advised for a need: an editor, and those that the streams do not tell from it."""
+    """All editors that may be best for a need, highest mean first; none if no editor fits."""
 
     need: str
-    name: str
-    alike: list[str]
+    names: list[str]
 
 
 @cache
 def hundred(metric: str = "retention") -> dict[str, list[float]]:
     """{editor: share of a hundred facts of CounterFact and of ZsRE, written one by one}.
 
-    A set of which the metric was not asked is left out.
+    A set without this metric is left out.
     """
     cells = json.loads(ARENA.read_text(encoding="utf-8"))["cells"]
     found = {}
@@ -70,36 +64,62 @@ def hundred(metric: str = "retention") -> dict[str, list[float]]:
     return found
 
 
+def fits(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The editors that hold their facts, and aren't ruinous for neighbors or unrelated texts."""
+    of = {
+        column: {name: runs_14.mean(some) for name, some in runs_14.streams(rows, column).items()}
+        for column in runs_14.COLUMNS
+    }
+    return [
+        name
+        for name in hundred()
+        if of["held"][name] >= HELD
+        and all(of[c][name] >= LEFT * of[c]["base"] for c in ("neighbors", "unrelated"))
+        and mean(hundred()[name]) >= LONG
+        and min(hundred("locality")[name]) >= LEFT
+    ]
+
+
 def advice(rows: Sequence[Mapping[str, Any]]) -> list[Advice]:
-    """For each need the editor that two rules choose."""
-    held, found = runs_14.streams(rows, "held"), []
+    """For each need, all editors that fit and may be best in its column."""
+    good, found = fits(rows), []
     for need, (names, column) in NEEDS.items():
-        known = [n for n in names if n in hundred() and mean(hundred()[n]) >= LONG]
-        allowed = [name for name in known if runs_14.mean(held[name]) >= HELD]
-        allowed = allowed or [*names]
         values = runs_14.streams(rows, column)
-        some = {name: [torch.tensor(one) for one in values[name]] for name in allowed}
-        kept, metrics = unbeaten(some, runs_14.ahead), ["retention", ASKED[column]]
-        best = max(kept, key=lambda name: sum(mean(hundred(metric)[name]) for metric in metrics))
-        found.append(Advice(need, best, [name for name in kept if name != best]))
+        means = {n: [mean(one) for one in values[n]] for n in names if n in good}
+        kept = may_be_best(means) if means else []
+        found.append(Advice(need, sorted(kept, key=lambda name: -mean(means[name]))))
     return found
 
 
+def after_a_hundred() -> list[str]:
+    """The editors that hold half of the hundreds and leave half of the neighbors in either set."""
+    return [
+        name
+        for name, held in hundred().items()
+        if mean(held) >= LONG and min(hundred("same_relation")[name]) >= LEFT
+    ]
+
+
 def lines(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """The rows of the advice, and below them the unedited model: {column: text}."""
+    """The rows of the advice, and below them the unedited model: {column: text}.
+
+    Numbers of several editors are their lowest and highest mean.
+    """
     shares = {column: runs_14.streams(rows, column) for column in runs_14.COLUMNS}
-
-    def means(name: str) -> dict[str, str]:
-        return {f"{c}, %": f"{100 * runs_14.mean(of[name]):.0f}" for c, of in shares.items()}
-
     seconds, found = runs_14.seconds(rows), []
-    for need, name, alike in advice(rows):
-        row = {"what counts": need, "take": code(name), **means(name)}
-        row[SECONDS] = f"{sum(seconds[name]) / len(seconds[name]):.1f}"
-        row[HUNDRED] = " and ".join(f"{100 * x:.0f}" for x in hundred()[name])
-        found.append(row | {"not told apart": ", ".join(map(code, alike)) or "–"})
-    unedited = {"what counts": "the unedited model", **means("base")}
-    return [*found, dict.fromkeys(found[0], "–") | unedited]
+    for need, names in advice(rows):
+        row = {"your priority": need, "editors": ", ".join(map(code, names)) or "none fits"}
+        for column, of in shares.items():
+            row[f"{column}, %"] = span([100 * runs_14.mean(of[name]) for name in names], 0)
+        found.append(row | {SECONDS: span([mean(seconds[name]) for name in names], 1)})
+    base = {f"{c}, %": span([100 * runs_14.mean(of["base"])], 0) for c, of in shares.items()}
+    return [*found, {"your priority": "the unedited model", "editors": "–", **base, SECONDS: "–"}]
+
+
+def span(values: Sequence[float], digits: int) -> str:
+    """ "78", "78–95", or "–" for none."""
+    ends = dict.fromkeys(f"{x:.{digits}f}" for x in (min(values), max(values))) if values else ()
+    return "–".join(ends) or "–"
 
 
 def code(name: str) -> str:
@@ -110,24 +130,21 @@ def code(name: str) -> str:
 
 def section(rows: Sequence[Mapping[str, Any]]) -> str:
     """README's section under the heading."""
-    left = HUNDRED, "not told apart"  # page 14 has them
-    table = [{k: v for k, v in row.items() if k not in left} for row in lines(rows)]
-    n = len({row["seed"] for row in rows})
+    table, n = lines(rows), len({row["seed"] for row in rows})
     head = [*table[0]]
-    body = [
-        head,
-        ["---", "---", *["---:"] * (len(head) - 2)],
-        *(row.values() for row in table),
-    ]
+    body = [head, ["---", "---", *["---:"] * (len(head) - 2)], *(row.values() for row in table)]
+    *some, last = map(code, after_a_hundred())
+    hundreds = f"{', '.join(some)}, and {last}"
     return (
-        f"\nThe table shows means of {n} streams of {runs_14.EDITS} facts, written into the default model using one CPU thread. *Held* is the percentage of\n"
-        "facts that get the new answer, *reworded* that of their rewordings, *neighbors* that of other subjects that still get their true\n"
-        "answer, and *unrelated* that of other texts that the model continues as before.\n"
-        "[RESULTS](tests/benchmarks/RESULTS.md#which-editor-for-what) lists the editors that may be as good, and [all editors with their\n"
-        "intervals](tests/benchmarks/results/every_editor.md).\n\n"
+        f"\nEach row lists all editors that may be best for that priority, judging by {n} streams of {runs_14.EDITS} facts, which were edited into the\n"
+        "default model using one CPU thread. Editors in the same row aren't distinguishable here. Numbers are their lowest and highest mean: *held*\n"
+        "is the percentage of facts that get the new answer, *reworded* that of their rewordings, *neighbors* that of other subjects that still get\n"
+        "their true answer, and *unrelated* that of other texts that the model continues as before. Editors that hold less than\n"
+        f"{HELD:.0%} of the facts, or lose half of the neighbors or unrelated texts that the unedited model gets right, aren't listed\n"
+        "([rules](tests/benchmarks/RESULTS.md#which-editor-for-what) · [all editors](tests/benchmarks/results/every_editor.md)).\n\n"
         + "".join(f"| {' | '.join(row)} |\n" for row in body)
-        + '\n*Ours* means `preset="ours"`; the default is the paper\'s algorithm.'
-        + " For a single fact, use `rome`, `memit`, or `alphaedit`; for many facts, see [RESULTS](tests/benchmarks/RESULTS.md).\n\n"
+        + '\n*Ours* means `preset="ours"`; the default is the paper\'s algorithm. For a single fact, use `rome`, `memit`, or\n'
+        + f"`alphaedit`. After a hundred facts, only {hundreds} still preserve half of the neighbors.\n\n"
     )
 
 

@@ -133,8 +133,7 @@ ARENA = "arena/SmolLM2-135M-Instruct-behind"
 def which() -> str:
     """Which editor should I use: the rows of README and of page 14."""
     rows = which_editor.lines(runs_14.stored())
-    head = [column for column in rows[0] if column != which_editor.HUNDRED]  # older rows
-    return table(head, ([row[column] for column in head] for row in rows), left=2)
+    return table([*rows[0]], ([*row.values()] for row in rows), left=2)
 
 
 LONG = {  # columns of the hundreds
