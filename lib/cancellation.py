@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -48,16 +49,19 @@ def raise_if_cancelled(*at: Any) -> None:
         ask(*at)
 
 
-def bar(doing: str, total: int, delay: float) -> tqdm:
-    """A bar for a terminal or a notebook that goes when it ends; TQDM_DISABLE keeps it out of both.
+def bars() -> Callable[..., tqdm]:
+    """Make bars for a terminal or a notebook that go when they end; TQDM_DISABLE keeps them away.
 
-    It is a line of text in a notebook, too: a widget would leave "Loading widget…" in a page that
-    is saved and opened again. A bar inside another one takes its line: no cell can move up.
+    They are lines of text in a notebook, too: a widget would leave "Loading widget…" in a page that
+    is saved and opened again. A bar inside another one takes its line, since no cell can move up.
     """
-    notebook = "ipykernel" in sys.modules and not sys.stderr.isatty()
-    shown = (notebook or sys.stderr.isatty()) and not os.environ.get("TQDM_DISABLE")
-    place: dict[str, Any] = {"file": sys.stdout, "position": 0} if notebook else {}
-    return tqdm(desc=doing, total=total, disable=not shown, delay=delay, leave=False, **place)
+    never = bool(os.environ.get("TQDM_DISABLE"))
+    if "ipykernel" in sys.modules and not sys.stderr.isatty():
+        return partial(tqdm, disable=never, leave=False, file=sys.stdout, position=0)
+    return partial(tqdm, disable=never or None, leave=False)
+
+
+bar = bars()
 
 
 def steps(things: Collection[T], doing: str) -> Iterator[T]:
@@ -69,7 +73,7 @@ def steps(things: Collection[T], doing: str) -> Iterator[T]:
     LOG.info("%s: %d", doing, len(things))
     began = time.monotonic()
     delay = max(0.0, (_FROM.get() or began + 1) - began)
-    drawn = bar(doing, len(things), delay)
+    drawn = bar(desc=doing, total=len(things), delay=delay)
     heard = not drawn.disable or _ASKED.get() is not None or delay == math.inf
     try:
         for done, one in enumerate(things):

@@ -114,10 +114,8 @@ def ask(lm: LM, questions: Sequence[Question]) -> list[Reply]:
         # every token that a text grows by is a run of its own, which the rows of a group share
         steps = max(q.most for q, _ in some)
         groups = planned(lengths, limit, EXTRA * (1 + steps))
-        with bar("prompts asked", len(groups), delay=2) as drawn:
-            for group in groups:
-                _Batch(lm, *zip(*(some[j] for j in group), strict=True)).run()
-                drawn.update()
+        for group in bar(groups, "prompts asked", delay=2):
+            _Batch(lm, *zip(*(some[j] for j in group), strict=True)).run()
     return replies
 
 

@@ -89,7 +89,8 @@ class HandIn:
                     old = aside(self.path)
                     with whole_file(old) as part:
                         part.write_text(self.text, encoding="utf-8")
-                    said = f"{said[:-1]}; your earlier {' and '.join(was)} can be found in {old.name}."
+                    mine = " and ".join(was)
+                    said = f"{said[:-1]}; your earlier {mine} can be found in {old.name}."
                 with whole_file(self.path) as part:
                     part.write_text(text, encoding="utf-8")
         except (OSError, Error) as error:  # the page goes on without the file

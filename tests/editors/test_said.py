@@ -174,6 +174,7 @@ def test_more_than_two_facts_show_a_bar_on_a_terminal_only(lm, monkeypatch, name
     monkeypatch.setattr(sys, "stderr", stream)
     editor.edit([A], check=False)  # it is done before three seconds have passed
     monkeypatch.setenv("TQDM_DISABLE", "1")
+    monkeypatch.setattr(cancellation, "bar", cancellation.bars())
     editor.edit(facts, check=False)
     assert stream.getvalue() == ""
 
@@ -212,6 +213,7 @@ def test_in_a_notebook_a_bar_is_a_line_of_text_that_goes(monkeypatch):
     monkeypatch.setattr(sys, "stdout", cell)
     monkeypatch.setattr(sys, "stderr", io.StringIO())  # would be shown in red
     monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    monkeypatch.setattr(cancellation, "bar", cancellation.bars())
     with cancellation.progress_after(0.0):
         for step in cancellation.steps(range(20), "steps of the search"):
             inner = list(cancellation.steps("ab", "inside"))
