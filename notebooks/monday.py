@@ -14,20 +14,15 @@ Where a browser is found it prints each HTML file into a PDF beside it.
 
 from __future__ import annotations
 
-import argparse
 import re
-import secrets
 import shutil
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from lessons import exam, printing
 from lessons.grading import files
-from lib.atomic_files import path_of, whole_folder
-from lib.errors import sentence
-from lib.workbench.console import printable
+from lib.atomic_files import whole_folder
 
 from . import slides, student
 
@@ -77,42 +72,24 @@ def sheet(number: int, seed: int, new: Sequence[str]) -> str:
     return printing.page(f"Session {number}, for the teacher", ["\n\n".join(parts)], size=8.5)
 
 
-@printable()
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Write the folder; returns 0, and 2 with a sentence where that cannot be done."""
-    parser = argparse.ArgumentParser(
-        prog="python -m lessons", description=(__doc__ or "").splitlines()[0]
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    monday = commands.add_parser("monday", help="all that a session needs on its day")
-    sessions = range(1, len([*ROOT.glob("lessons/session_*.md")]) + 1)
-    monday.add_argument("session", type=int, choices=sessions, help="the number of the session")
-    monday.add_argument("--to", type=path_of, required=True, help="the folder that is made")
-    monday.add_argument("--students", type=exam.counted, default=30, help="sheets (default 30)")
-    monday.add_argument("--seed", type=int, help="of the exam (default: a new one)")
-    given = parser.parse_args(arguments)
-    seed = secrets.randbelow(10**6) if given.seed is None else given.seed
-    try:
-        before = [page for number in range(1, given.session) for page in named(number)]
-        new = [page for page in named(given.session) if page not in before]
-        files.free(given.to)
-        with whole_folder(given.to) as whole:
-            archive(new, whole / "student.zip")
-            exams = exam.pages(given.students, seed, [*before, *new])
-            made = {
-                "teacher.html": sheet(given.session, seed, new),
-                "slides.html": slides.page(given.session),
-                "quiz.html": quiz(given.session),
-                **{f"exam/{name}": exams[name] for name in ("sheets.html", "answers.html")},
-            }
-            for name, text in made.items():
-                (whole / name).parent.mkdir(parents=True, exist_ok=True)
-                (whole / name).write_text(text, encoding="utf-8")
-            printed = [printing.pdf(whole / name) for name in made]
-    except (ValueError, OSError) as error:
-        print(f"error: {sentence(error)}", file=sys.stderr)
-        return 2
-    print(f"{given.to}: begin with teacher.html. student.zip and quiz are what students get.")
-    if not all(printed):
-        print("No browser printed the pages as PDF: open the HTML files and print them from there.")
-    return 0
+def write(folder: Path, number: int, students: int, seed: int) -> bool:
+    """Make the folder of a session; whether a browser printed all of it.
+
+    Raises ValueError or OSError where it is there or cannot be written.
+    """
+    files.free(folder)
+    before = [page for earlier in range(1, number) for page in named(earlier)]
+    new = [page for page in named(number) if page not in before]
+    exams = exam.pages(students, seed, [*before, *new])
+    made = {
+        "teacher.html": sheet(number, seed, new),
+        "slides.html": slides.page(number),
+        "quiz.html": quiz(number),
+        **{f"exam/{name}": exams[name] for name in ("sheets.html", "answers.html")},
+    }
+    with whole_folder(folder) as whole:
+        archive(new, whole / "student.zip")
+        for name, text in made.items():
+            (whole / name).parent.mkdir(exist_ok=True)
+            (whole / name).write_text(text, encoding="utf-8")
+        return all([printing.pdf(whole / name) for name in made])

@@ -8,7 +8,8 @@ import zipfile
 import pytest
 
 from lessons import exam, printing
-from notebooks import monday, slides
+from lessons.__main__ import main
+from notebooks import slides
 from tests.notebooks.test_student_edition import bodies
 
 
@@ -20,7 +21,7 @@ def week(tmp_path_factory):
         patched.setattr(printing, "BROWSERS", ())
         for number in range(1, 11):
             call = ["monday", str(number), "--to", str(place / str(number))]
-            assert monday.main([*call, "--students", "2", "--seed", "5"]) == 0
+            assert main([*call, "--students", "2", "--seed", "5"]) == 0
     return {number: place / str(number) for number in range(1, 11)}
 
 
@@ -66,10 +67,10 @@ def test_the_teachers_sheet_has_minutes_answers_pitfalls_and_the_seed(week):
 
 
 def test_nothing_is_written_over_and_no_session_is_made_up(tmp_path, capsys):
-    assert monday.main(["monday", "1", "--to", str(tmp_path)]) == 2
+    assert main(["monday", "1", "--to", str(tmp_path)]) == 2
     assert "is there already" in capsys.readouterr().err
     with pytest.raises(SystemExit):
-        monday.main(["monday", "11", "--to", str(tmp_path / "new")])
+        main(["monday", "11", "--to", str(tmp_path / "new")])
     assert "invalid choice: 11" in capsys.readouterr().err and not [*tmp_path.iterdir()]
 
 
