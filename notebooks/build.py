@@ -612,7 +612,7 @@ def main(argv: list[str] | None = None, folder: Path = HERE) -> int:
         sources = tree.sources(args.names)
         if args.student:
             student.edition([tree.notebook(source) for source in sources], args.student)
-            _say(f"{len(sources)} pages in {args.student}, their answers in its folder teacher.")
+            _say(f"{len(sources)} pages in {args.student}, without outputs, answers and solutions.")
             return 0
         if args.nbgrader:
             pages = [tree.notebook(source) for source in sources]
