@@ -90,7 +90,10 @@ def mark(page: dict[str, Any], taken: str) -> None:
             cell["metadata"]["nbgrader"] = _marks(f"hole-{cell['id']}") | {"solution": True}
         for part in own:
             exercise = exercises(number := numbers[part.name])[0]
-            points = round(exercise.stars / len(exercise.blocks), 2)
+            # rounded so that the functions of an exercise add up to its stars
+            place, parts = [*exercise.blocks].index(part.name), len(exercise.blocks)
+            before, after = (round(exercise.stars * n / parts, 2) for n in (place, place + 1))
+            points = round(after - before, 2)
             test = f'from notebooks.support import holes\n\nholes.graded("{number}", "{part.name}")'
             graded = _cell(f"test-{number.replace('.', '-')}-{part.name}", test, locked=True)
             graded["metadata"]["nbgrader"] |= {"grade": True, "points": points}
