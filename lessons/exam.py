@@ -4,7 +4,7 @@ python -m lessons.exam --students 30 --seed 5 exam
 
 Two thirds are questions of lessons/questions.toml, the same for all students; the others have
 numbers of their own on every sheet. A seed gives the same exam again, so it is kept as the answers
-are.
+are. `sheets.html` and `answers.html` have all of them to print.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ import argparse
 import re
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from pathlib import Path
 from random import Random
 
+from lessons import printing
 from lessons.exam_numbers import KINDS, Question
 from lessons.grading import files
 from lib.atomic_files import path_of
@@ -45,12 +46,12 @@ def titles() -> dict[str, str]:
     return {name.partition("_")[0]: title[1] for name, title in found if title}
 
 
-def common(seed: int) -> list[Question]:
-    """Questions of the pages that the notebooks have, the same for all: of every page some."""
+def common(seed: int, taught: Collection[str]) -> list[Question]:
+    """Questions of the pages that were taught, the same for all: of every page some."""
     text = (HERE / "questions.toml").read_text(encoding="utf-8")
     draw, piles = Random(f"{seed}/common"), []
     for page in tomllib.loads(text)["page"]:
-        if page["number"] in titles():
+        if page["number"] in taught:
             pile = [Question(page["number"], *pair) for pair in page["questions"]]
             piles.append(draw.sample(pile, len(pile)))
     if lacking := {kind(Random(0)).page for kind in KINDS} - {*titles()}:
@@ -60,17 +61,22 @@ def common(seed: int) -> list[Question]:
     return rounds[: ASKED - len(KINDS)]
 
 
-def sheet(seed: int, number: int) -> list[Question]:
-    """The questions of one student, in the order of the pages; number n has one kind for all."""
+def sheet(seed: int, number: int, taught: Collection[str] | None = None) -> list[Question]:
+    """The questions of one student, in the order of the pages; number n has one kind for all.
+
+    taught  the numbers of the pages they are about, None for all
+    """
+    taught = titles() if taught is None else taught
     own = [kind(Random(f"{seed}/{number}/{kind.__name__}")) for kind in KINDS]
-    return sorted([*common(seed), *own], key=lambda question: question.page)
+    asked = [*common(seed, taught), *(question for question in own if question.page in taught)]
+    return sorted(asked, key=lambda question: question.page)
 
 
-def pages(students: int, seed: int) -> dict[str, str]:
+def pages(students: int, seed: int, taught: Collection[str] | None = None) -> dict[str, str]:
     """All files of an exam, by their paths in its folder."""
     made, width = {}, max(2, len(str(students)))
     for number in range(1, students + 1):
-        questions = sheet(seed, number)
+        questions = sheet(seed, number, taught)
         asked = [HEAD.format(number=number, width=width, asked=len(questions))]
         told = [f"# Answers to sheet {number:0{width}}, seed {seed}\n"]
         for i, question in enumerate(questions, 1):
@@ -80,6 +86,9 @@ def pages(students: int, seed: int) -> dict[str, str]:
             told.append(f"**{i}.** {question.answer} (Page {question.page}.)\n")
         name = f"student_{number:0{width}}.md"
         made |= {f"sheets/{name}": "\n".join(asked), f"answers/{name}": "\n".join(told)}
+    for folder in ("sheets", "answers"):
+        texts = [text for path, text in made.items() if path.startswith(folder)]
+        made[f"{folder}.html"] = printing.page(f"Exam: {folder}", texts)
     return made
 
 
@@ -108,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     print(
         f"{given.students} sheets are in {given.out / 'sheets'}, and their answers, which are\n"
-        f"for teachers alone, in {given.out / 'answers'}."
+        f"for teachers alone, in {given.out / 'answers'}. Print sheets.html and answers.html."
     )
     return 0
 

@@ -1,7 +1,7 @@
 """A first editor, to begin with: small steps of rank one until the answer is there.
 
-Copy it to my/editor.py, make it better, and let it run against ours:
-python -m lessons.leaderboard my/editor.py
+This copies it to my/editor.py, where nothing is there yet, and tries it:
+python -m lessons.leaderboard my/editor.py --start --quick
 """
 
 from __future__ import annotations

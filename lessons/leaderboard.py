@@ -1,6 +1,9 @@
-"""Scores students' editors against ours: python -m lessons.leaderboard my/editor.py.
+"""Scores students' editors against ours: python -m lessons.leaderboard my/editor.py --quick.
 
 With --json the rows are kept after each editor, and a contest that was stopped goes on after them.
+The rows beside which --quick puts an editor are stored in quick.json, which was made, with no such
+file there, by `--quick --against rome,memit,alphaedit,ft,grace,retrieval --json lessons/quick.json
+--seed 1`.
 """
 
 from __future__ import annotations
@@ -32,6 +35,8 @@ from lib.evaluation.intervals import interval
 from lib.workbench.console import printable
 
 OURS = ("rome", "retrieval")
+QUICK = Path(__file__).with_name("quick.json")
+EXAMPLE = QUICK.with_name("example_editor.py")
 COLUMNS = {  # column: (of, metric, event)
     "efficacy": ("alone", "efficacy", "generation"),
     "generalization": ("alone", "generalization", "generation"),
@@ -45,6 +50,7 @@ COLUMNS = {  # column: (of, metric, event)
 # whose parts the model knows, so one column would decide it by a few questions.
 UNSCORED = ("consequences",)
 MEMORY = 16  # GB
+NOTHING = "no edit"
 
 
 @dataclass
@@ -103,7 +109,7 @@ class Contest:
     def nothing(self) -> Row:
         """The base model's line."""
         return self.row(
-            "no edit",
+            NOTHING,
             False,
             [self.measured(self.alone, lib.EMPTY, "alone")],
             self.measured(self.stream, lib.EMPTY, "stream"),
@@ -131,10 +137,15 @@ class Contest:
                 failed.append((cases[-1].fact.text, sentence(error)))
                 return self.measured(cases, lib.EMPTY, of)
 
-        alone = [done([case], made(case, "nothing"), "alone") for case in self.alone]
-        on = "nothing"
-        for case in self.stream:
+        alone, on = [], "nothing"
+        for case in self.alone:
+            alone.append(done([case], made(case, on), "alone"))
+            values = self.row(name, own, alone, self.measured([], lib.EMPTY, "stream")).values
+            shares = [f"{column} {100 * v:.0f}" for column, (v, *_) in values.items() if v == v]
+            say(f"{name}: {len(alone)} of {len(self.alone)} single edits, {', '.join(shares)}")
+        for i, case in enumerate(self.stream, start=1):
             on = "last" if made(case, on) else on
+            say(f"{name}: {i} of {len(self.stream)} edits in a row")
         return self.row(
             name, own, alone, done(self.stream, on == "last", "stream"), seconds, failed
         )
@@ -152,6 +163,11 @@ class Contest:
         return Row(name, own, values, *more)
 
 
+def say(text: str) -> None:
+    """A line that shows how far it is."""
+    print(text, file=sys.stderr, flush=True)
+
+
 def names(files: Sequence[Path], ours: Iterable[str]) -> list[str]:
     """Return a name for each file, all different.
 
@@ -164,7 +180,7 @@ def names(files: Sequence[Path], ours: Iterable[str]) -> list[str]:
         name = folders[-1] if path.stem == "editor" and folders else path.stem
         name = " ".join(clean(name).split())
         free = chain([name], (f"{name} {n}" for n in count(2)))
-        found.append(next(one for one in free if one not in (*ours, *found, "no edit")))
+        found.append(next(one for one in free if one not in (*ours, *found, NOTHING)))
     return found
 
 
@@ -231,15 +247,15 @@ def as_json(rows: Sequence[Row], settings: dict, left: list[str]) -> str:
 
 
 def kept(path: Path | None) -> tuple[dict, list[Row]]:
-    """The settings and the rows of a contest that was stopped, from beside its `--json` file.
+    """The settings and the rows of a contest that was written to a file, perhaps in part.
 
     Nothing where there is no such file. Raises ValueError where it cannot be read.
     """
-    if path is None or not files.unfinished(path).exists():
+    if path is None or not path.exists():
         return {}, []
     rows = []
     try:
-        found = json.loads(files.unfinished(path).read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
         for line in found.pop("editors"):
             values = {
                 name: tuple(
@@ -260,9 +276,7 @@ def kept(path: Path | None) -> tuple[dict, list[Row]]:
             )
         return {name: found[name] for name in ("model", "seed", "facts")}, rows
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise ValueError(
-            f"{files.unfinished(path)} is no unfinished ranking: move it away"
-        ) from None
+        raise ValueError(f"{path} is no unfinished ranking: move it away") from None
 
 
 def find(given: Sequence[Path], folder: Path | None) -> list[Path]:
@@ -290,6 +304,15 @@ def hand_in(path: Path) -> str | Failed:
         return Failed(clean(error))
 
 
+def start(path: Path) -> None:
+    """Copy the example into a file, and leave one that is there as it is."""
+    if os.path.lexists(path):
+        return say(f"{path} is there already and stays as it is.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write(path, EXAMPLE.read_text(encoding="utf-8"))
+    say(f"{path} is a copy of lessons/{EXAMPLE.name}.")
+
+
 def arguments() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -301,13 +324,17 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--folder", type=path_of, help="a folder per student, with editor.py in it")
     parser.add_argument(
         "--against",
-        default=",".join(OURS),
         metavar="NAMES",
         help=f"editors of the library beside them (default {','.join(OURS)}; '' for none)",
     )
+    parser.add_argument(
+        "--start", action="store_true", help="copy the example into a file that is not there"
+    )
     parser.add_argument("--cases", type=int, default=12, help="single edits (default 12)")
     parser.add_argument(
-        "--quick", action="store_true", help="a single edit and none in a row: does it run?"
+        "--quick",
+        action="store_true",
+        help="four single edits and none in a row, beside stored rows of ours: does it run?",
     )
     parser.add_argument("--stream", type=int, help="edits one after another (default: as many)")
     parser.add_argument("--seed", type=int, help="draws the cases (default: a new one)")
@@ -343,19 +370,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     asked = arguments().parse_args(argv)
     if asked.quick:
-        asked.cases, asked.stream = 1, 0
+        asked.cases, asked.stream = 4, 0
     model = None if asked.model == "default" else asked.model
     cuda = torch.cuda.is_available()
     limits = asked.seconds, None if cuda else int(asked.memory * 2**30) or None
     try:
+        for path in asked.files if asked.start else ():
+            start(path)
         given = find(asked.files, asked.folder)
-        ours = {name: lib.EDITORS[name] for name in asked.against.split(",") if name}
         if why := no_process():
             raise ValueError(why)
         files.writable(asked.json, asked.csv)
         stream = asked.cases if asked.stream is None else asked.stream
-        before, done = kept(asked.json)
-        seed = before.get("seed", secrets.randbelow(2**31)) if asked.seed is None else asked.seed
+        before, done = kept(asked.json and files.unfinished(asked.json))
+        quick, stored = kept(QUICK) if asked.quick else ({}, [])
+        drawn_by = {"seed": secrets.randbelow(2**31)} | quick | before
+        seed = drawn_by["seed"] if asked.seed is None else asked.seed
         drawn = unseen(asked.cases, stream, seed, asked.data, model)
         contest = Contest(model, *drawn)
         settings = {"model": contest.lm.name, "seed": seed, "facts": digest(str(drawn), {})}
@@ -364,6 +394,10 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"{files.unfinished(asked.json)} is of a contest with another model, seed or other "
                 "cases: move it away"
             )
+        stored = stored if settings == quick else []
+        against = ",".join([row.name for row in stored if row.name != NOTHING] or OURS)
+        against = against if asked.against is None else asked.against
+        ours = {name: lib.EDITORS[name] for name in against.split(",") if name}
         rows = [contest.nothing()]
     except KeyboardInterrupt:
         print("interrupted: no editor was measured", file=sys.stderr)
@@ -373,16 +407,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     texts = dict(zip(names(given, ours), map(hand_in, given), strict=True))  # before any runs
     places = dict(zip(texts, given, strict=True))
-    codes = dict.fromkeys(ours, "") | {name: digest(str(text), {}) for name, text in texts.items()}
-    rows += [row for row in done if codes.get(row.name) == row.file]
-    left = [name for name in codes if name not in [row.name for row in rows]]
-    if len(rows) > 1:
-        print(f"{len(rows) - 1} editors were measured before", file=sys.stderr)
+    codes = {name: digest(str(text), {}) for name, text in texts.items()} | dict.fromkeys(ours, "")
+    there = {row.name: row for row in (*stored, *done) if codes.get(row.name) == row.file}
+    rows += there.values()
+    left = [name for name in codes if name not in there]
+    if there:
+        say(f"measured before, and not again: {', '.join(there)}")
     settings |= {"protection": protection(), "cases": asked.cases, "stream": stream}
     more = {"hidden": [*given, *filter(None, (asked.folder, asked.data))], "graphics": cuda}
     try:
         for name in left.copy():
-            print(f"{name} …", file=sys.stderr, flush=True)
+            say(f"{name} …")
             own, text = name in texts, texts.get(name)
             try:  # whatever one entrant does ends its own line, and no other's
                 if isinstance(text, Failed):

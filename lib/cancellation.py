@@ -17,9 +17,10 @@ import warnings
 from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, TypeVar
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from .errors import SlowWarning
 
@@ -48,19 +49,32 @@ def raise_if_cancelled(*at: Any) -> None:
         ask(*at)
 
 
+def bars() -> Callable[..., tqdm]:
+    """Make bars for a terminal or a notebook that go when they end; TQDM_DISABLE keeps them away.
+
+    They are lines of text in a notebook, too: a widget would leave "Loading widget…" in a page that
+    is saved and opened again. A bar inside another one takes its line, since no cell can move up.
+    """
+    never = bool(os.environ.get("TQDM_DISABLE"))
+    if "ipykernel" in sys.modules and not sys.stderr.isatty():
+        return partial(tqdm, disable=never, leave=False, file=sys.stdout, position=0)
+    return partial(tqdm, disable=never or None, leave=False)
+
+
+bar = bars()
+
+
 def steps(things: Collection[T], doing: str) -> Iterator[T]:
     """The things, one by one; a bar, the log and `cancellable` hear what is done of what.
 
-    The bar is for a terminal or a notebook, and tqdm's TQDM_DISABLE keeps it out of both. Where
-    nobody sees or hears of it, a warning says how much longer a long stage takes, going by its
-    first thing.
+    Where nobody sees or hears of it, a warning says how much longer a long stage takes, going by
+    its first thing.
     """
     LOG.info("%s: %d", doing, len(things))
-    began, watched = time.monotonic(), sys.stderr.isatty() or "ipykernel" in sys.modules
-    shown = watched and not os.environ.get("TQDM_DISABLE")
+    began = time.monotonic()
     delay = max(0.0, (_FROM.get() or began + 1) - began)
-    heard = shown or _ASKED.get() is not None or delay == math.inf
-    bar = tqdm(desc=doing, total=len(things), disable=not shown, delay=delay, leave=False)
+    drawn = bar(desc=doing, total=len(things), delay=delay)
+    heard = not drawn.disable or _ASKED.get() is not None or delay == math.inf
     try:
         for done, one in enumerate(things):
             raise_if_cancelled(doing, done / len(things))
@@ -70,10 +84,9 @@ def steps(things: Collection[T], doing: str) -> Iterator[T]:
                     f"{doing}: this takes at most about {left:.0f} s more", SlowWarning, 2
                 )
             yield one
-            bar.update()
+            drawn.update()
     finally:
-        bar.n = bar.total  # one that ends early would stay in a notebook, in red
-        bar.close()
+        drawn.close()
 
 
 def progress_after(seconds: float) -> AbstractContextManager[None]:

@@ -17,6 +17,9 @@ Two things are the same in all sources and are written from one place:
   is not. It is folded. Its line `REPOSITORY = ""` is the only one the build may change.
 * `<!-- badge -->` stands on a line of its own in the first text cell.
 
+A hole gets a comment that says which cells have to run before it: a student who opens a page again
+begins there, and the error shows the comment.
+
 Both follow one setting in pyproject.toml, `[tool.notebooks] repository = "owner/name"`: the
 badge line becomes the Colab badge, and REPOSITORY gets the name, from which the setup cell clones
 when no checkout is around it. While the setting is empty the badge line disappears, and the setup
@@ -75,6 +78,8 @@ WIDGETS = "application/vnd.jupyter.widget-state+json"
 VIEW = "application/vnd.jupyter.widget-view+json"
 LAST_RUN = "last-run"  # tag of the cell that names the versions a notebook was last run with
 PACKAGES = ("torch", "transformers")
+HOLE = re.compile(r"^(?=\w+ = use\()", re.MULTILINE)
+FIRST = "# A NameError here? Run the folded cell at the top and the one below it first."
 ADDRESS = re.compile(r" at 0x[0-9a-f]{6,}")
 METADATA = {  # what jupyter needs, without the versions of one machine
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
@@ -206,6 +211,8 @@ def assemble(source: Path, repository: str = "") -> dict[str, Any]:
         text = _badge(cell.text, source, repository) if i == 0 else cell.text
         if "setup" in cell.tags:
             text = text.replace('REPOSITORY = ""', f'REPOSITORY = "{repository}"')
+        if cell.kind == "code":  # a page that was opened again has forgotten its imports
+            text = HOLE.sub(f"{FIRST}\n", text, count=1)
         built.append(_json_cell(cell, text, used))
     return {"cells": built, "metadata": dict(METADATA), "nbformat": 4, "nbformat_minor": 5}
 
@@ -355,7 +362,7 @@ def _place(source: Path, cells: list[Cell], i: int) -> str:
 
 
 def _normalize(notebook: dict) -> dict:
-    """Keep only what is the same in every build: no stderr, no bars, random ids, versions."""
+    """Keep only what is the same in every build: no stderr, no random ids, no versions."""
     state = notebook["metadata"].get("widgets", {}).get(WIDGETS, {}).get("state", {})
     shown = [
         out["data"][VIEW]["model_id"]
@@ -363,14 +370,13 @@ def _normalize(notebook: dict) -> dict:
         for out in cell.get("outputs", [])
         if VIEW in out.get("data", {})
     ]
-    bars = {name for name in shown if _is_progress_bar(name, state)}
     for cell in notebook["cells"]:
         cell["source"] = cell["source"].splitlines(keepends=True)
         cell["metadata"].pop("execution", None)
         outputs: list[dict] = []
         for out in cell.get("outputs", []):
             data = out.get("data", {})
-            if out.get("name") == "stderr" or data.get(VIEW, {}).get("model_id") in bars:
+            if out.get("name") == "stderr":
                 continue
             if len(data) > 1 and "text/plain" in data:  # the plain form of what is shown better
                 data["text/plain"] = ADDRESS.sub("", data["text/plain"])
@@ -381,7 +387,7 @@ def _normalize(notebook: dict) -> dict:
         if "outputs" in cell:
             cell["outputs"] = outputs
     notebook["metadata"] = dict(METADATA)
-    models = _reachable([name for name in shown if name not in bars], state)
+    models = _reachable(shown, state)
     if models:
         kept = {"state": models, "version_major": 2, "version_minor": 0}
         notebook["metadata"]["widgets"] = {WIDGETS: kept}
@@ -398,12 +404,6 @@ def _normalize(notebook: dict) -> dict:
 def _parts(name: str, state: dict) -> list[str]:
     """Return the models that the widget of this name refers to."""
     return re.findall("IPY_MODEL_([0-9a-f]{32})", json.dumps(state.get(name, {})))
-
-
-def _is_progress_bar(name: str, state: dict) -> bool:
-    """Say whether a widget is tqdm's, which no environment variable keeps out of a notebook."""
-    kinds = [state[part]["model_name"] for part in _parts(name, state) if part in state]
-    return sorted(kinds) == ["FloatProgressModel", "HTMLModel", "HTMLModel", "LayoutModel"]
 
 
 def _reachable(names: list[str], state: dict) -> dict:
@@ -612,7 +612,7 @@ def main(argv: list[str] | None = None, folder: Path = HERE) -> int:
         sources = tree.sources(args.names)
         if args.student:
             student.edition([tree.notebook(source) for source in sources], args.student)
-            _say(f"{len(sources)} pages in {args.student}, their answers in its folder teacher.")
+            _say(f"{len(sources)} pages in {args.student}, without outputs, answers and solutions.")
             return 0
         if args.nbgrader:
             pages = [tree.notebook(source) for source in sources]

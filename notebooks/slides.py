@@ -23,10 +23,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from latex2mathml.converter import convert
-from markdown_it import MarkdownIt
-
 from lessons.grading import files
+from lessons.printing import INLINE, html
 from lib.atomic_files import path_of
 from lib.errors import sentence
 
@@ -40,7 +38,6 @@ ROOM, WIDTH = 15, 88  # lines of a slide, and letters of a line
 SPARE = 3  # lines that a short step may take beyond them
 FIGURE, LINE = 9, 1.9  # lines that a figure and a line of a formula take
 LONG = 30  # letters of TeX in a line of a formula before it is broken at a relation
-INLINE = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+(?:\n[^$\n]+)?)\$", re.DOTALL)
 BLOCK = re.compile(
     r"<details>.*?</details>|^```.*?^```|\$\$.+?\$\$|.+?(?=\n\s*\n|\$\$|<details>|\Z)",
     re.DOTALL | re.MULTILINE,
@@ -48,9 +45,6 @@ BLOCK = re.compile(
 TOKEN = re.compile(r"\\[A-Za-z]+|\\.|.", re.DOTALL)
 RELATIONS = {"=", *(f"\\{name}" for name in ("approx", "propto", "le", "ge", "leftarrow"))}
 OPEN, CLOSED = {*"{([", r"\left", r"\begin"}, {*"})]", r"\right", r"\end"}
-# what latex2mathml leaves as it is, in words that it knows
-KNOWN = {r"\arg": r"\operatorname{arg}", r"\Big\langle": r"\langle", r"\Big\rangle": r"\rangle"}
-UNKNOWN = re.compile("|".join(f"{re.escape(name)}(?![a-zA-Z])" for name in KNOWN))
 ASKED = ("**Predict.**", "**Guess.**")
 AS_IT_IS = re.compile(r"[-*>|] |\d+\. |```")  # lists, tables, quotations, code
 # what stands above a page's first part, and what is no text of a lesson
@@ -251,30 +245,49 @@ def shown(block: str) -> list[str]:
     return lines(block) if block.startswith("$$") else [block]
 
 
-def slides(number: int, root: Path = ROOT) -> list[Slide]:
-    """The slides of a session, one after another; FileNotFoundError where it is not.
+class Lesson(NamedTuple):
+    """The page of a session, taken apart: its text is Markdown without links."""
 
-    Where they would be too many, more stands on each, in smaller letters.
-    """
+    about: str  # its title, the notebooks, the aims
+    plan: str  # the table of the minutes, and what to read at home
+    five: str  # the questions before and after
+    answers: str
+    parts: dict[str, str]  # what comes behind, by its headings
+
+
+def lesson(number: int, root: Path = ROOT) -> Lesson:
+    """A session's page; FileNotFoundError where it is not."""
     text = (root / f"lessons/session_{number}.md").read_text(encoding="utf-8")
-    for room in range(ROOM, ROOM + 6):
-        made = deck(text, root / "notebooks", room)
-        if len(made) <= MOST:
-            break
-    return made
-
-
-def deck(text: str, notebooks: Path, room: float) -> list[Slide]:
-    """The slides of a session from the text of its page, with about so many lines on each."""
     head, *rest = re.split(r"^## (.+)\n", LINK.sub(r"\1", text), flags=re.MULTILINE)
     about, _, plan = head.partition("| minutes")
     parts = dict(zip(rest[::2], rest[1::2], strict=True))
     five, _, answers = parts.pop("Before and after").partition("<details>")
     opened = re.sub(r"^(?:They|It) opens? with.*?\n\n", "", about, flags=re.DOTALL | re.MULTILINE)
-    made = [Slide("", [opened]), Slide("The plan", [f"| minutes{plan}"])]
-    made.append(Slide("Before the lesson", [five]))
+    answers = "".join(
+        re.findall(r"^\d+\. .+?(?=^\d+\. |\Z|</details>)", answers, re.MULTILINE | re.DOTALL)
+    )
+    return Lesson(opened, f"| minutes{plan}", five, answers, parts)
+
+
+def slides(number: int, root: Path = ROOT) -> list[Slide]:
+    """The slides of a session, one after another; FileNotFoundError where it is not.
+
+    Where they would be too many, more stands on each, in smaller letters.
+    """
+    whole = lesson(number, root)
+    for room in range(ROOM, ROOM + 6):
+        made = deck(whole, root / "notebooks", room)
+        if len(made) <= MOST:
+            break
+    return made
+
+
+def deck(told: Lesson, notebooks: Path, room: float) -> list[Slide]:
+    """The slides of a session from its page, with about so many lines on each."""
+    made = [Slide("", [told.about]), Slide("The plan", [told.plan])]
+    made.append(Slide("Before the lesson", [told.five]))
     there: set[tuple[str, str]] = set()
-    for row in plan.splitlines():
+    for row in told.plan.splitlines():
         if found := re.match(r"\|.*notebook (\d\d[a-z]?), (.*)", row):
             (file,) = notebooks.glob(f"{found[1]}_*.ipynb")
             for part in chosen(found[2], sections(file.read_text(encoding="utf-8"))):
@@ -284,7 +297,7 @@ def deck(text: str, notebooks: Path, room: float) -> list[Slide]:
                         part._replace(heading=part.heading or f"Notebook {found[1]}"), room
                     )
                     made += some if '"' in found[2] else pictured(some)
-    for name, body in parts.items():
+    for name, body in told.parts.items():
         if name != "Questions":
             made.append(Slide(name, [body]))
             continue
@@ -293,37 +306,26 @@ def deck(text: str, notebooks: Path, room: float) -> list[Slide]:
         steps = re.split(r"^(?=\*\*(?:\d+|Answer)\.\*\*)", asked, flags=re.MULTILINE)
         made.append(Slide(name))
         show(made, *filter(str.strip, steps))
-    after = re.findall(r"^\d+\. .+?(?=^\d+\. |\Z|</details>)", answers, re.MULTILINE | re.DOTALL)
-    return [*made, Slide("After the lesson", [five]), Slide("After the lesson", after)]
+    after = re.split(r"^(?=\d+\. )", told.answers, flags=re.MULTILINE)[1:]
+    return [*made, Slide("After the lesson", [told.five]), Slide("After the lesson", after)]
 
 
 def page(number: int, root: Path = ROOT) -> str:
     """The slides of a session as one page of HTML."""
-    reader = MarkdownIt("commonmark", {"html": True}).enable("table")
-    reader.validateLink = lambda url: url.startswith(("data:image/png;", "https:"))  # type: ignore[method-assign]
 
-    def html(text: str) -> str:
-        formulas: list[str] = []
-
-        def kept(found: re.Match[str]) -> str:
-            display = "block" if found[1] else "inline"
-            tex = UNKNOWN.sub(lambda one: KNOWN[one[0]], (found[1] or found[2]).strip())
-            formulas.append(convert(tex, display=display))
-            return f"<math>{len(formulas) - 1}</math>"
-
-        made = reader.render(INLINE.sub(kept, LINK.sub(r"\1", text)))
-        return re.sub(r"<math>(\d+)</math>", lambda found: formulas[int(found[1])], made)
+    def shown(text: str) -> str:
+        return html(LINK.sub(r"\1", text))
 
     def section(slide: Slide) -> str:
         letters = max(0.7, min(1.0, ROOM / size(slide.steps)))
         figure = min(72, 50 + 4 * max(0, ROOM - size(slide.steps)))
         style = f"font-size: {letters:.2f}em; --figure: {figure:.0f}vh"
         steps = "".join(
-            f'<div class="{"step" if i else "first"}">{html(step)}</div>\n'
+            f'<div class="{"step" if i else "first"}">{shown(step)}</div>\n'
             for i, step in enumerate(slide.steps)
         )
-        heading = html(f"## {slide.heading}") if slide.heading else ""
-        notes = "".join(map(html, slide.notes))
+        heading = shown(f"## {slide.heading}") if slide.heading else ""
+        notes = "".join(map(shown, slide.notes))
         aside = f"<aside>{notes}</aside>" if notes else ""
         return f'<section style="{style}">\n{heading}{steps}{aside}</section>\n'
 

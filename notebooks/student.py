@@ -1,8 +1,7 @@
 """The pages for students: `python -m notebooks.build --student OUT`, or `--nbgrader OUT`.
 
-OUT/NN_topic.ipynb        a page without outputs, and without what it folds away: the answers to its
-                          guesses, what is worked out, the solutions of its holes; hints stay
-OUT/teacher/NN_topic.md   what was taken out of it, under the headings of the page
+OUT/NN_topic.ipynb   a page without outputs, and without what it folds away: the answers to its
+                     guesses, what is worked out, the solutions of its holes; hints stay
 
 A folder beside `notebooks`, such as `student`, keeps the links between the pages and the sessions,
 and the pages find the library from there. For nbgrader a page is written in its source form:
@@ -53,17 +52,12 @@ def edition(pages: Sequence[Path], out: Path, nbgrader: bool = False) -> None:
             if nbgrader:
                 mark(page, taken)
             name = f"source/{path.stem}/{path.name}" if nbgrader else path.name
-            _write(made / name, json.dumps(page, indent=1, ensure_ascii=False))
-            if not nbgrader:
-                _write(made / "teacher" / f"{path.stem}.md", taken.strip())
+            (made / name).parent.mkdir(parents=True, exist_ok=True)
+            text = json.dumps(page, indent=1, ensure_ascii=False)
+            (made / name).write_text(f"{text}\n", encoding="utf-8")
         if out.exists():
             out.rmdir()
         shutil.move(made, out)
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{text}\n", encoding="utf-8")
 
 
 def mark(page: dict[str, Any], taken: str) -> None:
@@ -96,7 +90,10 @@ def mark(page: dict[str, Any], taken: str) -> None:
             cell["metadata"]["nbgrader"] = _marks(f"hole-{cell['id']}") | {"solution": True}
         for part in own:
             exercise = exercises(number := numbers[part.name])[0]
-            points = round(exercise.stars / len(exercise.blocks), 2)
+            # rounded so that the functions of an exercise add up to its stars
+            place, parts = [*exercise.blocks].index(part.name), len(exercise.blocks)
+            before, after = (round(exercise.stars * n / parts, 2) for n in (place, place + 1))
+            points = round(after - before, 2)
             test = f'from notebooks.support import holes\n\nholes.graded("{number}", "{part.name}")'
             graded = _cell(f"test-{number.replace('.', '-')}-{part.name}", test, locked=True)
             graded["metadata"]["nbgrader"] |= {"grade": True, "points": points}

@@ -177,8 +177,9 @@ const memoryPicture = (() => {
   if (typeof document === "undefined") return algebra;
 
   // ---- drawing --------------------------------------------------------------------------------
-  // letters of width from which on the planes stand beside each other: fewer where they are large
-  const BESIDE = 47.5, LARGE = 41;
+  // letters of width from which on the planes stand beside each other: fewer where they are large;
+  // and the table beside the formula, with the column to keep answers in sight whatever they are
+  const BESIDE = 47.5, LARGE = 41, TABLE = 57;
   const STYLE = `
 .memory{--ink:#1d2630;--quiet:#4b5865;--faint:#d5dbe2;--paper:#fff;--back:#f7f8fa;--edited:#b34700;
 --lost:#a3182b;--kept:#12703f;--editor:#1f5fa8;--region:#66727f;box-sizing:border-box;background:var(--back);color:var(--ink);
@@ -236,7 +237,7 @@ background:linear-gradient(var(--quiet),var(--quiet)) 50% 0/1px 100% no-repeat;p
 font-size:.9em;font-variant-numeric:tabular-nums;text-align:right}
 .memory .note{font-size:.9em;color:var(--quiet);margin:8px 2px 0}
 .memory .short{display:none}
-@container (max-width:${BESIDE}em){.memory-inside .below{grid-template-columns:minmax(0,1fr)}}
+@container (max-width:${TABLE}em){.memory-inside .below{grid-template-columns:minmax(0,1fr)}}
 @container (max-width:${BESIDE}em) and (min-width:801px){.memory-inside .planes .long{display:none}}
 @container (max-width:${LARGE}em) or ((max-width:${BESIDE}em) and (max-width:800px)){
 .memory-inside .planes{grid-template-columns:minmax(0,1fr)}}

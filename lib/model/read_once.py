@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
+from ..cancellation import bar
 from ..errors import ArgumentError
 from . import generation
 from .architectures import attention_window
@@ -114,7 +114,7 @@ def ask(lm: LM, questions: Sequence[Question]) -> list[Reply]:
         # every token that a text grows by is a run of its own, which the rows of a group share
         steps = max(q.most for q, _ in some)
         groups = planned(lengths, limit, EXTRA * (1 + steps))
-        for group in tqdm(groups, "prompts asked", disable=None, delay=2, leave=False):
+        for group in bar(groups, "prompts asked", delay=2):
             _Batch(lm, *zip(*(some[j] for j in group), strict=True)).run()
     return replies
 

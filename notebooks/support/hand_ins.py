@@ -68,25 +68,29 @@ class HandIn:
         lines[at:at] = imported(inspect.unwrap(function), written, "\n".join(lines))
         return "\n".join(lines) + "\n"
 
-    def keep(self, name: str, text: str) -> str:
+    def keep(self, text: str, *functions: str) -> str:
         """Write the text, and return a sentence that says where it is; nothing is lost.
 
-        Another version of the function that is there already is laid aside, and a file that cannot
-        be read is left alone.
+        Where one of these functions was another one before, the file is laid aside as it was, and
+        the sentence names the function. A file that cannot be read is left alone.
         """
         if self.broken:
             return f"{self.name} was left as it is: {self.broken}."
         said = f"It is written in {self.name}, to be handed in."
+        was = [
+            name
+            for name in functions
+            if _function(self.text, name) not in (_function(one, name) for one in (self.stub, text))
+        ]
         try:
             if text != self.found:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                if _function(self.text, name) not in (
-                    _function(one, name) for one in (self.stub, text)
-                ):
+                if was:
                     old = aside(self.path)
                     with whole_file(old) as part:
                         part.write_text(self.text, encoding="utf-8")
-                    said = f"{said[:-1]}; what was there is in {old.name}."
+                    mine = " and ".join(was)
+                    said = f"{said[:-1]}; your earlier {mine} can be found in {old.name}."
                 with whole_file(self.path) as part:
                     part.write_text(text, encoding="utf-8")
         except (OSError, Error) as error:  # the page goes on without the file
@@ -113,16 +117,14 @@ class Editor(HandIn):
 
     def grow(self, *functions: Callable) -> None:
         """Put functions into the file, in the place of those of their names, and say so."""
-        book = self.path.parent == Path(os.devnull)  # it is built, and no student has a folder
+        names, was = [function.__name__ for function in functions], self.text
         for function in map(inspect.unwrap, functions):
-            text = self.having(function, textwrap.dedent(inspect.getsource(function)))
-            said = (
-                self.keep(function.__name__, text) if not book else f"kept in my/{self.path.name}"
-            )
-            if self.broken:
-                break
-            self.found = self.text = text
-        print(f"{', '.join(function.__name__ for function in functions)}: {said}")
+            self.text = self.having(function, textwrap.dedent(inspect.getsource(function)))
+        text, self.text = self.text, was
+        book = self.path.parent == Path(os.devnull)  # it is built, and no student has a folder
+        said = f"kept in my/{self.path.name}" if book else self.keep(text, *names)
+        self.found = self.text = text
+        print(f"{', '.join(names)}: {said}")
 
 
 def imported(function: Callable, written: str, text: str) -> list[str]:

@@ -66,7 +66,7 @@ def use(number: str, function: Callable) -> Callable:
             return Beside(solution, function if on_page else getattr(trial.module, name))
         tell(f"{told}.")
     else:
-        place = file.keep(name, text) if on_page else f"It is read from {file.name}."
+        place = file.keep(text, name) if on_page else f"It is read from {file.name}."
         rest = whole(exercise, text) if len(exercise.blocks) > 1 else ""
         # the check's own sentence is about all functions, of which some may be the solution's here
         done = f"{which} ✓ Right by itself." if rest else f"{number} ✓ {ended(said)}"

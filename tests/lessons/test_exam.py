@@ -112,7 +112,7 @@ def test_forty_questions_of_all_pages_a_third_of_them_anew():
     own = [a for a, b in zip(one, two, strict=True) if a != b]
     assert 12 <= len(own) <= len(exam_numbers.KINDS) == 14
     assert len({q.text for q in one}) == 40
-    pages = Counter(q.page for q in exam.common(5))
+    pages = Counter(q.page for q in exam.common(5, exam.titles()))
     assert max(pages.values()) <= 2 and len(pages) >= 20
 
 
@@ -128,6 +128,13 @@ def test_sheets_and_answers_are_apart(tmp_path, capsys):
         assert len(re.findall(r"^\*\*\d+\.\*\* ", asked, re.M)) == 40
         assert len(re.findall(r"^\*\*\d+\.\*\* .+ \(Page \d\d\w?\.\)$", told, re.M)) == 40
         assert not any(q.answer in asked for q in exam.sheet(5, number))
+    assert (out / "sheets.html").read_text().count("<section>") == 3
+    assert "Answers to" not in (out / "sheets.html").read_text()
+
+
+def test_an_exam_of_a_few_pages_asks_about_no_other_page():
+    asked = exam.sheet(5, 1, {"00", "01", "05"})
+    assert {question.page for question in asked} == {"00", "01", "05"} and 8 < len(asked) < 40
 
 
 def test_nothing_is_written_over(tmp_path, capsys):

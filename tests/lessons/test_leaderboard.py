@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 import lib
 from lessons import leaderboard
 from lessons.grading.leaderboard_entrant import editor_of
 from lessons.grading.leaderboard_entry import Entry, Failed
+from lib.atomic_files import digest
 
 from ..support import tiny
 
@@ -151,6 +155,73 @@ def test_a_contest_that_was_stopped_goes_on_after_its_rows(model, tmp_path, caps
     for text in (short, "{", "[]", '{"editors": 3}', '{"editors": [{"editor": "ada"}]}', "\ud800"):
         kept.write_text(text, "utf-8", "surrogatepass")
         assert leaderboard.main(call) == 2 and "move it away" in capsys.readouterr().err
+
+
+def test_the_first_command_shows_the_own_editor_first_beside_stored_rows(
+    tmp_path, capsys, monkeypatch
+):
+    """No process runs here: what an editor does is measured above."""
+    stored, rows = leaderboard.kept(leaderboard.QUICK)
+    alone, stream = leaderboard.unseen(4, 0, stored["seed"])
+    assert stored["facts"] == digest(str((alone, stream)), {}), "other facts: make it again"
+    assert len(rows) == 7 and all(not row.own and not row.failed for row in rows)
+    line = dict.fromkeys(leaderboard.COLUMNS, (1.0, 0.5, 1.0))
+    monkeypatch.setattr(leaderboard, "Contest", Unmeasured)
+    monkeypatch.setattr(leaderboard, "Entry", lambda *_, **__: contextlib.nullcontext())
+    Unmeasured.line, Unmeasured.asked = line, []
+    mine = tmp_path / "my" / "editor.py"
+    for said in ("is a copy of lessons/example_editor.py", "is there already and stays as it is"):
+        assert leaderboard.main([str(mine), "--start", "--quick"]) == 0
+        told = capsys.readouterr()
+        assert said in told.err and mine.read_text()
+        assert told.out.count("\n") > 9 and all(row.name in told.out for row in rows)
+        mine.write_text("# my own")
+    assert len(Unmeasured.asked) == 2, "ours are not run again"
+    assert mine.read_text() == "# my own"
+
+
+class Unmeasured(leaderboard.Contest):
+    def __init__(self, model, alone, stream):
+        self.lm = SimpleNamespace(name=leaderboard.kept(leaderboard.QUICK)[0]["model"])
+
+    def nothing(self):
+        return leaderboard.Row(leaderboard.NOTHING, False, self.line)
+
+    def run(self, name, own, entry):
+        self.asked.append(name)
+        return leaderboard.Row(name, own, self.line)
+
+
+def test_each_edit_is_told_when_it_is_measured(capsys):
+    class Counted(leaderboard.Contest):
+        def __init__(self):
+            self.alone = self.stream = lib.classroom()[1:4:2]
+
+        def measured(self, cases, patch, of):
+            asked = [(m, e) for place, m, e in leaderboard.COLUMNS.values() if place == of]
+            keys = "case", "metric", "event", "value"
+            some = [dict(zip(keys, (c.id, *a, 1.0), strict=True)) for c in cases for a in asked]
+            return pd.DataFrame(some, columns=keys)
+
+    made = SimpleNamespace(edit=lambda facts, on: 0.5, made=lambda: lib.EMPTY)
+    row = Counted().run("mine", True, made)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("mine: 1 of 2 single edits, efficacy 100, ")
+    assert lines[-1] == "mine: 2 of 2 edits in a row" and len(lines) == 4 and row.score == 1
+
+
+@pytest.mark.slow
+def test_the_stored_rows_of_quick_are_made_again(tmp_path):
+    where = tmp_path / "all.json"
+    stored, rows = leaderboard.kept(leaderboard.QUICK)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(leaderboard, "QUICK", tmp_path / "none")
+        call = ["--quick", "--against", "ft,retrieval", "--seed", str(stored["seed"])]
+        assert leaderboard.main([*call, "--json", str(where)]) == 0
+    again = {row.name: row.values for row in leaderboard.kept(where)[1]}
+    for row in rows:
+        for column, values in again.get(row.name, {}).items():
+            assert row.values[column] == pytest.approx(values, abs=0.01, nan_ok=True), row.name
 
 
 @pytest.mark.slow

@@ -1,7 +1,6 @@
 """The student's own editor, grown from functions of several pages."""
 
 import ast
-import inspect
 import linecache
 import os
 from functools import cache
@@ -46,13 +45,18 @@ def test_functions_of_several_pages_stand_in_one_file(my, capsys):
     assert "unit, double: It is written in" in capsys.readouterr().out
 
 
-def test_what_a_student_changed_by_hand_is_laid_aside(my):
-    hand_ins.Editor("editor.py").grow(double)
-    changed = inspect.getsource(double).replace("2", "3")
-    (my / "editor.py").write_text(changed)
-    hand_ins.Editor("editor.py").grow(double)
-    assert "2 * x" in (my / "editor.py").read_text()
+def test_each_function_that_a_student_changed_is_laid_aside_and_named(my, capsys):
+    hand_ins.Editor("editor.py").grow(double, unit)
+    text = (my / "editor.py").read_text()
+    (my / "editor.py").write_text(changed := text.replace("2 *", "3 *"))
+    hand_ins.Editor("editor.py").grow(double, unit)  # the last one is as it was
+    assert (my / "editor.py").read_text() == text
     assert (my / "editor.py.old1").read_text() == changed
+    assert "your earlier double can be found in editor.py.old1." in capsys.readouterr().out
+    (my / "editor.py").write_text(changed.replace("x.norm()", "2"))
+    hand_ins.Editor("editor.py").grow(double, unit)
+    assert sorted(os.listdir(my)) == ["editor.py", "editor.py.old1", "editor.py.old2"]
+    assert "your earlier double and unit can be found in editor.py.old2." in capsys.readouterr().out
 
 
 def test_a_file_that_cannot_be_read_is_left_alone(my, capsys):

@@ -131,7 +131,8 @@ def test_nothing_of_a_students_file_is_lost(used, tmp_path):
     assert "✓" in (said := used(RIGHT)[1]) and "was left as it is: it is not Python" in said
     assert file.read_text() == mine
     file.write_text(mine := f"import torch\n\n\n@torch.no_grad()\n{WRONG}\n\ndef other(): ...\n")
-    assert "what was there is in l2_1_insert.py.old1." in used(f"@torch.no_grad()\n{RIGHT}")[1]
+    said = used(f"@torch.no_grad()\n{RIGHT}")[1]
+    assert "your earlier insert can be found in l2_1_insert.py.old1." in said
     assert file.with_name(f"{file.name}.old1").read_text() == mine
     text = file.read_text()
     assert text.count("no_grad") == 1 and RIGHT in text and "def other" in text

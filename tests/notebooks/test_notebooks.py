@@ -30,10 +30,8 @@ import warnings
 
 import ipywidgets
 import numpy as np
-from tqdm.auto import tqdm
 
 warnings.warn("noise", stacklevel=1)
-list(tqdm(range(3), desc="noise"))
 print(sorted({{"a", "b", "c"}}), [hash(name) for name in ("a", "b")], SCALE)
 print("noise", file=sys.stderr)
 print(np.random.default_rng(0).random())

@@ -1,4 +1,4 @@
-"""The student's edition: pages without outputs and answers, and the answers for a teacher."""
+"""The student's edition: pages without outputs and answers, and the form of nbgrader."""
 
 import ast
 import json
@@ -32,7 +32,7 @@ def bodies():
 def test_no_solution_no_verdict_and_no_output_is_left_anywhere(tmp_path):
     out = tmp_path / "student"
     student.edition(PAGES, out)
-    files = [path for path in out.rglob("*") if path.is_file() and path.parent.name != "teacher"]
+    files = [path for path in out.rglob("*") if path.is_file()]
     assert len(files) == len(PAGES) and {path.suffix for path in files} == {".ipynb"}
     known = [*bodies()]
     for path in files:
@@ -57,7 +57,7 @@ def test_no_solution_no_verdict_and_no_output_is_left_anywhere(tmp_path):
 
 def test_the_form_of_nbgrader_has_a_solution_and_a_cell_of_points_for_each_hole(tmp_path):
     assert build.main(["--nbgrader", str(tmp_path / "course")]) == 0
-    solved, points = set(), 0.0
+    solved, points = set(), {}
     for path in PAGES:
         file = tmp_path / "course/source" / path.stem / path.name
         page = nbformat.read(file, 4)
@@ -81,10 +81,16 @@ def test_the_form_of_nbgrader_has_a_solution_and_a_cell_of_points_for_each_hole(
                 emptied = re.sub(r"### BEGIN.*?### END SOLUTION", "...", cell.source, flags=re.S)
                 assert "..." in emptied
             if mark["grade"]:
-                solved.add(tuple(re.findall(r'"(.+?)"', cell.source)))
-                points += mark["points"]
+                number, name = re.findall(r'"(.+?)"', cell.source)
+                solved.add((number, name))
+                points.setdefault(number, {})[name] = mark["points"]
     wanted = {(number, name) for p in PAGES for number, name in student.USE.findall(_code(p))}
-    assert solved == wanted and points > 70
+    assert solved == wanted
+    for number, given in points.items():  # 2 points of three functions are 0.67, 0.66 and 0.67
+        (exercise,) = exercises(number)
+        if given.keys() == {*exercise.blocks}:
+            assert round(sum(given.values()), 9) == exercise.stars, number
+    assert sum(map(len, points.values())) > 70
 
 
 def _code(path):

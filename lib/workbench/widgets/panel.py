@@ -103,8 +103,9 @@ class Panel(ABC):
 
         try:
             self.look(**values).display()
-        except (Error, ValueError) as error:
-            display({"text/plain": str(error)}, raw=True)
+        except (Error, ValueError, KeyboardInterrupt) as error:
+            said = str(error) or "Interrupted: this view was not finished."
+            display({"text/plain": said}, raw=True)
 
     def _ipython_display_(self) -> None:
         from IPython.display import display
