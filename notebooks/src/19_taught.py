@@ -192,7 +192,7 @@ Slider(drawn, "λ", (1, 10, 100, 1_000, 10_000, 100_000), 1_000)
 # means of the short streams of [notebook 14](14_lifelong.ipynb), and on the right those of a hundred facts of
 # CounterFact and a hundred of ZsRE, written one by one. There a neighbor has to go on exactly as before, right or wrong.
 # Along the dashed line all are worth what MEMIT is, if a point that is lost costs what a point that is given brings. The
-# dotted line is what the unedited model knows. The cross is the median editor's 95 % interval; a hundred facts in a row
+# dotted line is what the unedited model knows. The cross is the interval of the median editor; a hundred facts in a row
 # are one observation and have none.
 
 # %%
