@@ -532,12 +532,13 @@ Slider(trials, "facts per stream", [5, 10, 20, 40, 80], 10)
 # the leader's lead over it, stream by stream, is clear of 0. But the leader is the one of 27 that these streams
 # happen to favor.
 #
-# Here is another rule. Suppose that $b$ is the best. Then in each stream the leads of its rivals over it are at least as
-# likely to be turned round. So turn them round: flip the signs of whole streams, in all $2^m$ ways, and note
-# each time the largest of the rivals' mean leads. If hardly any flip makes it as large as it was, $b$ is not the best.
+# Here is another rule. Suppose that $b$ is the best. Then in each stream its rivals are at least as likely to be behind
+# it as ahead of it by the same amount. So flip the signs of whole streams, in all $2^m$ ways, and note each time the
+# largest of the rivals' mean leads. If at most 5 % of the flips make it as large as it was, $b$ is excluded. That should
+# happen to the best editor in no more than 5 % of experiments, however many rivals it has.
 #
-# **Your turn · exercise 8.5, the other steps · ★★★ · 20 minutes.** Write both rules. `promise` says of a rule in how
-# many experiments it calls editors worse that are the best.
+# **Your turn · exercise 8.5, the other steps · ★★★ · 20 minutes.** Write both rules, and `promise`, which counts how
+# often a rule calls an editor worse though none is better.
 
 
 # %%
@@ -588,10 +589,10 @@ promise = use("8.5", promise)
 #
 # </details>
 #
-# In the figure the editors have the spreads that page 14's have on unrelated texts, and half of what belongs to a
-# stream is the same for all. On the left all are equal, at 80 %. On the right one is better than the 26 others, which
-# are equal. A third rule stands beside the two, **Tukey's**: an editor is called worse if it is farther behind the
-# leader than the range of all editors would be by chance in 95 % of experiments.
+# The editors in the figure have the spreads of page 14's on unrelated texts, and half of what belongs to a stream is the
+# same for all. On the left all are equal, at 80 %. On the right one is better than 26 equal others. **Tukey's** rule
+# stands beside the two: an editor is worse if it is farther behind the leader than the range of equal editors is in
+# 95 % of experiments.
 #
 # **Predict.** All 27 editors are equal. In how many of 100 experiments is at least one called beaten?
 
@@ -688,15 +689,15 @@ Slider(compared, "streams", [5, 6, 7, 8, 9, 10], 10)
 
 # %% [markdown]
 # **The leads name losers among equals in nearly every experiment.** The flips exclude each of the equals in a few
-# percent at most, as they promise, however many there are. That *some* equal is excluded is more frequent. Tukey's range
-# promises that, too, and so it finds fewer of those that are worse. This course takes the flips: an
-# editor **may be the best**, or not.
+# percent at most, as they promise. In one experiment of three they exclude *some* equal. Tukey's range limits that as
+# well, and pays with fewer finds among editors that are worse. This course uses the flips, and says that an editor
+# **may be the best**, or not.
 #
 # The **power** of a rule is how often it finds a difference that is there. A difference *could have been detected* if
-# that is 80 %, and beside "no difference is seen" **has to stand the smallest that could**. By the flips, ten streams
-# detect a lead of some 30 points. What do five detect?
+# that is 80 %, and beside "no difference is seen" **has to stand the smallest that could**. With the flips, ten streams
+# detect a lead of some 30 points. Move the slider: what do five detect?
 #
-# And page 14's own streams?
+# How far do page 14's own streams narrow the choice?
 
 # %%
 rows = []
@@ -712,8 +713,8 @@ show.Table(rows)
 # %% [markdown]
 # ## Where it breaks
 #
-# The flips assume that a lead is as likely to be turned round. For an editor that is good nearly always and has rare
-# accidents this is false. We let it meet a steady one with the same true mean of 95 %.
+# The flips assume that equal editors lead each other equally often and equally far. An editor that is good nearly always
+# and has rare accidents breaks this. It meets a steady one with the same true mean of 95 %.
 
 # %%
 out = tried(0.95 * torch.ones(2).double(), torch.tensor([0.0, 0.7]).double(), c=0.0, repeat=1000)
