@@ -16,8 +16,8 @@ Student's 95 % interval of the leader's lead over it, stream by stream, is clear
 
 `possible_best`, another rule: suppose that b is the best. Then a rival that isn't behind b leads in
 a stream as often as it trails. So flip the sign of whole streams, in all 2ᵐ ways, and each time
-take the largest of the rivals' mean leads. Flipping the leads of a rival that is far behind would make
-them large for no reason, so a rival with a negative mean lead is first set level with b:
+take the largest of the rivals' mean leads. Flipping the leads of a rival that is far behind would
+make them large for no reason, so a rival with a negative mean lead is first set level with b:
 
     (lead − mean lead) √(m / (m − 1))
 
