@@ -22,6 +22,15 @@ class Stopped(Wrong):
     """The student's code gave no answer: an error, a limit, the end of its process."""
 
 
+class Limit(Stopped):
+    """The code used more time, memory or room for its output than it may.
+
+    `functions` are those of the file that were running, where that is known.
+    """
+
+    functions: tuple[str, ...] = ()
+
+
 class NotAttempted(Exception):
     """The stub as it was handed out."""
 

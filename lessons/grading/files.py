@@ -26,7 +26,9 @@ FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 
 
 class Missing(ValueError):
-    """There is no file of that name."""
+    """There is no file of that name; `near` says that there is one of a similar name."""
+
+    near = False
 
 
 def students(folder: Path) -> list[Path]:
@@ -57,8 +59,10 @@ def text_of(path: Path, largest: int = LARGEST) -> str:
             raise ValueError("a link: hand in the plain file")
         if not path.exists():
             near = ", ".join(alike(path)[:3])
-            near = f", only {near}, which is another name" if near else ""
-            raise Missing(f"there is no {path.name} in {path.parent}{near}")
+            said = f", only {near}, which is another name" if near else ""
+            missing = Missing(f"there is no {path.name} in {path.parent}{said}")
+            missing.near = bool(near)
+            raise missing
         if not path.is_file():
             what = "a folder" if path.is_dir() else "a pipe or a device"
             raise ValueError(f"{path.name} is {what}: hand in a plain file of that name")

@@ -76,6 +76,39 @@ def test_an_attack_fails_with_a_clear_message(attack, sandbox):
     assert INSERT.path.exists()
 
 
+@pytest.mark.parametrize(
+    "number, body, name",
+    [
+        ("7.1", "edits *= 1 + 1e-13", "edits"),
+        ("2.1", "", "W"),
+        ("1.3", "K.mul_(2)", "K"),
+        ("5.1", "K = 1 * K; K *= 1", None),
+    ],
+)
+def test_an_argument_that_is_changed_in_place_is_named(number, body, name, sandbox):
+    exercise = exercises(number)[0]
+    text = exercise.solution.replace("    # solution\n", f"    {body}\n", 1)
+    if name == "W":  # the right answer all the same
+        text = exercise.solution.replace("return W +", "W +=") + "    return W\n"
+    verdict = grade(exercise, text, sandbox)
+    if name is None:
+        assert verdict.status == "solved"
+    else:
+        assert f"changes its argument {name} in place" in verdict.message and not verdict.points
+
+
+def test_a_changed_list_or_a_dict_is_found_and_a_function_is_none():
+    def changed(call, *args):
+        functions = []
+        packed = [wire.pack(arg, functions) for arg in args]
+        return wire.changed(call, [*args][: call(*args)], packed)
+
+    assert changed(lambda a, b: b.append(1) or 2, 1, [2]) == "b"
+    assert changed(lambda *a: a[0].pop("x") and 1, {"x": 1}) == "number 1"
+    assert changed(lambda f, x: 2, print, [len, float("nan")]) is None
+    assert changed(lambda x: x.append(object()) or 1, []) == "x"
+
+
 def test_what_fails_while_loading_is_told_with_its_line(sandbox):
     verdict = graded(sandbox, "return W", before="x = 1 +\n")
     assert verdict.status == "wrong" and "line 1" in verdict.message and "Syntax" in verdict.message
