@@ -34,9 +34,9 @@ class Verdict:
 
     status is "solved", "wrong", "not attempted" or "missing"; message says why. `right` names the
     functions that are right by themselves, of an exercise that asks for `parts` of them. `stopped`
-    says that the file could not be asked: it was no text, broke off, or did what is not allowed.
+    says that the file could not be asked: it broke off, or did what is not allowed.
     `broke` names the functions that ran when a limit was broken, and `unread` says that something
-    was handed in that the grader could not read, by a wrong name or as no text.
+    was handed in that the grader could not read: by a wrong name, as no text, or as a link.
     """
 
     exercise: str
@@ -54,11 +54,29 @@ class Verdict:
     unread: bool = False
 
     @property
+    def tried(self) -> bool:
+        """Whether there was an answer that could be read."""
+        return (self.status in ("solved", "wrong") and not self.unread) or bool(self.right)
+
+    @property
     def points(self) -> float:
         """A point per star; of an exercise that is not solved, the share of the parts that are."""
         if self.status == "solved":
             return self.stars
         return plain(self.stars * len(self.right) / self.parts)
+
+
+def by_session(verdicts: Sequence[Verdict]) -> dict[str, list[Verdict]]:
+    """Verdicts by the number of their session."""
+    found: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        found.setdefault(verdict.exercise.partition(".")[0], []).append(verdict)
+    return found
+
+
+def marked(verdicts: Sequence[Verdict]) -> bool:
+    """Whether the verdicts on a session make a mark."""
+    return any(v.tried for v in verdicts) and not any(v.unread for v in verdicts)
 
 
 def plain(points: float) -> float:
@@ -136,6 +154,12 @@ def in_parts(
     return replace(verdict, right=tuple(right), parts=len(exercise.blocks))
 
 
+def missing(exercise: Exercise, message: str = "nothing was handed in.") -> Verdict:
+    """The verdict on an exercise of which there is no file."""
+    head = exercise.number, exercise.name, exercise.title, exercise.stars
+    return Verdict(*head, "missing", message)
+
+
 def judged(check: Callable[[], str | None]) -> tuple[str, str, bool]:
     """The status and the message of a check, wherever it is run, and `stopped` of `Verdict`."""
     try:
@@ -156,14 +180,13 @@ def hand_in(chosen: Sequence[Exercise], folder: Path) -> list[str | Verdict]:
     """
     found: list[str | Verdict] = []
     for exercise in chosen:
-        head = exercise.number, exercise.name, exercise.title, exercise.stars
         try:
             found.append(text_of(folder / exercise.path.name))
+        except Missing as error:
+            found.append(missing(exercise, f"{clean(error)}."))
         except ValueError as error:
-            missing = isinstance(error, Missing)
-            status, unread = "missing" if missing else "wrong", not missing or error.near
-            verdict = Verdict(*head, status, f"{clean(error)}.", stopped=not missing, unread=unread)
-            found.append(verdict)
+            none = missing(exercise, f"{clean(error)}.")
+            found.append(replace(none, status="wrong", unread=True))
     return found
 
 
