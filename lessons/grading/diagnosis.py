@@ -127,7 +127,7 @@ def _odd(
         if not all(map(marked, by_session(some).values()))
     ]
     if empty:
-        told = "The gradebooks leave these sessions empty, so that no mark is written over: "
+        told = "The gradebooks leave these sessions empty, so decide on the marks yourself: "
         lines += ["", f"{told}{', '.join(empty)}."]
     if any("the same answer" in one or "published" in one for one in others):
         lines += ["", ALIKE]

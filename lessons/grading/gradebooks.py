@@ -16,9 +16,8 @@ def gradebooks(
 ) -> dict[str, str]:
     """The files canvas.csv and moodle.csv; a cell is empty where a mark would be a guess.
 
-    That is where nothing of a session was attempted, or a file of it could not be read: both
-    systems leave the mark that is there. `kept` has the share of the points that is left of a
-    student's session which was late.
+    That is where nothing of a session was attempted, or a file of it could not be read. `kept` has
+    the share of the points that is left of a student's session which was late.
     """
     of = {n: summary(v)["of"] for n, v in by_session(next(iter(graded.values()))).items()}
     titles = [f"Session {session}" for session in of]
