@@ -104,37 +104,41 @@ def sessions(chosen: Sequence[Exercise], one: HandIn) -> dict[str, float]:
 
 
 def read(
-    chosen: Sequence[Exercise], folder: Path, weeks: bool
+    chosen: Sequence[Exercise], folder: Path, weeks_of: bool
 ) -> tuple[list[Exercise], list[HandIn], list[str]]:
     """The exercises, the hand-ins and what to look at, of one folder or of one for each session.
 
     Folders of sessions are called 2, week_2 or session 02. A course without any is the folder of
     one class, in which every student has the files of all sessions.
     """
-    named = [
-        (int(found[1]), path)
-        for path in (folder.iterdir() if weeks and folder.is_dir() else ())
-        if (found := re.fullmatch(r"(?:week|session)?[ _-]*0*(\d+)", path.name.casefold()))
-        and path.is_dir()
-        and found[1] in {str(one.session) for one in chosen}
-    ]
-    if not named:
+    weeks: dict[int, dict[str, HandIn]] = {}
+    odd = []
+    for path in sorted(folder.glob("*") if weeks_of else ()):
+        found = re.fullmatch(r"(?:week|session)?[ _-]*0*(\d+)", path.name.casefold())
+        mine = [one for one in chosen if found and str(one.session) == found[1]]
+        if mine and path.is_dir():
+            if mine[0].session in weeks:
+                raise ValueError(f"two folders in {folder} are of session {mine[0].session}")
+            try:
+                some, loose = hand_ins.read(mine, path)
+            except ValueError as error:
+                some, loose = [], [str(error)]
+            odd += [f"Session {mine[0].session}: {said}" for said in loose]
+            weeks[mine[0].session] = {one.student: one for one in some}
+    if not weeks:
         return list(chosen), *hand_ins.read(chosen, folder)
-    every, everybody, odd = [], dict[str, HandIn](), []
-    for session, path in sorted(named):
-        mine = [one for one in chosen if one.session == session]
-        some, loose = hand_ins.read(mine, path)
-        odd += [f"Session {session}: {said}" for said in loose]
-        for one in some:
-            before = everybody.setdefault(one.student, HandIn(one.student, [], []))
-            before.texts += [missing(e) for e in every[len(before.texts) :]] + one.texts
-            before.saved += [0.0] * (len(every) - len(before.saved)) + one.saved
-            before.odd += [f"Session {session}: {said}" for said in one.odd]
-        every += mine
-    for one in everybody.values():
-        one.texts += [missing(e) for e in every[len(one.texts) :]]
-        one.saved += [0.0] * (len(every) - len(one.saved))
-    return every, [everybody[name] for name in sorted(everybody)], odd
+    chosen = [one for one in chosen if one.session in weeks]
+    everybody = []
+    for name in sorted({name for week in weeks.values() for name in week}):
+        whole = HandIn(name, [], [])
+        for session, week in sorted(weeks.items()):
+            some = [missing(one) for one in chosen if one.session == session]
+            part = week.get(name, HandIn(name, some, [0.0] * len(some)))
+            whole.texts += part.texts
+            whole.saved += part.saved
+            whole.odd += [f"Session {session}: {said}" for said in part.odd]
+        everybody.append(whole)
+    return chosen, everybody, odd
 
 
 def page(

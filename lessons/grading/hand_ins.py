@@ -95,7 +95,7 @@ def _one(name: str, path: Path, chosen: Sequence[Exercise], room: Path) -> HandI
     for one in chosen:
         at = next((p for p in places if os.path.lexists(p / one.path.name)), root)
         (text,), own = hand_in([one], at), at / one.path.name
-        saved = own.lstat().st_mtime if os.path.lexists(own) else 0.0
+        saved = own.lstat().st_mtime if os.path.lexists(own) and text != one.stub else 0.0
         missing = isinstance(text, Verdict) and text.status == "missing"
         if one.path.name in noted and (missing or text == one.stub):
             text, saved = noted[one.path.name], max(dates)

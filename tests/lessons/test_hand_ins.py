@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lessons import grader
+from lessons import grader, leaderboard
 from lessons.grading import archives, course, files, hand_ins, notebook_files
 from lessons.grading.exercise_source import exercises
 
@@ -406,6 +406,7 @@ def weeks(tmp_path_factory) -> Path:
     counts = "session,question,before,after,of\n2,1,5,21,28\n2,2,x,1,28\n"
     (place / "c" / "quiz.csv").write_text(counts)
     (place / "c" / "notes").mkdir()
+    (place / "c" / "week 4").mkdir()
     call = ["class", "--course", str(place / "c"), "--jobs", "2", "--out", str(place / "report")]
     assert grader.main(call) == 0
     return place / "report"
@@ -413,7 +414,7 @@ def weeks(tmp_path_factory) -> Path:
 
 def test_the_weeks_of_a_course_are_one_page(weeks):
     page = say(weeks / "course.md")
-    assert page.startswith("# 4 students, 3 sessions\n")
+    assert page.startswith("# 4 students, 4 sessions\n")
     table = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")]
     found = {cells[0]: cells for cells in table}
     of = [sum(e.stars for e in exercises(n)) for n in "123"]
@@ -430,8 +431,16 @@ def test_the_weeks_of_a_course_are_one_page(weeks):
     assert re.match(r"\| \d\.\d .+ \| 0 \| 0 \| 4 \|", often), often
 
 
+def test_a_week_without_anybody_is_told_and_two_of_one_session_are_refused(weeks, tmp_path, capsys):
+    assert "* Session 4: there is no folder of a student in" in say(weeks / "class.md")
+    for name in ("2", "week_02"):
+        (tmp_path / "c" / name / "ada").mkdir(parents=True)
+    call = ["class", "--course", str(tmp_path / "c"), "--out", str(tmp_path / "report")]
+    assert grader.main(call) == 2 and "are of session 2" in capsys.readouterr().err
+
+
 def test_what_is_late_is_deducted_only_where_the_file_says_so(weeks, folder):
-    assert rows(weeks / "moodle.csv")["cem"] == ["2.4", "4", "2.4"]
+    assert rows(weeks / "moodle.csv")["cem"] == ["2.4", "4", "2.4", ""]
     assert rows(weeks / "marks.csv")["cem"][:2] == ["1", "2"]
     assert "Late in session 1, with 10% less a day: cem (2 d)." in say(weeks / "class.md")
     assert rows(folder / "moodle.csv")["ben"] == ["1"]
@@ -490,3 +499,11 @@ def test_two_at_once_do_not_write_over_each_other(tmp_path, monkeypatch, capsys)
     said = capsys.readouterr()
     assert "the marks are only what is printed" in said.err and "ada" in said.out
     assert say(report / "class.md") == "of the other run"
+
+
+def test_the_leaderboard_says_that_an_archive_has_to_be_unpacked(tmp_path):
+    (tmp_path / "ada").mkdir()
+    (tmp_path / "ada" / "editor.py").write_text("x = 1")
+    zipped(tmp_path / "ben.zip", {"editor.py": b"x = 1"})
+    first, second = map(leaderboard.hand_in, leaderboard.find([], tmp_path))
+    assert first == "x = 1" and "ben.zip is an archive: unpack it" in str(second)
