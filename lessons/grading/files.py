@@ -48,7 +48,7 @@ def students(folder: Path) -> list[Path]:
         path
         for path in sorted(folder.iterdir())
         # a link would lead to another student's folder
-        if (path.is_dir() or path.name.casefold().endswith(ARCHIVES))
+        if (path.is_dir() or (path.is_file() and path.name.casefold().endswith(ARCHIVES)))
         and not path.is_symlink()
         and not path.name.startswith(".")
         and path.name.casefold() not in NOBODY

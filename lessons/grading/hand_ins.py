@@ -15,11 +15,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lessons.grading import archives, files, notebook_files
-from lessons.grading.exercise_source import Exercise
+from lessons.grading.exercise_source import UNREADABLE, Exercise
 from lessons.grading.verdict import Verdict, hand_in
 from lessons.marking import clean
 
-OTHERS = (".7z", ".rar", ".gz", ".xz", ".bz2", ".zst", ".py", ".ipynb")  # loose in a class's folder
+OTHERS = (
+    ".zip",
+    ".tgz",
+    ".tar",
+    ".7z",
+    ".rar",
+    ".gz",
+    ".xz",
+    ".bz2",
+    ".zst",
+    ".py",
+    ".ipynb",
+)  # loose in a class's folder
 LISTED = 1000  # files of a hand-in whose names are looked at
 SHORT = 30  # pieces of a program beyond the stub, below which two answers are alike by themselves
 
@@ -41,7 +53,8 @@ def read(chosen: Sequence[Exercise], folder: Path) -> tuple[list[HandIn], list[s
     """The hand-ins in the folder of a class, and what lies in it that is none."""
     found: dict[str, HandIn] = {}
     odd = []
-    for path in sorted(files.students(folder), key=Path.is_file):
+    read_here = files.students(folder)
+    for path in sorted(read_here, key=Path.is_file):
         name = _readable(path.name if path.is_dir() else path.name.removesuffix(_ending(path)))
         if name in found:
             odd.append(f"{path.name} was not read: there is {name} beside it, which is graded.")
@@ -51,7 +64,7 @@ def read(chosen: Sequence[Exercise], folder: Path) -> tuple[list[HandIn], list[s
     for path in sorted(folder.glob("[!.]*")):
         if path.is_symlink():
             odd.append(f"{path.name} is a link, and was not read.")
-        elif path.suffix.casefold() in OTHERS and path.is_file() and not _ending(path):
+        elif path.suffix.casefold() in OTHERS and not (path.is_dir() or path in read_here):
             odd.append(f"{path.name} is neither a folder nor a zip or tar.gz, and was not read.")
     return [found[name] for name in sorted(found)], odd
 
@@ -113,7 +126,7 @@ def _one(name: str, path: Path, chosen: Sequence[Exercise], room: Path) -> HandI
         found.saved.append(saved)
     if taken:
         odd.append(f"{', '.join(taken)}: taken from a notebook.")
-    if not odd and not any(found.saved):
+    if not unread and all(isinstance(t, Verdict) and not t.unread for t in found.texts):
         there = f"only {', '.join(names[:5])}" if names else "it is empty"
         odd.append(f"No file of these exercises is there: {there}.")
     return found
@@ -193,5 +206,5 @@ def form(text: str) -> tuple[str, int]:
                     one for one in kept if not isinstance(one, ast.Import | ast.ImportFrom)
                 ]
         return ast.dump(tree), sum(1 for _ in ast.walk(tree))
-    except notebook_files.UNREADABLE:
+    except UNREADABLE:
         return "", 0

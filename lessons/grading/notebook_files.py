@@ -15,12 +15,11 @@ from pathlib import Path
 import msgspec
 
 from lessons.grading import files
-from lessons.grading.exercise_source import Exercise, is_empty
+from lessons.grading.exercise_source import UNREADABLE, Exercise, is_empty
 
 LARGEST = 10_000_000  # bytes of a notebook, with its figures
 CODE = 300_000  # letters in all of its cells of code
 MOST = 30  # notebooks of a student
-UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # what `ast.parse` raises
 
 
 class Cell(msgspec.Struct):
