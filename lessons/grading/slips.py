@@ -23,6 +23,7 @@ RIDGES = ("lam", "penalty", "damping", "strength")  # names of their size
 SIZES = [10.0**-n for n in range(9)]
 SIGN, AXIS = "one sign is turned round, {} where {} belongs", "one axis is taken for another"
 COLUMN, ROW = (ast.parse(text, mode="eval").body.slice for text in ("x[:, None]", "x[None]"))
+REDUCE = "sum mean median std amax amin max min softmax log_softmax cat stack norm".split()
 OTHER = {  # of operators
     ast.Add: (ast.Sub(), SIGN.format("−", "+")),
     ast.Sub: (ast.Add(), SIGN.format("+", "−")),
@@ -150,9 +151,9 @@ def slips(part: ast.AST) -> Iterator[tuple[ast.AST, str, Any, str]]:
             yield part, "slice", ROW, AXIS
         case ast.Subscript(slice=ast.Constant(value=None)):
             yield part, "slice", COLUMN, AXIS
-    axes = getattr(part, "args", [])[-1:] if isinstance(part, ast.Call) else []
-    axes += [part.value] if isinstance(part, ast.keyword) and part.arg == "dim" else []
-    for axis in axes:
+    reduces = isinstance(part, ast.Call) and getattr(part.func, "attr", "") in REDUCE
+    axes = [part.value] if isinstance(part, ast.keyword) and part.arg == "dim" else []
+    for axis in part.args[-1:] if reduces else axes:
         sign = isinstance(axis, ast.UnaryOp) and isinstance(axis.operand, ast.Constant)
         if sign or (isinstance(axis, ast.Constant) and axis.value in (0, 1)):
             yield (axis.operand if sign else axis), "value", 0 if sign else 1 - axis.value, AXIS
