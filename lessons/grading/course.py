@@ -87,6 +87,11 @@ def _seconds(when: object) -> float:
     raise ValueError(f"{when!r} is no date")
 
 
+def day(seconds: float) -> str:
+    """A date as the page shows it: 5 Oct."""
+    return datetime.fromtimestamp(seconds).strftime("%d %b").lstrip("0")
+
+
 def span(seconds: float) -> str:
     """A time in its largest unit, rounded up."""
     size, unit = next(
@@ -153,7 +158,8 @@ def page(
     of = {n: summary(v)["of"] for n, v in by_session(first).items()}
     kept, points = dates.kept(chosen, some), dict[str, dict[str, float]]()
     lines = [f"# {len(graded)} students, {len(of)} sessions", ""]
-    heads = [f"{n} (of {most})" for n, most in of.items()]
+    due = {n: f", due {day(when)}" for n, when in dates.due.items()}
+    heads = [f"{n} (of {most}{due.get(n, '')})" for n, most in of.items()]
     lines += [f"| student | {' | '.join(heads)} | points |", "|---" * (len(of) + 2) + "|"]
     saved = {one.student: sessions(chosen, one) for one in some}
     for student, verdicts in graded.items():
@@ -162,7 +168,7 @@ def page(
         for n, part in by_session(verdicts).items():
             late = dates.late(n, saved[student][n])
             mine[n] = summary(part)["points"] * kept.get((student, n), 1)
-            when = datetime.fromtimestamp(saved[student][n]).strftime("%d %b")
+            when = day(saved[student][n])
             what = f"{plain(mine[n]):g}" if marked(part) else "?"
             when += f", {span(late)} late" if late else ""
             cells.append(f"{what} ({when})" if saved[student][n] else "")
