@@ -25,10 +25,10 @@ LARGEST = 1 << 63  # torch computes with no such whole number, and a float here 
 
 # Kinds of settings; the description is what an error message says of a value that is none.
 Whole = Annotated[int, Meta(gt=-LARGEST, le=LARGEST - 1, description="a whole number")]
-Count = Annotated[int, Meta(ge=0, le=LARGEST - 1, description="a whole number from 0 on")]
-Size = Annotated[int, Meta(ge=1, le=LARGEST - 1, description="a whole number from 1 on")]
+Count = Annotated[int, Meta(ge=0, le=LARGEST - 1, description="a whole number of at least 0")]
+Size = Annotated[int, Meta(ge=1, le=LARGEST - 1, description="a whole number of at least 1")]
 Real = Annotated[float, Meta(gt=-LARGEST, lt=LARGEST, description="a finite number")]
-Amount = Annotated[float, Meta(ge=0, lt=LARGEST, description="a finite number from 0 on")]
+Amount = Annotated[float, Meta(ge=0, lt=LARGEST, description="a finite number of at least 0")]
 Share = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
 Layers = Annotated[tuple[Count, ...], Meta(min_length=1, description="a list of one layer or more")]
 Text = Annotated[str, Meta(min_length=1)]
@@ -115,16 +115,16 @@ def described(hint: Any) -> str:
 
 
 def at_least(least: int, **numbers: float | None) -> None:
-    """Refuse a number below the least one, NaN and infinity, in an ArgumentError that names it."""
+    """Reject a number below the minimum, NaN and infinity, with an ArgumentError naming it."""
     for name, number in numbers.items():
         if number is not None and not least <= number < math.inf:
             raise ArgumentError(
-                f"the parameter {name} should be a number from {least} on, not {shown(number)}"
+                f"The parameter {name} should be a number of at least {least}, not {shown(number)}."
             )
 
 
 def shown(value: Any) -> str:
-    """A value for an error message: at most about sixty characters, whatever it is."""
+    """Return a value for an error message: at most about 60 characters, whatever it is."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # whole numbers of thousands of digits; deep lists
@@ -133,9 +133,9 @@ def shown(value: Any) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown word: a known one that is like it, if there is one."""
+    """Return the end of a message about an unknown word: a similar known word, if there is one."""
     found = get_close_matches(word.lower(), known, 1)
-    return f"; did you mean '{found[0]}'?" if found else ""
+    return f". Did you mean '{found[0]}'?" if found else ""
 
 
 def words(config: type) -> dict[str, tuple[Any, ...]]:

@@ -1,16 +1,16 @@
-"""Which model a patch belongs to: its weights and the token prepended to every text.
+"""The model that a patch belongs to: its weights and the token prepended to every text.
 
 An identity is one line of text, "NAME FINGERPRINT" or "NAME behind TOKEN FINGERPRINT". The name is
-what a folder or a hub calls the model. It stands in messages and decides nothing.
+the one used by a folder or a hub. It appears in messages and has no other effect.
 """
 
 from __future__ import annotations
 
-BEHIND = " behind "  # stands in a model's name between its weights' and the prepended token
+BEHIND = " behind "  # separates the weights' name from the prepended token in a model's name
 
 
 def parted(name: str) -> tuple[str, str | None]:
-    """A model's name without the prepended token, and this token, None without one.
+    """Return a model's name without the prepended token, and this token, None without one.
 
     parted("gpt2 behind </s>") -> ("gpt2", "</s>")
     """
@@ -19,7 +19,7 @@ def parted(name: str) -> tuple[str, str | None]:
 
 
 def same_model(one: str, other: str) -> bool:
-    """Whether two identities are of the same weights with the same prepended token.
+    """Return whether two identities have the same weights and the same prepended token.
 
     same_model("gpt2 0123", "/models/copy 0123") -> True
     """

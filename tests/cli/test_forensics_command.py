@@ -75,7 +75,7 @@ def test_without_a_list_the_classroom_is_asked(models, capsys):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["none.safetensors"], "there is no patch file at none.safetensors"),
+        (["none.safetensors"], "There is no patch file at none.safetensors"),
         (["base", "--subjects", "no/such"], "the list of subjects no/such cannot be read"),
         (["base", "--prompts", "no/such"], "the list of prompts no/such cannot be read"),
         (
@@ -85,7 +85,7 @@ def test_without_a_list_the_classroom_is_asked(models, capsys):
         (["base", "--layers", "9"], "has layers 0 to 3, not these: [9]"),
         (["base", "--layers", "x"], "--layers wants numbers"),
         (["base", "--prefix", "{} is"], "a prefix ends with its one {}"),
-        (["base", "--text", "no/such"], "the text for C, no/such, cannot be read"),
+        (["base", "--text", "no/such"], "The text for C, no/such, cannot be read"),
     ],
 )
 def test_wrong_input_is_one_sentence(models, capsys, given, said):
@@ -104,7 +104,7 @@ def test_files_that_are_no_suspects_are_refused(models, patch, tmp_path, capsys)
     for given, said in (
         ([str(broken)], "broken.safetensors"),
         ([str(routes)], "routes.safetensors changes no weights"),
-        ([str(foreign)], "this patch is for another 0"),
+        ([str(foreign)], "This patch is for another 0"),
         (["base", "--subjects", str(few)], "at least 20 candidates"),
         (["base", "--prompts", str(few)], "at least 20 whole prompts"),
     ):

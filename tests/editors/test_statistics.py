@@ -112,7 +112,7 @@ def test_what_is_too_large_to_be_shipped_says_how_long_it_takes(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["prune", "rledit"])  # a statistic of text, and a network
+@pytest.mark.parametrize("name", ["prune", "rledit"])  # A statistic of text, and a network
 def test_the_first_edit_takes_fifteen_seconds_or_says_how_long(name, tmp_path):
     """From an empty cache folder, less what a later edit takes: a busy machine doubles both."""
     only_models(tmp_path)

@@ -203,11 +203,11 @@ def test_what_plain_weights_cannot_say_is_refused_by_name(tmp_path):
         lib.workbench.export_peft(lm, mixed, tmp_path / "new" / "a")
     with pytest.raises(lib.errors.ExportError, match="changes no weights"):
         lib.workbench.export_peft(lm, lib.EMPTY, tmp_path / "new" / "a")
-    with pytest.raises(lib.errors.ArgumentError, match="rank should be a number from 1 on"):
+    with pytest.raises(lib.errors.ArgumentError, match="rank should be a number of at least 1"):
         lib.workbench.export_peft(lm, patch_of(lm), tmp_path / "new" / "a", rank=0)
     other = lib.Patch(patch_of(lm).weights, base="other 1")
     for write in (lib.workbench.export_peft, lib.workbench.export_model):
-        with pytest.raises(lib.errors.PatchError, match="this patch is for other 1"):
+        with pytest.raises(lib.errors.PatchError, match="This patch is for other 1"):
             write(lm, other, tmp_path / "new" / "a")
     name = lm.mlp_out(1)
     unmoved = patch_of(lm, **{name: lm.weight(name)})

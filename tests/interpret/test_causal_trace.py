@@ -171,7 +171,7 @@ def test_tracing_sees_the_patched_model_and_leaves_no_hook(lm):
     ("more", "message"),
     [
         ({"kinds": ["mlps"]}, "kind must be one of hidden, mlp, attention, not 'mlps'"),
-        ({"samples": 0}, "samples should be a number from 1 on, not 0"),
+        ({"samples": 0}, "samples should be a number of at least 1, not 0"),
         ({"subject": "tower"}, "subject of a Fact is its own"),
     ],
 )

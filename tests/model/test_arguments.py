@@ -43,7 +43,7 @@ NUMBERS = [
 
 @pytest.mark.parametrize("name, wrong", NUMBERS)
 def test_a_number_that_would_draw_nonsense_is_a_sentence_before_any_work(idle, name, wrong):
-    with pytest.raises(lib.Error, match=f"^the parameter {name} should be a number from . on, not"):
+    with pytest.raises(lib.Error, match=f"^The parameter {name} should be a number of at least"):
         idle.generate(PROMPT, **{name: wrong})
 
 

@@ -88,7 +88,7 @@ def test_weights_that_change_make_another_model(lm, change):
         assert torch.equal(moment(lm), moment(fresh))
         after = edited(lm)
     assert same_model(after.base, fresh.identity)
-    with fresh.patched(after), pytest.raises(PatchError, match="this patch is for"):
+    with fresh.patched(after), pytest.raises(PatchError, match="This patch is for"):
         lm.check(before)
 
 

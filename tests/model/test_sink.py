@@ -53,11 +53,11 @@ def test_patches_belong_to_one_of_the_two(both):
         with pytest.raises(lib.errors.PatchError) as refused, other.patched(patch):
             pass
         assert str(refused.value) == (
-            f"this patch is for {lm.identity}, the model here is {other.identity}; load the model "
-            f"with sink={token!r} for it"
+            f"This patch is for {lm.identity}, but the model here is {other.identity}. Load the "
+            f"model with sink={token!r} for it."
         )
     elsewhere = replace(patch, base="another behind <|end|> 0123456789abcdef")
-    with pytest.raises(lib.errors.PatchError, match=r"the model here is \S+ \w+$"):
+    with pytest.raises(lib.errors.PatchError, match=r"the model here is \S+ \w+\.$"):
         plain.check(elsewhere)
 
 

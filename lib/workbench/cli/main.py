@@ -81,7 +81,7 @@ def _in_options(said: str, command: Command) -> str:
         name = keywords.get("dest", names[-1].strip("-").replace("-", "_"))
         bare = rf"|{name}\b" * ("_" in name)  # such a name is not a word of English
         said = re.sub(rf"\b{name}=(?!True\b)", f"{names[-1]} ", said)
-        said = re.sub(rf"\b(?:the parameter {name}\b|{name}=True\b{bare})", names[-1], said)
+        said = re.sub(rf"\b(?:[Tt]he parameter {name}\b|{name}=True\b{bare})", names[-1], said)
     return said
 
 

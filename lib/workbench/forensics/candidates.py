@@ -82,7 +82,7 @@ def rows_of(lm: LM, names: Sequence[str], prefix: str = PREFIX) -> list[list[int
     if not isinstance(prefix, str) or not prefix.endswith("{}") or prefix.count("{}") != 1:
         raise ForensicsError("a prefix ends with its one {}, where the candidate stands")
     rows = [
-        encode_prompt(lm.tokenizer, fill(prefix, require_text(name, "a candidate").strip()))
+        encode_prompt(lm.tokenizer, fill(prefix, require_text(name, "A candidate").strip()))
         for name in names
     ]
     batching.check_length(lm, rows)

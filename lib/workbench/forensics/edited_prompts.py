@@ -40,7 +40,7 @@ def objects(
     A token that begins several answers stands for all of them. Raises ForensicsError without
     templates.
     """
-    require_text(subject, "the subject")
+    require_text(subject, "The subject")
     if isinstance(templates, str) or not templates:
         raise ForensicsError("at least one template is needed to ask what a subject says")
     prompts = [fill(template, subject.strip()) for template in templates]

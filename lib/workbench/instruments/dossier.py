@@ -134,7 +134,7 @@ def dossier_lines(
     The model is free between two lines, so that others may use it. Raises FactError for a blank
     entity.
     """
-    require_text(entity, "the entity")
+    require_text(entity, "The entity")
     entity = entity.strip()
     # some relations at a time: a step of generation reads all weights once. The first lines are
     # there soon, and later ones share their steps with more others
