@@ -48,9 +48,7 @@ def fill(template: str, text: str) -> str:
     fill("Yesterday. {}", "Set {1} is") -> "Yesterday. Set {1} is"
     """
     if template.count("{}") != 1:
-        raise FactError(
-            f"Template {quoted(template)} needs exactly one {{}}, marking the place of the text."
-        )
+        raise FactError(f"Template {quoted(template)} needs exactly one {{}} for the text.")
     return template.replace("{}", text)
 
 
@@ -331,13 +329,11 @@ def lookup(
     With GPT-2's tokenizer: lookup(…, Fact("Paris", "The city of {} is", "Rome")) -> (5 ids, 3)
     """
     if fact.subject is None:
-        raise FactError(
-            f"The fact {quoted(fact.prompt)} has no subject to look up. Give it a subject."
-        )
+        raise FactError(f"The fact {quoted(fact.prompt)} has no subject to look up.")
     if not getattr(tokenizer, "is_fast", False):
         raise FactError(
             f"{type(tokenizer).__name__} is a slow tokenizer without character offsets, so the "
-            "subject's tokens cannot be found. Load the fast tokenizer."
+            "subject's tokens cannot be found. Load the fast one."
         )
     prompt = fact.prompt if prompt is None else prompt
     text = fill(require_encodable(template, "The template"), fill(prompt, fact.subject))
@@ -347,8 +343,5 @@ def lookup(
     # special tokens have the empty span (0, 0): an end-of-text token would always come last
     before = [i for i, ((start, _), special) in enumerate(spans) if start < end and not special]
     if not before:
-        raise FactError(
-            f"The tokenizer leaves no token of the subject {quoted(fact.subject)}. Use another "
-            "subject."
-        )
+        raise FactError(f"The tokenizer leaves no token of the subject {quoted(fact.subject)}.")
     return list(read["input_ids"]), before[-1]

@@ -75,10 +75,7 @@ def of(lm: LM, facts: Sequence[Fact], which: Which) -> Wordings:
     if which == "prompt":
         return Wordings()
     if not getattr(lm.tokenizer, "chat_template", None):
-        raise EditError(
-            f"forms='{which}' needs a chat template, but {lm.name} does not have one. Use "
-            "forms='prompt'."
-        )
+        raise EditError(f"forms='{which}' needs a chat template, but {lm.name} has none.")
     asked = [tuple(questions(lm, facts))] if which == "conversation" else []
     return Wordings(template(lm), (tuple(facts), *asked))
 

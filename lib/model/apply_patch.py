@@ -138,8 +138,7 @@ class Patchable:
             return base
         A, B = (side.to(base.device) for side in value.joined())
         change = A @ B
-        # the sum does not need another matrix; if weights are stored transposed, it stays
-        # transposed
+        # the sum needs no other matrix; if weights are stored transposed, it stays transposed
         return change.add_(base) if base.is_contiguous() else base + change
 
     @contextmanager
@@ -283,10 +282,7 @@ class Patchable:
             raise PatchError(said)
         for name, value in patch.weights.items():
             if self.arch.fused_in and any(fnmatch(name, n.format("*")) for n in self.arch.mlp_in):
-                raise PatchError(
-                    f"{name} stores two matrices in a single tensor, so neither can be edited on "
-                    "its own."
-                )
+                raise PatchError(f"{name} stores two matrices in one; neither can be edited alone.")
             here = self._shape(name)
             if tuple(value.shape) != here:
                 raise PatchError(
@@ -295,8 +291,7 @@ class Patchable:
         for name, route in patch.routes.items():
             if not self._stands(name, route):
                 raise PatchError(
-                    f"This patch has a route at {name}, where routes of its kind do not fit "
-                    f"{self.name}."
+                    f"This patch has a route at {name}, but its kind does not fit {self.name}."
                 )
 
     def _shape(self, name: str) -> tuple[int, ...]:
@@ -306,10 +301,7 @@ class Patchable:
         except (AttributeError, KeyError):
             weight = None
         if weight is None:
-            raise PatchError(
-                f"This patch changes {name}, which {self.name} does not have. Use the patch's own "
-                "model."
-            )
+            raise PatchError(f"This patch changes {name}, which {self.name} does not have.")
         return tuple(weight.shape[:: -1 if self.arch.transposed else 1])
 
     def _stands(self, name: str, route: Route) -> bool:

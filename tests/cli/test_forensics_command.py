@@ -76,15 +76,15 @@ def test_without_a_list_the_classroom_is_asked(models, capsys):
     ("given", "said"),
     [
         (["none.safetensors"], "There is no patch file at none.safetensors"),
-        (["base", "--subjects", "no/such"], "the list of subjects no/such cannot be read"),
-        (["base", "--prompts", "no/such"], "the list of prompts no/such cannot be read"),
+        (["base", "--subjects", "no/such"], "The list of subjects no/such cannot be read"),
+        (["base", "--prompts", "no/such"], "The list of prompts no/such cannot be read"),
         (
             ["base", "--layers", "0-3000000000"],
             "--layers has '0-3000000000', where 10000 is the most",
         ),
         (["base", "--layers", "9"], "has layers 0 to 3, not these: [9]"),
-        (["base", "--layers", "x"], "--layers wants numbers"),
-        (["base", "--prefix", "{} is"], "a prefix ends with its one {}"),
+        (["base", "--layers", "x"], "--layers needs numbers"),
+        (["base", "--prefix", "{} is"], "A prefix should end with its one {}"),
         (["base", "--text", "no/such"], "The text for C, no/such, cannot be read"),
     ],
 )

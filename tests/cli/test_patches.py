@@ -106,9 +106,9 @@ def test_edit_finds_the_subject_of_a_sentence(monkeypatch, capsys):
     assert main(["edit", *words]) == 0
     assert capsys.readouterr().out.startswith("subject: Anna\nprompt:  The cat of {} is\n")
     assert main(["edit", "--target", "xy"]) == 2
-    assert "--prompt, or --sentence in its place" in capsys.readouterr().err
+    assert "--prompt, or --sentence instead" in capsys.readouterr().err
     assert main(["edit", *words, "--subject", "Anna"]) == 2
-    assert "--subject goes with --prompt" in capsys.readouterr().err
+    assert "Use --subject only with --prompt" in capsys.readouterr().err
 
 
 def test_a_memory_that_no_editor_wrote_is_one_sentence(monkeypatch, tmp_path, capsys):
@@ -124,4 +124,4 @@ def test_a_memory_that_no_editor_wrote_is_one_sentence(monkeypatch, tmp_path, ca
     ]
     assert main(["edit", *words, "--relation", "none", "--after", str(hostile)]) == 2
     said = capsys.readouterr().err.strip()
-    assert "rome cannot go on from the memory in" in said and len(said.splitlines()) == 1
+    assert "rome cannot continue from the memory in" in said and len(said.splitlines()) == 1

@@ -139,12 +139,12 @@ def test_a_wrong_setting_is_named_with_what_it_is(tiny_model, capsys, editor, gi
     ("words", "said"),
     [
         (["stream", "--eval-at", "0-3000000000"],
-         "--eval-at has '0-3000000000', where 203 is the most there is"),
+         "--eval-at has '0-3000000000', but the maximum is 203"),
         (["stream", "--eval-at", "5-2"], "--eval-at has the range 5-2, which ends before it"),
-        (["stream", "--eval-at", "1" * 5000], "--eval-at wants numbers"),
+        (["stream", "--eval-at", "1" * 5000], "--eval-at needs numbers"),
         (["stream", "--edits", "-5"], "--edits should be a number of at least 1, not -5"),
         (["stream", "--batch", "0"], ": --batch should be a number of at least 1, not 0"),
-        (["train", "--editor", "mend", "--rows", "0-3000000000"], "rows 0-3000000000 were asked"),
+        (["train", "--editor", "mend", "--rows", "0-3000000000"], "Rows 0-3000000000 were"),
         (["train", "--editor", "mend", "--cases", "-1"], "--cases should be a number of at"),
     ],
 )  # fmt: skip
@@ -158,7 +158,7 @@ def test_rows_that_are_no_range_are_refused(text, capsys):
     with pytest.raises(SystemExit) as stop:
         main(["train", f"--rows={text}"])
     assert stop.value.code == 2
-    assert "rows are given as FIRST-LAST" in capsys.readouterr().err
+    assert "expected rows as FIRST-LAST" in capsys.readouterr().err
 
 
 def test_settings_of_the_api_are_checked_the_same_way(tiny_model):
@@ -187,10 +187,13 @@ def test_the_presets_and_the_papers_settings_pass_their_own_checks():
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ([*EDIT, "--set", "layer=3", "--set", "layer=4"], "--set has 'layer' twice: give it once"),
+        (
+            [*EDIT, "--set", "layer=3", "--set", "layer=4"],
+            "--set has 'layer' twice. Give it only once",
+        ),
         (["prepare", "--editors", "rome, rome"], "--editors has 'rome' twice"),
         (["tune", "m", "--editors", "memit,rome,memit"], "--editors has 'memit' twice"),
-        (["prepare", "--editors", " ,"], "--editors wants names with commas between them"),
+        (["prepare", "--editors", " ,"], "--editors needs names separated by commas"),
         (["stream", "--eval-at", "0,0"], "--eval-at has 0 twice"),
         (["forensics", "m", "--layers", "2-4,3"], "--layers has 3 twice"),
     ],
@@ -205,4 +208,4 @@ def test_a_value_given_twice_is_refused(words, sentence, tiny_model, tmp_path, m
 @pytest.mark.parametrize("words", [[*EDIT, "--target", "qz"], [*EDIT, "--targ=qz"]])
 def test_an_option_given_twice_is_refused(words, tiny_model, capsys):
     code, said = said_once(words, capsys)
-    assert code == 2 and "the command has '--target' twice: give it once" in said
+    assert code == 2 and "the command has '--target' twice. Give it only once" in said

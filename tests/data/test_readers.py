@@ -120,7 +120,7 @@ def test_files_that_are_no_data_files_are_one_sentence(write, tmp_path):
         whole + "\nx": "not valid JSON",
         whole + "\n\n[]": "not valid JSON",
         lines(FLAT) + "\n]": "row 2",
-        lines(FLAT)[:-9]: "row 1: a file is not valid JSON",
+        lines(FLAT)[:-9]: "row 1: A file is not valid JSON",
         '{"data": []}': "contains no rows",
         "[3]": "row 0: A row should be an object",
         '[{"x": 1}]': "any known format",

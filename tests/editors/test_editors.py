@@ -66,7 +66,9 @@ def test_every_editor_declares_what_it_promises():
 
 
 def test_an_unknown_editor_is_a_sentence_that_lists_the_known():
-    with pytest.raises(lib.errors.EditError, match="no editor 'roem'; there are alphaedit, .*rome"):
+    with pytest.raises(
+        lib.errors.EditError, match="no editor 'roem'. Available editors: alphaedit, .*rome"
+    ):
         lib.EDITORS["roem"]
     assert "roem" not in lib.EDITORS and lib.EDITORS.get("roem") is None
 

@@ -428,9 +428,12 @@ def test_the_command_trains_and_the_editor_finds_the_network(lm, tmp_path, monke
     lm_patch = lib.EDITORS["malmen"](lm, **SMALL).edit([CASES[0].fact])
     assert lm_patch.memory["malmen"]["network"]
     for words, sentence in (
-        (["train", "--editor", "rome"], "rome needs no training; there is a network in mend"),
+        (
+            ["train", "--editor", "rome"],
+            "rome does not need training. These editors have a network: mend",
+        ),
         ([*command[:-1], "4"], "--validation 4 leaves nothing of 4 cases"),
-        ([*command, "--rows", "2-4"], "rows 2-4 were asked for, the file has 4"),
+        ([*command, "--rows", "2-4"], "rows 2-4 were requested, but the file has 4"),
         ([*command, "--validation-rows", "0-0"], "exclude each other"),
         (
             ["train", "--editor", "mend", "--steps", "-1"],

@@ -137,7 +137,7 @@ def test_a_class_is_registered_and_replaced(editors, lm):
         ("mine", lambda lm: own()(lm), "should be a class in which name = 'mine', not <"),
         ("mine", lambda lm: own(name=None), "should be a class in which name = 'mine', not <"),
         ("other", lambda lm: own(), "should be a class in which name = 'other', not <"),
-        ("rome", lambda lm: own(name="rome"), "the library has an editor 'rome'"),
+        ("rome", lambda lm: own(name="rome"), "The library has an editor 'rome'"),
     ],
 )
 def test_what_cannot_be_registered_is_a_sentence(editors, lm, name, made, said):
@@ -170,7 +170,7 @@ def test_a_file_holds_an_editor(editors, lm, tmp_path, text, name):
     [
         ("x = 1", "needs a function edit.*has 0 such classes"),
         (CLASS.format(name="") + CLASS.format(name="").replace("Mine", "Two"), "has 2 such"),
-        (CLASS.format(name='name = "rome"'), "the library has an editor 'rome'"),
+        (CLASS.format(name='name = "rome"'), "The library has an editor 'rome'"),
     ],
 )
 def test_a_file_without_one_editor_is_refused(editors, tmp_path, text, said):

@@ -202,7 +202,7 @@ def test_what_is_damaged_or_was_not_finished_is_made_by_the_next_prepare(
     before = {path: path.read_bytes() for path in folder.rglob("*.safetensors")}
     damaged = sorted(folder.rglob("moments/*"))[0]
     damaged.write_bytes(before[damaged][:-1])
-    with pytest.warns(CacheWarning, match="was damaged and is made again"):
+    with pytest.warns(CacheWarning, match="was damaged and will be created again"):
         assert prepare(NAMES) == 0
     assert passes == [("C", 1)] and damaged.read_bytes() == before[damaged]
 
@@ -213,4 +213,4 @@ def test_a_name_that_no_editor_has_is_one_sentence(monkeypatch, capsys):
     )  # nothing is loaded for it
     assert main(["prepare", "--editors", "rome,roem"]) == 2
     said = capsys.readouterr().err.strip()
-    assert "there is no editor 'roem'; there are alphaedit" in said and "\n" not in said
+    assert "There is no editor 'roem'. Available editors: alphaedit" in said and "\n" not in said

@@ -113,5 +113,5 @@ def test_what_cannot_be_is_one_sentence():
     with pytest.raises(lib.errors.EditError, match="multiplier should be a finite number"):
         editor(lm, multiplier=float("inf"))
     wrong = lib.Patch(routes={lm.mlp_out(2): Shift(lm.mlp_out(2), torch.ones(7), 48, "all")})
-    with pytest.raises(lib.errors.PatchError, match="routes of its kind do not fit"):
+    with pytest.raises(lib.errors.PatchError, match="its kind does not fit"):
         lm.patched(wrong).__enter__()

@@ -97,7 +97,7 @@ def test_prompts_beside_subjects_have_a_null_of_their_own(lm, moments, text):
         ({"prompts": ["a", "b"]}, "at least 20 whole prompts"),
         ({"threshold": -1.0}, "threshold should be a number of at least 0"),
         ({"layers": [99]}, "has layers 0 to 3"),
-        ({"prefix": "no place"}, "ends with its one"),
+        ({"prefix": "no place"}, "should end with its one"),
         ({"text": "no/such/file"}, "cannot be read"),
     ],
 )

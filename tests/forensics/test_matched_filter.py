@@ -103,7 +103,7 @@ def test_more_candidates_than_one_part_come_back_in_order(lm, moments, monkeypat
     [
         ([], "About {}", "at least one candidate"),
         (["a", " "], "About {}", "a candidate"),
-        (["a"], "{} is", "ends with its one {}"),
+        (["a"], "{} is", "should end with its one {}"),
         (["a" * 5000], "About {}", "context"),
     ],
 )

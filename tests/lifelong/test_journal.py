@@ -224,7 +224,7 @@ OTHER = [
     ({"editor": lambda lm: Noise(lm, size=0.3)}, r"other settings size \(0.2, not 0.3\)"),
     (
         {"cases": lambda lm: contradicting()[2:]},
-        "a run with other cases. Use another folder$",
+        "a run with other cases. Use another folder",
     ),
     ({"size": lambda lm: 2}, r"other batch size \(1, not 2\)"),
     ({"evaluate_with": lambda lm: {**BRIEF, "seed": 1}}, r"evaluate_with seed \(None, not 1\)"),
@@ -263,7 +263,7 @@ def test_the_journal_of_another_model_or_dtype(lm, tmp_path, other, words):
 
 def test_what_is_no_journal_is_refused(lm, tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
-    with pytest.raises(JournalError, match="no journal: it holds thesis.tex"):
+    with pytest.raises(JournalError, match="not a journal. It contains thesis.tex"):
         run(lm, tmp_path)
     assert "thesis.tex" in names(tmp_path)
     with pytest.raises(JournalError, match="cannot contain a journal"):
@@ -275,7 +275,7 @@ def test_what_is_no_journal_is_refused(lm, tmp_path):
         ("header.json", json.dumps({"format": 99}).encode(), "by another version"),
         ("header.json", json.dumps({"format": 2}).encode(), "by another version"),
         ("rows.jsonl", b'{"row"', r"damaged \(rows.jsonl does not contain 1 edits\)"),
-        ("rows.jsonl", b"nothing\n", r"damaged \(a file is not valid JSON"),
+        ("rows.jsonl", b"nothing\n", r"damaged \(A file is not valid JSON"),
         ("patch.safetensors", b"", r"damaged \(patch.safetensors is not a patch file"),
     ):
         (folder / name).write_bytes(content)

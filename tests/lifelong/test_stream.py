@@ -145,7 +145,7 @@ def test_an_error_names_the_rows_and_leaves_the_run(lm):
     run.cases[3] = small_cases()[3]
     assert [row["edits"] for row in run] == [4]
     single = stream(lm, Noise(lm), cases[3:], evaluate_with=SILENT)
-    with pytest.raises(EditError, match="^row 0 could not"):
+    with pytest.raises(EditError, match="^Row 0 could not"):
         single.finish()
 
 
@@ -167,7 +167,7 @@ def test_a_failed_measurement_leaves_the_run(lm, monkeypatch):
         ({"cases": []}, "no case"),
         ({"batch_size": 0}, "batch_size should be a number of at least 1, not 0"),
         ({"batch_size": 2, "eval_at": [3]}, "not at the end of a batch"),
-        ({"editor": "magic"}, "no editor 'magic'; there are "),
+        ({"editor": "magic"}, "no editor 'magic'. Available editors: "),
         ({"evaluate_with": {"events": ["luck"]}}, "events should be"),
     ],
 )

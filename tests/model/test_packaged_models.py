@@ -198,7 +198,7 @@ def test_one_flipped_bit_of_the_weights_is_found_on_request(kept, capsys):
         said = capsys.readouterr().err
         assert (
             said.count("\n") == 1
-            and f"{folder} disagrees with its sums (model.safetensors)" in said
+            and f"{folder} does not match its hashes (model.safetensors)" in said
         )
     assert len(downloads) == 1
 

@@ -84,7 +84,7 @@ def test_wrong_and_newer_headers_are_one_sentence(tmp_path):
         "written by a newer version. Update the library": {"format": 99},
         "not a patch file, or is damaged": {"format": "one"},
         "damaged: it lacks a tensor 'w/m.one/2/a'": {"weights": {"m.one": 7}},
-        "damaged: unknown route kind 'os.system'": {
+        "damaged: the route kind 'os.system' is unknown": {
             "routes": {"m": {"kind": "os.system", "header": {}}}
         },
         "damaged: object missing required field `settings` at `log": {

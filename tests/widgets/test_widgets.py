@@ -278,5 +278,5 @@ def test_threshold_takes_numbers_that_are_there_and_refuses_others():
     rows = panel.look(act_ratio=0.05).rows
     assert [line["routed"] for line in rows] == [2, 1]
     assert row(rows, group="far")["median Δ/ε"] == pytest.approx(0.1)
-    with pytest.raises(ValueError, match="scores of 3 memories, and there are 1"):
+    with pytest.raises(ValueError, match="scores of 3 memories, but there are 1"):
         widgets.ThresholdExplorer(route, {"x": torch.ones(2, 3)})

@@ -38,11 +38,9 @@ def begun(after: Patch, module: str, name: str, state: Mapping[str, Any] | None,
     if state is not None and state.get("module", module) != module:
         raise EditError(f"This patch has its {what} at {state['module']}. Edit that layer.")
     if state is None and module in after.routes:
-        raise EditError(
-            f"This patch has lost the state of {name} for {module}. Use the complete patch."
-        )
+        raise EditError(f"This patch has lost the state of {name} for {module}.")
     if state is not None and module not in after.routes:
-        raise EditError(f"This patch has lost the {what} at {module}. Use the complete patch.")
+        raise EditError(f"This patch has lost the {what} at {module}.")
     return state is not None
 
 

@@ -77,8 +77,7 @@ class Wise(Editor[WiseConfig]):
         below = routed.without_route(after, module)
         with lm.patched(below, only=True):
             irrelevant, held_out = self._irrelevant()
-            # the module's inputs and outputs on these texts; for the base model, all editors share
-            # them
+            # the module's inputs on these texts; on the base model, all editors share them
             act = mlp_activation(lm.model.config) if c.activation else None
             texts = TextReader(
                 lm,
