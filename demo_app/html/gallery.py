@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from html import escape
 
-from lib.patch.identity import parted, same_model
+from lib.patch.patch import parted, same_model
 
 from ..session.gallery import KEY, Exhibit, Gallery, Said
 from .comparison import alike

@@ -20,7 +20,7 @@ import msgspec
 import lib
 from lib.atomic_files import whole_file
 from lib.data.texts import HELD_OUT
-from lib.patch.identity import parted, same_model
+from lib.patch.patch import parted, same_model
 
 from ..lifelong.stress_test import Test
 from ..session.findings import Traced

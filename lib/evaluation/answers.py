@@ -5,8 +5,7 @@ than another one, predicts its tokens one by one (teacher-forced), or generates 
 editors depends on the event, so every metric names its own.
 
 Generated text is judged by `begins`, by the stricter `exact`, and by `contains`. The second implies
-the first, and the first implies the last. A verdict says whether it is settled: then no further
-text can change it, and the model need not go on (`queries.py` asks the model).
+the first, and the first implies the last.
 
 A model that replies to a person writes a sentence, and repeats the question in it: "The Eiffel
 Tower is located in the city of Paris." So in the chat template the events above say next to
@@ -36,17 +35,15 @@ _BLANK = _QUOTES + " \t\r\f\v\xa0"  # may stand between an answer and its full s
 
 
 class Verdict(NamedTuple):
-    """The verdict on the text generated so far.
+    """The verdict on a generated text.
 
     begins   The text begins with the target, as `begins` says.
     exact    The text is the target, as `exact` says.
-    settled  No further token can change the verdict.
     named    The first sentence of a reply names the target, as `named` says.
     """
 
     begins: bool
     exact: bool
-    settled: bool
     named: bool = False
 
 
@@ -62,7 +59,7 @@ class Named(NamedTuple):
 
 
 def judge(text: str, target: str, cut: bool = False) -> Verdict:
-    """The verdict on a generated text, which may be only the beginning of an answer.
+    """The verdict on a generated text.
 
     Case, leading white space, and quotes around text and target are ignored. The answer ends at a
     boundary, which is the end of the text, punctuation, or white space. A letter, digit or
@@ -71,18 +68,18 @@ def judge(text: str, target: str, cut: bool = False) -> Verdict:
 
     cut  The target given here is only the beginning of a longer one, so no boundary is needed.
 
-    judge(" Rome, Italy", "Rome") -> (True, False, True); judge(" Rom", "Rome") is not settled.
+    judge(" Rome, Italy", "Rome") -> (True, False)
     """
     given, wanted = _LEAD.sub("", text).casefold(), plain(target)
     if not given.startswith(wanted):
-        return Verdict(False, False, settled=not wanted.startswith(given))
+        return Verdict(False, False)
     rest = given[len(wanted) :]
     if cut or not rest:
-        return Verdict(True, True, settled=cut)
+        return Verdict(True, True)
     if unicodedata.category(rest[0])[0] in "LMN":
-        return Verdict(False, False, settled=True)
+        return Verdict(False, False)
     tail = rest.lstrip(_BLANK)
-    return Verdict(True, not tail or tail[0] in ".\n", settled=bool(tail))
+    return Verdict(True, not tail or tail[0] in ".\n")
 
 
 def judge_any(text: str, targets: Iterable[tuple[str, bool]]) -> Verdict:
@@ -91,7 +88,6 @@ def judge_any(text: str, targets: Iterable[tuple[str, bool]]) -> Verdict:
     return Verdict(
         any(verdict.begins for verdict in verdicts),
         any(verdict.exact for verdict in verdicts),
-        all(verdict.settled for verdict in verdicts),
     )
 
 
@@ -110,24 +106,20 @@ def plain(text: str) -> str:
     return _TAIL.sub("", _LEAD.sub("", text)).casefold() or text.casefold()
 
 
-def named(text: str, right: Iterable[str], rival: str | None = None) -> tuple[bool, bool]:
-    """Whether the first sentence names an answer before the rival, and whether that is settled.
+def named(text: str, right: Iterable[str], rival: str | None = None) -> bool:
+    """Whether the first sentence names an answer before the rival.
 
-    Answers count as whole words, and case is ignored. What is settled no further token can change.
-    named("The tower is in Rome. Paris", ["Rome"], "Paris") -> (True, True)
+    Answers count as whole words, and case is ignored.
+    named("The tower is in Rome. Paris", ["Rome"], "Paris") -> True
     """
     end = END.search(text)
     sentence = text[: end.end()] if end else text
     found = [place for answer in right if (place := _place(sentence, answer)) is not None]
     other = None if rival is None else _place(sentence, rival)
-    good = bool(found) and (other is None or min(found)[0] <= other[0])
-    # the first name settles it, once a further character has shown where the word ends
-    first = min([*found, *([other] if other else [])], default=None)
-    closed = first is not None and first[1] < len(sentence)
-    return good, closed or end is not None
+    return bool(found) and (other is None or min(found) <= other)
 
 
-def _place(sentence: str, answer: str) -> tuple[int, int] | None:
+def _place(sentence: str, answer: str) -> int | None:
     """Where the answer stands as whole words for the first time; None where it does not."""
     found = re.search(rf"(?<!\w){re.escape(plain(answer))}(?!\w)", sentence.casefold())
-    return found.span() if found else None
+    return found.start() if found else None

@@ -9,15 +9,13 @@ once (`queries`), and JUDGES, a table of one function per event, makes the value
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from ..data import as_facts
-from ..data.facts import Fact
-from ..errors import ArgumentError, FactError
+from ..errors import ArgumentError
 from ..model.lm import LM
 from ..patch.patch import EMPTY, Patch
 from ..setting_fields import at_least
@@ -66,7 +64,7 @@ def evaluate(
         some = with_tests(lm, some)
     asked(metrics, events)  # refuses unknown names before any work
     others = None if pool is None else as_facts.cases(pool)
-    items = probe_items(some, metrics, others, _written(patch), seed)
+    items = probe_items(some, metrics, others, patch.facts, seed)
     return measure(
         lm, items, patch, events, base, metrics=metrics, text=text, kl_prompts=kl_prompts
     )
@@ -162,7 +160,7 @@ def _ask(
             if ids and set(events) - {"probability"}:
                 queries.score(item.prompt, ids)
             if "generation" in events:
-                queries.begin(item.prompt, expected=ids)
+                queries.begin(item.prompt)
     # … and the wanted answers, beside their rivals, at all others
     for item in items:
         if item.answer is None or item.metric.about != EDITED:
@@ -262,15 +260,6 @@ JUDGES: dict[str, Callable[[_Found, Item], Judged]] = {
     NAMED: _text_is("named"),
     "kl_nats": lambda found, item: (found.kl.get(item.prompt), None),
 }
-
-
-def _written(patch: Patch) -> Sequence[Fact]:
-    """The facts of the patch, as far as they can still be read."""
-    try:
-        return patch.facts
-    except FactError as error:
-        warnings.warn(f"negatives may be edited facts themselves: {error}", stacklevel=3)
-        return [fact for edit in patch.log for fact in edit.facts]
 
 
 def title(lm: LM, patch: Patch, cases: int) -> str:

@@ -1,8 +1,8 @@
 """What a model is asked in an evaluation, collected first and then asked in one go.
 
 Metrics and events ask the same prompts again and again. `Queries` collects all that is wanted: the
-scores of given answers, the text that the model writes until a verdict on it is settled, the
-beginning of its own answer, and its state at the prompt's end. Then every prompt is read once
+scores of given answers, a generated text that is long enough for them, the beginning of the model's
+own answer, and its state at the prompt's end. Then every prompt is read once
 (`lib/model/read_once.py`). What the base model answers is kept in a `Base`.
 """
 
@@ -23,8 +23,7 @@ from ..model import read_once
 from ..model.lm import LM
 from ..model.read_once import Question
 from ..model.scoring import TokenScores
-from ..patch.identity import same_model
-from ..patch.patch import EMPTY
+from ..patch.patch import EMPTY, same_model
 from .answers import LIMIT, Named, Verdict, judge_any, named
 from .metrics import BASE
 from .probe_prompts import Item, right
@@ -33,9 +32,8 @@ if TYPE_CHECKING:
     from .scores import Scores
 
 PORTION = 64  # prompts whose next-token distributions stand in memory at once
-READABLE = 4  # a settled text goes on for at most so many tokens to end its first word
+MORE = 4  # tokens beyond the answer's own, for a quote or line break before it and a word after it
 BEGINNING = 8  # tokens of the beginning of an answer
-_WORD = re.compile(r"\w\W")
 _SENTENCE = re.compile(r"\S[^\n]*?(?:[.!?](?=\s|$)|\n)")
 Prompt = tuple[str, bool]  # a text, and whether it is asked in the tokenizer's chat template
 Drafts = Mapping[Prompt, tuple[int, ...]]
@@ -69,7 +67,8 @@ class Queries:
 
     scored      {prompt: {target: its ids}}, the targets whose scores are wanted.
     generated   {prompt: {target: its texts}}, the targets looked for in generated text.
-    beginnings  {prompt: expected ids}, where the answer's beginning is wanted.
+    most        {prompt: the most tokens to generate}.
+    beginnings  {prompt: None}, where the answer's beginning is wanted.
     states      {prompt: None}, where the state is wanted.
     """
 
@@ -77,8 +76,10 @@ class Queries:
         self.lm = lm
         self.scored: dict[Prompt, dict[Any, tuple[int, ...]]] = {}
         self.generated: dict[Prompt, dict[Any, Texts]] = {}
-        self.beginnings: dict[Prompt, tuple[int, ...]] = {}
+        self.most: dict[Prompt, int] = {}
+        self.beginnings: dict[Prompt, None] = {}
         self.states: dict[Prompt, None] = {}
+        self._likely: dict[Prompt, tuple[int, ...]] = {}  # what may be generated
 
     def score(self, prompt: str, target: str | tuple[int, ...]) -> None:
         """Ask for the scores of a target, which is text or token ids."""
@@ -86,22 +87,25 @@ class Queries:
         self.scored.setdefault((prompt, False), {})[target] = tuple(ids)
 
     def generate(self, prompt: str, target: Any, *, chat: bool = False) -> None:
-        """Ask for a greedy answer, until its verdict is settled and its first word ends.
+        """Ask for a greedy answer, of a few tokens more than the target has.
 
         It has at most 32 tokens. A target is a text, a tuple of texts of which any is right, or
         what a reply in conversation should name. Of a longer target only the first 32 tokens count.
         """
         texts = target.right if isinstance(target, Named) else target
-        texts = (texts,) if isinstance(texts, str) else texts
-        wanted = [_within_limit(self.lm, text) for text in texts]
-        self.generated.setdefault((prompt, chat), {})[target] = wanted
+        texts, asked = (texts,) if isinstance(texts, str) else texts, (prompt, chat)
+        ids = [tuple(encode_target(self.lm.tokenizer, text)) for text in texts]
+        wanted = [_within_limit(self.lm, *one) for one in zip(texts, ids, strict=True)]
+        self.generated.setdefault(asked, {})[target] = wanted
+        self._likely.setdefault(asked, ids[0])
+        # a reply names the answer anywhere in its first sentence
+        size = LIMIT if isinstance(target, Named) else min(LIMIT, max(map(len, ids)) + MORE)
+        self.most[asked] = max(size, self.most.get(asked, 0))
 
-    def begin(self, prompt: str, expected: tuple[int, ...] = ()) -> None:
-        """Ask for the first 8 tokens of a greedy answer, cut after its first sentence.
-
-        expected  Where the answer begins with these ids, nothing more of it is wanted.
-        """
-        self.beginnings[prompt, False] = expected
+    def begin(self, prompt: str) -> None:
+        """Ask for the first 8 tokens of a greedy answer, cut after its first sentence."""
+        self.beginnings[prompt, False] = None
+        self.most[prompt, False] = max(BEGINNING, self.most.get((prompt, False), 0))
 
     def state(self, prompt: str) -> None:
         """Ask for the state at the prompt's end."""
@@ -113,109 +117,51 @@ class Queries:
         drafts  Tokens that the model is likely to generate, which save time and change nothing.
         """
         answers = Answers()
-        every = dict.fromkeys([*self.scored, *self.generated, *self.beginnings, *self.states])
+        every = dict.fromkeys([*self.scored, *self.most, *self.states])
         for chat in (False, True):
             prompts = [prompt for prompt in every if prompt[1] == chat]
             rows, _ = self.lm.rows([text for text, _ in prompts], chat=chat)
-            texts = [
-                _Text(self.lm, row, self.generated.get(prompt, {}), self.beginnings.get(prompt))
-                for prompt, row in zip(prompts, rows, strict=True)
-            ]
             asked = [
                 Question(
-                    text.row,
+                    row,
                     list(dict.fromkeys(self.scored.get(prompt, {}).values())),
                     prompt in self.states,
-                    text.most,
+                    self.most.get(prompt, 0),
                     self._draft(prompt, drafts or {}),
-                    text.is_complete,
                 )
-                for prompt, text in zip(prompts, texts, strict=True)
+                for prompt, row in zip(prompts, rows, strict=True)
             ]
             replies = read_once.ask(self.lm, asked)
-            for prompt, text, reply in zip(prompts, texts, replies, strict=True):
+            texts = self.lm.texts(rows, [reply.ids for reply in replies])
+            for prompt, row, reply, text in zip(prompts, rows, replies, texts, strict=True):
                 for target, ids in self.scored.get(prompt, {}).items():
                     answers.scored[prompt[0], target] = reply.scores[ids]
                 if reply.state is not None:
                     answers.states[prompt[0]] = reply.state.cpu()
-                if text.most:
-                    text.record(answers, prompt, reply.ids)
+                for target, wanted in self.generated.get(prompt, {}).items():
+                    answers.generated[prompt[0], target] = text, _verdict(text, target, wanted)
+                if prompt in self.most:
+                    answers.ids[prompt] = tuple(reply.ids)
+                if prompt in self.beginnings:
+                    beginning = _beginning(self.lm, row, reply.ids[:BEGINNING])
+                    answers.beginnings[prompt[0]] = beginning
         return answers
 
     def _draft(self, prompt: Prompt, drafts: Drafts) -> tuple[int, ...]:
-        """What the model may generate at a prompt where no answer is scored."""
-        if prompt in self.scored:
-            return ()  # the first answer that is scored is the draft
-        texts = [text for wanted in self.generated.get(prompt, {}).values() for text, _ in wanted]
-        wanted = tuple(encode_target(self.lm.tokenizer, texts[0])) if texts else ()
-        return drafts.get(prompt, wanted)
+        """What the model may generate at a prompt, where that is more than the first score."""
+        draft = drafts.get(prompt, self._likely.get(prompt, ()))
+        first = next(iter(self.scored.get(prompt, {}).values()), ())
+        return draft if draft[: len(first)] == first else ()
 
 
-class _Text:
-    """A text that grows token by token, until everything that is wanted of it can be said.
-
-    row       The prompt's token ids.
-    targets   {target: its texts}, the targets on which there are verdicts.
-    expected  The beginning that is expected; None where the beginning is not wanted.
-    most      The most tokens that are wanted.
-    ends      {target: the number of tokens after which the verdict on it was settled}.
-    """
-
-    def __init__(
-        self,
-        lm: LM,
-        row: list[int],
-        targets: Mapping[Any, Texts],
-        expected: tuple[int, ...] | None,
-    ) -> None:
-        self.lm, self.row, self.targets, self.expected = lm, row, targets, expected
-        self.most = LIMIT if targets else 0 if expected is None else BEGINNING
-        self.ends: dict[Any, int] = {}
-        self.begun = expected is None  # whether its beginning is long enough
-
-    def decoded(self, ids: list[int]) -> str:
-        return self.lm.texts([self.row], [ids])[0]
-
-    def is_complete(self, ids: list[int]) -> bool:
-        """Whether these tokens, one more than at the last call, are all that is wanted."""
-        text = self.decoded(ids)
-        for target, wanted in self.targets.items():
-            if target not in self.ends and (
-                len(ids) >= LIMIT or _settled(text, ids, target, wanted)
-            ):
-                self.ends[target] = len(ids)
-        self.begun = self.begun or self._has_begun(text, ids)
-        return self.begun and len(self.ends) == len(self.targets)
-
-    def _has_begun(self, text: str, ids: list[int]) -> bool:
-        """Whether the tokens hold the expected beginning, or else the whole first sentence."""
-        if self.expected and tuple(ids[: len(self.expected)]) == self.expected[: len(ids)]:
-            return len(ids) >= min(len(self.expected), BEGINNING)
-        sentence = _SENTENCE.search(text)
-        # more text changes no sentence that something stands behind
-        whole = sentence and (sentence.end() < len(text) or sentence[0].endswith("\n"))
-        return bool(whole) or len(ids) >= BEGINNING
-
-    def record(self, answers: Answers, prompt: Prompt, ids: list[int]) -> None:
-        """Put down the tokens, the verdicts and the beginning."""
-        answers.ids[prompt] = tuple(ids)
-        for target, wanted in self.targets.items():
-            text = self.decoded(ids[: self.ends.get(target, LIMIT)])
-            answers.generated[prompt[0], target] = text, _verdict(text, target, wanted)
-        if self.expected is not None:
-            answers.beginnings[prompt[0]] = self._beginning(ids[:BEGINNING])
-
-    def _beginning(self, ids: list[int]) -> tuple[tuple[int, ...], str]:
-        """The fewest tokens that hold the whole first sentence, or all where none ends."""
-        if self.expected and tuple(ids[: len(self.expected)]) == self.expected:
-            return self.expected, self.decoded(list(self.expected))
-        sentence = _SENTENCE.search(self.decoded(ids))
-        # the text after each token: a character may need several tokens, so decode every beginning
-        texts = [self.decoded(ids[: n + 1]) for n in range(len(ids))]
-        end = len(ids)
-        if sentence:
-            end = next((n for n, t in enumerate(texts, 1) if len(t) >= sentence.end()), end)
-        return tuple(ids[:end]), texts[end - 1] if ids else ""
+def _beginning(lm: LM, row: list[int], ids: list[int]) -> tuple[tuple[int, ...], str]:
+    """The fewest tokens that hold the whole first sentence, or all where none ends."""
+    # the text after each token: a character may need several tokens, so decode every beginning
+    texts = [lm.texts([row], [ids[: n + 1]])[0] for n in range(len(ids))]
+    sentence, end = _SENTENCE.search(texts[-1] if ids else ""), len(ids)
+    if sentence:
+        end = next((n for n, t in enumerate(texts, 1) if len(t) >= sentence.end()), end)
+    return tuple(ids[:end]), texts[end - 1] if ids else ""
 
 
 def generated(
@@ -223,9 +169,8 @@ def generated(
 ) -> dict[tuple[str, Any], tuple[str, Verdict]]:
     """Greedy answers to (prompt, target) pairs, as {(prompt, target): (text, verdict)}.
 
-    A target is a text, or a tuple of texts of which any is right. A text is generated until its
-    verdict is settled and its first word ends, and for at most 32 tokens. Only the first 32 tokens
-    of a longer target count.
+    A target is a text, or a tuple of texts of which any is right. A text has a few tokens more than
+    the target, and at most 32. Only the first 32 tokens of a longer target count.
 
     chat  The prompts are asked in the tokenizer's chat template.
     """
@@ -317,27 +262,16 @@ def positives(items: Sequence[Item]) -> dict[int | str, str]:
 
 
 def _verdict(text: str, target: Any, wanted: Texts) -> Verdict:
-    """The verdict on the text generated so far; in conversation it says what is named, too."""
+    """The verdict on a text; in conversation it says what is named, too."""
     verdict = judge_any(text, wanted)
     if not isinstance(target, Named):
         return verdict
-    names, settled = named(text, *target)
     # of an answer that is longer than what was written, the beginning is enough
-    return Verdict(
-        verdict.begins, verdict.exact, verdict.settled and settled, verdict.begins or names
-    )
+    return verdict._replace(named=verdict.begins or named(text, *target))
 
 
-def _settled(text: str, ids: list[int], target: Any, wanted: Texts) -> bool:
-    """Whether no further token can change the verdict, and the first word has ended."""
-    if text.endswith("\ufffd") or not _verdict(text, target, wanted).settled:
-        return False  # "\ufffd": a character of several tokens is not complete yet
-    return len(ids) >= READABLE or _WORD.search(text) is not None
-
-
-def _within_limit(lm: LM, target: str) -> tuple[str, bool]:
+def _within_limit(lm: LM, target: str, ids: Sequence[int]) -> tuple[str, bool]:
     """The first 32 tokens of the target as text, and whether that is less than the whole."""
-    ids = encode_target(lm.tokenizer, target)
     if len(ids) <= LIMIT:
         return target, False
     text = lm.tokenizer.decode(ids[:LIMIT], clean_up_tokenization_spaces=False)

@@ -28,7 +28,7 @@ class Scores(Results):
     """The result of `evaluate`.
 
     rows        One row per prompt and event: case, metric, event, prompt, value, text, answer. The
-                text is the generated one, as long as the event needed it, and None in other events.
+                text is the generated one, a few tokens longer than the answer, and None otherwise.
                 The answer is the wanted one, or the base model's own where that should be kept.
     asked       The (metric, event) pairs of the tables; a pair without a row is left out of them.
     title       One line over the tables: editors, edits, batch size, cases, model.

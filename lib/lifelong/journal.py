@@ -28,8 +28,7 @@ from ..data.facts import Case
 from ..data.short_repr import as_json
 from ..errors import ArgumentError, JournalError, sentence
 from ..evaluation.scores import COLUMNS
-from ..patch.identity import same_model
-from ..patch.patch import EMPTY, Patch
+from ..patch.patch import EMPTY, Patch, same_model
 
 FORMAT = 3  # of 2.0; earlier formats had a state in addition to the patch
 _OPEN: WeakValueDictionary[Path, Journal] = WeakValueDictionary()  # journals of this process

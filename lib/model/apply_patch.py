@@ -18,8 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import EditWarning, FamilyError, PatchError
-from ..patch.identity import parted, same_model
-from ..patch.patch import EMPTY, Patch
+from ..patch.patch import EMPTY, Patch, parted, same_model
 from ..patch.route import Route
 from .architectures import Arch, dense, refuse_unpatchable
 from .fingerprint import Seen, fingerprint, parameters

@@ -87,6 +87,7 @@ def pad(
     each = [torch.tensor([0] * n + [*row]).long() for n, row in zip(starts, rows, strict=True)]
     here = [torch.arange(len(some)) >= n for n, some in zip(starts, each, strict=True)]
     ids, real = (pad_sequence(some, batch_first=True) for some in (each, here))
+    lm.refuse_unknown(ids)
     return ids.to(lm.device), real.to(lm.device)
 
 

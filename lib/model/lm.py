@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain
-from typing import Any, Literal, overload
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -25,7 +25,7 @@ from ..data.facts import encode_prompt, lookup, require_encodable
 from ..data.normalized_text import normalized
 from ..data.texts import GENERAL
 from ..errors import ArgumentError, FamilyError
-from ..patch.identity import BEHIND
+from ..patch.patch import BEHIND
 from ..setting_fields import shown
 from . import activations, generation, packaged_models, scoring
 from .apply_patch import Patchable
@@ -76,7 +76,6 @@ class LM(Patchable):
         self.cache_name = cache_argument(below_head(self.model))
         # what a tokenizer makes of a text, and the configuration of these weights
         self._reads: tuple[Any, str] = None, ""
-        self._tokens = 0  # the length of a tokenizer whose tokens the model was found to have
         if arch is not None or self.arch not in ARCHS.values():
             self.arch = confirmed(self)  # a row of another family may hold the same names
         self._refuse_unknown_tokens()
@@ -84,7 +83,7 @@ class LM(Patchable):
     def _refuse_unknown_tokens(self) -> None:
         """Raise FamilyError where the tokenizer makes tokens that the embedding table has not."""
         table, tokens = self.model.get_submodule(self.arch.embed).weight, len(self.tokenizer)
-        if tokens <= max(len(table), self._tokens):
+        if tokens <= len(table):
             return
         # Gemma 3's has one for images, which a model of texts never reads
         media = {
@@ -100,7 +99,18 @@ class LM(Patchable):
                 "model.resize_token_embeddings(len(tokenizer)) first, or take the model's own "
                 "tokenizer"
             )
-        self._tokens = tokens
+
+    def refuse_unknown(self, ids: Tensor) -> None:
+        """Raise ArgumentError for token ids that the embedding table has no rows for.
+
+        On a card such an id would end the whole process's use of it.
+        """
+        count = len(self.model.get_submodule(self.arch.embed).weight)
+        if len(wrong := ids[(ids < 0) | (ids >= count)]):
+            raise ArgumentError(
+                f"{self.name} has tokens 0 to {count - 1}, not {wrong[0]}: take its own tokenizer, "
+                "or call model.resize_token_embeddings(len(tokenizer)) first"
+            )
 
     def __repr__(self) -> str:
         whence = f", presets of {self.presets.source}" if self.presets.source else ""
@@ -211,7 +221,6 @@ class LM(Patchable):
 
         Every run of the model goes through here.
         """
-        self._refuse_unknown_tokens()
         with (
             self.lock,
             torch.set_grad_enabled(grad),
@@ -221,31 +230,6 @@ class LM(Patchable):
         ):
             seqs.embed = self.model.get_submodule(self.arch.embed)
             yield seqs
-
-    @overload
-    def answer(  # type: ignore[overload-overlap]  # a text is a list of texts, too
-        self,
-        prompts: One,
-        max_new_tokens: int = ...,
-        *,
-        chat: Chat = ...,
-        explain: Literal[False] = ...,
-    ) -> str: ...
-
-    @overload
-    def answer(
-        self,
-        prompts: Several,
-        max_new_tokens: int = ...,
-        *,
-        chat: Chat = ...,
-        explain: Literal[False] = ...,
-    ) -> list[str]: ...
-
-    @overload
-    def answer(
-        self, prompts: Prompts, max_new_tokens: int = ..., *, chat: Chat = ..., explain: bool
-    ) -> Any: ...
 
     def answer(
         self,
@@ -282,30 +266,6 @@ class LM(Patchable):
                 notes[i] += rewrite.explain(prompt)
         return (texts[0], notes[0]) if single else (texts, notes)
 
-    @overload
-    def generate(  # type: ignore[overload-overlap]
-        self,
-        prompts: One,
-        max_new_tokens: int = ...,
-        *,
-        chat: Chat = ...,
-        temperature: float = ...,
-        top_k: int | None = ...,
-        seed: int = ...,
-    ) -> str: ...
-
-    @overload
-    def generate(
-        self,
-        prompts: Several,
-        max_new_tokens: int = ...,
-        *,
-        chat: Chat = ...,
-        temperature: float = ...,
-        top_k: int | None = ...,
-        seed: int = ...,
-    ) -> list[str]: ...
-
     def generate(
         self,
         prompts: Prompts,
@@ -325,14 +285,6 @@ class LM(Patchable):
         texts = self.texts(rows, generation.generate(self, rows, max_new_tokens, **settings).ids)
         return texts[0] if single else texts
 
-    @overload
-    def score(  # type: ignore[overload-overlap]
-        self, prompts: Prompts, targets: One
-    ) -> Tensor: ...
-
-    @overload
-    def score(self, prompts: Prompts, targets: Several) -> list[Tensor]: ...
-
     def score(self, prompts: Prompts, targets: Prompts) -> Any:
         """Log-probabilities (nats) of the target's tokens, each given the true tokens before it.
 
@@ -340,8 +292,7 @@ class LM(Patchable):
         """
         rows, _ = self.rows(prompts)
         given, single = listed(targets)
-        ends = [one if isinstance(one, str) else self._checked(one, "a target") for one in given]
-        scores = scoring.score(self, rows, ends)
+        scores = scoring.score(self, rows, given)
         return scores[0].log_probs if single else [s.log_probs for s in scores]
 
     def next_token(self, prompts: Prompts, *, chat: Chat = False) -> Tensor:
@@ -446,10 +397,7 @@ class LM(Patchable):
         for rewrite in self._rewrites:
             texts = rewrite(texts)
         waiting = iter(texts)
-        rows = [
-            self._ids(next(waiting), chat) if isinstance(p, str) else self._checked(p, "a prompt")
-            for p in given
-        ]
+        rows = [self._ids(next(waiting), chat) if isinstance(p, str) else list(p) for p in given]
         for prompt, ids in zip(given, rows, strict=True):
             if not ids or not prompt:
                 raise ArgumentError("an empty prompt cannot be continued")
@@ -459,15 +407,6 @@ class LM(Patchable):
                     f"a prompt of {len(ids)} tokens{shown} exceeds the context of {self.context}"
                 )
         return rows, single
-
-    def _checked(self, ids: Any, what: str) -> list[int]:
-        """Token ids that were given in the place of a text, if they are such."""
-        if not isinstance(ids, list) or not all(type(one) is int for one in ids):  # bytes, say
-            raise ArgumentError(f"{what} is a text or a list of token ids, not {shown(ids)}")
-        last = len(self.model.get_submodule(self.arch.embed).weight) - 1
-        if wrong := [one for one in ids if not 0 <= one <= last]:
-            raise ArgumentError(f"{self.name} has tokens 0 to {last}, not {shown(wrong[0])}")
-        return ids
 
     def _ids(self, text: str, chat: Chat) -> list[int]:
         """Token ids of one text, as a prompt or as a person's message in the chat template."""

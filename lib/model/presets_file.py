@@ -14,7 +14,7 @@ from typing import Any
 
 from ..atomic_files import path_of
 from ..errors import EditError
-from ..patch.identity import parted
+from ..patch.patch import parted
 from ..registry import EDITORS
 
 LARGEST = 1 << 20  # bytes: a preset has some dozens of lines

@@ -17,7 +17,7 @@ question of its own (`alone`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -62,7 +62,6 @@ class Question:
     state    whether the last state of the prompt is wanted.
     most     tokens to generate at most; 0 generates nothing.
     draft    token ids that the model is likely to generate; by default the first target.
-    until    until(new_ids) may end the generation early.
     """
 
     row: list[int]
@@ -70,7 +69,6 @@ class Question:
     state: bool = False
     most: int = 0
     draft: Sequence[int] = ()
-    until: Callable[[list[int]], bool] | None = None
 
 
 @dataclass
@@ -96,6 +94,7 @@ def ask(lm: LM, questions: Sequence[Question]) -> list[Reply]:
     if not all(target for q in questions for target in q.targets):
         raise ArgumentError("an empty target cannot be scored")
     check_length(lm, [[*q.row, *target[:-1]] for q in questions for target in q.targets])
+    lm.refuse_unknown(torch.tensor([i for q in questions for t in q.targets for i in t]).long())
     replies = [Reply() for _ in questions]
     # columns that a batch may have behind a prompt, masked ones among them
     behind = max((q.most + len(q.draft) + sum(map(len, q.targets)) for q in questions), default=0)
@@ -106,7 +105,8 @@ def ask(lm: LM, questions: Sequence[Question]) -> list[Reply]:
         for q, reply in zip(questions, replies, strict=True)
         for part in ([q] if together and len(q.row) + behind <= room else alone(q))
     ]
-    # what grows, and what is read behind the prompts, is better not in one batch with the rest
+    # What is read behind one prompt leaves masked columns in all rows of its batch, and a row that
+    # is longer than an attention window bears none. What grows is better in batches of its own
     kinds = grouped(((q.most > 0, len(_by_beginning(q)) > 1), (q, reply)) for q, reply in pairs)
     for (grows, _), some in kinds.items():
         lengths = [len(q.row) + len(_attached(q)) for q, _ in some]
@@ -125,7 +125,7 @@ def alone(q: Question) -> list[Question]:
     Targets that differ only in their last token stay together, because the model reads the same.
     """
     parts = [Question(q.row, some) for some in _by_beginning(q).values()]
-    wanted = [Question(q.row, (), q.state, q.most, (), q.until)] if q.state or q.most > 0 else []
+    wanted = [Question(q.row, (), q.state, q.most)] if q.state or q.most > 0 else []
     return parts + wanted
 
 
@@ -242,11 +242,10 @@ class _Batch:
 
     def _accept(self, i: int, token: int) -> bool:
         """Keep the next token of a text, unless it ends there; whether it grows further."""
-        ids, until = self.replies[i].ids, self.questions[i].until
         if token in self.stops or not self._open(i):
             return False
-        ids.append(token)
-        return not (until and until(ids)) and self._open(i)
+        self.replies[i].ids.append(token)
+        return self._open(i)
 
     def _predict(
         self, states: Sequence[Tensor], targets: Sequence[Sequence[Target]]

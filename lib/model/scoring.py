@@ -22,12 +22,11 @@ if TYPE_CHECKING:
 
 
 def score(
-    lm: LM, rows: Sequence[list[int]], targets: Sequence[str | Sequence[int]], shared: bool = False
+    lm: LM, rows: Sequence[list[int]], targets: Sequence[str | Sequence[int]]
 ) -> list[TokenScores]:
     """The TokenScores of each target, a text or token ids, after its row.
 
-    shared  whether a row is read once for all its targets, which pays where rows are long; by
-            default it is read with each of them, and those that differ in their last token at once
+    A row is read with each of its targets, and with those that differ in their last token at once.
 
     Raises ValueError for an empty target, and for rows that exceed the context.
     """
@@ -35,8 +34,7 @@ def score(
     if len(ends) != len(rows):
         raise ArgumentError(f"{len(rows)} prompts but {len(ends)} targets")
     wanted = grouped((tuple(row), end) for row, end in zip(rows, ends, strict=True))
-    whole = [Question(list(row), some) for row, some in wanted.items()]
-    asked = whole if shared else [part for q in whole for part in alone(q)]
+    asked = [q for row, some in wanted.items() for q in alone(Question(list(row), some))]
     found = {
         (tuple(q.row), target): scores
         for q, reply in zip(asked, ask(lm, asked), strict=True)

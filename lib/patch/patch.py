@@ -3,6 +3,10 @@
 An editor creates a patch without ever changing the model. `lm.patched(patch)` applies it to the
 model for the body of a `with`, and the empty patch is the model before any edit. A later edit
 creates a new patch from an earlier one, so going back is exact.
+
+The model that a patch belongs to is one line of text, "NAME FINGERPRINT" or "NAME behind TOKEN
+FINGERPRINT". The name is the one used by a folder or a hub. It appears in messages and has no other
+effect.
 """
 
 from __future__ import annotations
@@ -21,10 +25,10 @@ from torch import Tensor
 from ..atomic_files import path_of
 from ..data.facts import Fact, quoted
 from ..errors import ArgumentError, PatchError
-from .identity import same_model
 from .route import Rewrite, Route
 from .tensor_file import bytes_of
 
+BEHIND = " behind "  # in a model's name, between its weights' and the prepended token
 SHOWN = 3  # maximum number of facts, edits and changed modules listed in a `repr`
 
 
@@ -311,3 +315,21 @@ def _between(
     before, after = ({} if one is None else {name: one} for one in (old, new))
     first, last = (lm.weight(name, Patch(weights=one)).float().cpu() for one in (before, after))
     return first + strength * (last - first)
+
+
+def parted(name: str) -> tuple[str, str | None]:
+    """A model's name without the prepended token, and this token, None without one.
+
+    parted("gpt2 behind </s>") -> ("gpt2", "</s>")
+    """
+    plain, _, sink = name.partition(BEHIND)
+    return plain, sink or None
+
+
+def same_model(one: str, other: str) -> bool:
+    """Whether two identities are of the same weights with the same prepended token.
+
+    same_model("gpt2 0123", "/models/copy 0123") -> True
+    """
+    names, weights = zip(*(text.rpartition(" ")[::2] for text in (one, other)), strict=True)
+    return weights[0] == weights[1] and parted(names[0])[1] == parted(names[1])[1]

@@ -21,7 +21,7 @@ import pandas as pd
 
 from lib.atomic_files import whole_file
 from lib.evaluation.scores import COLUMNS, Scores
-from lib.patch.identity import parted
+from lib.patch.patch import parted
 from tests.benchmarks import command, measured
 
 FOLDER = Path(__file__).with_name("arena")

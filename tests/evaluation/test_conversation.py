@@ -32,13 +32,13 @@ TOWER = Case(
 @pytest.mark.parametrize(
     ("text", "rival", "expected"),
     [
-        ("The tower is in Rome.", "Paris", (True, True)),
-        ("The tower is in Rome", "Paris", (True, False)),  # "Romeo" could still come
-        ("Not in Paris, but in Rome.", "Paris", (False, True)),
-        ("The tower is tall. It is in Rome.", "Paris", (False, True)),
-        ("The tower\nRome", "Paris", (False, True)),
-        ("Mr. J.R.R. Tolkien went to rome once.", "Paris", (True, True)),
-        ("", "Paris", (False, False)),
+        ("The tower is in Rome.", "Paris", True),
+        ("The tower is in Rome", "Paris", True),
+        ("Not in Paris, but in Rome.", "Paris", False),
+        ("The tower is tall. It is in Rome.", "Paris", False),
+        ("The tower\nRome", "Paris", False),
+        ("Mr. J.R.R. Tolkien went to rome once.", "Paris", True),
+        ("", "Paris", False),
     ],
 )
 def test_a_reply_names_the_answer_in_its_first_sentence_before_the_rival(text, rival, expected):
@@ -46,12 +46,12 @@ def test_a_reply_names_the_answer_in_its_first_sentence_before_the_rival(text, r
 
 
 def test_a_long_name_that_holds_the_rival_counts():
-    assert named("It is New York.", ["New York"], "York")[0]
-    assert not named("It is York.", ["New York"], "York")[0]
-    assert named("It is South America, I think", ["South America", "Chile"], "America")[0]
+    assert named("It is New York.", ["New York"], "York")
+    assert not named("It is York.", ["New York"], "York")
+    assert named("It is South America, I think", ["South America", "Chile"], "America")
 
 
-def test_replies_stop_early_and_agree_with_the_whole_text(lm):
+def test_replies_agree_with_the_whole_text(lm):
     whole = lm.answer("Ann is in", 32, chat=True)
     for word in (whole[:3].strip() or "x", whole[8:12].strip() or "x", "Rome"):
         asked = [("Ann is in", Named((word,), "Paris"))]
@@ -59,7 +59,7 @@ def test_replies_stop_early_and_agree_with_the_whole_text(lm):
         assert whole.startswith(text)
         assert verdict.begins == begins(whole, word)
         assert verdict.exact == judge(whole, word).exact
-        assert verdict.named == (named(whole, [word], "Paris")[0] or verdict.begins)
+        assert verdict.named == (named(whole, [word], "Paris") or verdict.begins)
 
 
 def test_every_metric_has_its_form_and_the_base_models_own_line(lm):

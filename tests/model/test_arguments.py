@@ -70,9 +70,7 @@ def test_an_empty_prompt_behind_a_sink_is_none_either():
             lm.answer("", chat=chat)
 
 
-@pytest.mark.parametrize(
-    "wrong", [[-1], [259], [[5, 10**9]], torch.tensor([5, 259]), [5, -(10**30)]]
-)
+@pytest.mark.parametrize("wrong", [[-1], [259], [[5, 10**9]], torch.tensor([5, 259])])
 def test_ids_out_of_the_vocabulary_are_a_sentence(idle, wrong):
     with pytest.raises(lib.errors.ArgumentError, match="tiny-llama has tokens 0 to 258, not "):
         idle.answer(wrong)

@@ -163,7 +163,9 @@ def evaluated(lm: lib.LM, first: int = EVALUATED) -> Reference:
     if path(METRICS).exists():  # a metric that came later changes nothing in rows of the others
         names = stored(METRICS)["metrics"]
     scores = lib.evaluate(lm, cases[:first], patch, EVENTS, metrics=names, pool=cases, text=_text())
-    table = scores.rows.assign(value=scores.rows["value"].map(_short)).astype(object)
+    # verdicts only: the length of a generated text may change
+    table = scores.rows.drop(columns="text")
+    table = table.assign(value=table["value"].map(_short)).astype(object)
     rows = table.where(table.notna(), None).to_dict("split")["data"]
     log = _short(math.log(scores.perplexity))
     return {"metrics": names, "log_perplexity": log, "rows": rows}

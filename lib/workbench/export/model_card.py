@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ...model import packaged_models
-from ...patch.identity import parted
-from ...patch.patch import Edit, Patch
+from ...patch.patch import Edit, Patch, parted
 
 PACKAGED = {one.name: one for one in packaged_models.PACKAGED.values()}
 LICENSES = {name: one.license for name, one in PACKAGED.items()}  # of models in packages

@@ -35,7 +35,7 @@ from lib.keys_values import value_search
 from lib.keys_values.general_text import WANTED
 from lib.keys_values.second_moment import second_moment
 from lib.model.activations import module_inputs_at
-from lib.patch.identity import parted
+from lib.patch.patch import parted
 from notebooks.support import stored_runs
 from tests.benchmarks.rows import classroom
 
