@@ -150,7 +150,7 @@ def warn_of_few(held: Tensors, width: int) -> None:
 
 @dataclass
 class Spread:
-    """How much the windows of a text differ, an indication of the error of its second moment.
+    """The differences between windows of a text, indicating the error of its second moment.
 
     size     tokens of a window
     windows  tokens of the windows seen

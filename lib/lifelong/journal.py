@@ -126,7 +126,7 @@ class Journal:
                 "update the library if it is newer."
             )
         if same:
-            stored["model"] = header.get("model")  # whatever its folder is called
+            stored["model"] = header.get("model")  # even if its folder has another name
         old, new = _flat(stored), _flat(header)
         if differing := [name for name in old | new if old.get(name) != new.get(name)]:
             differs = ", ".join(

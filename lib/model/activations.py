@@ -102,7 +102,7 @@ def padded_inputs(lm: LM, seqs: Sequences, modules: Sequence[str]) -> dict[str, 
         )  # a block's input is a keyword argument
         seen[name] = hidden.detach().reshape(*seqs.ids.shape, -1)
         if len(seen) == len(modules):
-            raise StopForward  # nobody needs the results of the blocks above
+            raise StopForward  # the results of the blocks above are not needed
 
     looks = {name: partial(look, name) for name in modules}
     with lm.opened(seqs), hooked_all(lm.model, looks, before=True), suppress(StopForward):

@@ -82,7 +82,7 @@ class Patchable:
 
     @property
     def is_untouched(self) -> bool:
-        """Whether the weights are unchanged since the last check."""
+        """True if the weights are unchanged since the last check."""
         found = list(parameters(self.model))
         # an applied patch replaces some parameters with plain tensors; its caller has checked
         return not all(isinstance(p, nn.Parameter) for p in found) or self._seen.still(found)
@@ -117,7 +117,7 @@ class Patchable:
 
     @property
     def is_patched(self) -> bool:
-        """Whether a patch is applied, or some module is bound to another matrix."""
+        """True if a patch is applied, or some module is bound to another matrix."""
         return bool(self._base or self._routes or self._rewrites)
 
     def weight(self, module: str, under: Patch = EMPTY) -> Tensor:

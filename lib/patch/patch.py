@@ -318,7 +318,7 @@ def _between(
 
 
 def parted(name: str) -> tuple[str, str | None]:
-    """A model's name without the prepended token, and this token, None without one.
+    """Return a model's name without the prepended token, and this token, None without one.
 
     parted("gpt2 behind </s>") -> ("gpt2", "</s>")
     """
@@ -327,7 +327,7 @@ def parted(name: str) -> tuple[str, str | None]:
 
 
 def same_model(one: str, other: str) -> bool:
-    """Whether two identities are of the same weights with the same prepended token.
+    """Return whether two identities have the same weights and the same prepended token.
 
     same_model("gpt2 0123", "/models/copy 0123") -> True
     """

@@ -145,7 +145,7 @@ class Route(Savable):
 
     @property
     def reads_answer(self) -> bool:
-        """Whether a decision depends on a given answer and not only on the prompt.
+        """True if a decision depends on a given answer and not only on the prompt.
 
         In that case, a prompt cannot be read once for several answers.
         """

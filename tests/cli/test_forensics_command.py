@@ -80,7 +80,7 @@ def test_without_a_list_the_classroom_is_asked(models, capsys):
         (["base", "--prompts", "no/such"], "The list of prompts no/such cannot be read"),
         (
             ["base", "--layers", "0-3000000000"],
-            "--layers has '0-3000000000', where 10000 is the most",
+            "--layers has '0-3000000000', but the maximum is 10000",
         ),
         (["base", "--layers", "9"], "has layers 0 to 3, not these: [9]"),
         (["base", "--layers", "x"], "--layers needs numbers"),
@@ -103,7 +103,7 @@ def test_files_that_are_no_suspects_are_refused(models, patch, tmp_path, capsys)
     few.write_text("a\nb\n")
     for given, said in (
         ([str(broken)], "broken.safetensors"),
-        ([str(routes)], "routes.safetensors changes no weights"),
+        ([str(routes)], "routes.safetensors does not change any weights"),
         ([str(foreign)], "This patch is for another 0"),
         (["base", "--subjects", str(few)], "at least 20 candidates"),
         (["base", "--prompts", str(few)], "at least 20 whole prompts"),

@@ -75,7 +75,7 @@ def test_an_edit_is_dropped_and_the_rest_is_written_again(tmp_path, monkeypatch,
     (name,) = alone.weights
     torch.testing.assert_close(lm.weight(name, left), lm.weight(name, alone))
     for words, why in (
-        (("--fact", 10**9), "holds 2 facts; there is no fact '1000000000'"),
+        (("--fact", 10**9), "has 2 facts; there is no fact '1000000000'"),
         (("--fact", -1), "there is no fact '-1'"),
         ((), "needs --fact, a number"),
     ):
@@ -101,7 +101,7 @@ def test_edit_finds_the_subject_of_a_sentence(monkeypatch, capsys):
     tune = ["--editor", "ft_m", *[w for k, v in QUICK.items() for w in ("--set", f"{k}={v}")]]
     words = ["--sentence", "roti is from", "--target", "xy", *tune, "--relation", "none"]
     assert main(["edit", *words]) == 2
-    assert "looks like a name: state the subject" in capsys.readouterr().err
+    assert "looks like a name. State the subject" in capsys.readouterr().err
     words[1] = "The cat of Anna is"
     assert main(["edit", *words]) == 0
     assert capsys.readouterr().out.startswith("subject: Anna\nprompt:  The cat of {} is\n")

@@ -116,7 +116,7 @@ def test_every_form_is_its_own_steps_and_the_published_one_the_code_s(lm, projec
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"layers": (2, 1)}, "layers must ascend"),
+        ({"layers": (2, 1)}, "Layers should ascend"),
         ({"layers": ()}, "layers should be a list of one layer or more"),
         ({"layers": (1, 99)}, "layer 99 does not exist"),
         ({"energy": 1.5}, "energy should be a number from 0 to 1"),

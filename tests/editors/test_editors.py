@@ -285,7 +285,7 @@ def test_errors_change_nothing(name, family):
             with pytest.raises(ValueError, match="layer 99 does not exist"):
                 lib.EDITORS[name](lm, **{**TINY[name], setting: wrong}).edit([A])
     if editor.writes == "weights":
-        with pytest.raises(ValueError, match="exceeds the context of 256|the context 256"):
+        with pytest.raises(ValueError, match="exceeds the context of 256|the context has 256"):
             editor.edit([lib.Fact("tower", "x" * 300 + "{}", "xy")])
     assert state_of(lm) == before
     with pytest.raises(lib.errors.EditError, match="has no setting 'laier'"):

@@ -78,7 +78,7 @@ def by_parameter(module):
 
 
 SLIPS = {
-    "no name": (own(name=None), "Mine has no name: write name = "),
+    "no name": (own(name=None), "Mine has no name. Write name = "),
     "returns None": (own(lambda *_: None), "write returned NoneType, not a lib.Patch"),
     "returns a dict": (own(lambda s, *_: s.lm.model.state_dict()), "returned OrderedDict, not a"),
     "returns a model": (own(lambda s, *_: s.lm.model), "returned LlamaForCausalLM, not a"),
@@ -106,7 +106,7 @@ def test_a_slip_is_one_sentence(slip):
 def test_a_patch_without_the_earlier_edits_is_refused(lm, write, before):
     kind = own if before == "mine" else lambda: lib.EDITORS[before]
     patch = kind()(lm).edit(FACTS, check=False)
-    with pytest.raises(EditError, match="without the earlier edits.*begin from `after`"):
+    with pytest.raises(EditError, match="without the earlier edits.*Begin from `after`"):
         own(write)(lm).edit(FACTS, after=patch, check=False)
     more = own()(lm).edit(FACTS, after=patch, check=False)
     assert len(more.log) == 2

@@ -350,5 +350,5 @@ def test_an_unknown_setting_or_editor_is_answered_with_near_names():
     with pytest.raises(lib.errors.EditError, match=r"no editor 'ROME'"):
         lib.stream(lm, "ROME", lib.Fact("Ann", "{} is", "x"))
     for wrong in (5, {"layer": 1}, "layer=1", lib.EDITORS["ft"].Config(), rome.Config):
-        with pytest.raises(lib.Error, match="the settings of rome are a "):
+        with pytest.raises(lib.Error, match="The settings of rome should be a "):
             rome(lm, wrong)

@@ -146,7 +146,7 @@ def test_all_layers_come_from_one_pass_and_are_what_each_alone_would_be(passes, 
 
 
 def test_what_strength_cannot_weigh_is_refused_before_anything_is_read(passes):
-    with pytest.raises(lib.errors.EditError, match="edit `down` alone"):
+    with pytest.raises(lib.errors.EditError, match="Edit `down` alone"):
         made("ultraedit", gate=(1,), strength=1.0).edit([A])
     assert passes == []
 

@@ -196,7 +196,7 @@ def test_what_plain_weights_cannot_say_is_refused_by_name(tmp_path):
         lib.errors.ExportError, match=f"^grace decides .* to replace the answer of {place}"
     ):
         lib.workbench.export_peft(lm, routed, tmp_path / "new" / "a")
-    with pytest.raises(lib.errors.ExportError, match="^retrieval writes into the prompt's text"):
+    with pytest.raises(lib.errors.ExportError, match="^retrieval changes the prompt's text"):
         lib.workbench.export_peft(lm, asked, tmp_path / "new" / "a")
     mixed = lib.Patch(patch_of(lm).weights, {"x": routed.routes[place]}, log=routed.log)
     with pytest.raises(
@@ -274,7 +274,7 @@ def test_the_command_writes_both_forms_and_refuses_in_one_sentence(tmp_path, cap
     assert (
         main(["export", "--patch", str(routed), "--to", str(tmp_path / "x"), "--as", "peft"]) == 2
     )
-    assert "retrieval writes into the prompt" in capsys.readouterr().err
+    assert "retrieval changes the prompt" in capsys.readouterr().err
 
 
 HOSTILE = [

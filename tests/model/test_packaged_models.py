@@ -253,5 +253,5 @@ def test_the_real_model_is_fetched_once_and_loads_from_a_local_folder_too(defaul
     folder = packaged_model()
     assert (folder / "model.safetensors").stat().st_size > 5e8
     assert lib.load(folder, dtype="float32").fingerprint == default_lm.fingerprint
-    with pytest.raises(ValueError, match="holds no model that could be loaded"):
+    with pytest.raises(ValueError, match="contains no model that could be loaded"):
         lib.load(str(tmp_path))

@@ -78,12 +78,12 @@ def test_the_card_of_an_adapter_names_the_token(both, tmp_path):
 
 @pytest.mark.parametrize("sink", ["no token", 5])
 def test_what_is_no_token_is_refused(folder, sink):
-    with pytest.raises(lib.Error, match="is no token that this tokenizer can put in front"):
+    with pytest.raises(lib.Error, match="is not a token that this tokenizer can put before"):
         lib.load(folder, sink=sink)
 
 
 def test_a_second_token_is_refused(both):
-    with pytest.raises(ValueError, match="puts a token in front of every text already"):
+    with pytest.raises(ValueError, match="already puts a token before every text"):
         put_in_front(both[1].tokenizer, "<|end|>")
 
 

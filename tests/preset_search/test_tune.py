@@ -394,7 +394,7 @@ def test_what_cannot_be_tuned_is_refused(lm, knowing, tmp_path):
     assert sorted(tmp_path.iterdir()) == [mine]
     for broken in ("", "5", "[]", "{", '{"rows": 5}'):
         (tmp_path / "p.jsonl").write_text(broken)
-        with pytest.raises(EditError, match="p.jsonl holds no trials"):
+        with pytest.raises(EditError, match="p.jsonl contains no trials"):
             tune(lm, ["ft_m"], facts(), to=tmp_path / "p.toml")
 
 

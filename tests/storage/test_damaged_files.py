@@ -297,7 +297,7 @@ def test_a_patch_of_modules_that_are_not_there_or_not_so_is_one_sentence(lm, nam
 def test_what_no_file_can_hold_is_not_written(tmp_path):
     path, fact = tmp_path / "p.safetensors", lib.Fact("cat", "A {} is", "xy")
     for settings in ({"x": {1, 2}}, {"x": "\ud800"}, {"x": float("nan")}, {"x": 1 << 70}):
-        with pytest.raises(PatchError, match="this patch cannot be saved"):
+        with pytest.raises(PatchError, match="This patch cannot be saved"):
             lib.Patch(log=(lib.Edit("rome", settings, (fact,)),)).save(path)
     assert list(tmp_path.iterdir()) == []
     endless = lib.Patch(log=(lib.Edit("rome", {"clamp": float("inf")}, (fact,)),))

@@ -221,7 +221,7 @@ def test_edit_and_look_says_what_the_model_says(monkeypatch):
 
 def test_edit_and_look_explains_what_cannot_be_edited():
     panel = edit_and_look()
-    with pytest.raises(ValueError, match="subject 'tower' does not occur in the prompt 'It leans"):
+    with pytest.raises(ValueError, match="Subject 'tower' does not occur in the prompt 'It leans"):
         panel.look(**{**panel.values, "prompt": "It leans to"})
     empty = widgets.EditAndLook(model(), lib.Fact(None, "It leans to", "xy"), settings=EDITORS)
     with pytest.raises(ValueError, match="rome writes at the subject's last token"):

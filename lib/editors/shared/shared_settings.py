@@ -20,7 +20,7 @@ from ...setting_fields import Amount, Count, Real, Size, Texts, Whole, from_pape
 
 @dataclass(frozen=True)
 class EndOfText:
-    """Whether the end of the text is part of each answer."""
+    """The setting for including the end of the text in each answer."""
 
     target_eos: bool = ours(
         False, "Whether the end of the text is learned as a token after the answer."

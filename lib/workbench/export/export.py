@@ -48,7 +48,7 @@ class Written:
 
     @property
     def exact(self) -> bool:
-        """Whether B A equals ΔW up to the rounding of float32."""
+        """True if B A equals ΔW up to the rounding of float32."""
         return self.error < 1e-5
 
 
@@ -78,7 +78,7 @@ class Exported:
 
     @property
     def exact(self) -> bool:
-        """Whether the folder contains the whole change of the patch."""
+        """True if the folder contains the whole change of the patch."""
         return all(written.exact for written in self.modules.values())
 
     def __repr__(self) -> str:

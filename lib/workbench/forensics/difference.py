@@ -84,7 +84,7 @@ class Difference:
 
     @property
     def signature(self) -> str:
-        """What the shape of the difference is consistent with, in one sentence."""
+        """One sentence naming a cause that is consistent with the shape of the difference."""
         return signature(self.table, self.elsewhere)
 
     def __repr__(self) -> str:

@@ -42,7 +42,7 @@ class Line:
 
     @property
     def changed(self) -> bool:
-        """Whether the answer is different under the patch."""
+        """True if the answer is different under the patch."""
         return first_word(self.before.answer) != first_word(self.after.answer)
 
 

@@ -82,7 +82,7 @@ class EntityAnswers:
 
     @property
     def consistent(self) -> bool:
-        """Whether the wordings agree on an answer that others do not get: both thresholds hold."""
+        """True if the wordings agree on an answer that others do not get: both thresholds hold."""
         return bool(self.agreement >= AGREED - 1e-9 and self.lift > LIFTED)
 
 

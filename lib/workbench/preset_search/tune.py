@@ -209,7 +209,7 @@ def divide(lm: LM, cases: Sequence[Case] | None) -> tuple[list[Case], list[Case]
     if min(len(tuning), len(held)) < LEAST:
         raise EditError(
             f"{lm.name} knows {len(tuning)} facts to search with and {len(held)} to hold out, but "
-            f"{LEAST} of each are needed. Use cases= to give facts that it knows, with their true "
+            f"{LEAST} of each are needed. Use cases=… to give facts that it knows, with their true "
             "answers."
         )
     return tuning, held

@@ -120,7 +120,7 @@ def live() -> bool:
 
     EDIT_PANELS=static disables them.
     """
-    if os.environ.get("EDIT_PANELS") == "static":  # a build, where nobody will move a slider
+    if os.environ.get("EDIT_PANELS") == "static":  # a build, without anyone moving a slider
         return False
     try:
         import ipywidgets  # noqa: F401
