@@ -163,7 +163,10 @@ class UltraEdit(Editor[UltraEditConfig]):
         return add_low_rank(lm, after, updates, memory={**after.memory, self.name: state})
 
     def metric(self, name: str, earlier: Tensor | None, K: Tensor) -> memory.Moment | None:
-        """Return λI + strength·C + Σ kkᵀ over earlier keys, or None for λI alone, as published."""
+        """Return λI + strength·C + Σ kkᵀ over earlier keys, or None for λI alone, as published.
+
+        The result is on K's device.
+        """
         c = self.config
         if not c.strength and earlier is None:
             return None

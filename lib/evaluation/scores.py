@@ -63,7 +63,7 @@ class Scores(Results):
         }
 
     def estimates(self) -> dict[tuple[str, str], Estimate]:
-        """Return the mean over cases of each (metric, event) with a row, in order."""
+        """Return mean and interval over cases of each (metric, event) with a row, in order."""
         by_case = self.by_case()
         return {
             pair: Estimate.of(by_case[pair]["mean"], None if _nats(pair) else SHARE)

@@ -159,7 +159,7 @@ class VectorSearch(ABC):
 
     @abstractmethod
     def drop(self, rows: list[int], vectors: list[int]) -> None:
-        """Continue with these rows and vectors, numbered among those that were still running."""
+        """Continue only with these rows and vectors, numbered among those still running."""
 
     def run(
         self, lr: float, looks: int, moves: int, limit: Tensor | None = None

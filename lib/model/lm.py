@@ -119,7 +119,7 @@ class LM(Patchable):
         found = "" if self.arch in ARCHS.values() else f", MLPs end in {self.arch.mlp_out}"
         return f"LM({self.name}, {self.n_layers} layers, {kind}, {self.device}{whence}{found})"
 
-    #  ---- its properties ---------------------------------------------------------------------
+    # ---- its properties ---------------------------------------------------------------------
 
     @property
     def blocks(self) -> Any:
@@ -299,7 +299,7 @@ class LM(Patchable):
         return scores[0].log_probs if single else [s.log_probs for s in scores]
 
     def next_token(self, prompts: Prompts, *, chat: Chat = False) -> Tensor:
-        """Return log-probabilities (nats) of the next token: (n, vocabulary), or a vector."""
+        """Return the next token's log-probabilities (nats), (n, vocabulary), or (vocabulary,)."""
         rows, single = self.rows(prompts, chat=chat, least=1)
         table = scoring.next_token(self, rows)
         return table[0] if single else table
