@@ -29,7 +29,8 @@ def why(found: Tried) -> tuple[str, str]:
     if row.good:
         return _took(found, own), ""
     others = [one for i, one in enumerate(view.columns) if i != view.chosen and _takes(one)]
-    return _reason(found, own, row, new), _instead(others)
+    reason = _reason(found, own, row, new)
+    return reason, _instead(others, " there too" * reason.startswith("It took in other words"))
 
 
 def _took(found: Tried, own: Column) -> str:
@@ -86,7 +87,7 @@ def _reason(found: Tried, own: Column, row: Row, new: str) -> str:
     return f"Nothing measured here explains it{searched} {which}."
 
 
-def _instead(others: Sequence[Column]) -> str:
+def _instead(others: Sequence[Column], too: str) -> str:
     """The other layer that takes the edit and moves the fewest neighbors."""
     if not others:
         return ""
@@ -100,11 +101,11 @@ def _instead(others: Sequence[Column]) -> str:
     takes = "takes" if layer.startswith("Layer ") else "take"
     asked = tally(best.rows, "neighbor")[1]
     if not asked:
-        return f"{layer} {takes} it; no neighbor was tested there."
+        return f"{layer} {takes} it{too}; no neighbor was tested there."
     if moved(best):
         drags = "drags" if takes == "takes" else "drag"
-        return f"{layer} {takes} it, but {drags} {moved(best)} of {asked} neighbors along."
-    return f"{layer} {takes} it, and no neighbor moves."
+        return f"{layer} {takes} it{too}, but {drags} {moved(best)} of {asked} neighbors along."
+    return f"{layer} {takes} it{too}, and no neighbor moves."
 
 
 def _turned(found: Tried) -> tuple[int, int] | None:

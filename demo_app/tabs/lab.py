@@ -14,12 +14,13 @@ from typing import Any
 import gradio as gr
 
 from ..gradio_internals import chosen
-from ..html import memory, render, stills
+from ..html import memory, render
 from ..html.theme import SCRIPT, read
 from ..session import links
 from ..session.studio import Studio
 from ..session.visitors import Session
 from ..session.worker import Job, Progress, Trouble
+from ..stored import stills
 from ..stored.examples import Examples
 from .jobs import HIDDEN, OPEN, follow, stopping
 
@@ -177,7 +178,7 @@ class Lab:
         filled = [part for card in self.cards.values() for part in card.stored]
         self.list.select(self.open, begun, filled, **HIDDEN)
 
-    def open(self, *begun: bool, event: gr.EventData) -> dict:
+    def open(self, event: gr.EventData, *begun: bool) -> dict:
         """The stored answer of the question whose card was pressed."""
         key = chosen(event, "question")
         keys = list(self.cards)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from html import escape
 
 from ..session.views import clause, tally
-from ..stored.examples import Examples
+from .examples import Examples
 
 ASKED = {  # relations of the first picture, and their names there
     "located in the city of": "city",
