@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, TypedDict
+from typing import Any, TypedDict, get_type_hints
 
 import gradio as gr
 
@@ -175,6 +175,7 @@ def endpoints(studio: Studio, examples: Examples | None = None) -> None:
         return SharedEdit(link=link, picture=picture, verdict=verdict, rows=list(map(asked, rows)))
 
     for function in (edit, compare, answer, share, settings):
+        function.__annotations__ = get_type_hints(function)  # gradio reads no type that is a text
         gr.api(function, concurrency_limit=None)
 
 

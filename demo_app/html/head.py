@@ -105,6 +105,6 @@ class Head:
         given = dict(parse_qsl(query))
         fact = gallery.found(given) is None and self.facts(given)
         picture = f"share.png?{query}" if fact else "preview.png"
-        ours = tags(*words(given, self.facts), address, escape(f"{here}/{picture}"))
+        ours = tags(*words(given, self.facts), address, f"{here}/{picture}")
         before, charset, rest = html.partition(CHARSET)  # which has to stand near the beginning
         return before + charset + ours + GRADIOS.sub("", rest) if charset else html

@@ -81,7 +81,7 @@ class Tried:
         the probability of the new answer; empty where its editor searches no value.
     turn: where its answer turns; None where both answers begin with the same token.
     tokens: how many tokens the new answer has.
-    first: the first of them as text.
+    first: the first of them as text, if the answer begins with it; else "".
     nearest: of the neighbors that ask the fact's question the one with the most similar key, and
         its ρ; None unless it moved.
     """
@@ -125,12 +125,7 @@ def compare(studio: Studio, session: Session) -> Job:
         return own | ({"layers": some} if "layers" in vars(writer.config) else {"layer": last})
 
     def work(job: Job) -> Generator[None, None, Tried]:
-        asked, ids = (
-            studio.own_facts.judged(job, about),
-            encode_target(lm.tokenizer, fact.target_new),
-        )
-        said = lm.tokenizer.decode(ids[:1]).strip()
-        found = Tried(View(about, ()), tokens=len(ids), first=said)
+        asked, found = studio.own_facts.judged(job, about), Tried(View(about, ()))
         places = spread(lm.n_layers, here)
         kinds = [studio.choices.writer(line.editor, **settings(last)) for last in places]
         wanted = [one for kind in kinds for one in kind.statistics(start)]
@@ -148,7 +143,8 @@ def compare(studio: Studio, session: Session) -> Job:
             columns = dict(sorted(columns.items()))
             if last == here:
                 near = _nearest(job, studio, line.editor, asked, column, last)
-                found = replace(found, nearest=near)
+                tokens, first = _begins(lm, fact.target_new, column)
+                found = replace(found, nearest=near, tokens=tokens, first=first)
                 loss = _loss(job, lm, writer, fact, start)
                 turn = _turn(job, lm, fact, start, column.patch or patch, writer.layers())
                 found = replace(found, loss=loss, turn=turn)
@@ -212,6 +208,13 @@ def _loss(
     with job.counting(lm, words, settings.steps, 0.1, 0.2), lm.patched(start, only=True):
         found = value_search.search(lm, [fact], *where, getattr(writer, "site", "mlp_out"))
     return found[0].loss
+
+
+def _begins(lm: lib.LM, new: str, column: Column) -> tuple[int, str]:
+    """How many tokens the new answer has, and the first one if the model begins with it."""
+    ids, after = encode_target(lm.tokenizer, new), column.rows[0].after if column.rows else ""
+    right = bool(after and after.strip()) and encode_target(lm.tokenizer, after)[0] == ids[0]
+    return len(ids), lm.tokenizer.decode(ids[:1]).strip() if right else ""
 
 
 def _nearest(

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lib.evaluation.answers import begins
-
 from .given import short
 from .layers import Tried
 from .verdicts import said
@@ -57,7 +55,7 @@ def _reason(found: Tried, own: Column, row: Row, new: str) -> str:
             f"The search ended at p = {_p(p)} after {steps} steps: no value{where} was found that "
             f"makes the model say “{new}”."
         )
-    if found.tokens > 1 and found.first and begins(row.after or "", found.first):
+    if found.tokens > 1 and found.first:
         return (
             f"It begins right (“{found.first}”) and goes on wrong: the answer has {found.tokens} "
             "tokens."

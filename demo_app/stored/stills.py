@@ -167,8 +167,8 @@ def _layers(kept: Examples) -> Still | None:
             takes.append(layer)
             dragged += moved
     fact = found.view.subject.case.fact
-    drags = ", and it moves neighbors (red)" if dragged else ""
-    what = f"{len(takes)} take it{drags}" if takes else "None takes it"
+    drags = " and move neighbors (red)" if dragged else ""
+    what = f"{len(takes)} of them take it{drags}" if takes else "None takes it"
     line = f"{fact.subject} → {fact.target_new} in {len(places)} layers. {what}."
     every, some = (", ".join(map(str, one)) for one in (places, takes))
     said = f"The same edit in layers {every}: {some or 'none'} take it"

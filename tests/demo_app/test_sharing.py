@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 import lib
+from demo_app.api import endpoints
 from demo_app.app import SHARED, routes
 from demo_app.html import shared_picture
 from demo_app.session import sharing
@@ -109,6 +110,18 @@ def test_a_wrong_link_over_http_is_refused(client):
     assert found.status_code == 400 and found.headers["content-type"].startswith("text/plain")
     assert client.get("/share.png/../preview.png/../../x").status_code == 404
     assert client.post(SHARED).status_code == 405
+
+
+def test_the_endpoints_give_typed_rows_with_verdicts(studio):
+    gr = pytest.importorskip("gradio")
+    with gr.Blocks() as demo:
+        endpoints(studio)
+    named = demo.get_api_info()["named_endpoints"]
+    for name in "/edit", "/share":
+        fields = named[name]["returns"][0]["type"]["properties"]
+        assert fields["verdict"] == {"type": "string"}
+        row = fields["rows"]["items"]["properties"]
+        assert {"prompt", "before", "after", "good", "verdict"} <= row.keys()
 
 
 def test_a_fact_that_was_edited_here_has_its_rows(studio):
