@@ -13,14 +13,13 @@ from .layers import Tried
 from .verdicts import said
 from .views import Column, Row, tally
 
-# The probability at the end of a search below which the search is called unsuccessful.
-HALF = 0.5
-
 
 def why(found: Tried) -> tuple[str, str]:
     """The reason, and what another layer would do; the second is empty if no layer helps."""
     view = found.view
     own, new = view.columns[view.chosen], short(view.new)
+    if not own.rows:
+        return f"{(own.error or 'It was not made').rstrip('.')}.", ""
     row = own.rows[0]
     if said(row.was, [view.new]):
         return f"There was nothing to change: the model said “{new}” before.", ""
@@ -46,15 +45,6 @@ def _took(found: Tried, own: Column) -> str:
 
 def _reason(found: Tried, own: Column, row: Row, new: str) -> str:
     """The first rule that fits an edit that did not take."""
-    p = found.loss[-1][-1] if found.loss else None
-    last, layers = found.layer, [one.name for one in found.view.columns if _takes(one)]
-    if p is not None and p < HALF:
-        where = f" at layer {last}" if last is not None else ""
-        steps = len(found.loss)
-        return (
-            f"The search ended at p = {_p(p)} after {steps} steps: no value{where} was found that "
-            f"makes the model say “{new}”."
-        )
     if found.tokens > 1 and found.first:
         return (
             f"It begins right (“{found.first}”) and goes on wrong: the answer has {found.tokens} "
@@ -69,20 +59,18 @@ def _reason(found: Tried, own: Column, row: Row, new: str) -> str:
             f"It took in other words ({good} of {asked} say “{new}”), but not in the sentence "
             f"itself{where}."
         )
-    takes = [one for one, column in zip(found.layers, found.view.columns, strict=False)
-             if _takes(column)]  # fmt: skip
-    if takes and last is not None:
-        if max(takes) < last:
-            return f"Layer {last} is too late: {_layers(takes)} it."
-        if min(takes) > last:
-            return f"Layer {last} is too early: {_layers(takes)} it."
+    last, columns = found.layer, found.view.columns
+    takes = [one for one, column in zip(found.layers, columns, strict=True) if _takes(column)]
+    if takes and max(takes) < last:
+        return f"Layer {last} is too late: {_layers(takes)} it."
+    if takes and min(takes) > last:
+        return f"Layer {last} is too early: {_layers(takes)} it."
     if (turned := _turned(found)) is not None:
-        old = short(found.turn.answers[0])
-        after, back = turned
+        old, (after, back) = short(found.turn.answers[0]), turned
         return f"“{new}” passes “{old}” after layer {after}, and layer {back} turns it back."
-    searched = f": the search reached p = {_p(p)}, and" if p is not None else ", and"
-    which = f"{_layers(takes)} it" if layers else "none of the five layers takes it"
-    return f"Nothing measured here explains it{searched} {which}."
+    reached = f": the search reached p = {found.loss[-1][-1]:.2f}, and" if found.loss else ", and"
+    which = f"{_layers(takes)} it" if takes else f"none of the {len(columns)} layers takes it"
+    return f"Nothing measured here explains it{reached} {which}."
 
 
 def _instead(others: Sequence[Column], too: str) -> str:
@@ -110,26 +98,17 @@ def _turned(found: Tried) -> tuple[int, int] | None:
     """(layer after which the new answer is first ahead, the layer that loses it); else None."""
     if found.turn is None:
         return None
-    old, new = (found.turn.now[answer] for answer in found.turn.answers)
-    ahead = [a < b for a, b in zip(new, old, strict=True)]
-    edited = min(found.turn.edited, default=0)
-    before = [
-        a < b
-        for a, b in zip(
-            found.turn.was[found.turn.answers[1]],
-            found.turn.was[found.turn.answers[0]],
-            strict=True,
-        )
-    ]
-    if ahead[-1] or not any(ahead[edited:]):
+    old, new = found.turn.answers
+    now, was = (
+        [ranks[new][i] < ranks[old][i] for i in range(len(ranks[new]))]
+        for ranks in (found.turn.now, found.turn.was)
+    )
+    ahead = [i for i, one in enumerate(now) if one and not was[i]]  # by the edit
+    if now[-1] or not ahead:
         return None
-    last = max(i for i, one in enumerate(ahead) if one)
-    first = last
-    while first and ahead[first - 1]:
-        first -= 1
-    if before[last] and first == 0:  # it was ahead there without the edit as well
-        return None
-    return first, last + 1
+    last = max(ahead)
+    first = next(i for i in range(last, -1, -1) if i == 0 or not now[i - 1])
+    return first, next(i for i in range(last, len(now)) if not now[i])
 
 
 def _takes(column: Column) -> bool:
@@ -143,7 +122,3 @@ def _neighbors(moved: int, asked: int) -> str:
 def _layers(takes: Sequence[int]) -> str:
     names = ", ".join(map(str, takes))
     return f"layer {names} takes" if len(takes) == 1 else f"layers {names} take"
-
-
-def _p(p: float) -> str:
-    return f"{p:.2f}" if p >= 0.005 else "0.00"
