@@ -114,8 +114,8 @@ def endpoints(studio: Studio, examples: Examples | None = None) -> None:
         """
         fact = subject, prompt, target, own
         view = await edited(request, fact, editor, keep="any", more=settings, listed=False)
-        more = {"kind": view.subject.case.relation, "live": view.live}
-        return {**summary(view.columns[0]), **more}
+        kind, live = view.subject.case.relation, view.live
+        return {**summary(view.columns[0]), "kind": kind, "live": live}
 
     async def compare(
         subject: str,

@@ -36,8 +36,8 @@ RACE = (EDITOR, stress_test.BREAKS)
 OPENING = used("opening")
 EDITS = stress_test.SLOW_EDITS  # of the race, which a visitor may run as well
 
-PARTS = ("layers", "forecast", "race", "natural", "traced", "dossier", "opening", "written")
-PARTS = (*PARTS, "lasts")
+PARTS = ("layers", "forecast", "race", "natural", "traced", "dossier", "opening", "written",
+         "lasts")  # fmt: skip
 
 
 def settings(lm: lib.LM) -> dict[str, dict[str, Any]]:

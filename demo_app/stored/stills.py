@@ -139,8 +139,8 @@ def _race(kept: Examples) -> Still | None:
     parts.append(_text(4, 96, f"{count} edits", 9.5, "quiet"))
     said = ", ".join(f"{name} keeps {right}" for _, name, _, right in ends)
     said = f"After {count} edits, of {all_} neighbors {said}"
-    line = f"{count} facts, one after another: how many of {all_} neighbors stay right."
-    return "".join(parts), said, line
+    what = f"{count} facts, one after another: how many of {all_} neighbors stay right."
+    return "".join(parts), said, what
 
 
 def _layers(kept: Examples) -> Still | None:

@@ -68,6 +68,7 @@ def film(page: Any) -> Frames:
 
     edit = page.locator("#main").or_(page.get_by_role("button", name="Edit", exact=True)).first
     edit.wait_for()
+    page.get_by_text("The iPad was developed by").first.wait_for()  # the example is there
     page.wait_for_timeout(1500)
     shot(1400)
     for box in page.locator("#rows .asked:not([hidden]) .change input").all():
@@ -83,6 +84,7 @@ def film(page: Any) -> Frames:
     page.wait_for_timeout(1000)
     shot(3600)
     page.get_by_role("button", name="Undo", exact=True).first.click()
+    page.locator(".stale").first.wait_for(state="detached", timeout=600_000)
     page.wait_for_timeout(1500)
     shot(1400)
     return frames
