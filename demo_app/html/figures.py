@@ -58,7 +58,8 @@ def _five(found: Tried) -> str:
     view, cells = found.view, []
     for i, (column, layer) in enumerate(zip(view.columns, found.layers, strict=True)):
         own = i == view.chosen
-        name = f"Layer {layer}{' · yours' * own}"
+        whose = " · as edited" if view.stored else " · yours"
+        name = f"Layer {layer}{whose * own}"
         if not column.rows:
             cells.append(f"<li><b>{name}</b><span>{escape(column.error or '')}</span></li>")
             continue

@@ -18,7 +18,6 @@ LONGEST = 120  # characters of an entity's name
 PLACED = {  # what can be asked about a thing that stands in a place, though no relation is about it
     "located in the city of",
     "country of city",
-    "official language of",
     "continent of",
 }
 

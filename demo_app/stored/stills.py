@@ -15,7 +15,7 @@ from .examples import Examples
 ASKED = {  # relations of the first picture, and their names there
     "located in the city of": "city",
     "country of city": "country",
-    "official language of": "language",
+    "continent of": "continent",
 }
 INKS = {"retrieval": ("good", ""), "rome": ("accent", ""), "ft": ("quiet", "5 3")}
 BROKEN = ("bad", "2 2")  # of a line that is neither of them
@@ -59,20 +59,23 @@ def stills(kept: Examples) -> dict[str, Still]:
 def _dossier(kept: Examples) -> Still | None:
     """Three answers about the subject, before and after."""
     lines = {line.relation: line for line in (kept.dossier.lines if kept.dossier else ())}
-    some = [(name, lines[of]) for of, name in ASKED.items() if of in lines and lines[of].changed]
+    some = [(name, lines[of]) for of, name in ASKED.items() if of in lines]
     if not some:
         return None
     parts, said = [], []
     for i, (name, line) in enumerate(some):
         y, sure = 20 + 30 * i, line.after.consistent
         old, new = (short(clause(one.answer)) for one in (line.before, line.after))
+        moved = line.changed
+        said_now = (new if sure else f"{new}?") if moved else "same"
+        ink = "accent" if moved and sure else "quiet"
         parts += [
             _text(0, y, name, 11, "quiet"),
-            _text(58, y, old, 12, "quiet", more=' text-decoration="line-through"'),
-            _text(104, y, new if sure else f"{new}?", 12, "accent" if sure else "quiet", sure),
+            _text(58, y, old, 12, "quiet", more=' text-decoration="line-through"' * moved),
+            _text(104, y, said_now, 12, ink, moved and sure),
             f'<path d="M0 {y + 9}H150" stroke="var(--line)"/>',
         ]
-        said.append(f"{name}: {old}, then {new}{'' if sure else ', not sure'}")
+        said.append(f"{name}: {old}, then {said_now}")
     names = ", ".join(name for name, _ in some)
     subject = kept.dossier.entity
     return "".join(parts), "; ".join(said), f"{subject} after its edit: {names}."
@@ -109,11 +112,11 @@ def _disturbed(kept: Examples) -> Still | None:
         _text(4, 90, "unlike", 10, "quiet"),
         _text(146, 90, f"key like {subject}’s", 10, "quiet", anchor="end"),
     ]
-    gone = " and ".join(short(clause(one.before)) for one in moved) or "None"
+    gone = " and ".join(short(clause(one.before)) for one in moved) or "none"
     nearest = f"{short(clause(alike[0].before))}, with the most similar key, stayed"
     stayed = f"; {nearest}" if not alike[0].changed else ""
     said = f"{len(alike)} facts by the similarity of their keys to {subject}: {gone} moved{stayed}"
-    return "".join(parts), said, f"{subject} → {new}. {gone} moved{stayed}."
+    return "".join(parts), said, f"{subject} → {new}: {gone} moved{stayed}."
 
 
 def _race(kept: Examples) -> Still | None:
