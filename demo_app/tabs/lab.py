@@ -16,7 +16,7 @@ import gradio as gr
 from ..gradio_internals import chosen
 from ..html import memory, render
 from ..html.theme import SCRIPT, read
-from ..session import links
+from ..session import given, links
 from ..session.studio import Studio
 from ..session.visitors import Session
 from ..session.worker import Job, Progress, Trouble
@@ -183,7 +183,7 @@ class Lab:
         key = chosen(event, "question")
         keys = list(self.cards)
         if key not in keys:
-            return {}
+            raise Trouble(f"There is no question “{given.short(key)}” here.")
         return self.cards[key].opened(begun[keys.index(key)])
 
     def draw(self) -> None:
