@@ -176,7 +176,8 @@ class Lab:
         self.cards = {one.key: Card(studio, examples, one) for one in questions}
         begun = [card.begun for card in self.cards.values()]
         filled = [part for card in self.cards.values() for part in card.stored]
-        self.list.select(self.open, begun, filled, **HIDDEN)
+        # who presses a second card at once is answered for both
+        self.list.select(self.open, begun, filled, trigger_mode="multiple", **HIDDEN)
 
     def open(self, event: gr.EventData, *begun: bool) -> dict:
         """The stored answer of the question whose card was pressed."""

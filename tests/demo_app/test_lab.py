@@ -47,7 +47,7 @@ def test_the_dossier_grows_and_shows_what_changed(studio):
     parts = [p.partial for p in job.watch() if p.partial is not None]
     found = job.outcome()
     assert {line.relation for line in found.lines} == dossiers.PLACED, "what suits a building"
-    assert parts and all(len(part.lines) <= 3 for part in parts)
+    assert all(len(part.lines) <= 3 for part in parts)
     page = dossier_html.shown(found)
     assert "FT wrote “The Eiffel Tower is located" in page and "of 3 answers" in page
     assert page.count("<tr") >= 4 and "<mark>" in page
@@ -302,6 +302,8 @@ TURNED = {"wine": [9, 9, 9, 1], "war": [50, 8, 7, 20]}
 @pytest.mark.parametrize(
     ("found", "said", "then"),
     [
+        (tried([NO, NO], loss=((0, 0, 0, 0, 0.08),)), "The search ended at p = 0.08 after "
+         "1 step: no value at layer 9 was found that makes the model say “war”.", ""),
         (tried([NO, NO], "water", tokens=3, first="wat"), "It begins right (“wat”)", ""),
         (tried([NO, OFF]), "It took in other words (2 of 2 say “war”), but not in the sentence its"
          "elf, where “Dionysus” opens the text.", ""),
