@@ -58,7 +58,8 @@ def drawn(rows: Sequence[Row], new: str, by: str, score: tuple[int, int] | None)
         count = f"all {all_}" if good == all_ else f"{good} of {all_}"
         asked = f"I saw {count} coming. Would you?"
     draw.text((LEFT, 590), asked, GUESS, _font(36, True), anchor="ls")
-    draw.text((RIGHT, 590), by, QUIET, _font(25, False), anchor="rs")
+    long = _font(36, True).getlength(asked) + _font(25, False).getlength(by) > RIGHT - LEFT - 30
+    draw.text((RIGHT, 71 if long else 590), by, QUIET, _font(25, False), anchor="rs")
     held = io.BytesIO()
     image.save(held, "PNG")
     return held.getvalue()
