@@ -451,7 +451,7 @@ worst = guess("Without ridge and with noise on the keys, at which n/d is the err
 #
 # </details>
 #
-# The pairs are written using keys that are spread as in the last section. When they are read, the keys contain
+# The pairs are written with keys spread as in the last section. When they are read, the keys contain
 # noise with a tenth of their squared length.
 #
 # **Predict.** Without ridge, which memory suffers most from the noise: a memory that is half full, one that is
@@ -545,7 +545,7 @@ plot.lines(range(1, width + 1), curves, *axes, ylog=True)
 #
 # <details><summary>Answer</summary>
 #
-# Raw cosines lean toward the positive side, as is the case when keys have a component in common. Whitening draws
+# Raw cosines lean toward the positive side, as happens when keys have a component in common. Whitening draws
 # the bulk toward 0, though not as close as random vectors. What remains is a tail of pairs that look similar to
 # this layer.
 #
@@ -775,7 +775,7 @@ print(f"all at once, by least squares: {error(memory.fit(K, wanted), K, wanted):
 
 # %% [markdown]
 # Writing one pair changes most of the others. When we write all pairs sequentially, in each of three orders, they
-# corrupt one another. A matrix that stores all of them exists, but nobody has the pairs that the real matrix was
+# corrupt one another. A matrix that stores all of them exists, but we don't have the pairs that the real matrix was
 # made from. All we know about them is $C$.
 #
 # **How can we write one pair at the least cost to the pairs that we cannot see?** [Notebook 02](02_insert.ipynb)
