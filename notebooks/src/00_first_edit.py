@@ -132,8 +132,8 @@ print(f"{fact.text} …{before[0]}".strip())
 #
 # <details><summary>What you might hope for</summary>
 #
-# Nothing but the Eiffel Tower changes. But nothing shows the model where the new belief should end, because the
-# edit sees a single sentence. Keeping the other answers unchanged is up to the *method*, and has to be measured.
+# Nothing but the Eiffel Tower changes. But the model is never told where the new belief should end: the edit sees
+# only a single sentence. Keeping the other answers unchanged is up to the *method*, and has to be measured.
 #
 # </details>
 #
@@ -143,7 +143,7 @@ print(f"{fact.text} …{before[0]}".strip())
 # this sentence with the new answer. Then it changes one matrix of that layer as little as possible, just enough for
 # the layer to produce this output. Notebook 04 derives the first half, notebook 02 the second.
 #
-# Editing does not touch the model. The edit is returned as a value, a **patch**, which applies inside a block
+# Editing doesn't touch the model. The edit is returned as a value, a **patch**, which applies inside a block
 # `with lm.patched(patch):` and nowhere else.
 
 # %%
@@ -327,7 +327,7 @@ drawings_00.answered(scores, names)
 # because the model keeps writing after the right answer. In these notebooks the event is *generation* unless noted
 # otherwise, because that is what users of the model see.
 #
-# These are counts of six facts, not a rate. How certain could a rate be? It is tempting to count every prompt as an
+# These are counts of six facts, not a rate. How certain could a rate be? It's tempting to count every prompt as an
 # observation. However, the prompts of one fact share one edit, so they tend to be right or wrong together.
 #
 # **Predict.** Suppose that the $m$ prompts of a fact always agree. How much too narrow is an interval over prompts?
@@ -459,11 +459,11 @@ for whose, pick in both(at_answer).items():
     display(plot.token_bars(*bars, title=f"What the base model says of the sheepdog ({whose})"))
 
 # %% [markdown]
-# The edited model would rarely begin with the first piece of "shep" or continue with the second. At the two tokens
-# after the word, the models differ much less.
+# The edited model would be very unlikely to begin with the first piece of "shep" or to continue with the second. At
+# the two tokens after the word, the models differ much less.
 #
-# Now all fifteen. Each name is followed by the narrowest zoological rank that the animal shares with the sheep, and
-# by how many of the four different letters of "sheep" appear in its name.
+# Next come all fifteen. Each name is followed by the narrowest zoological rank that the animal shares with the
+# sheep, and by how many of the four different letters of "sheep" appear in its name.
 
 # %%
 notes, found = {}, {}
@@ -486,9 +486,9 @@ made.axes[0].set_xscale("log")
 made
 
 # %% [markdown]
-# The sheepdog's answer shifted most by far, from *shep* to *puppy*. This happens to be right, by accident; the edit
-# contains no knowledge about dogs. The five answers that were right before the edit, about the cow, the pig, the
-# horse, the dog and the cat, are still right after it. The answers that gave way were already wrong.
+# The sheepdog's answer shifted most by far, from *shep* to *puppy*. This happens to be right, but the edit contains
+# no knowledge about dogs. The five answers that were right before the edit, about the cow, the pig, the horse, the
+# dog and the cat, are still right after it. The answers that gave way were already wrong.
 #
 # Among the others, we see no ordering by kinship. The ram is of the sheep's own species and barely shifts, while
 # the kangaroo, which shares only the class, comes before the cow and the pig. We see no ordering by spelling
@@ -499,7 +499,7 @@ made
 #
 # A transformer works by adding: every layer reads a running sum, the residual stream, and adds to it. At the end
 # that sum passes through a norm and one last matrix $U$, which has a row for every token and gives it a score.
-# Nothing stops us from doing so after *any* layer $\ell$. With $h_\ell$ for the sum there, after the norm, the
+# Nothing stops us from doing this after *any* layer $\ell$. With $h_\ell$ for the sum there, after the norm, the
 # scores are
 #
 # $$s_\ell = U h_\ell ,$$
@@ -590,8 +590,8 @@ plot.lines(
 
 # %% [markdown]
 # In the first figure rank 1 is at the top, gray is "Paris" and orange is "Rome", and the dashed lines show the
-# model before the edit. Up to layer 22, both answers rank in the thousands in *both* models. The lens can read
-# neither there, so it cannot show whether anything has changed.
+# model before the edit. Up to layer 22, both answers rank in the thousands in *both* models. The lens can't read
+# either of them there, so it cannot show whether anything has changed.
 #
 # The second figure needs no lens. A change reaches the end of the prompt right at the edited layer, growing to a
 # fifth of the state by layer 22. In layer 23 it jumps: this is where the answer changes. Neither figure shows what
@@ -599,9 +599,8 @@ plot.lines(
 #
 # ## What we know now
 #
-# * We can change one belief: changing one matrix of one layer at rank one was enough for each fact on this page and
-#   for most of its rewordings. We cannot say that we changed only one: with the sheep, other answers shifted as
-#   well.
+# * We can change one belief: a rank-one change to a single matrix was enough for each fact on this page and for
+#   most of its rewordings. We cannot say that we changed only one: with the sheep, other answers shifted as well.
 # * An edit is a value: applied by entering a `with` block, undone to the last bit by leaving it.
 # * Whether an edit *worked* depends on the prompts and on the event that counts as right. Report every score
 #   together with the unedited model's score.

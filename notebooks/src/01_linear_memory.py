@@ -417,7 +417,7 @@ drawings_01.whitening(flat @ even, flat, (0, 1))
 # matrix with the smallest expected error is ridge with $\lambda = n \sigma^2$.
 #
 # **Exercise 1.1, third step · ★ · 6 minutes.** Write `ridge` as one call of `fit`, adding the $d$ extra pairs. The
-# next figure is drawn using it.
+# next figure is drawn from it.
 
 
 # %%
@@ -552,7 +552,7 @@ plot.lines(range(1, width + 1), curves, *axes, ylog=True)
 # </details>
 #
 # **Your turn · exercise 1.3 · ★★ · 8 minutes.** Write the cosines of all whitened keys. The next figure is drawn
-# using them.
+# from them.
 
 
 # %%
@@ -728,10 +728,10 @@ show.Table(lines)
 # %% [markdown]
 # Without ridge, the stolen matrix has learned the noise: at $n = d$ its error is tens of thousands of times as
 # large as the values, and the model is worse than with no matrix at all. With the $\lambda$ chosen on held-out
-# pairs there is no peak, and the model speaks English, giving a wrong city. With it, one and a half pairs per input
-# are enough for *Paris* and *lamb*; without ridge, only three are. At one and a half, the error for independent
-# keys would be .02, but for text it is 1.83. One likely reason is that words recur, and a key of layer 0 depends on
-# little but its word.
+# pairs there is no peak, and the model speaks English, but names a wrong city. At one and a half pairs per input,
+# it says *Paris* and *lamb*; without ridge, it does so only at three. At one and a half and without ridge, the
+# error would be .02 if the keys were independent; for text it is 1.83. One likely reason is that words recur, and a
+# key of layer 0 depends on little but its word.
 #
 # The rows with $W = 0$ are the control. In layer 3 the model also says *Paris* and *lamb* with no matrix, so a
 # theft would prove nothing there. This is one layer, one text and one sample of the noise.
@@ -749,7 +749,7 @@ show.Table(lines)
 #
 # ## Where it breaks
 #
-# Write one new pair into a memory in use. The obvious way is adding the missing part as an outer product,
+# Write one new pair into a memory in use. The obvious way is to add the missing part as an outer product,
 # $W' = W + (v - Wk)\,k^\top / \|k\|^2$, and the new pair is exact. We give a subject of the real layer the value of
 # another and look at all the rest. Then we continue subject by subject, in three orders.
 

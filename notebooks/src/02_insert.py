@@ -6,8 +6,8 @@
 # By the end of this page you will know which change of a memory disturbs its other pairs least, what it costs if
 # $C$ is only estimated, and which pairs it will disturb.
 #
-# **You will** derive the cheapest way to write one pair, and write it · repair an estimate of $C$ · predict how
-# many pairs written sequentially disturb each other · find in a real layer what editing the sheep did to the
+# **You will** derive the cheapest way to write one pair, and write it · repair an estimate of $C$ · predict the
+# disturbance when many pairs are written one after another · find in a real layer what editing the sheep did to the
 # sheepdog.
 #
 # **Needs** [notebook 01](01_linear_memory.ipynb): $C$, whitening, and its last section.
@@ -15,7 +15,7 @@
 # **Minutes** 30 for reading and 40 for working: four exercises, from [session 2](../lessons/session_2.md) and
 # [session 3](../lessons/session_3.md).
 #
-# Run the folded cell below, and read on.
+# Run the folded cell below and keep reading.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -95,9 +95,9 @@ def each(
 # ## The cheapest way to write one pair
 #
 # The memory $W$ is in use. We are given a key $k$ and the value $v$ that it should have from now on, and we are
-# looking for a change $\Delta$ of the matrix. It has to supply the part that is missing at $k$, the **residual**
-# $\delta = v - Wk$. Many changes do that, and we want the one that disturbs all other pairs least. We cannot list
-# them, but we know the second moment $C$ of their keys, which gives the mean disturbance over text:
+# looking for a change $\Delta$ of the matrix. It has to supply the part still missing at $k$, the **residual**
+# $\delta = v - Wk$. Many changes do that, and we want the change disturbing all other pairs least. We can't list
+# those pairs, but we know the second moment $C$ of their keys, which gives the mean disturbance over text:
 # $\mathbb{E}\|\Delta k'\|^2 = \mathrm{tr}(\Delta C \Delta^\top)$. So the task is
 #
 # $$\min_\Delta\ \mathrm{tr}(\Delta C \Delta^\top) \quad\text{subject to}\quad \Delta k = \delta .$$
@@ -131,8 +131,8 @@ insert = use("2.1", insert)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# Which vector is on the left of the outer product, and which on the right? `torch.linalg.solve(C, k)` is $C^{-1}k$,
-# and `torch.outer(a, b)` is $a b^\top$.
+# Which vector goes on the left of the outer product, and which on the right? `torch.linalg.solve(C, k)` is
+# $C^{-1}k$, and `torch.outer(a, b)` is $a b^\top$.
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -190,7 +190,7 @@ print("tr(Δ C Δᵀ):", ", ".join(f"{line} {cost:.3f}" for line, cost in costs.
 #
 # The repair is $(1 - r)\,\hat C + r\,m I$ with the mean eigenvalue $m$. Its $r$ is the fraction of the spread
 # $\|\hat C - mI\|^2$ that is due to chance, and we can estimate this fraction from the text itself: each of $w$
-# windows has a second moment $C_B$. $\hat C$ is their mean, and its squared error is about
+# windows has a second moment $C_B$, and $\hat C$ is their mean, and its squared error is about
 # $b = \sum_B \|C_B - \hat C\|^2/(w(w - 1))$. So $r = b/\|\hat C - mI\|^2$, at most 1 (Ledoit and Wolf).
 #
 # **Your turn · exercise 2.2 · ★★ · 15 minutes, in two steps.** `harm`: the cost of inserting along the columns of
@@ -330,9 +330,9 @@ figure
 # %% [markdown]
 # Randomly drawn keys follow the law. The curve for text is above it: words recur, so a token is less evidence than
 # an independent sample. With one and a half tokens per dimension, $\hat C$ does 5.8 times the least harm, and no
-# $C$ at all 3.6 times. Even a fifth of a token per dimension is better. In layer 20, using no $C$ costs 14.6 times
-# as much, so one fixed damping cannot suit both. The shrunk estimate has no peak. (The reference, the library's $C$
-# from ten tokens per dimension, includes the same tokens.)
+# $C$ at all 3.6 times. Even a fifth of a token per dimension is better. In layer 20, using no $C$ does 14.6 times
+# the least harm, so one fixed damping can't suit both. The shrunk estimate has no peak. (The reference, the
+# library's $C$ from ten tokens per dimension, includes the same tokens.)
 #
 # Is the harm visible in the model? We search for ROME's value for the tower once and write it using four matrices.
 
@@ -359,13 +359,13 @@ show.Table(lines)
 # %% [markdown]
 # At the prompt of the edit the answer is *Rome* with all four, and a difference of a few neighbors is too small to
 # draw a conclusion. The KL divergence at unrelated prompts is several times as large with $\hat C$ as with the same
-# estimate after shrinking. In this one edit, using no $C$ does as little as using the full one. The library shrinks
-# its estimate below ten tokens per dimension.
+# estimate after shrinking. In this one edit, using no $C$ disturbs them as little as using the full one. The
+# library shrinks its estimate if it has fewer than ten tokens per dimension.
 #
 # ## What lands on another key
 #
 # The change costs $\|\delta\|^2\, k^\top C^{-1} C\, C^{-1} k/q^2 = \|\delta\|^2/q$. That is an average over all
-# keys. *Which* keys does it hit? In whitened coordinates every other key casts a shadow on the direction of the
+# keys. *Which* keys does it affect? In whitened coordinates every other key casts a shadow on the direction of the
 # edited key. The tip of the shadow shows how much of the residual reaches that other key.
 #
 # The picture shows four keys on the left and the matrix's answers to them on the right. The story buttons write an
@@ -389,7 +389,7 @@ show.memory_picture()
 # \rho(i, j)\,\rho(j, i) = \frac{(k_i^\top C^{-1} k_j)^2}{q_i\,q_j} = \cos^2\varphi_{ij},$$
 #
 # where $\varphi_{ij}$ is the angle between the two whitened keys. An edit at a key with small $q$, which is short
-# after whitening, disturbs all other keys, and such a key is disturbed by almost no other.
+# after whitening, disturbs all other keys, and almost no other edit disturbs such a key.
 #
 # **Your turn · exercise 3.1 · ★ · 5 minutes.** Write the whole matrix $\rho$ for keys given as the columns of $K$:
 # row $i$ is the key being edited, column $j$ the key being affected.
@@ -513,13 +513,13 @@ after_all = use("3.2", after_all)
 # <details><summary>Work it out</summary>
 #
 # The first is worst off: 127 later edits disturb it, each with $\rho^2 \approx 1/d$ of a residual's square, in the
-# mean square almost half of a residual. The last is exact, and has most to write: its own residual, and the
-# contributions of 127 others at its key.
+# mean square almost half of a residual. The last is exact, but has most to write: its own residual, plus a
+# correction for the contributions of 127 others at its key.
 #
 # </details>
 #
-# The figure writes $T$ pairs using your `insert`, one by one, and shows your prediction next to the result. Move
-# $T$.
+# The figure writes $T$ pairs with your `insert`, one by one, showing your prediction next to the result. Try
+# changing $T$.
 
 
 # %%
@@ -561,8 +561,8 @@ def in_the_end(T):  # of the first T pairs
 Slider(in_the_end, "T", range(32, most + 1, 16), 128)
 
 # %% [markdown]
-# Every fact is disturbed by all later facts, so the first ones are worst off. And the last ones have to write more
-# than was missing at first, to compensate for the contributions of the others at their keys.
+# Every fact is disturbed by all later facts, so the first facts are worst off. And the last facts have to write
+# more than was missing at first, compensating for the contributions of the others at their keys.
 #
 # ## One sweep, many sweeps, all at once
 #
@@ -573,7 +573,7 @@ Slider(in_the_end, "T", range(32, most + 1, 16), 128)
 # $$\textbf{one after another:}\quad
 # \Delta W = R\ \mathrm{triu}(\rho)^{-1}\ \mathrm{diag}(1/q)\,K^\top C^{-1} .$$
 #
-# What would be the cheapest change that writes *all* pairs? The argument of the first section also works for many
+# What would be the cheapest change for writing *all* pairs? The argument of the first section also works for many
 # columns: now $HK = 0$, and $\Delta C = M K^\top$ with one column of $M$ per pair. The constraint $\Delta K = R$
 # gives $\Delta = R\,(K^\top C^{-1} K)^{-1} K^\top C^{-1}$. Since $K^\top C^{-1} K = \mathrm{diag}(q)\,\rho$, this
 # is
@@ -581,9 +581,9 @@ Slider(in_the_end, "T", range(32, most + 1, 16), 128)
 # $$\textbf{all at once:}\quad
 # \Delta W = R\ \rho^{-1}\ \mathrm{diag}(1/q)\,K^\top C^{-1} .$$
 #
-# The only difference is half of a matrix. Writing one after another omits the lower triangle of $\rho$, the part
-# describing how later edits disturb earlier ones. When all pairs are written at once, every value is stored
-# exactly.
+# The only difference is half of a matrix. Writing the pairs one after another means omitting the lower triangle of
+# $\rho$, the part describing how later edits disturb earlier edits. When all pairs are written at once, every value
+# is stored exactly.
 #
 # **Exercise 3.2, the third step.** Write the whole sequence as one formula. It may call `asks`.
 
@@ -637,8 +637,8 @@ for line, f in each("in_a_row", in_a_row).items():
 # ## A real layer
 #
 # Now we use the keys of the classroom's subjects at ROME's layer, with $C$ estimated from general text. The figure
-# sorts all pairs of subjects into four kinds. A pair counts for the first kind that fits. Subjects have letters in
-# common if a word of one begins with the same three letters as a word of the other.
+# sorts all pairs of subjects into four kinds. If several kinds fit, a pair counts for the first. Subjects have
+# letters in common if a word of one begins with the same three letters as a word of the other.
 #
 # **Predict.** Which subject is affected most by an edit: one with the same question, one with the same answer, or
 # one with a similar spelling, such as Danish and the Danube?
@@ -689,8 +689,8 @@ whiskers(counts, found, "ρ of pairs that share …, rms and 95 % over subjects"
 # ## Does the model behave as predicted?
 #
 # Notebook 00 edited the sheep, and the sheepdog's answer shifted most. Using ROME, we edit three animals, replacing
-# the young of each with another's, and test 17 others, among them *sheepdog*, *dogfish* and *horsefly*. We first
-# predict the edit's contribution to the layer's output at every token of every prompt, then measure it.
+# the young of each with another's, and test 17 others, among them *sheepdog*, *dogfish* and *horsefly*. We predict
+# the edit's contribution to the layer's output at every token of every prompt before measuring it.
 #
 # **Predict.** How far apart will prediction and measurement be? And before editing, how could we predict whose
 # answer will shift most?
@@ -743,11 +743,10 @@ drawings_02.reached(edits, around)
 # %% [markdown]
 # Every dot is an animal: hollow at the $\rho$ of its last token, full at the largest $\rho$ in its prompt. For most
 # animals the two coincide. *Sheepdog* consists of the tokens *sheep* and *dog*, and *dogfish* and *horsefly* are
-# made in the same way. So their prompts contain a key that was edited, with a fraction of 1. The *dog* inside
-# *sheepdog* has no leading space and is another token, but a similar one. In each edit the words containing the
-# edited one shift most. **Every token of a prompt is a key**. The two measures differ for few animals: in all three
-# edits, ordering the answers by the largest $\rho$ works better, mostly because of the word that contains the
-# edited one.
+# split in the same way. So their prompts contain an edited key, with a fraction of 1. The *dog* inside *sheepdog*
+# has no leading space and is another token, but a similar one. In each edit the words containing the edited one
+# shift most. **Every token of a prompt is a key**. The two measures differ for few animals: in all three edits,
+# ordering the answers by the largest $\rho$ works better, mostly because of the word that contains the edited one.
 #
 # ## How much harm does it do?
 #
@@ -777,22 +776,22 @@ axes = "length of what an edit puts on the key of an earlier fact", "change of i
 plot.scatter(points, *axes)
 
 # %% [markdown]
-# Two or three percent of an edit reach an earlier fact, and most answers do not noticeably change. The answer of a
-# fact that was just written has a log-probability near 0, where it barely changes. Facts that receive more lose a
-# little more often: the rank correlations with the loss are .16, .12 and .20. In the second stream, the fact that
-# received most is the one that lost most, and that edit's subject begins its prompt ([page
-# 02b](02b_first_token.ipynb), using other settings of ROME, has smaller losses). So **we know in advance what
-# reaches each key, but barely know the harm that a single edit will do** ([page 07](07_superposition.ipynb) asks
-# the same about a hundred). The harm depends on how the layers above process the change.
+# Two or three percent of an edit reaches an earlier fact, and most answers do not noticeably change. When a fact
+# has just been written, its answer has a log-probability near 0, where it barely changes. If more reaches a fact,
+# its answer loses a little more often: the rank correlations with the loss are .16, .12 and .20. In the second
+# stream, the fact receiving most also lost most, and that edit's subject begins its prompt ([notebook
+# 02b](02b_first_token.ipynb), with other settings of ROME, has smaller losses). So **we know in advance what
+# reaches each key, but barely know the harm that a single edit will do** ([notebook 07](07_superposition.ipynb)
+# asks the same about a hundred). The harm depends on how the layers above process the change.
 #
 # ## What we know now
 #
 # * The cheapest change that writes a pair is $\delta\,(C^{-1}k)^\top / q$, and the fraction $\rho(i, j)$ of it
 #   reaches key $j$, even in a real layer, and *every* token of a prompt is such a key.
-# * Estimated from too little text, $\hat C$ can be worse than no $C$, and the edited fact itself does not show it.
-#   Shrinking repairs the estimate.
-# * When facts are written sequentially, each is disturbed by all later ones: the change contains
-#   $\mathrm{triu}(\rho)^{-1}$ instead of $\rho^{-1}$, which writes all at once.
+# * Estimated from too little text, $\hat C$ can be worse than no $C$, and looking at the edited fact doesn't reveal
+#   it. Shrinking repairs the estimate.
+# * When facts are written sequentially, each is disturbed by all later facts: the change contains
+#   $\mathrm{triu}(\rho)^{-1}$, whereas writing all at once uses $\rho^{-1}$.
 # * In an early layer, subjects resemble each other in spelling and in kind, not in their answers.
 # * We know in advance what reaches each key, but not how much harm it does.
 #
@@ -804,7 +803,7 @@ plot.scatter(points, *axes)
 # ## Where it breaks
 #
 # Every token of a prompt is a key, in every layer. We used one, the subject's last token in an early layer, without
-# explaining why. **Where is the key, in a transformer?** [Notebook 03](03_where.ipynb) asks the model.
+# saying why. **Where is the key, in a transformer?** [Notebook 03](03_where.ipynb) asks the model.
 #
 # ## References
 #

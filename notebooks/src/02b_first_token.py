@@ -4,8 +4,8 @@
 # # 02b · What does a token at the start of every text change?
 #
 # `lib.load()` prepends one token to every text that its model reads. Many models in the editing papers read no such
-# token. By the end of this page you will know what that token does for the memory, and what an edit does when it is
-# missing.
+# token. By the end of this page you will know what that token does for the memory, and what happens if you edit
+# without it.
 #
 # **You will** see first words turn into one key · find which edits then disturb which facts · try other tokens ·
 # compare edits fairly.
@@ -89,21 +89,21 @@ print(", ".join(fact.subject for fact in first[:6]))
 #
 # In many language models, much of the attention goes to the first position of a text, whatever word it contains.
 # That is called an **attention sink** (Xiao et al., 2024): a head that finds nothing to read still has to look
-# somewhere, and the first position is the only one that all later tokens can see.
+# somewhere, and the first position is visible to every later token.
 #
-# Which word is in this position depends on the tokenizer. Those for Llama and Gemma prepend a begin-of-sequence
-# token to every text, and it occupies the position. Those for GPT-2, GPT-J and SmolLM2 prepend none, so a text can
-# begin with its subject. We call such a subject an **opener** if it is a single token and the first of its prompt,
-# as in "China is a country …". For SmolLM2 the library prepends `<|endoftext|>`, the document separator. The cell
-# above has loaded the same weights twice, with this token and without.
+# Which word is in this position depends on the tokenizer. The tokenizers of Llama and Gemma prepend a
+# begin-of-sequence token to every text, which then occupies the position. The tokenizers of GPT-2, GPT-J and
+# SmolLM2 don't, so a text can begin with its subject. We call such a subject an **opener** if it is a single token
+# and the first of its prompt, as in "China is a country …". For SmolLM2 the library prepends `<|endoftext|>`, the
+# document separator. The cell above loaded the same weights twice, with this token and without.
 #
-# **Predict.** We compute the keys of all openers in every layer and measure how similar they are, using the mean
-# cosine of two keys. With nothing prepended, how large is this mean in the layer that ROME edits?
+# **Predict.** We compute the keys of all openers in every layer, measuring their similarity by the mean cosine of
+# two keys. With nothing prepended, how large is this mean in the layer that ROME edits?
 #
 # <details><summary>A possible argument</summary>
 #
 # In layer 0 the model has read nothing but the word itself. If a position has its own meaning, the layers have to
-# write it there, and the words are lost.
+# write it there, losing the words.
 #
 # </details>
 
@@ -124,11 +124,10 @@ mine.against(lines["openers, nothing in front"][layer])
 plot.lines(range(lm.n_layers), lines, "layer", "mean cosine of two keys", ylim=(0, 1.02))
 
 # %% [markdown]
-# In layer 0 the openers are still different words. From layer 1 on, **all of them have almost the same key**, and
-# this continues up to the top: the model has turned the first word into a position marker. With the token
-# prepended, the same words, read using the same weights, have separate keys. They remain more similar than other
-# subjects; almost all of them are countries, cities or single nouns, and we haven't measured whether that is the
-# reason.
+# In layer 0 the openers are still different words. From layer 1 on, **all of them have almost the same key**,
+# continuing up to the top: the model has turned the first word into a position marker. With the token prepended,
+# the same words, read by the same weights, have separate keys. They remain more similar than other subjects; almost
+# all of them are countries, cities or single nouns, and we haven't measured whether that is the reason.
 #
 # ## Which edits disturb which facts
 #
@@ -195,8 +194,8 @@ whiskers([*found], series, "ρ (rms, and 95 % over subjects)")
 # subjects that are not openers, almost nothing changes. The effect of openers on each other falls to about a
 # quarter, and their effect on the others to less than a half; they are now affected just as other subjects are. The
 # first effect falls because their keys are no longer the same. The second falls because $q$ grows twentyfold, but
-# only about half as far as $1/\sqrt q$ on its own would allow, since the openers' keys now also overlap more with
-# others.
+# only about half as far as $1/\sqrt q$ on its own would allow, since the openers' keys are now also overlapping
+# more with others.
 #
 # ## Does it have to be this token?
 #
@@ -226,21 +225,22 @@ whiskers([*marks], {"ρ": values}, "ρ of openers on openers (rms, and 95 % over
 # %% [markdown]
 # **Almost any token works.** Prepending a word, a full stop or a line break helps as much as prepending the
 # document separator. The exception here is `<|im_start|>`, which begins a chat. After it, the second token still
-# has the common key, as if nothing had been read. It is the same token that this tokenizer calls its
-# begin-of-sequence token, so the name doesn't reveal which token occupies the position.
+# has the common key, as if nothing had been read. This tokenizer even lists it as its begin-of-sequence token, so
+# the name doesn't reveal which token occupies the position.
 #
 # ## What it does to edits
 #
-# Two stored runs use ROME to write the same three streams of thirty facts, one after another and with the same
-# settings: one with nothing prepended, and one with the token. A third run writes them with the token and the
-# library's current settings, as in notebook 02. After every edit, the runs record how the log-probability of each
-# earlier fact's answer has changed.
+# Two stored runs use ROME to write the same three streams of thirty facts, one after another, with the same
+# settings: one run with nothing prepended, the other with the token. A third run writes them with the token, using
+# the library's current settings, as in notebook 02. After every edit, the runs record how the log-probability of
+# each earlier fact's answer has changed.
 #
-# How do we compare edits of openers with the others? Using the *largest* loss would not be fair: the first stream
-# has one opener with 12 earlier facts, the second has four and the third three, and a maximum over hundreds of
-# pairs is larger than a maximum over 12 of the same kind. So we use the **mean loss per pair**. And could the gap
-# be chance? One edit contributes many pairs, so instead of shuffling pairs we shuffle the label *opener* among the
-# **edits** of a stream, two thousand times. $p$ is the fraction of these shuffles with a gap at least as large.
+# How do we compare edits of openers with the others? Comparing the *largest* loss would not be fair: the first
+# stream has one opener with 12 earlier facts, the second has four and the third three, and a maximum over hundreds
+# of pairs is larger than a maximum over 12 of the same kind. So we use the **mean loss per pair**. And could the
+# gap be due to chance? One edit contributes many pairs, so instead of shuffling pairs, we shuffle the label
+# *opener* among the **edits** of a stream, repeating this two thousand times. $p$ is the fraction of these shuffles
+# with a gap at least as large.
 #
 # <details><summary>Settings of the first two runs</summary>
 #
@@ -254,8 +254,8 @@ whiskers([*marks], {"ρ": values}, "ρ of openers on openers (rms, and 95 % over
 #
 # <details><summary>Answer</summary>
 #
-# With the same settings in one of three, and with a small $p$. With the library's settings in all three, but each
-# of these gaps could be chance.
+# With the same settings, in one of three, and with a small $p$. With the library's settings, in all three, but each
+# of these gaps could be due to chance.
 #
 # </details>
 
@@ -303,12 +303,12 @@ made
 # %% [markdown]
 # **With nothing prepended, one opener can cost other facts several nats**, as in the second stream, and per pair
 # openers do more harm than the others in all three, with a small $p$ in two. The first stream has a single opener:
-# shuffling can only move its label to one edit, so its $p$ cannot be very small.
+# shuffling assigns its label to only one edit, so its $p$ can't be very small.
 #
 # **With the token, the same edits cost a small fraction of a nat.** In the second stream openers still do six times
 # as much harm per pair as the others, and this is not chance; in the other two they do none. With the library's
-# settings, where losses are larger, they do more in every stream, and each of these gaps could be chance. The
-# vector that openers add at earlier facts is still longer than the one that others add, but less than half as long
+# settings, where losses are larger, they do more in every stream, but each of these gaps could be due to chance.
+# The vector that openers add at earlier facts is still longer than that added by others, but less than half as long
 # as before. Since the first two runs differ only in the token, it is the token that protects these facts. The other
 # edits also do less harm with it.
 #
@@ -349,7 +349,7 @@ for model in fronts.values():
 #   single-token subjects that begin their prompt have almost the same key there, with a small $q$.
 # * A key with small $q$ affects all other keys. Editing one opener edits all of them and disturbs the rest.
 # * A prepended token occupies the position, and subjects get separate keys. The same edits then do a small part of
-#   the harm, though in one stream of three openers still did more than the others. Almost any token works, but not
+#   the harm, though in one stream of three, openers still did more than the others. Almost any token works, but not
 #   every one.
 # * `lib.load()` returns the model with the token. GPT-2 and GPT-J, which the papers used, have none.
 #

@@ -86,15 +86,15 @@ layers = range(lm.n_layers)
 # bring back.
 #
 # 1. **Clean.** The model gives its answer with probability $p$.
-# 2. **Corrupted.** Noise from $\mathcal N\big(0, (3\sigma)^2\big)$ is added to every entry of the embeddings of the
+# 2. **Corrupted.** We add noise from $\mathcal N\big(0, (3\sigma)^2\big)$ to every entry of the embeddings of the
 #    *subject's* tokens, where $\sigma$ is the standard deviation of such entries. The probability $p$ then falls to
 #    $p_*$.
-# 3. **Restored.** The subject is corrupted again, using the same noise, but *one* state is replaced by its value
-#    from the clean run. All later computations can use it, and $p$ rises to $p_*(\text{state})$.
+# 3. **Restored.** We corrupt the subject again, using the same noise but replacing *one* state by its value from
+#    the clean run. All later computations can use it, and $p$ rises to $p_*(\text{state})$.
 #
 # The **total effect** $\mathrm{TE} = p - p_*$ is the loss due to the noise. The **indirect effect** of a state,
-# $\mathrm{IE} = p_*(\text{state}) - p_*$, is what restoring this single state brings back. Both $p_*$ are means
-# over several samples of the noise, which are processed as the rows of one batch.
+# $\mathrm{IE} = p_*(\text{state}) - p_*$, is the gain from restoring this single state. Both $p_*$ are means over
+# several samples of the noise, which are processed as the rows of one batch.
 #
 # **Why $3\sigma$?** With noise of standard deviation $s\sigma$, the embedding accounts for $1/(1 + s^2)$ of the
 # squared length of the sum: half of it at $\sigma$, and a tenth at $3\sigma$. Every block normalizes its input, so
@@ -121,8 +121,8 @@ put_back = use("4.1", put_back)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# Is the noise added to the embeddings, or does it replace them? And should you write into the model's own tensor,
-# or into a copy of it?
+# Is the noise added to the embeddings, or does it replace them? And may you write into the model's own tensor, or
+# should you be writing into a copy of it?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -281,9 +281,9 @@ for whose, f in both(restored).items():
 drawings_03.three_runs(tokens, (first, last), place, (p, p_noisy, p_restored))
 
 # %% [markdown]
-# The first row is the token that `lib.load()` prepends to every text. It comes before the noise, so nothing can be
-# restored there. The output above the grids tries the noise on three facts: one $\sigma$ already removes nine
-# tenths of $p$, and three remove no more. We keep $3\sigma$, the paper's choice.
+# The first row is the token that `lib.load()` prepends to every text. It comes before the noise, leaving nothing to
+# restore there. The output above the grids shows the effect of the noise on three facts: one $\sigma$ already
+# removes nine tenths of $p$, and three remove no more. We keep $3\sigma$, the paper's choice.
 #
 # ## One fact, everywhere
 #
@@ -375,7 +375,7 @@ drawings_03.trace(found, NAMES | {"yours": "states, yours"}, mark)
 # is in the upper layers, where the attention at the prompt's last token has fetched it.
 #
 # Then we trace a fact of your own, if you entered one in notebook 00, with the answer that the model *currently*
-# gives. If that answer is improbable, the picture stays pale.
+# gives. If that answer is improbable, the picture will stay pale.
 
 # %%
 own = own_fact.read()
@@ -395,9 +395,10 @@ own and drawings_03.trace(traced, NAMES, (traced.subject[1], mark[1]))
 #
 # <details><summary>Answer</summary>
 #
-# All tokens of the prompt bring back exactly the total effect, because then every state of this layer is the clean
-# one. The subject's tokens can bring back less than their sum or more, and even more than there was to lose. Two
-# states may be worth nothing apart and everything together, or each may be enough without the other.
+# Putting back all tokens of the prompt brings back exactly the total effect, because then every state of this layer
+# is the clean one. Putting back the subject's tokens can bring back less than their sum or more, and even more than
+# there was to lose. Two states may be worth nothing apart and everything together, or each may be enough without
+# the other.
 #
 # The question below is a trap: it asks for a percentage.
 #
@@ -423,9 +424,9 @@ for line, found in zip(lines, effects.values(), strict=True):
 show.Table(lines)
 
 # %% [markdown]
-# All tokens of the prompt bring back the total effect by construction. **An indirect effect is not a fraction of a
-# whole**: the effects of the single tokens do not add up to the subject's effect, and the subject on its own brings
-# back more than there was to lose. So from here on we don't express effects as percentages.
+# Putting back all tokens of the prompt recovers the total effect by construction. **An indirect effect is not a
+# fraction of a whole**: the effects of the single tokens do not add up to the subject's effect, and the subject on
+# its own brings back more than there was to lose. So from here on we don't express effects as percentages.
 #
 # ## Six facts
 #
@@ -509,12 +510,12 @@ Slider(figure, "MLPs restored at once", [1, 2, 4, 6, 10, 16], 4)
 
 # %% [markdown]
 # It depends on the fact. For Las Vegas and iron, restoring just layer 0 brings the answer back, and the wide window
-# does so only while it contains layer 0. For the other four no single MLP does. For the zebras, the koalas and
-# Michael Jordan several do together. So "the fact is in layer 4" would be a statement about the window.
+# does so only when it contains layer 0. For the other four, no single MLP does. For the zebras, the koalas and
+# Michael Jordan, several MLPs do so together. So "the fact is in layer 4" would be a statement about the window.
 #
 # Is the fact stored in layer 0, then? There is a simpler explanation. The first MLP sees little more than the token
-# itself, and is known to **re-encode the token**. Restoring it then returns the *word* that the noise has hidden,
-# and nothing that is known about it.
+# itself, and is known to **re-encode the token**. If so, restoring it returns the *word* hidden by the noise, and
+# nothing that is known about the word.
 #
 # To test this, the model reads each subject's last token after completely different words. We then insert the first
 # MLP's output *there* into the corrupted run. The control is the output for another subject's token.
@@ -546,14 +547,14 @@ show.Table([{"first MLP's output": what} | dict(zip(names_of, found, strict=True
             for what, found in back.items()])  # fmt: skip
 
 # %% [markdown]
-# For the two facts for which the first MLP brings much back, its output after completely different words brings
-# back about as much or more, and the output for another subject's token brings back nothing. So in these two
-# examples layer 0 returns the word.
+# For the two facts for which restoring the first MLP brings much back, inserting its output after completely
+# different words brings back about as much or more, and inserting the output for another subject's token brings
+# back nothing. So in these two examples layer 0 returns the word.
 #
 # ## Is the peak the best place to write?
 #
 # ROME writes into one MLP at the subject's last token. The second stored run does so for three of the facts at
-# seven layers, each time starting from the unedited model, and measures the probability of the new answer on the
+# seven layers, each time starting from the unedited model and measuring the probability of the new answer on the
 # edit's own prompt.
 #
 # **Predict.** In the figure of the six facts, the MLPs bring back nothing from layer 14 on. Will an edit at layer
@@ -591,20 +592,20 @@ figures.curves(effects | written, "layer", mean=True)
 # The edits succeed in layers where the MLPs bring back nothing, and even at layer 24, where the subject's *states*
 # no longer bring back anything: the later layers still read what we put there. At layer 24 the three new answers
 # have probabilities of .98, .87 and .75, and at layer 28 of .93, .12 and .64. A trace shows where the model's own
-# fact passes; to choose a layer, test it.
+# fact passes; if you want to choose a layer for editing, test it.
 #
 # ## A key that is in every prompt
 #
-# A layer can also be a bad choice for a reason that no trace of a fact shows. As notebook 02 has derived, writing
-# at a key $k_i$ adds the fraction $\rho(i, j) = k_i^\top C^{-1} k_j / k_i^\top C^{-1} k_i$ of the residual at any
-# other key $k_j$. One key is in every prompt: the first token's key, $k_0$. An edit that reaches it reaches every
-# text. When no token is prepended, it is, in some layers, hundreds of times as long as any later key. Layer 11 is
-# one of them. (With the token, later keys can also be long there, as the output below shows. In ROME's early layer
-# $k_0$ is short after whitening.)
+# A layer can also be a bad choice for a reason that no trace of a fact shows. As derived in notebook 02, writing at
+# a key $k_i$ adds the fraction $\rho(i, j) = k_i^\top C^{-1} k_j / k_i^\top C^{-1} k_i$ of the residual at any
+# other key $k_j$. One key is in every prompt: the first token's key, $k_0$. An edit reaching it reaches every text.
+# If no token is prepended, it is, in some layers, hundreds of times as long as any later key. Layer 11 is one of
+# them. (With the token, later keys can also be long there, as the output below shows. In ROME's early layer $k_0$
+# is short after whitening.)
 #
 # **Predict.** The models in the papers read no prepended token. Their first position is the first *word* of the
-# prompt, and $C$ excludes first positions. When the tower is edited at layer 11, how much is added at "The" there,
-# as a multiple of the residual?
+# prompt, and $C$ excludes first positions. If we edit the tower at layer 11, how much is added at "The" there, as a
+# multiple of the residual?
 #
 # <details><summary>Work it out</summary>
 #
@@ -672,8 +673,8 @@ show.Table(lines)
 #
 # **With the token this does not happen**, whether $C$ includes first positions or not. Either way a part of the
 # residual reaches the first token, never a multiple, and other prompts shift equally little. So on this model it is
-# the token that protects the layer. If $C$ includes it, even less reaches it, and the section folded below explains
-# why.
+# the token that protects the layer. If $C$ includes first positions, even less reaches the token; the folded
+# section below explains why.
 #
 # <details><summary>Why does less reach the first token if C includes it?</summary>
 #
@@ -695,8 +696,8 @@ show.Table(lines)
 # * Over facts there are two sites: MLPs of the first layers at the subject's last token, and attention at the end
 #   of the prompt, which picks the fact up.
 # * An indirect effect is not a fraction of a whole. States need each other, and effects do not add up.
-# * The peak does not show where to write. Writing works over a wide range of layers, even if no trace shows
-#   anything there, and can fail for reasons that no trace shows.
+# * The peak does not show where to write. Writing works over a wide range of layers, even when no trace shows
+#   anything there, and it can fail for reasons that no trace shows.
 # * Without the prepended token, an edit in one of these layers destroys the model, as predicted by $\rho$ with the
 #   key of the first token. With the token it does not.
 #
