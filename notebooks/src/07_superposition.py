@@ -4,15 +4,15 @@
 # # 07 · Superposition: why keys overlap
 #
 # If the keys of two facts overlap, editing one also changes the value of the other. How many keys can a layer
-# distinguish? How much do the keys of a real layer overlap, and which ones?
+# distinguish? How strongly do the keys of a real layer overlap, and which of them do?
 #
 # **You will** derive when sequential editing is lossless, and for how many keys · examine the overlaps in a real
 # model, layer by layer: mean, spread and tails · find the component that most subjects have in common, and keep it
-# · watch the effect of an edit of the Eiffel Tower on other places · write a prediction of which facts break, and
-# compare it with a rival.
+# · watch how editing the Eiffel Tower affects other places · write a prediction of which facts break, comparing it
+# with a rival.
 #
-# **Needs** whitening ([notebook 01](01_linear_memory.ipynb)), the insert ([02](02_insert.ipynb)), many edits at
-# once ([05](05_memit.ipynb)) and keys of earlier edits, kept unchanged ([06](06_null_space.ipynb)).
+# **Needs** whitening ([notebook 01](01_linear_memory.ipynb)), the insert ([02](02_insert.ipynb)), writing many
+# edits at once ([05](05_memit.ipynb)) and keeping keys unchanged ([06](06_null_space.ipynb)).
 #
 # **Minutes** 25 for reading and 25 for working: an exercise from [session 3](../lessons/session_3.md), in four
 # steps.
@@ -93,12 +93,12 @@ def normal(*shape):
 # $$W_T k_j - v_j = \sum_{t>j} \rho(t, j)\,\delta_t, \qquad
 # \rho(t, j) = \frac{k_t^\top C^{-1} k_j}{k_t^\top C^{-1} k_t}.$$
 #
-# The sum is zero *whatever* the residuals are only if every $\rho(t, j)$ in it is zero. And $\rho(t, j) = 0$
-# exactly if $\rho(j, t) = 0$, since both have the same numerator. So **inserting facts one by one is lossless for
-# all values exactly if the whitened keys are orthogonal**.
+# The sum is zero *whatever* the residuals are only if every $\rho(t, j)$ in it is zero. And $\rho(t, j) = 0$ if and
+# only if $\rho(j, t) = 0$, since both have the same numerator. So **inserting facts one by one is lossless for all
+# values if and only if the whitened keys are orthogonal**.
 #
-# This applies to edits made one by one, each without knowledge of the others. If all $n$ keys are known, a batch
-# with equality constraints (EMMET, notebook 05) writes any $n \le d_\text{in}$ independent keys without loss, and
+# This applies when edits are made one by one, without knowing the others. If all $n$ keys are known, a batch with
+# equality constraints (EMMET, notebook 05) writes any $n \le d_\text{in}$ independent keys without loss, and
 # keeping the earlier keys (notebook 06) does the same batch after batch.
 #
 # **Predict.** We write twenty keys, while twenty others are unknown to the method. Which of the two groups does
@@ -106,8 +106,8 @@ def normal(*shape):
 #
 # <details><summary>Answer</summary>
 #
-# Sequential edits disturb both if keys overlap. A batch spares the written keys whatever their overlap, but not the
-# others: keys that the solver is not given are spared only by orthogonality.
+# Sequential editing disturbs both if keys overlap. A batch spares the written keys whatever their overlap, but not
+# the others: if the solver isn't given a key, only orthogonality spares it.
 #
 # </details>
 
@@ -146,10 +146,10 @@ figures.dots(shares, (), flat=True)
 #
 # ## How many keys fit?
 #
-# In $d$ dimensions there are only $d$ orthogonal directions. A layer that has to distinguish more things than it
-# has dimensions must let them overlap. How large is the largest cosine between two of $n$ keys, and how large is
+# In $d$ dimensions there are only $d$ orthogonal directions. If a layer has to distinguish more things than it has
+# dimensions, it must let them overlap. How large is the largest cosine between two of $n$ keys, and how large is
 # the root mean square, the **rms**, of all cosines? The first determines whether single pairs can be distinguished,
-# the second how much many edits add up to.
+# the second how strongly the effects of many edits add up.
 #
 # **Predict.** In 256 dimensions at most 256 keys are orthogonal. How large is the largest cosine among 4,096 random
 # keys?
@@ -197,17 +197,17 @@ largest.against(crowd(256)[1]["largest"][-1])
 Slider(figure, "dimensions", (64, 128, 256, 512, 1024), 256)
 
 # %% [markdown]
-# Fitting more things than there are dimensions, by allowing a little overlap, is called **superposition**. But
-# overlaps that are small for one pair add up. Random keys have an rms of $1/\sqrt d$, so $T$ edits at such keys,
-# with residuals of equal length and unrelated directions, shift a fact's value by about $\sqrt{T/d}\,\|\delta\|$.
-# With $T = d$ that is one whole residual.
+# Fitting more things than there are dimensions, by allowing a little overlap, is called **superposition**. But even
+# if the overlap of each pair is small, the effects add up. Random keys have an rms of $1/\sqrt d$, so $T$ edits at
+# such keys, with residuals of equal length and unrelated directions, shift a fact's value by about
+# $\sqrt{T/d}\,\|\delta\|$. With $T = d$ that is one whole residual.
 #
 # ## The shape of overlaps
 #
 # This notebook is based on a paper (Hu et al., 2024; its $P$ is $\rho$) that summarizes the entries off the
 # diagonal by their **kurtosis**, which is 0 for a Gaussian and large if a few values are far out. It measures how
-# *unevenly* overlap is spread, not how much overlap there is: that is the root mean square. With $m_p$ for the mean
-# of the $p$-th powers of their deviations from the mean, it is $m_4/m_2^2 - 3$.
+# *unevenly* overlap is spread, not how much overlap there is; for that, we use the root mean square. With $m_p$ for
+# the mean of the $p$-th powers of their deviations from the mean, it is $m_4/m_2^2 - 3$.
 #
 # **Your turn · exercise 3.3, first step · ★★ · 6 minutes.** Write `shape`: mean, standard deviation, rms and
 # kurtosis of the entries off the diagonal.
@@ -302,8 +302,8 @@ show.Table(table)
 # ## Which keys have heavy tails?
 #
 # The paper examined such matrices in eleven models and reports that the entries off the diagonal have a mean of
-# zero and heavy tails, and that the tails are less heavy in higher layers. This is meant to be a property of
-# *knowledge*. A rival explanation is that any keys look this way. A stored run compares 128 known facts with 128
+# zero and heavy tails, and that the tails are less heavy in higher layers. The paper takes this to be a property of
+# *knowledge*. A rival explanation is that all keys look this way. A stored run compares 128 known facts with 128
 # everyday things (*Bicycles are*), 128 tokens of arbitrary text, samples from $\mathcal N(0, C)$, and the same
 # facts in the same model before training, whitened using that model's own $C$.
 #
@@ -327,11 +327,11 @@ drawings_07.overlaps_by_layer(rows, ("kurtosis", "mean/sd"))
 
 # %% [markdown]
 # Shaded bands are 95% intervals over subjects. **Heavy tails are not a mark of knowledge**: words of plain text
-# have heavier ones because equal words recur, and everyday things have almost none above the middle. Known facts
-# are between the two, and their kurtosis falls up to layer 20 and rises again. **Nor is the mean zero.** Above
-# layer 9 it is about as large as the spread, for facts more than for text, and even more for the things, which all
-# begin one short prompt. It is also there without any training. Whether it adds up over many edits depends on the
-# residuals: in ROME's layer the residuals of different facts are nearly at right angles
+# have heavier tails because the same words recur, and everyday things have almost none above the middle. Known
+# facts are between the two, with their kurtosis falling up to layer 20 and rising again. **Nor is the mean zero.**
+# Above layer 9 it is about as large as the spread, for facts more than for text, and even more for the things,
+# which all begin one short prompt. It's also there without any training. Whether it adds up over many edits depends
+# on the residuals: in ROME's layer the residuals of different facts are nearly at right angles
 # ([measured](../tests/benchmarks/results/five_papers.md)), so there it does not.
 #
 # ## What most subjects have in common
@@ -429,9 +429,9 @@ plot.layer_curve(layers, rms, "rms of ρ, with a key kept", edited)
 # %% [markdown]
 # **In the layers with the largest overlap, keeping one key removes more than half of the squared interference**:
 # 57% in layer 21, and 53% after swapping the two sets of subjects. The mean of the overlaps falls from 0.132 to
-# 0.008, while their spread stays. Not just any key works: a random direction or a single other subject's key
-# changes next to nothing. So there is a direction that most subjects have in common. In ROME's layer, where the
-# mean key contains 2% of the squared lengths, there is little to remove.
+# 0.008, while their spread stays the same. Not just any key works: keeping a random direction or a single other
+# subject's key changes next to nothing. So there is a direction that most subjects have in common. In ROME's layer,
+# where the mean key contains 2% of the squared lengths, there is little to remove.
 #
 # ## Which pairs are in the tail?
 #
@@ -458,15 +458,15 @@ show.Table(rows)
 # %% [markdown]
 # "The Eiffel Tower" ends in *Tower*, as other names do. Before any edit, $\rho$ predicts how much of an edit of the
 # Eiffel Tower reaches six other places in ROME's layer, and your own fact. Then we move the tower to Rome, and ask
-# where all of them are. The column "lands" shows the edit's actual contribution at each key, as a fraction of its
-# contribution at the tower's own key.
+# the model where all of them are. The column "lands" shows the edit's actual contribution at each key, as a
+# fraction of its contribution at the tower's own key.
 #
 # **Predict.** Which of the others are affected by the edit? And which will move to Rome with it?
 #
 # <details><summary>Answer</summary>
 #
 # Places whose names end in the same token are affected, and we know this before the edit. But we don't know which
-# of them will move: it may depend on how firm the old answer was, and on the layers above.
+# of them will move: that may depend on how firm the old answer was, and on the layers above.
 #
 # </details>
 
@@ -502,10 +502,10 @@ show.Table([dict(zip(columns, row, strict=True)) for row in zip(*values, strict=
 # ## From the token to the kind of thing
 #
 # Does the last token matter less in higher layers, and the kind of thing more? We use 42 names, such as Michael
-# Jordan and the river Jordan, whose pairs have a last token in common and little else. The classroom's subjects
-# with the same relation are of the same kind, and most have no token in common. We put all of them into one
-# sentence and compute the mean cosine of the whitened keys over the pairs of each group. The shaded bands are 95%
-# intervals, from a bootstrap over the names.
+# Jordan and the river Jordan, pairing them so that the two have the last token in common and little else. The
+# classroom's subjects with the same relation are of the same kind, and most have no token in common. We put all of
+# them into the same sentence, computing the mean cosine of the whitened keys over the pairs of each group. The
+# shaded bands are 95% intervals, from a bootstrap over the names.
 
 # %%
 mixed = {name: lib.Fact(name, "Everybody has heard of {}", "?") for name in runs_07.NAMES + inner}
@@ -528,16 +528,16 @@ plot.layer_curve(layers, curves, "mean cosine of whitened keys", edited, bands=b
 
 # %% [markdown]
 # In layer 0 a name *is* almost just its last token. Up to layer 6 the token counts for more than the kind. From
-# layer 12 on, every printed interval contains 0, and the width of these intervals shows how large a difference
-# about twenty pairs with a common token could reveal.
+# layer 12 on, every printed interval contains 0, and the width of these intervals shows how large a difference we
+# could have detected using about twenty pairs with a common token.
 #
 # ## Which facts break?
 #
-# Now we put $\rho$ to the test. In a stored run, the 101 facts with odd numbers are written one after another, with
-# equality constraints and one key each, as the sum at the top describes. We do this in three orders. The matrix
-# $\rho$ is known before any edit, so we make the prediction first: one number per fact, and the higher it is, the
-# sooner the fact should break. The residuals are not known yet, so we treat them all as equally long and as
-# pointing in unrelated directions, in which case squares add up.
+# Now we put $\rho$ to the test. In a stored run, we write the 101 facts with odd numbers one after another, with
+# equality constraints and one key each, as in the sum at the top, repeating this in three orders. The matrix $\rho$
+# is known before any edit, so we make the prediction first: one number per fact, and the higher it is, the sooner
+# the fact should break. The residuals are not known yet, so we treat them all as equally long and as pointing in
+# unrelated directions, in which case squares add up.
 #
 # **Your turn · exercise 3.3, last step · ★★ · 6 minutes.** Write `forecast`: the length of the total contribution
 # that each fact receives in the end.
@@ -624,22 +624,22 @@ lines["how far it was moved"] = known
 figures.dots(found, [f"{row['order']} order" for row in rows], flat=True, from_zero=True)
 
 # %% [markdown]
-# The axes are rank correlations over all facts of an order. **$\rho$ puts the facts almost into the order of how
-# far their values will be shifted.** The rival is not bad at it, since later edits add up whatever their keys, but
+# The axes are rank correlations over all facts of an order. **$\rho$ puts the facts almost in the order of how far
+# their values will be shifted.** The rival is not bad at it, since later edits add up whatever their keys, but
 # $\rho$ is ahead in each order. **It is less good at predicting how much an answer will lose, but still predicts it
 # better than the rival in each order.** Both printed intervals exclude 0. Of the ten facts that it lists first,
 # most are among the ten whose values shift farthest, and only two to four among the ten that lose most, where one
 # would be expected by chance.
 #
-# The last line shows why no prediction of this kind gets much further. Even knowing how far each value has really
+# The last line shows why no prediction of this kind can do much better. Even knowing how far each value has really
 # been shifted would barely improve the ordering of the losses. In the end almost all facts are held. The three
 # orders contain the same facts, so the intervals apply to other orders of these facts, not to other facts.
 #
 # ## What we know now
 #
 # * Inserting facts one by one is lossless for all values only with orthogonal whitened keys, and no layer that we
-#   examined has such keys. A batch, or keeping keys, spares the facts that are listed. Facts that are not listed
-#   are not protected: only orthogonality would spare them.
+#   examined has such keys. Writing a batch, or keeping keys, spares the facts that the method is given. Facts that
+#   it is not given are not protected: only orthogonality would spare them.
 # * Random keys overlap by $1/\sqrt d$. Real keys overlap several times as much: in low layers mainly because of the
 #   last token, in the upper layers also because of the kind of thing.
 # * Kurtosis shows whether overlap is spread evenly or concentrated in a few pairs, the rms how much of it there is.

@@ -3,9 +3,9 @@
 #
 # # 08 · WilKE: the layer that fits the fact
 #
-# Must every fact go into the same layer? A published method says no, and is 46% ahead of the next best in its
-# paper. By the end of this page you will know how to choose a layer for each fact, where such a gain can come from,
-# and how to find out.
+# Does every fact have to go into the same layer? A published method says no, and is 46% ahead of the next best in
+# its paper. By the end of this page you will know how to choose a layer for each fact, where such a gain can come
+# from, and how to find out.
 #
 # **You will** write WilKE in two steps and run it on the real model · see what its score measures, and what it does
 # not · predict before an edit whether it will ruin a model, and guard against it · see how much of the gain is then
@@ -94,11 +94,11 @@ def each(
 # %% [markdown]
 # ## One number for each layer
 #
-# Before making an edit we would like to know which layer to put it in. WilKE gives each layer one number: the size
-# of the change that the edit would make there, as a fraction of the matrix being changed. A large change, the
-# reasoning goes, harms everything else stored in the matrix.
+# Before making an edit, we'd like to know which layer to put it in. WilKE gives each layer one number: the size of
+# the change that the edit would make there, as a fraction of the matrix being changed. A large change, the
+# reasoning goes, harms everything else that is stored in the matrix.
 #
-# In layer $l$, ROME computes a key $k$ and the missing part there, $\delta = v^\star - Wk$, and adds
+# In layer $l$, ROME computes a key $k$ and the part missing there, $\delta = v^\star - Wk$, and adds
 # $\Delta = \delta\,u^\top / q$ with $u = C^{-1}k$ and $q = k^\top u$. The score is
 #
 # $$s_l = \frac{\|\Delta_l\|_F}{\|W_l\|_F}, \qquad l^\star = \arg\min_l s_l .$$
@@ -107,9 +107,9 @@ def each(
 #
 # $$\|\Delta\|_F = \frac{\|\delta\|\,\|u\|}{q} \ge \frac{\|\delta\|}{\|k\|},$$
 #
-# since $q = k^\top u \le \|k\|\,\|u\|$ by the Cauchy–Schwarz inequality. So for a given matrix, a score is small
-# only if little is missing or the key is long. The paper calls this a strong *pattern* at the subject, and its
-# measure the **pattern matching degree**.
+# since $q = k^\top u \le \|k\|\,\|u\|$ by the Cauchy–Schwarz inequality. So for a given matrix, a score can be
+# small only if little is missing or the key is long. The paper calls this a strong *pattern* at the subject, and
+# its measure the **pattern matching degree**.
 #
 # **Your turn · exercise 4.3 · ★★★ · 12 minutes.** You write WilKE in two steps, each checked separately. First
 # comes the length of one change.
@@ -156,8 +156,8 @@ def scores(Ws, ks, deltas, Cs, size=size):  # of all layers
 # Along either axis, $u$ is parallel to $k$, so $\|\Delta\|_F = \|\delta\|/\|k\|$ at *both* ends. The output at a
 # key $x$ of general text changes, in the mean square, by
 # $\mathbb{E}\|\Delta x\|^2 = \mathrm{tr}(\Delta C \Delta^\top) = \|\delta\|^2\,u^\top C u/q^2 = \|\delta\|^2/q$,
-# since $u^\top C u = u^\top k = q$. For the common direction $q$ is a hundred times smaller, making the harm a
-# hundred times larger.
+# since $u^\top C u = u^\top k = q$. For the common direction $q$ is a hundred times smaller, making the harm as
+# many times larger.
 #
 # </details>
 
@@ -191,7 +191,7 @@ def turned(times):  # the change and its harm while the key turns, with C = diag
 Slider(turned, "common/rare", [1, 3, 10, 30, 100, 300, 1000], 100)
 
 # %% [markdown]
-# The change is equally long at both ends, and the harm is not. **The score measures weights; the effect on text is
+# The change is equally long at both ends, but the harm is not. **The score measures weights; the effect on text is
 # $1/q$.** Move the slider to 1: the score measures harm only if text uses all directions equally.
 #
 # ## WilKE on the real model
@@ -214,8 +214,8 @@ wilke = use("4.3", wilke)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# A loop: search, the missing part, the scores, the layer, the change, recording the layer. Which matrices are used
-# when searching for the second fact?
+# A loop: searching, the missing part, the scores, the layer, the change, recording the layer. Which matrices do you
+# use when searching for the second fact's value?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -280,9 +280,9 @@ for fact, layer in zip(facts, chosen, strict=True):
 show.Table(table)
 
 # %% [markdown]
-# The stored run writes three streams of ten facts, two of which have no fact in common. The figure shows the scores
-# of twelve facts. Three are about China, Rome and Britain: **openers**, as notebook 02b calls single-token subjects
-# at the beginning of their prompt.
+# The stored run writes three streams of ten facts; two of these streams have no fact in common. The figure shows
+# the scores of twelve facts. Three are about China, Rome and Britain: **openers**, as notebook 02b calls
+# single-token subjects at the beginning of their prompt.
 #
 # **Predict.** Do all facts prefer the same layer? Type your number into the field above the figure.
 #
@@ -332,12 +332,13 @@ figures.curves(shown, "layer", what, log=shown, best=True, colors=COLORS)
 #
 # WilKE's authors saw two ways in which sequential editing with ROME fails: slowly, or through a **flash**, one
 # single edit that ruins the model. Almost all of their flash facts have a short subject at the beginning of the
-# prompt, and they say that the layer does not fit these facts. Notebook 04 has encountered another explanation.
-# *Published* ROME takes its direction from the mean key $\bar k$, and its length from the bare prompt's key $k_0$:
+# prompt, and the authors say that the layer doesn't fit these facts. Notebook 04 has encountered another
+# explanation. *Published* ROME takes its direction from the mean key $\bar k$, and its length from the bare
+# prompt's key $k_0$:
 #
 # $$\Delta = (v^\star - Wk_0)\,\frac{u^\top}{u^\top k_0}, \qquad u = C^{-1}\bar k .$$
 #
-# R-ROME, whose key is used by this library's ROME and by `wilke` with `preset="ours"`, has $\bar k$ everywhere. If
+# R-ROME, whose key is used by this library's ROME and by `wilke` with `preset="ours"`, uses $\bar k$ everywhere. If
 # about the same amount is missing at both keys, the published change is longer by the factor
 # $|u^\top\bar k / u^\top k_0|$. **We can compute this factor from the keys before searching or writing anything.**
 #
@@ -382,10 +383,10 @@ figures.curves(shown, "layer", longer, log=shown, colors=COLORS)
 # helps to make the scores small there. The other nine facts show nothing of the kind anywhere. **With the token**
 # the three are like the others.
 #
-# So a method that looks for a small change will avoid layer 3 for just these facts. The next cell shows this using
-# the library's WilKE with the published key and nothing prepended. It tests the three layers in which the factor is
-# small, and ROME's layer. Each candidate edit is also written individually, to measure how far unrelated text
-# shifts: the KL divergence of the next token.
+# So if a method looks for a small change, it will avoid layer 3 for just these facts. The next cell shows this by
+# running the library's WilKE with the published key and nothing prepended. It tries the three layers in which the
+# factor is small, and ROME's layer. We also write each candidate edit individually, measuring how far unrelated
+# text shifts: the KL divergence of the next token.
 
 # %%
 few = tuple(range(min(4, lm.n_layers)))
@@ -403,17 +404,18 @@ two = {what: over_layers(lines) for what, lines in two.items()}
 figures.curves(two, "layer", log=two, best=True)
 
 # %% [markdown]
-# In layer 3 each of these changes is longer than the whole matrix and shifts unrelated text most: such changes are
-# the cause of flashes. WilKE chooses layer 1, where the change is about fifty times smaller and unrelated text
-# shifts less than a third as much. **This is the gain, reproduced by hand for three facts**: a rescue from changes
-# that should never have been so long. The choice isn't the best one either: layer 0 has larger scores than layer 1,
-# but does far less harm for China and Rome, and as much for Britain. The score measures weights.
+# In layer 3 each of these changes is longer than the whole matrix and shifts unrelated text most: flashes are made
+# of such changes. WilKE chooses layer 1, where the change is about fifty times smaller and unrelated text shifts
+# less than a third as much. **This is the gain, reproduced by hand for three facts**: a rescue from changes that
+# should never have been so long. The choice isn't the best one either: layer 0 has larger scores than layer 1, but
+# does far less harm for China and Rome, and as much for Britain. The score measures weights.
 #
 # ## The flash, edit by edit
 #
-# If that is all, the damage in a stream must come from these edits. Four stored streams of ten facts have no fact
-# in common. Two have nothing prepended, and two openers each; two have the token. After every edit we measured the
-# KL divergence at unrelated prompts. *Published* editors have the published key, and the others the mean key.
+# If that is the whole story, the damage in a stream must come from these edits. Four stored streams of ten facts
+# have no fact in common. Two have nothing prepended, and two openers each; two have the token. After every edit we
+# measured the KL divergence at unrelated prompts. *Published* editors use the published key, the others the mean
+# key.
 #
 # **Your turn · exercise 4.5, first step · ★★★ · 5 minutes.** Write `jumps`: the increase in KL due to each edit,
 # and the kind of the stream: "calm" below 0.02 nats at the end, otherwise "flash" if one edit contributed more than
@@ -482,8 +484,8 @@ figures.curves(shown, "edit", "KL at unrelated prompts (nats)")
 # %% [markdown]
 # **With nothing prepended, published ROME's curve is flat except for steps.** Each step is the edit of an opener,
 # and these two edits cause 99% of all increases. The keys identified them in advance. Published WilKE has the same
-# steps, at about a tenth of the height. Under the mean key nothing happens, whichever editor chooses the layer, and
-# with the token nothing happens under either key. We see no slow build-up in ten edits.
+# steps, at about a tenth of the height. With the mean key nothing happens, whichever editor is choosing the layer,
+# and when the token is prepended, nothing happens with either key. We don't see a slow build-up in ten edits.
 #
 # ## A guard
 #
@@ -528,7 +530,7 @@ careful = use("4.5", careful)
 #
 # </details>
 #
-# The cell uses it to write the first three facts of the first stream, with nothing prepended; the third is an
+# The cell uses it for writing the first three facts of the first stream, with nothing prepended; the third is an
 # opener. The table below contains all streams.
 
 # %%
@@ -592,16 +594,16 @@ for arm, front in [(arm, front) for front in FRONTS for arm in [*arms, "careful"
 show.Table(table[:-1])  # the guard was not run with the token, where it has nothing to do
 
 # %% [markdown]
-# Each cell shows both streams. **The guard achieves the gain with the layer fixed**: it preserves 55 and 68 points
-# more of the neighbors than published ROME, whereas published WilKE preserves 49 and 62 points more, and it holds 8
-# and 9 facts instead of 3 and 1. Openers remain hard. Of the four openers, the mean key misses all, as notebook 04
-# has shown, so it spares most and holds fewer facts. The guard misses two, among them Rome, and published WilKE
-# one.
+# Each table cell shows both streams. **The guard achieves the gain while keeping the layer fixed**: it preserves 55
+# and 68 points more of the neighbors than published ROME, whereas published WilKE preserves 49 and 62 points more,
+# and it holds 8 and 9 facts instead of 3 and 1. Openers remain hard. The mean key misses all four openers, as
+# notebook 04 has shown, so it spares most and holds fewer facts. The guard misses two, among them Rome, and
+# published WilKE one.
 #
-# What does choosing the layer do by itself? To find out, both editors need the *same* key. Under the mean key and
-# with nothing prepended, WilKE preserves 12 points fewer neighbors than ROME in both streams, and 5 and 7 points
-# more with the token. Four streams of ten facts that point in both directions show no gain from the layer, and
-# could have shown only a large one.
+# What does choosing the layer do by itself? To find out, we have to give both editors the *same* key. Under the
+# mean key and with nothing prepended, WilKE preserves 12 points fewer neighbors than ROME in both streams, and 5
+# and 7 points more with the token. Four streams of ten facts that point in both directions show no gain from the
+# layer, and could have shown only a large one.
 #
 # ## The published measure
 #
@@ -625,7 +627,7 @@ S = use("4.5", S)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# If one of five proportions is 0 and the others are 1, is the editor good?
+# If one of five proportions is 0 and the others are 1, is the editor a good one?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -664,9 +666,9 @@ show.Table(table)
 
 # %% [markdown]
 # ROME's $S$ is close to its smallest proportion: it has lost facts that it never edited. The 46% is a true number,
-# measured at one point of a curve. After 1,024 edits all three editors have lost almost everything, and WilKE has
-# the largest of three small $S$; after 256 MEMIT is well ahead of it. And the table contains neither a ROME with
-# another key nor a guard, so we don't know how much of the curve comes from the layer.
+# measured at one point of a curve. After 1,024 edits all three editors have almost completely failed, and WilKE has
+# the largest of three small values of $S$; after 256 MEMIT is well ahead of it. And the table contains neither a
+# ROME with another key nor a guard, so we don't know how much of the curve comes from the layer.
 #
 # ## What we know now
 #
@@ -676,9 +678,9 @@ show.Table(table)
 #   key: $u^\top k_0$ is a small fraction of $u^\top\bar k$ there, and the change is divided by it. The keys show
 #   this before the edit.
 # * Writing both keys of such facts, in ROME's own layer, preserved at least as many neighbors as choosing layers,
-#   in both streams. With a prepended token there is nothing to guard against. Under the same key we see no gain
-#   from the layer.
-# * To find out where a gain comes from, remove *only* the supposed cause and check whether the gain also
+#   in both streams. If a token is prepended, there is nothing to guard against. When both use the same key, we see
+#   no gain from the layer.
+# * To find out where a gain comes from, try removing *only* the supposed cause and check whether the gain also
 #   disappears.
 #
 # ## Where it breaks
