@@ -90,9 +90,7 @@ def even_spectrum(d, n):  # eigenvalues of Ĉ from n tokens if C = I (Marchenko 
     return x[torch.searchsorted(below / below[-1], (torch.arange(d, 0, -1) - 0.5) / d)]
 
 
-def named(
-    title, function
-):  # {label in a figure: function}; a wrong function is drawn next to the solution
+def named(title, function):  # {label in a figure: function}; yours as well if it is wrong
     return dict(zip((title, f"{title}, yours"), both(function).values(), strict=False))
 
 

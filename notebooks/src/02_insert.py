@@ -85,9 +85,7 @@ def rms(values):  # root mean square
     return values.pow(2).mean().sqrt().item()
 
 
-def each(
-    line, function
-):  # {line: function}; a wrong function has its own line next to the solution's
+def each(line, function):  # {line: function}; a wrong function gets its own line
     return {line + i * ", yours": f for i, f in enumerate(both(function).values())}
 
 
@@ -297,9 +295,7 @@ for ratio in ratios:
             "Ĉ, 1.1 tokens per dimension": C,
             "the same, shrunk": made["text, shrunk"][0].double(),
         }
-spread = Spread(
-    parts[0].shape[1]
-)  # the library's version, which doesn't form a matrix for each window
+spread = Spread(parts[0].shape[1])  # the library's, without a matrix for each window
 spread.see(torch.cat(parts, 1))
 assert abs(made["text, shrunk"][1] - spread.shrinkage(C)) < 0.01
 some = torch.linalg.solve(C, K)[:, :8], K[:, :8], moment.C

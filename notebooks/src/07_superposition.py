@@ -283,9 +283,7 @@ width = lm.keys([facts[inner[0]]], 0).shape[0]  # random keys have an rms of 1/â
 measures, table = ("mean", "sd", "rms", "kurtosis"), []
 for layer in layers:
     row = {"layer": str(layer)}
-    for i, f in enumerate(
-        both(shape).values()
-    ):  # a wrong function has columns next to the solution's
+    for i, f in enumerate(both(shape).values()):  # a wrong function gets its own columns
         numbers = map(float, f(own[layer]))
         row |= {x + i * ", yours": y for x, y in zip(measures, numbers, strict=True)}
     row["rms over random keys'"] = float(shape(own[layer])[2]) * width**0.5

@@ -78,16 +78,12 @@ lm = models.load(SCALE, sink="own")
 plain = models.load(SCALE)  # nothing prepended, as for GPT-2 and GPT-J
 layers = range(min(7, lm.n_layers))  # the layers that WilKE tries
 editors = runs_08.editors(lm, lm)  # with the settings of the stored runs
-templates = editors[
-    "WilKE"
-].templates()  # the bare prompt, and two templates that prepend text to it
+templates = editors["WilKE"].templates()  # the bare prompt, and two that prepend text
 moments = lib.second_moment(lm, layers)
 draw = torch.Generator().manual_seed(0)
 
 
-def each(
-    line, function
-):  # {line: function}; a wrong function has its own line next to the solution's
+def each(line, function):  # {line: function}; a wrong function gets its own line
     return {line + i * ", yours": f for i, f in enumerate(both(function).values())}
 
 
@@ -172,9 +168,7 @@ def turned(times):  # the change and its harm while the key turns, with C = diag
     found = {line: [] for line in (*each("change, ‖Δ‖ / ‖δ‖", size), harm)}
     for angle in torch.tensor(degrees).double().deg2rad():
         k = torch.stack([angle.cos(), angle.sin()])
-        change = torch.mm(
-            *memory.insert(W, k, W @ k + delta, C)
-        )  # the library's change, as a matrix
+        change = torch.mm(*memory.insert(W, k, W @ k + delta, C))  # by the library, as a matrix
         assert torch.isclose(change.norm(), size(delta, k, C))
         assert torch.isclose(change.norm() / W.norm(), scores([W], [k], [delta], [C])[0])
         for line, f in each("change, ‖Δ‖ / ‖δ‖", size).items():
@@ -300,9 +294,7 @@ first = "opener"
 COLORS = {"other": plot.BASE, "your fact": plot.EDITED, "yours": plot.QUIET}
 
 
-def over_layers(
-    lines,
-):  # from (name, a value per layer): {name: the layers and values of each line}
+def over_layers(lines):  # (name, values) pairs -> {name: [(layers, values), …]}
     found = {}
     for name, y in lines:
         found.setdefault(name, []).append((range(len(y)), y))
