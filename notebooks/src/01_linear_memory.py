@@ -97,17 +97,17 @@ def named(title, function):  # {label in a figure: function}; yours as well if i
 # %% [markdown]
 # ## A list of pairs becomes a matrix
 #
-# A memory is given a list of pairs and must return the second element of a pair when it is given the first. Here
-# both are vectors: a *key* $k_i$ with $d$ components, and its *value* $v_i$. We are looking for a single matrix $W$
-# that maps every key to its value, $W k_i = v_i$. We write the keys as the columns of $K$ ($d \times n$) and the
-# values as the columns of $V$.
+# A memory stores a list of pairs and must return the second element of a pair when given the first. Here both are
+# vectors: a *key* $k_i$ with $d$ components, and its *value* $v_i$. We are looking for a single matrix $W$ that
+# maps every key to its value, $W k_i = v_i$. We write the keys as the columns of $K$ ($d \times n$) and the values
+# as the columns of $V$.
 #
 # An early idea (Kohonen, 1972) adds up one outer product per pair. What does it return for the key $k_j$?
 #
 # $$W = \sum_i v_i k_i^\top = VK^\top, \quad Wk_j = v_j \|k_j\|^2 + \sum_{i\ne j} v_i k_i^\top k_j$$
 #
-# The first term is the one we want, if the key has length 1. The sum is **crosstalk**: each other value is mixed in
-# by as much as its key overlaps with $k_j$. For orthonormal keys the crosstalk is zero, and every value is
+# The first term is the result we want, if the key has length 1. The sum is **crosstalk**: each other value is mixed
+# in by as much as its key overlaps with $k_j$. For orthonormal keys the crosstalk is zero, and every value is
 # returned.
 #
 # **Your turn · exercise 1.2 · ★★ · 8 minutes.** Write `outer_memory`: the matrix $W$, and the crosstalk at every
@@ -221,7 +221,7 @@ for line, f in named("slope", slope).items():
 #
 # $$\|(W + H)K - V\|^2 = \|WK - V\|^2 + 2\,\mathrm{tr}\big(H^\top (WK - V)K^\top\big) + \|HK\|^2 .$$
 #
-# If $(WK - V)K^\top = 0$, the middle term vanishes for every $H$ and the last one is never negative, so nothing
+# If $(WK - V)K^\top = 0$, the middle term vanishes for every $H$ and the last term is never negative, so nothing
 # helps. If it is not zero, the small step $H = -\varepsilon\,(WK - V)K^\top$ does help. The best matrices are
 # therefore exactly the solutions of the **normal equations** $W K K^\top = V K^\top$. Two solutions differ by an
 # $H$ with $HK = 0$. If the keys span the whole space, there is only one solution, $W = V K^\top (K K^\top)^{-1}$.
@@ -533,9 +533,9 @@ axes = "index of the eigenvalue, largest first", "eigenvalue of C / their mean"
 plot.lines(range(1, width + 1), curves, *axes, ylog=True)
 
 # %% [markdown]
-# The spectrum does not reach zero (a ten-thousandth of the mean is added, too little to matter): general text
-# leaves no direction entirely unused, but uses some far more than others. The layer's curve begins far above the
-# curve of evenly spread keys and ends below it, and its keys overlap as if they lived in less than half as many
+# The spectrum does not reach zero (we add a ten-thousandth of the mean, which is too little to matter): general
+# text leaves no direction entirely unused, but uses some far more than others. The layer's curve begins far above
+# the curve of evenly spread keys and ends below it, and its keys overlap as if they lived in less than half as many
 # dimensions.
 #
 # **Predict.** If we pick two subjects at random, is the cosine of their keys near 0? Does whitening bring all pairs
