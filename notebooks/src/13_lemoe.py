@@ -298,7 +298,7 @@ with lm.patched(patch):
     says, notes = lm.answer(prompts, 2, explain=True)
     edited = lm.next_token(prompts)
 for i, (prompt, (note,)) in enumerate(zip(prompts, notes, strict=True)):
-    assert torch.equal(base[i], edited[i]) == (note["entry"] < 0)  # no expert: exactly the unedited model
+    assert torch.equal(base[i], edited[i]) == (note["entry"] < 0)  # no expert: unedited
     who = f"expert {note['entry'] + 1}" if note["entry"] >= 0 else "nobody"
     row = {"group": asked[prompt], "prompt": prompt, "before": said[i].strip()}
     table.append(row | {"after": says[i].strip(), "who answers": who})
