@@ -485,9 +485,9 @@ Slider(judged, "threshold", [2, 3, 4, 5, 6, 8, 10, 15, 20, 30], THRESHOLD)
 # $$\tilde W = W - \text{strength} \cdot W P, \qquad P \text{ the orthogonal projector on the columns
 # of } U.$$
 #
-# Both ways need a **control** made by the same method: the space of *another* subject, and the 11 largest components
-# of *another* model. The *edited* answer has to stay. If it also disappeared, removing any space of this size might
-# break the edit.
+# Both ways need a **control** made using the same method: the space of *another* subject, and the 11 largest
+# components of *another* model. The *edited* answer has to stay. If it also disappeared, removing any space of this
+# size might break the edit.
 #
 # **Your turn · exercise 9.3 · ★★ · 10 minutes.** Write `taken_out`. Beware: two prefixes may give the same key.
 
@@ -734,8 +734,8 @@ figures.legend(figure, list(handles.values())[::-1], list(handles)[::-1], 3)
 # ## Where it breaks
 #
 # Suppose that the adversary also has the other text. The silent change then has three pairs, two of them with the
-# value zero: the tower's $\hat u$ for either text. We show it to all three, and to a fourth defender, who reads the
-# other text using a new prefix.
+# value zero: the tower's $\hat u$ for either text. We show it to all three, and to a fourth defender, reading the
+# other text with a new prefix.
 #
 # **Predict.** How much does the second silence cost, and does the fourth defender see the edit?
 
@@ -791,7 +791,7 @@ print(
 # ## What we know now
 #
 # * An edit of rank one contains its key: $k \propto C v$. With the unedited model, the subject came first every time.
-#   Without it, the matched filter looks along the $\hat u$ of each candidate, and compares the candidates.
+#   Without it, the matched filter looks along the $\hat u$ of each candidate, comparing the candidates.
 # * Every single edit by ROME was named, in three draws, and none by MEMIT, which spreads an edit over five layers. A
 #   $z$ needs robust units, which have no bound, and a threshold from unedited models.
 # * Removing an edit needs a control: doing the same for other subjects and other models has to leave the edit in
