@@ -314,7 +314,7 @@ figures.legend(made, names.values(), names)
 # However, such a table still shows only a state *after* the edit. To see the effect of the edit, we need a larger
 # table, sorting every fact by its place **before and after**. It is shown on the right, for ROME.
 #
-# **Predict.** Before the edit, only the old answer looks true for 13 of the 24 facts. How many of these are turned
+# **Predict.** Before the edit, only the old answer looks true for 13 facts out of 24. How many of these are turned
 # around?
 
 # %%
@@ -398,9 +398,9 @@ made
 # %% [markdown]
 # **The fractions read like a success, and the tables do not.** After ROME the new answer looks true for twice as many
 # facts as before, and the old answer for fewer. But only a quarter of the facts are turned around. For half of them
-# *both* statements look true, and the table comparing before and after shows that ROME did this to six of those 13
-# facts; seven started there. The probe gave the same verdict to both answers for 11 of the 24 facts before the edit,
-# and for 15 after it; with three streams this difference is not proved.
+# *both* statements look true, and the table comparing before and after shows that ROME did this to six of those 13;
+# seven started there. The probe gave the same verdict to both answers for 11 facts out of 24 before the edit, and for
+# 15 after it; with three streams this difference is not proved.
 #
 # A verdict has a threshold at zero, and this hides something. If you compare *scores*, the new answer is above the
 # old one for one fact before ROME and for 13 after it, with a gain in every stream. So the probe does distinguish the
@@ -410,7 +410,7 @@ made
 # answer false. It is right about 37 of these 48 statements, 77%. If we applied its own rule, it would refuse here.
 # But that rule is about unseen relations of the classroom, while these new answers were chosen to be plausible.
 #
-# The next figure is an example from another stream: 60 facts written one after another, 40 of which are tested.
+# The next figure is an example from another stream, with 60 sequentially written facts, 40 of which are tested.
 
 # %%
 depth = json.loads((root / "tests/benchmarks/depth.json").read_text(encoding="utf-8"))
@@ -487,7 +487,7 @@ for name in ("ft_m", "grace"):
     try:
         probe = lib.workbench.truth_probe(lm, classroom, without=[classroom[1]])
         probe.scores(lm, [(fact.text, fact.target_new)], patch)
-    except lib.errors.ProbeError as error:  # about the patch, or about a model whose states don't separate
+    except lib.errors.ProbeError as error:  # about the patch or the model's states
         print(f"{name}: {error}")
 
 # %% [markdown]
