@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__,
         epilog=f"Protection while a file is graded: {protection()}.",
     )
-    parser.set_defaults(folder=None, csv=None, out=None, json=False)
+    parser.set_defaults(json=False)
     verbs = parser.add_subparsers(dest="verb", required=True)
     for verb, what in (
         ("start", "write the stubs of a session, or one"),
@@ -92,10 +92,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             one.add_argument("--fresh", action="store_true", help="lay files aside, start anew")
         if verb == "check":
             one.add_argument("--json", action="store_true", help="the verdicts as JSON")
-            one.add_argument("--folder", type=path_of, help="grade a folder with one per student")
-            one.add_argument("--csv", type=path_of, help="write the marks of --folder there")
-        if verb in ("check", "class"):
+        if verb == "class":
+            one.add_argument("--course", action="store_true", help="a folder with one per session")
             one.add_argument("--jobs", type=int, help="students at a time (default: all cores)")
+        if verb in ("check", "class"):
             one.add_argument(
                 "--seconds", type=files.positive, default=SECONDS, help="limit of one call"
             )
@@ -110,19 +110,16 @@ def main(argv: Sequence[str] | None = None) -> int:
             print("\n\n".join(f"# {e.path.name}\n{e.solution}" for e in chosen))
             return 0
         seed = secrets.randbelow(2**31) if asked.seed is None else asked.seed
-        if asked.folder is not None:
+        if asked.verb == "class":
             return grade_folder(
                 chosen,
                 asked.folder,
-                marks=asked.csv,
-                report=asked.out,
+                asked.out,
+                weeks=asked.course,
                 jobs=asked.jobs,
                 seed=seed,
                 seconds=asked.seconds,
-                as_json=asked.json,
             )
-        if asked.csv is not None:
-            raise ValueError("--csv writes the marks of a class: name its folder with --folder")
         verdicts: list[Verdict] = []
         with Sandbox(seconds=asked.seconds) as sandbox:
             try:

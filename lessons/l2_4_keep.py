@@ -31,7 +31,7 @@ def insert_keeping(W: Tensor, k: Tensor, v: Tensor, K0: Tensor, C: Tensor) -> Te
 
 
 # --- checks
-from lessons.marking import Stopped, Wrong, normal, same, tensor, uneven
+from lessons.marking import Stopped, Wrong, agree, normal, same, tensor, uneven
 
 WRONG = [
     (
@@ -70,6 +70,7 @@ def check(ask, draw):
                 f"Written and kept, at a price of {theirs:.3g}; {least:.3g} is possible, so it can "
                 "be cheaper: is the kept part taken out of k by inner products without C⁻¹?"
             )
+        agree(found, W + best, "W'")
         inside = K0 @ (1 + normal(draw, m).abs())
         try:
             found = ask("insert_keeping", W, inside, v, K0, C)

@@ -69,6 +69,7 @@ WRONG = [
     ({"kl[-1] < 0.02": "kl.max() < 0"}, "calm"),
     ({"u = torch.linalg.solve(C, mean)": "u = C @ mean"}, "C⁻¹k̄"),
     ({"u @ mean / (u @ k0)": "u @ k0 / (u @ mean)"}, "upside down"),
+    ({".abs().item()": ".item()", "log[-1] > limit": "abs(log[-1]) > limit"}, "absolute"),
     ({"W = W + torch.linalg.solve(K.T @ U, (v_star[:, None] - W @ K).T).T @ U.T":
       "pass"}, "avoid the length"),
     ({"K = torch.stack([k0, mean], 1)": "K = mean[:, None]"}, "still says"),
@@ -126,7 +127,7 @@ def check(ask, draw):
         if place in (1, 3):  # what opens its prompt: k0 shares little with the mean key
             k0 = L @ normal(draw, d_in)
             k0 = k0 + (u @ mean / (7 + place) - u @ k0) / (u @ mean) * mean
-        keys.append((k0, mean))
+        keys.append((-k0 if place == 2 else k0, mean))  # the quotient is negative there
         values.append(normal(draw, d_out))
 
     def search(fact, now):  # what a fact wants depends on the model as it is
@@ -163,6 +164,9 @@ def check(ask, draw):
         likely = {
             "u is C⁻¹k̄.": torch.stack([(m @ C @ m / (m @ C @ k)).abs() for k, m in ends]),
             "The factor is upside down: |uᵀk̄ / uᵀk0|.": 1 / right,
+            "Take the absolute value: a length has no sign.": torch.stack(
+                [torch.linalg.solve(C, m) @ m / (torch.linalg.solve(C, m) @ k) for k, m in ends]
+            ),
             "u belongs to the mean key: C⁻¹k̄.": torch.stack(
                 [
                     (torch.linalg.solve(C, k) @ m / (torch.linalg.solve(C, k) @ k)).abs()

@@ -99,6 +99,7 @@ WRONG = [
     ({".clamp(min=1)": ""}, "divided by 0"),
     ({"stack.sum(0).sign())": "stack.sign().sum(0).sign())"}, "heads"),
     ({"stack.sum(0).sign()": "torch.stack(taus).sum(0).sign()"}, "has no vote"),
+    ({"stack.sum(0).sign()": "-stack.sum(0).sign()"}, "lost the election"),
 ]  # fmt: skip
 
 
@@ -279,6 +280,9 @@ def merges(ask, draw):
             "Without the trim: small entries vote, too.": merged(raw, raw.sum(0))[0],
             "Heads are counted here. The sign of the *sum* is elected: a large entry has a louder "
             "voice.": merged(stack, stack.sign().sum(0))[0],
+            "The mean is over those who lost the election: the sign is turned round.": (
+                merged(stack, -stack.sum(0))[0]
+            ),
             "All τ elect the sign here; what was trimmed has no vote.": (
                 merged(stack, raw.sum(0))[0]
             ),

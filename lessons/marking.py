@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 UNNAMED = "where it differs most."  # the end of a message on a mistake that has no name
+FACTOR = "A sign or a factor is wrong."  # and of one that has half a name
 
 
 class Wrong(Exception):
@@ -20,6 +21,15 @@ class Wrong(Exception):
 
 class Stopped(Wrong):
     """The student's code gave no answer: an error, a limit, the end of its process."""
+
+
+class Limit(Stopped):
+    """The code used more time, memory or room for its output than it may.
+
+    `functions` are those of the file that were running, where that is known.
+    """
+
+    functions: tuple[str, ...] = ()
 
 
 class NotAttempted(Exception):
@@ -124,7 +134,7 @@ def agree(
     )
     times = ((found * wanted).sum() / wanted.square().sum().clamp(min=1e-12)).item()
     if (found.numel() > 1 or times < 0) and times and same(found, times * wanted, tolerance):
-        said = f"{times:.3g} times what it should be. A sign or a factor is wrong."
+        said = f"{times:.3g} times what it should be. {FACTOR}"
         raise Wrong(f"{seen}It is {said}" if told else f"{name}: {said}")
     raise Wrong(f"{name}: {theirs}, not {ours},{where} {UNNAMED}")
 

@@ -1,6 +1,5 @@
-"""Edit what a language model knows, measure what else moved, undo it exactly.
+"""Edit what a language model knows, measure what else changes, undo it exactly.
 
-import lib
 lm = lib.load()
 fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome")
 patch = lib.EDITORS["rome"](lm).edit([fact])
@@ -11,8 +10,8 @@ with lm.patched(patch):
 import importlib
 import os
 
-# Before torch is imported: on a busy machine spinning threads made an edit 30 times slower (126 s
-# against 4.2 s with two threads on two cores that others used too).
+# Before importing torch: on a busy machine, spinning threads made an edit 30 times slower (126 s
+# against 4.2 s, using two threads on two cores shared with other programs).
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from .data.facts import Case, Fact, Probe
@@ -37,7 +36,7 @@ from .patch.undo import without
 
 
 def __getattr__(name: str) -> object:
-    """The workbench, imported when it is first asked for."""
+    """Import the workbench when it is first used."""
     if name == "workbench":
         return importlib.import_module(".workbench", __name__)
     raise AttributeError(f"{__name__} has no {name}")

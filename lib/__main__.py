@@ -1,4 +1,4 @@
-"""The entry of the command line, `python -m lib`; `python -m lib --help` lists its commands."""
+"""The entry point of the command line, `python -m lib`; see `python -m lib --help`."""
 
 import sys
 

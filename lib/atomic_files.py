@@ -1,6 +1,6 @@
 """Files that are whole or absent, the cache folder, and nested state as tensors and JSON.
 
-Whoever is killed while writing leaves at most a temporary folder `.NAME.REST.tmp`, never half of a
+A process killed while writing leaves at most a temporary folder `.NAME.REST.tmp`, never half of a
 patch, a network or a cache that a later run would read.
 """
 
@@ -22,24 +22,24 @@ from torch import Tensor
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path, whose file becomes `path` when the body has written it.
+    """Provide a temporary path, whose file becomes `path` once the body has written it.
 
-    It lies in a temporary folder beside `path`, because safetensors makes a temporary file of its
-    own beside the one that it writes. Nothing is left when the body raises. Raises FileExistsError
-    for a link, a folder or a device, which would be replaced.
+    It is in a temporary folder next to `path`, because safetensors creates its own temporary file
+    next to the one that it writes. If the body raises, nothing is left behind. Raises
+    FileExistsError for a link, a folder or a device, which would be replaced.
     """
     with _beside(path) as work:
         if path.is_symlink() or (path.exists() and not path.is_file()):
-            raise FileExistsError(f"{path} could not be written: it is no plain file")
+            raise FileExistsError(f"{path} could not be written: it is not a plain file.")
         yield work / path.name
         os.replace(work / path.name, path)
 
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder, which becomes `folder` when the body has filled it.
+    """Provide a temporary folder, which becomes `folder` once the body has filled it.
 
-    `folder` must not exist yet, or be empty. Nothing is left when the body raises.
+    `folder` must not exist yet, or be empty. If the body raises, nothing is left behind.
     """
     with _beside(folder) as work:
         inside = work / folder.name
@@ -51,10 +51,10 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 
 def made_once(folder: Path, is_there: Callable[[], bool], fill: Callable[[Path], None]) -> Path:
-    """The folder, which `fill` fills in a temporary one unless it is there.
+    """Return the folder; if it is missing, `fill` first fills a temporary one.
 
-    Two processes at once are safe, because one works and the other waits. Nothing is left where
-    `fill` raises; what stands beside the folder that it gets goes, too.
+    Two processes can safely call this at once, because one works while the other waits. If `fill`
+    raises, nothing is left behind; anything next to the folder passed to it is also removed.
     """
     if is_there():
         return folder
@@ -62,17 +62,17 @@ def made_once(folder: Path, is_there: Callable[[], bool], fill: Callable[[Path],
     # the operating system frees the lock when the process dies
     with FileLock(folder.with_suffix(".lock")):
         if not is_there():  # else another process made it while this one waited
-            for left in folder.parent.glob(f".{folder.name}.*.tmp"):  # of one that was killed
+            for left in folder.parent.glob(f".{folder.name}.*.tmp"):  # from a killed process
                 shutil.rmtree(left, ignore_errors=True)
             with whole_folder(folder) as into:
                 fill(into)
-                shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+                shutil.rmtree(folder, ignore_errors=True)  # a damaged folder
     return folder
 
 
 @contextmanager
 def _beside(path: Path) -> Iterator[Path]:
-    """A temporary folder beside `path`, for the body alone."""
+    """Provide a temporary folder next to `path`, only for the body."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(
         ".tmp", f".{path.name}.", path.parent, ignore_cleanup_errors=True
@@ -81,27 +81,27 @@ def _beside(path: Path) -> Iterator[Path]:
 
 
 def cache_folder() -> Path:
-    """The folder of files that can be made again: `$XDG_CACHE_HOME/model-editing`."""
+    """Return the folder for reproducible files: `$XDG_CACHE_HOME/model-editing`."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "model-editing"
 
 
 def path_of(given: str | os.PathLike) -> Path:
-    """The path that a text or a path object names, with ~ as the home folder.
+    """Return the path given by a text or a path object, replacing ~ with the home folder.
 
-    Every path that a person gives goes through here, so that all of them mean the same.
+    Every path given by a user is handled here, so all of them have the same meaning.
     """
     return Path(os.path.expanduser(given))
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file's bytes."""
+    """Return the hex digest of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest(text: str, tensors: Mapping[str, Tensor]) -> str:
-    """Hex sha256 of a text and of all tensors: name, type, shape and bytes, by name."""
+    """Return the hex sha256 of a text and of all tensors: name, type, shape and bytes, by name."""
     found = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         tensor = tensors[name].detach()
@@ -111,9 +111,9 @@ def digest(text: str, tensors: Mapping[str, Tensor]) -> str:
 
 
 def pack(state: Any, path: str, tensors: dict[str, Tensor]) -> Any:
-    """Nested state as JSON; each tensor goes into `tensors` under its path in the state.
+    """Return nested state as JSON, adding each tensor to `tensors` under its path in the state.
 
-    `patch.tensor_file.unpack` takes it apart again and trusts none of it. Lists are stored as
+    `patch.tensor_file.unpack` takes it apart again without trusting any of it. Lists are stored as
     tuples. pack({"k": (t, 3)}, "m", {}) ->
     {"dict": {"k": {"tuple": [{"tensor": "m/k/0"}, {"value": 3}]}}}
     """

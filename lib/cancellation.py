@@ -1,9 +1,9 @@
 """Long computations in steps, and their cancellation.
 
-Loops ask at every step whether somebody wants to end them.
+At every step, loops check whether they should end.
 
-A forward of the model runs hooks at every block, and a hook can end it. Loops that run no block for
-a second (products of keys, decompositions, files) call `raise_if_cancelled` instead.
+A forward pass of the model runs hooks at every block, and a hook can end it. Loops that do not run
+a block for a second (products of keys, decompositions, files) instead call `raise_if_cancelled`.
 """
 
 from __future__ import annotations
@@ -25,16 +25,18 @@ from tqdm import tqdm
 from .errors import SlowWarning
 
 T = TypeVar("T")
-LOG = logging.getLogger("modeledit")  # one line per stage, shown to whoever asks for INFO
+LOG = logging.getLogger("modeledit")  # one line per stage, shown at level INFO
 LOG.addHandler(logging.NullHandler())
-LONG = 10.0  # seconds of a stage from which on a warning says how long it takes, where no bar does
+LONG = 10.0  # seconds after which a stage without a bar warns about its duration
 _ASKED: ContextVar[Callable[..., None] | None] = ContextVar("asked", default=None)
-_FROM: ContextVar[float] = ContextVar("from", default=0.0)  # the clock from which bars are shown
+_FROM: ContextVar[float] = ContextVar(
+    "from", default=0.0
+)  # the clock time after which bars are shown
 
 
 @contextmanager
 def during(variable: ContextVar[Any], value: Any) -> Iterator[None]:
-    """In the body, a context variable has another value."""
+    """Set a context variable to another value within the body."""
     token = variable.set(value)
     try:
         yield
@@ -43,17 +45,17 @@ def during(variable: ContextVar[Any], value: Any) -> Iterator[None]:
 
 
 def raise_if_cancelled(*at: Any) -> None:
-    """Call the function that `cancellable` set, if there is one; it raises to end the loop."""
+    """Call the function set by `cancellable`, if there is one; it raises to end the loop."""
     ask = _ASKED.get()
     if ask is not None:
         ask(*at)
 
 
 def bars() -> Callable[..., tqdm]:
-    """Make bars for a terminal or a notebook that go when they end; TQDM_DISABLE keeps them away.
+    """Return a maker of progress bars that disappear when they end; TQDM_DISABLE hides them.
 
-    They are lines of text in a notebook, too: a widget would leave "Loading widget…" in a page that
-    is saved and opened again. A bar inside another one takes its line, since no cell can move up.
+    In a notebook, bars are lines of text: a widget would leave "Loading widget…" in a page that
+    is saved and reopened. A nested bar reuses the line, since a cell can't move up.
     """
     never = bool(os.environ.get("TQDM_DISABLE"))
     if "ipykernel" in sys.modules and not sys.stderr.isatty():
@@ -65,9 +67,9 @@ bar = bars()
 
 
 def steps(things: Collection[T], doing: str) -> Iterator[T]:
-    """The things, one by one; a bar, the log and `cancellable` hear what is done of what.
+    """Yield the things one by one, reporting progress to a bar, the log and `cancellable`.
 
-    Where nobody sees or hears of it, a warning says how much longer a long stage takes, going by
+    If nothing else shows the progress, a warning estimates the remaining time of a long stage from
     its first thing.
     """
     LOG.info("%s: %d", doing, len(things))
@@ -90,20 +92,20 @@ def steps(things: Collection[T], doing: str) -> Iterator[T]:
 
 
 def progress_after(seconds: float) -> AbstractContextManager[None]:
-    """In the body, `steps` shows no bar before so many seconds have passed; with infinity, never.
+    """Hide the bars of `steps` within the body until this many seconds have passed (inf: always).
 
-    What stands around the body counts where it waits longer.
+    A longer delay set outside the body takes precedence.
     """
     return during(_FROM, max(_FROM.get(), time.monotonic() + seconds))
 
 
 def cancellable(ask: Callable[..., None]) -> AbstractContextManager[None]:
-    """In the body, every `raise_if_cancelled` of this thread calls `ask`, which may raise."""
+    """Make every `raise_if_cancelled` of this thread call `ask` within the body; it may raise."""
     return during(_ASKED, ask)
 
 
 def finished(steps: Generator[Any, None, T]) -> T:
-    """The result of a computation in steps, run to its end; what it yields is passed over."""
+    """Run a computation in steps to its end and return its result, ignoring yielded values."""
     while True:
         try:
             next(steps)

@@ -1,11 +1,12 @@
-"""What is computed once: tensors kept in the cache folder for later runs.
+"""Results computed once: tensors kept in the cache folder for later runs.
 
-Second moments, their eigenvectors, anchors and the like take seconds to minutes, and depend on the
-unedited model, a layer and a text alone. Each is one safetensors file that holds the label of what
-it belongs to and a checksum. A file that does not fit is removed and made again, with one warning,
-so that damage never changes an edit. Deleting the folder is always safe, and a folder that cannot
-be written costs time only. What is small and takes long comes with the library for the packaged
-models, in the same form. What is only remembered as long as a model is there is in `LM.once`.
+Second moments, their eigenvectors, anchors and similar results take seconds to minutes, and depend
+only on the unedited model, a layer and a text. Each is one safetensors file containing a label of
+its inputs and a checksum. A file that does not match is removed and created again, with one
+warning, so damage never changes an edit. Deleting the folder is always safe, and a folder that
+cannot be written only costs time. For the packaged models, small results that take long to compute
+are shipped with the library, in the same form. For results only remembered during a model's
+lifetime, see `LM.once`.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ Tensors = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class CachedTensors:
-    """One computed thing: two are equal where kind, label and key are.
+    """One computed result: two are equal if kind, label and key are.
 
     kind   folder of the file in the cache folder
-    label  all that the tensors depend on but the key: model, tokenizer, texts, settings
+    label  all inputs of the tensors except the key: model, tokenizer, texts, settings
     make   computes the tensors of several keys of this kind and label at once, each with its key
-    key    which of these it is, such as a layer; None where there is only one
+    key    which of these it is, such as a layer; None if there is only one
     """
 
     kind: str
@@ -49,13 +50,13 @@ class CachedTensors:
 
     @property
     def path(self) -> Path:
-        """The file that comes with the library or is in the cache folder, named by the label."""
+        """The file shipped with the library or in the cache folder, named by the label."""
         name = f"{self.kind}/{text_hash(self._text)[:24]}.safetensors"
         shipped = SHIPPED / name
         return shipped if shipped.is_file() else cache_folder() / name
 
     def tensors(self) -> Tensors:
-        """The tensors, read or made."""
+        """Return the tensors, reading or computing them."""
         found = _UNWRITTEN.get(self) or (self._read() if self.is_there() else None)
         if found is None:
             ((_, found),) = self.make([self.key])
@@ -63,19 +64,19 @@ class CachedTensors:
         return found
 
     def is_there(self) -> bool:
-        """Whether the tensors are there, in a file that is not opened yet."""
+        """Return whether the tensors exist, in a file that has not been opened yet."""
         return self in _UNWRITTEN or os.path.lexists(self.path)
 
     def write(self, tensors: Tensors) -> None:
-        """Keep the tensors in the file, or in memory where that is impossible."""
-        # one key, because safetensors writes several in any order
+        """Store the tensors in the file, or in memory if that is impossible."""
+        # a single key, because safetensors writes several in any order
         metadata = {"stored": f"{digest(self._text, tensors)} {self._text}"}
         try:
             with whole_file(self.path) as part:
                 save_file({name: t.contiguous() for name, t in tensors.items()}, part, metadata)
         except (OSError, SafetensorError) as error:
             _UNWRITTEN[self] = tensors
-            why = f"what was computed is not kept for the next run: {sentence(error)}"
+            why = f"Computed results are not kept for the next run: {sentence(error)}"
             warnings.warn(why, CacheWarning, 3)
 
     @property
@@ -84,32 +85,32 @@ class CachedTensors:
         return f"format {FORMAT}, {self.kind}: {self.label}{key}"
 
     def _read(self) -> Tensors | None:
-        """The tensors of the file; None where it is gone, or damaged and removed."""
+        """Return the tensors of the file; None if it is missing, or damaged and removed."""
         path = self.path
         LOG.info("%s: read from %s", self.kind, path)
         try:
             with safe_open(path, framework="pt") as file:
                 checksum, _, label = (file.metadata() or {}).get("stored", "").partition(" ")
-                # copies: what is read stays on the disk, and could be damaged after the check
+                # copies: data read from the disk stays there, and could be damaged after the check
                 tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
             if label != self._text or checksum != digest(label, tensors):
-                raise ArgumentError("label or checksum do not agree with it")
+                raise ArgumentError("its label or checksum does not match")
             return tensors
         except FileNotFoundError:  # another process has just removed it
             return None
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-            why = f"{path} was damaged and is made again: {sentence(error)}"
+            why = f"{path} was damaged and will be created again: {sentence(error)}"
             warnings.warn(why, CacheWarning, 3)
-            with suppress(OSError):  # `write` says what is wrong with the folder
+            with suppress(OSError):  # `write` reports problems with the folder
                 path.unlink(missing_ok=True)
             return None
 
 
 def make_missing(wanted: Iterable[CachedTensors]) -> None:
-    """Make all that are not there, those of one kind and label in one call of their `make`.
+    """Compute everything missing, using one call of `make` for each kind and label.
 
-    The kinds are made in the order in which they come. None is loaded. What is finished stays when
-    a later one is stopped.
+    The kinds are computed in the given order. Nothing is loaded. Finished results are kept if a
+    later computation is stopped.
     """
     missing: dict[tuple[str, str], dict[Any, CachedTensors]] = {}
     for one in wanted:
@@ -122,8 +123,8 @@ def make_missing(wanted: Iterable[CachedTensors]) -> None:
 
 
 def text_hash(text: str) -> str:
-    """A text as a short part of a label."""
+    """Return a text as a short part of a label."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-_UNWRITTEN: dict[CachedTensors, Tensors] = {}  # what could not be kept in a file
+_UNWRITTEN: dict[CachedTensors, Tensors] = {}  # results that could not be stored in a file

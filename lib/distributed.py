@@ -1,9 +1,8 @@
 """Work shared by several processes, each of which ends up with bit-equal results.
 
 `torchrun` and `accelerate launch` start equal processes. Each holds the whole model and makes the
-same calls in the same order. The reading of a batch is divided among them with `share`, and
-`joined` gives all of them what each has read. With a single process, everything here is the
-identity.
+same calls in the same order. Reading a batch is divided among them using `share`, and `joined`
+gives every process the results of all. With a single process, everything here is the identity.
 """
 
 from __future__ import annotations
@@ -27,30 +26,30 @@ _ALONE: ContextVar[bool] = ContextVar("alone", default=False)
 
 
 def world() -> int:
-    """The number of processes that share the work."""
+    """Return the number of processes sharing the work."""
     together = dist.is_available() and dist.is_initialized() and not _ALONE.get()
     return dist.get_world_size() if together else 1
 
 
 def rank() -> int:
-    """The number of this process, counted from 0."""
+    """Return the number of this process, counted from 0."""
     return dist.get_rank() if world() > 1 else 0
 
 
 def share(things: Sequence[T]) -> Sequence[T]:
-    """The things that this process works on: a run of them, about as long as the others' runs."""
+    """Return this process's things: a run of them, about as long as the other processes' runs."""
     n, at, of = len(things), rank(), world()
     return things[n * at // of : n * (at + 1) // of]
 
 
 def alone() -> AbstractContextManager[None]:
-    """In the body, this process does all of the work itself, whatever the others do meanwhile."""
+    """Make this process do all of the work itself within the body, independently of the others."""
     return during(_ALONE, True)
 
 
 @contextmanager
 def together(kind: type[Exception]) -> Iterator[None]:
-    """A body that fails in one process fails in all, so that none waits for one that has ended.
+    """Make a body that fails in one process fail in all, so that none waits for one that has ended.
 
     Raises `kind` with the message of the first process that failed.
     """
@@ -62,7 +61,7 @@ def together(kind: type[Exception]) -> Iterator[None]:
         yield
     except Exception as error:
         failed = error
-    # every process tells the others its error's message; an empty one means that none occurred
+    # every process sends its error's message to the others; an empty message means no error
     texts = _all((str(failed) or type(failed).__name__) if failed else "")
     if failed and not isinstance(failed, kind):
         raise failed
@@ -71,23 +70,23 @@ def together(kind: type[Exception]) -> Iterator[None]:
 
 
 def joined(x: Tensor) -> Tensor:
-    """The columns (…, n) of all processes, in the order of the processes; n may differ."""
+    """Return the columns (…, n) of all processes, in the order of the processes; n may differ."""
     return x if world() == 1 else torch.cat(_all(_plain(x)), -1).to(x.device)
 
 
 def of_first(x: Tensor) -> Tensor:
-    """The first process's values of x.
+    """Return the first process's values of x.
 
-    The copy has the strides of this process's x, because products of differently laid out tensors
+    The copy has the strides of this process's x, because products of tensors with different layouts
     differ in their last bits.
     """
     return x if world() == 1 else torch.empty_like(x).copy_(_first(_plain(x)))
 
 
 def folder_of_first(folder: Path | None) -> tempfile.TemporaryDirectory:
-    """A temporary folder with copies of the files that lie in the first process's `folder`.
+    """Return a temporary folder with copies of the files in the first process's `folder`.
 
-    The other processes give None and may run on other machines. The lock file is not copied.
+    The other processes pass None and may run on other machines. The lock file is not copied.
     """
     files = (
         {}
@@ -101,30 +100,30 @@ def folder_of_first(folder: Path | None) -> tempfile.TemporaryDirectory:
 
 
 def _all(value: Any) -> list[Any]:
-    """The value of every process, in the order of the processes."""
+    """Return the value of every process, in the order of the processes."""
     found = [None] * world()
     dist.all_gather_object(found, value)
     return found
 
 
 def _first(value: T) -> T:
-    """The first process's value, in every process."""
+    """Return the first process's value, in every process."""
     box = [value]
     dist.broadcast_object_list(box, 0)
     return box[0]
 
 
 def _plain(x: Tensor) -> Tensor:
-    """A copy of x alone: sending a view would send all that it looks into."""
+    """Return a copy of only x, because sending a view would send its whole storage."""
     return x.detach().to("cpu", copy=True).contiguous()
 
 
 @contextmanager
 def started() -> Iterator[Any]:
-    """Join the processes that `torchrun` started, for the body, and give the `device_map` here.
+    """Join the processes started by `torchrun` for the body, yielding the `device_map` here.
 
-    The map puts the model on this process's GPU. It is None without a GPU, and where this is the
-    only process.
+    The map puts the model on this process's GPU. It is None without a GPU, and if this is the only
+    process.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield None

@@ -1,9 +1,9 @@
-"""Every error and warning of the library, and the errors of others as sentences.
+"""Every error and warning of the library, and short messages for other errors.
 
-Each message is one sentence that says to a person what is wrong and, where possible, what to do.
-Where files are read and written, the libraries below raise errors of their own: EXPECTED lists
-their kinds, and `sentence` puts each of them into words. An error of any other kind is a mistake in
-this library, which a traceback describes best.
+Each message is one line saying what is wrong and, if possible, what to do. When files are read and
+written, other libraries raise their own errors: EXPECTED lists their kinds, and `sentence` turns
+each of them into a message. An error of any other kind is a mistake in this library, best described
+by a traceback.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 
 
 class Error(Exception):
-    """Every error that this library raises on purpose; its message is one sentence for a person."""
+    """Every error that this library raises on purpose; its message is one line for users."""
 
 
 EXPECTED: tuple[type[Exception], ...] = (
@@ -27,13 +27,18 @@ EXPECTED: tuple[type[Exception], ...] = (
     RuntimeError,  # also of torch, and RecursionError
     OSError,  # also of gzip
     MemoryError,
-    OverflowError,  # a number that does not fit into a float or into what C calls an integer
-    EOFError,  # a packed file that ends too early
+    OverflowError,  # a number that does not fit into a float or a C integer
+    EOFError,  # a compressed file that ends too early
     zlib.error,
     zipfile.BadZipFile,
     SafetensorError,
 )
-NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}  # the machine's fault, no input's
+NO_ROOM = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+}  # the machine's fault, not the input's
 
 
 class ArgumentError(Error, ValueError):
@@ -41,42 +46,42 @@ class ArgumentError(Error, ValueError):
 
 
 class FactError(Error, ValueError):
-    """A fact, a template or a data file is not valid; row and key are named where there are any."""
+    """A fact, a template or a data file is not valid; row and key are named if there are any."""
 
 
 class DataWarning(UserWarning):
-    """A data file was read, but not all of it: rows were left out, or keys that no case takes."""
+    """A data file was only partly read: rows were left out, or keys that no case uses."""
 
 
 class CacheWarning(UserWarning):
-    """A file of the cache folder was damaged and is made again, or could not be kept."""
+    """A file of the cache folder was damaged and is created again, or could not be stored."""
 
 
 class FamilyError(Error, ValueError):
-    """The model's architecture is unknown, or the way it was loaded leaves no plain matrices."""
+    """The model's architecture is unknown, or it was loaded without plain matrices."""
 
 
 class FetchError(Error, RuntimeError):
-    """The default model could not be downloaded; the message says what to do instead."""
+    """The default model could not be downloaded; the message describes an alternative."""
 
 
 class PatchError(Error, ValueError):
-    """A patch does not fit the model or another patch, or a file holds no patch."""
+    """A patch does not fit the model or another patch, or a file does not contain a patch."""
 
 
 class EditError(Error, ValueError):
     """An edit, a statistic or loss that it needs, or a run of edits cannot be made.
 
-    Nothing was changed, or a run stays at the batch before.
+    Nothing was changed, or a run stays at the previous batch.
     """
 
 
 class SlowWarning(UserWarning):
-    """A stage takes long, and no bar says so; the message says how long."""
+    """A stage takes long without showing a bar; the message gives its duration."""
 
 
 class EditWarning(UserWarning):
-    """An edit was made, but probably not the one that was meant."""
+    """An edit was made, but probably not the intended one."""
 
 
 class NetworkError(Error, ValueError):
@@ -92,24 +97,27 @@ class ForensicsError(Error, ValueError):
 
 
 class ProbeError(Error, ValueError):
-    """A probe of truth is not good enough to be used, or cannot see what a patch changes."""
+    """A probe of truth is not good enough to be used, or cannot detect a patch's changes."""
 
 
 class ExportError(Error, ValueError):
-    """A patch cannot be written in this format, or the folder is taken; nothing was written."""
+    """A patch cannot be written in this format, or the folder is in use; nothing was written."""
 
 
-_WORDS = (  # kind -> what it says to a person; of an error's kinds the first counts
-    (MemoryError, "there is not enough memory for this: {}"),
-    (RecursionError, "a file or a value is nested too deeply"),
-    (UnicodeDecodeError, "a file is not UTF-8 text: {}"),
-    (json.JSONDecodeError, "a file is not valid JSON: {}"),
-    ((EOFError, zlib.error, zipfile.BadZipFile), "a packed file is damaged or ends too early: {}"),
+_WORDS = (  # kind -> message; the first matching kind of an error is used
+    (MemoryError, "There is not enough memory for this: {}"),
+    (RecursionError, "A file or a value is nested too deeply."),
+    (UnicodeDecodeError, "A file is not UTF-8 text: {}"),
+    (json.JSONDecodeError, "A file is not valid JSON: {}"),
+    (
+        (EOFError, zlib.error, zipfile.BadZipFile),
+        "A compressed file is damaged or ends too early: {}",
+    ),
 )
 
 
 def sentence(error: BaseException) -> str:
-    """What an error of one of the EXPECTED kinds says to a person, on one line of valid text."""
+    """Return the message for an error of one of the EXPECTED kinds, on one line of valid text."""
     said = _line(error)
     if isinstance(error, OSError) and error.errno is not None:
         where = "" if error.filename is None else f"'{_line(error.filename)}' cannot be used: "
@@ -118,10 +126,12 @@ def sentence(error: BaseException) -> str:
     for kind, words in _WORDS:
         if isinstance(error, kind):
             return words.format(said).removesuffix(": ")
-    return said or f"something went wrong that says no more than its kind: {type(error).__name__}"
+    return (
+        said or f"Something went wrong, but only the kind of error is known: {type(error).__name__}"
+    )
 
 
 def _line(said: object) -> str:
-    """The first thousand characters of a text on one line; half a character is escaped."""
+    """Return a text's first thousand characters on one line, escaping half characters."""
     whole = str(said).encode("utf-8", "backslashreplace").decode()
     return " ".join(line.strip() for line in whole.splitlines()).strip()[:1000]

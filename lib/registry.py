@@ -1,7 +1,7 @@
-"""The table of editors by name, on the lowest floor, where every room can look an editor up.
+"""The table of editors by name, in the lowest package, available to all other packages.
 
-`lib.editors` fills EDITORS when it is imported, which `import lib` does. A patch that makes its log
-again, a wrapper that is given the name of its inner editor, and a stream find their editors here
+`lib.editors` fills EDITORS when it is imported, which `import lib` does. This lets a patch
+replaying its log, a wrapper given the name of its inner editor, and a stream find their editors
 without importing the methods.
 """
 
@@ -14,26 +14,26 @@ from .setting_fields import nearest, shown
 
 
 class Registry(dict[str, type[Any]]):
-    """Name -> class. An unknown name raises EditError, which lists the known ones.
+    """Name -> class. An unknown name raises EditError, which lists the known names.
 
-    `EDITORS["mine"] = Mine` registers an editor of your own, and replaces it after a change.
+    `EDITORS["mine"] = Mine` registers your own editor, and replaces it after a change.
     """
 
     def __missing__(self, name: str) -> type[Any]:
-        """Called for an unknown name."""
+        """Raise EditError for an unknown name."""
         raise EditError(
-            f"there is no editor '{name}'; there are {', '.join(sorted(self))}"
-            f"{nearest(str(name), self)}"
+            f"There is no editor '{name}'. Available editors: "
+            f"{', '.join(sorted(self))}{nearest(str(name), self)}"
         )
 
     def __setitem__(self, name: str, kind: type[Any]) -> None:
         """Register a class; raises EditError if it is not one, or its name differs or is taken."""
         if not isinstance(kind, type) or getattr(kind, "name", None) != name:
             raise EditError(
-                f"EDITORS['{name}'] should be a class in which name = '{name}', not {shown(kind)}"
+                f"EDITORS['{name}'] should be a class with name = '{name}', not {shown(kind)}."
             )
         if name in self and of_library(self[name]) and not of_library(kind):
-            raise EditError(f"the library has an editor '{name}': give yours another name")
+            raise EditError(f"The library has an editor '{name}'. Give yours another name.")
         super().__setitem__(name, kind)
 
 

@@ -1,8 +1,8 @@
-"""Settings that explain themselves: fields of a dataclass with a sentence and its source.
+"""Self-describing settings: fields of a dataclass with a description and a source.
 
-The page, the command line and a reader of the code see the same sentence, because it stands at the
-field. The field also says whether the setting is from the paper or is an option of this project,
-and gives the paper's value where the default is another one.
+The page, the command line and readers of the code see the same description, because it is part of
+the field. The field also shows whether the setting comes from the paper or is our own option, and
+gives the paper's value if the default is different.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ from .errors import ArgumentError
 
 Source = Literal["paper", "ours"]
 _KINDS = {bool: "true or false", str: "a text", NoneType: "None"}
-LARGEST = 1 << 63  # torch computes with no such whole number, and a float here has no reason to
+LARGEST = (
+    1 << 63
+)  # torch cannot compute with such a whole number, and a float here has no reason to
 
-# Kinds of settings; the description is what an error message says of a value that is none.
+# Kinds of settings; error messages use the description for invalid values.
 Whole = Annotated[int, Meta(gt=-LARGEST, le=LARGEST - 1, description="a whole number")]
-Count = Annotated[int, Meta(ge=0, le=LARGEST - 1, description="a whole number from 0 on")]
-Size = Annotated[int, Meta(ge=1, le=LARGEST - 1, description="a whole number from 1 on")]
+Count = Annotated[int, Meta(ge=0, le=LARGEST - 1, description="a whole number of at least 0")]
+Size = Annotated[int, Meta(ge=1, le=LARGEST - 1, description="a whole number of at least 1")]
 Real = Annotated[float, Meta(gt=-LARGEST, lt=LARGEST, description="a finite number")]
-Amount = Annotated[float, Meta(ge=0, lt=LARGEST, description="a finite number from 0 on")]
+Amount = Annotated[float, Meta(ge=0, lt=LARGEST, description="a finite number of at least 0")]
 Share = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
 Layers = Annotated[tuple[Count, ...], Meta(min_length=1, description="a list of one layer or more")]
 Text = Annotated[str, Meta(min_length=1)]
@@ -41,11 +43,11 @@ class Setting:
 
     name       name of the field
     default    its value in the class, before any preset
-    published  the paper's value, or for an option of ours the value that leaves the method as
+    published  the paper's value, or for our own option the value that leaves the method as
                published
-    choices    the words that it may be, empty where it is not a choice among words
+    choices    the allowed words, empty if it is not a choice among words
     sentence   its meaning
-    source     "paper" where the setting, or the choice, is in the paper, "ours" where it is not
+    source     "paper" if the setting, or the choice, is in the paper, otherwise "ours"
     """
 
     name: str
@@ -63,11 +65,11 @@ def setting(
     published: Any = MISSING,
     source: Source | None = None,
 ) -> Any:
-    """A dataclass field with its sentence, source and published value.
+    """Return a dataclass field with its description, source and published value.
 
-    A sentence or source that is left out is that of the base class's field of the same name, so
-    that `from_paper` and `ours` below say where a setting is declared first. published is the
-    paper's value where it is not the default.
+    A missing description or source comes from the base class's field of the same name, so
+    `from_paper` and `ours` below mark the first declaration of a setting. published is the paper's
+    value if it is not the default.
     """
     given = {"sentence": sentence, "source": source}
     said = {name: value for name, value in given.items() if value is not None}
@@ -80,9 +82,9 @@ ours = partial(setting, source="ours")
 
 
 def explain(config: type) -> dict[str, Setting]:
-    """{name: its description} of all settings of a dataclass, in their order.
+    """Return {name: its description} for all settings of a dataclass, in their order.
 
-    A field that a subclass sets to another default keeps the sentence and the source of its base.
+    If a subclass gives a field another default, the field keeps its base's description and source.
     """
     choices = words(config)
     return {
@@ -100,7 +102,7 @@ def explain(config: type) -> dict[str, Setting]:
 
 
 def described(hint: Any) -> str:
-    """An annotated type in words; tuple[Whole, ...] -> "a list (each a whole number)"."""
+    """Return an annotated type in words; tuple[Whole, ...] -> "a list (each a whole number)"."""
     kind, parts = get_origin(hint), get_args(hint)
     if kind is Annotated:
         return str(parts[1].description)
@@ -115,16 +117,16 @@ def described(hint: Any) -> str:
 
 
 def at_least(least: int, **numbers: float | None) -> None:
-    """Refuse a number below the least one, NaN and infinity, in an ArgumentError that names it."""
+    """Reject a number below the minimum, NaN and infinity, with an ArgumentError naming it."""
     for name, number in numbers.items():
         if number is not None and not least <= number < math.inf:
             raise ArgumentError(
-                f"the parameter {name} should be a number from {least} on, not {shown(number)}"
+                f"The parameter {name} should be a number of at least {least}, not {shown(number)}."
             )
 
 
 def shown(value: Any) -> str:
-    """A value for an error message: at most about sixty characters, whatever it is."""
+    """Return a value for an error message: at most about 60 characters, whatever it is."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # whole numbers of thousands of digits; deep lists
@@ -133,13 +135,13 @@ def shown(value: Any) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """The end of a sentence about an unknown word: a known one that is like it, if there is one."""
+    """Return the end of a message about an unknown word: a similar known word, if there is one."""
     found = get_close_matches(word.lower(), known, 1)
-    return f"; did you mean '{found[0]}'?" if found else ""
+    return f". Did you mean '{found[0]}'?" if found else ""
 
 
 def words(config: type) -> dict[str, tuple[Any, ...]]:
-    """{setting: the words that it may be}, from the annotations that contain `Literal`."""
+    """Return {setting: its allowed words}, from the annotations that contain `Literal`."""
     parts = {  # the hint may be Literal[...] | None
         name: [part for part in (hint, *get_args(hint)) if get_origin(part) is Literal]
         for name, hint in get_type_hints(config).items()
@@ -148,6 +150,6 @@ def words(config: type) -> dict[str, tuple[Any, ...]]:
 
 
 def _said(config: type, name: str) -> Mapping[str, Any]:
-    """Sentence and source of a field, each from the nearest class that gives one."""
+    """Return a field's description and source, each from the nearest class that gives one."""
     known = [vars(base).get("__dataclass_fields__", {}) for base in reversed(config.__mro__)]
     return {k: v for own in known if name in own for k, v in own[name].metadata.items()}

@@ -130,7 +130,7 @@ class Choices:
             fact = lib.Fact.find(prompt.strip(), subject.strip(), target.strip())
             lines = lib.Case(fact, locality=lines).locality  # with the subject in its place
         except lib.errors.FactError as error:
-            raise Trouble(f"{capital(str(error))}.") from None
+            raise Trouble(f"{capital(str(error)).rstrip('.')}.") from None
         for case in self.cases.values():
             if case.fact.text == fact.text and case.fact.subject == fact.subject:
                 fact = replace(fact, target_true=case.fact.target_true)

@@ -52,7 +52,7 @@ class Revisions:
                 raise Trouble(OVER)
             column, first = view.columns[index], view.live - view.kept
             if column.patch is None:
-                raise Trouble(f"{column.name} made no edit: {column.error}.")
+                raise Trouble(f"{column.name} made no edit: {str(column.error).rstrip('.')}.")
             before, above = session.edits[:first], session.edits[first:]
             same = all(edit.fact == view.subject.case.fact for edit in above)
             other = column.patch.log[:-1] != patch_of(before).log  # as many as then, but others

@@ -96,8 +96,9 @@ def work(settings: dict, requests: int, answers: int, log: int) -> None:
             torch.manual_seed(0)
             if not callable(called := getattr(module, call.call, None)):
                 raise AttributeError(f"there is no function {call.call}")
-            found = called(*[wire.unpack(arg, function) for arg in call.args])
-            reply(wire.Answer(value=wire.pack(found)))
+            args = [wire.unpack(arg, function) for arg in call.args]
+            value = wire.pack(called(*args))
+            reply(wire.Answer(value=value, changed=wire.changed(called, args, call.args)))
         except BaseException as error:
             reply(wire.Answer(error=wire.failure(error, name)))
 

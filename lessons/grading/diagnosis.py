@@ -10,10 +10,9 @@ import re
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 from lessons.grading.student_file import STUB
-from lessons.grading.verdict import Verdict, summary
+from lessons.grading.verdict import Verdict, by_session, marked, summary
 from lessons.marking import UNNAMED, clean
 
 SHOWN = 3  # named mistakes of an exercise
@@ -23,6 +22,10 @@ STOPPED = (
     "Open these files: it may be a slip or a trick. The line that is quoted is where a file",
     "stopped, and an earlier line may be the cause.",
     "",
+)
+ALIKE = (
+    "Answers are compared without their comments, layout and names. The solutions are public and a "
+    "short answer has few forms, so let the students explain theirs before you conclude anything."
 )
 OPEN = (STUB, "missing")
 KINDS = ("solved", "wrong", "stopped", STUB)  # columns of the tables
@@ -51,7 +54,7 @@ def listed(names: Iterable[str]) -> str:
 
 def kind(verdict: Verdict) -> str:
     """The column in which a verdict counts."""
-    if verdict.status in OPEN:
+    if verdict.status in OPEN or verdict.unread:
         return STUB
     return "stopped" if verdict.stopped else verdict.status
 
@@ -70,11 +73,20 @@ def mistakes(found: Mapping[str, Verdict]) -> list[tuple[str, list[str]]]:
     return [(found[students[0]].message, students) for students in ranked]
 
 
-def page(graded: Mapping[str, Sequence[Verdict]]) -> str:
-    """The teacher's page: who solved what, by which mistakes, and who is stuck where."""
+def page(
+    graded: Mapping[str, Sequence[Verdict]],
+    odd: Mapping[str, Sequence[str]],
+    others: Sequence[str],
+) -> str:
+    """The teacher's page: hand-ins to look at, who solved what and by which mistakes.
+
+    odd     sentences about the hand-in of each student
+    others  those about several students, or about what is no hand-in
+    """
     lines = [
         f"# What {_count(len(graded))} solved",
         "",
+        *_odd(graded, odd, others),
         "| exercise | title | solved | wrong | stopped | not attempted |",
         "|---|---|---|---|---|---|",
     ]
@@ -100,11 +112,33 @@ def page(graded: Mapping[str, Sequence[Verdict]]) -> str:
     return "\n".join([*lines, *parts, *_stuck(graded)])
 
 
+def _odd(
+    graded: Mapping[str, Sequence[Verdict]],
+    odd: Mapping[str, Sequence[str]],
+    others: Sequence[str],
+) -> list[str]:
+    """The part on hand-ins that are not what was asked for, and on marks that are left open."""
+    said = [f"{name}: {one}" for name, some in odd.items() for one in some]
+    said += others
+    lines = [f"* {plain(one)}" for one in said] or ["Nothing: all are as they should be."]
+    empty = [
+        f"{plain(name)} ({', '.join(n for n, v in by_session(some).items() if not marked(v))})"
+        for name, some in graded.items()
+        if not all(map(marked, by_session(some).values()))
+    ]
+    if empty:
+        told = "The gradebooks leave these sessions empty, so decide on the marks yourself: "
+        lines += ["", f"{told}{', '.join(empty)}."]
+    if any("the same answer" in one or "published" in one for one in others):
+        lines += ["", ALIKE]
+    return ["## Hand-ins to look at", "", *lines, ""]
+
+
 def _stopped(graded: Mapping[str, Sequence[Verdict]]) -> list[str]:
     """The part on files that gave no answer, which are no mistakes about the subject."""
     lines: list[str] = []
     for student, verdicts in graded.items():
-        if odd := [v for v in verdicts if v.stopped]:
+        if odd := [v for v in verdicts if kind(v) == "stopped"]:
             numbers = ", ".join(v.exercise for v in odd)
             lines += [f"* {plain(student)}, in {numbers}", "", quoted(odd[0].message, 6), ""]
     return [*STOPPED, *lines] if lines else []
@@ -158,21 +192,18 @@ def _stuck(graded: Mapping[str, Sequence[Verdict]]) -> list[str]:
     return [*lines, *(row for _, row in sorted(rows, key=lambda row: row[0])), ""]
 
 
-def feedback(student: Path, verdicts: Sequence[Verdict]) -> str:
-    """The page of one student: every exercise with what its check says.
-
-    A message on a missing file names the teacher's folder, which is left out here.
-    """
+def feedback(student: str, verdicts: Sequence[Verdict]) -> str:
+    """The page of one student: every exercise with what its check says."""
     total = summary(verdicts)
     lines = [
-        f"# Feedback for {plain(student.name)}",
+        f"# Feedback for {plain(student)}",
         "",
         f"{total['points']:g} of {total['of']} points. "
         f"Solved completely: {total['solved']} of {total['exercises']} exercises.",
     ]
     for v in verdicts:
         lines += ["", f"## {v.exercise} {'★' * v.stars} {v.title}: {v.status}", ""]
-        lines.append(quoted(re.sub(rf" in {re.escape(str(student))}(/my)?\b", "", v.message)))
+        lines.append(quoted(v.message))
         if v.right:
             gives = f"That gives {v.points:g} of {v.stars} points."
             lines += ["", f"Already right, of {v.parts} functions: {_code(v.right)}. {gives}"]

@@ -24,6 +24,7 @@ from typing import Any
 
 LESSONS = Path(__file__).parents[1]  # the folder with the exercises
 CHECKS = "# --- checks"
+UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # what `ast.parse` raises
 LINE = 'return "not attempted"  # your code goes here'
 
 
@@ -86,7 +87,7 @@ class Exercise:
         """Those of them that have nothing but a docstring and `...` in this text, as on a page."""
         try:
             parts = ast.parse(text).body
-        except (SyntaxError, ValueError):
+        except UNREADABLE:
             return []
         return [one.name for one in parts if is_empty(one) and one.name in self.blocks]
 

@@ -11,13 +11,17 @@ import csv
 import io
 import math
 import os
+import re
 import tempfile
+import unicodedata
 from collections.abc import Mapping, Sequence
+from difflib import SequenceMatcher
 from pathlib import Path
 
 from lib.atomic_files import whole_file, whole_folder
 
 LARGEST = 200_000  # bytes of a student's file
+LIKE = 0.85  # how much of two names is the same where one is a slip
 ROOM = 1 << 16  # bytes that are written to see whether a table can be
 # what systems put into folders; whatever begins with a dot is nobody's hand-in either
 NOBODY = ("__macosx", "__pycache__", "lost+found", "$recycle.bin", "system volume information")
@@ -25,19 +29,26 @@ NOBODY = ("__macosx", "__pycache__", "lost+found", "$recycle.bin", "system volum
 FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 
 
+# endings of archives that the class report unpacks
+ARCHIVES = (".zip", ".tar.gz", ".tgz", ".tar")
+
+
 class Missing(ValueError):
     """There is no file of that name."""
 
 
 def students(folder: Path) -> list[Path]:
-    """The students' folders in the folder of a class. Raises ValueError where there is none."""
+    """The students' folders in the folder of a class, and archives in the place of a folder.
+
+    Raises ValueError where there is none.
+    """
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder: it should hold one folder per student")
     found = [
         path
         for path in sorted(folder.iterdir())
         # a link would lead to another student's folder
-        if path.is_dir()
+        if (path.is_dir() or (path.is_file() and path.name.casefold().endswith(ARCHIVES)))
         and not path.is_symlink()
         and not path.name.startswith(".")
         and path.name.casefold() not in NOBODY
@@ -53,6 +64,8 @@ def text_of(path: Path, largest: int = LARGEST) -> str:
     It is Missing where nothing has that name; files of a similar name are then told.
     """
     try:
+        if path.parent.is_file():
+            raise ValueError(f"{path.parent.name} is an archive: unpack it into a folder")
         if path.is_symlink():
             raise ValueError("a link: hand in the plain file")
         if not path.exists():
@@ -78,9 +91,23 @@ def text_of(path: Path, largest: int = LARGEST) -> str:
 
 def alike(path: Path) -> list[str]:
     """Names beside a file that is not there which are like its own, but for letters and endings."""
-    stem = path.stem.casefold()
     # unlike `iterdir`, `glob` finds nothing where there is no folder
-    return sorted(one.name for one in path.parent.glob("*") if stem in one.name.casefold())
+    return sorted(one.name for one in path.parent.glob("*") if is_like(one.name, path.name))
+
+
+def is_like(name: str, wanted: str) -> bool:
+    """Whether a name may be meant for another: `L2-1_Insert (1).py` and insert.py for l2_1_insert.
+
+    What is the right name of another exercise is not meant for this one.
+    """
+    if re.fullmatch(r"l\d+_\d+_\w+\.py", name):
+        return False
+    given, own = (
+        re.sub(r"[^a-z0-9]", "", unicodedata.normalize("NFKC", one).casefold().partition(".py")[0])
+        for one in (name, wanted)
+    )
+    last = wanted.rpartition("_")[2].partition(".")[0]
+    return own in given or given == last or SequenceMatcher(None, given, own).ratio() > LIKE
 
 
 def fills(folder: str, most: int, size: int, deepest: int = 1) -> bool:

@@ -8,29 +8,30 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from lessons.grading import files
-from lessons.grading.verdict import Verdict, summary
-from lessons.marking import clean
+from lessons.grading.verdict import Verdict, by_session, marked, plain, summary
 
 
-def gradebooks(graded: Mapping[str, Sequence[Verdict]]) -> dict[str, str]:
-    """The files canvas.csv and moodle.csv; whoever has handed in nothing gets 0 points."""
-    some = next(iter(graded.values()))
-    sessions = list(dict.fromkeys(v.exercise.partition(".")[0] for v in some))
-    titles = [f"Session {session}" for session in sessions]
-    of = [_sum(some, session)["of"] for session in sessions]
+def gradebooks(
+    graded: Mapping[str, Sequence[Verdict]], kept: Mapping[tuple[str, str], float]
+) -> dict[str, str]:
+    """The files canvas.csv and moodle.csv; a cell is empty where a mark would be a guess.
+
+    That is where nothing of a session was attempted, or a file of it could not be read. `kept` has
+    the share of the points that is left of a student's session which was late.
+    """
+    of = {n: summary(v)["of"] for n, v in by_session(next(iter(graded.values()))).items()}
+    titles = [f"Session {session}" for session in of]
     canvas = [
         ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", *titles],
-        ["Points Possible", "", "", "", "", *of],  # Canvas makes new assignments with these
+        ["Points Possible", "", "", "", "", *of.values()],  # Canvas makes new assignments with it
     ]
     moodle: list[list] = [["Username", *titles]]
     for student, verdicts in graded.items():
-        name = " ".join(clean(student).split())
-        login = f"'{name}" if name.startswith(files.FORMULA) else name  # as in the first column
-        points = [_sum(verdicts, session)["points"] for session in sessions]
-        canvas.append([name, "", "", login, "", *points])
-        moodle.append([name, *points])
+        quote = "'" if student.startswith(files.FORMULA) else ""  # as in the first column
+        points = [
+            plain(summary(some)["points"] * kept.get((student, n), 1)) if marked(some) else ""
+            for n, some in by_session(verdicts).items()
+        ]
+        canvas.append([student, "", "", f"{quote}{student}", "", *points])
+        moodle.append([student, *points])
     return {"canvas.csv": files.as_csv(canvas), "moodle.csv": files.as_csv(moodle)}
-
-
-def _sum(verdicts: Sequence[Verdict], session: str) -> dict:
-    return summary([v for v in verdicts if v.exercise.startswith(f"{session}.")])

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lessons.grading import files, wire
-from lessons.marking import NotAttempted, Stopped, Wrong, clean
+from lessons.marking import Limit, NotAttempted, Stopped, Wrong, clean
 
 LIBRARY = Path(__file__).parents[2] / "lib"
 MEMORY = 1 << 30  # bytes beyond what torch holds
@@ -30,11 +30,15 @@ FILES, WRITTEN = 100, 64 << 20  # files in the own folder, and bytes in all of t
 TEXT = 400  # characters of an error
 FLOATS = " (the inputs are float64: make your own tensors with dtype=torch.float64)"
 ENDLESS = "does a loop never end?"  # the end of that message
+IN_ALL = f"the file used too many CPU seconds in all: {ENDLESS}"
 STUB = "not attempted"
 
 
 class Student(contextlib.AbstractContextManager["Student"]):
     """One loaded file. `ask` calls its functions; `printed` is what it wrote to the screen.
+
+    changed  a sentence about an argument that a function has changed in place, else empty
+    broke    functions that ran when a limit was broken
 
     `sandbox` is the one of sandbox.py that has opened it, and forks its process.
     """
@@ -49,7 +53,7 @@ class Student(contextlib.AbstractContextManager["Student"]):
         largest: int = wire.LARGEST,
     ) -> None:
         self.sandbox, self.name, self.seconds, self.ended = sandbox, name, seconds, False
-        self.largest = largest
+        self.largest, self.changed, self.broke = largest, "", set[str]()
         self.folder = tempfile.TemporaryDirectory(prefix="graded-", ignore_cleanup_errors=True)
         self.token = secrets.token_bytes(wire.TOKEN)
         # without a name: the file could put a link there, and have this side read what it may not
@@ -92,7 +96,11 @@ class Student(contextlib.AbstractContextManager["Student"]):
         """
         functions: list[Callable] = []
         packed = [wire.pack(arg, functions) for arg in args]
-        found = self._talk(wire.Task(call=function, args=packed), functions)
+        try:
+            found = self._talk(wire.Task(call=function, args=packed), functions)
+        except Limit as error:
+            self.broke = {function, *error.functions}
+            raise
         if isinstance(found, str) and found.strip().lower() == STUB:
             raise NotAttempted
         return found
@@ -125,24 +133,26 @@ class Student(contextlib.AbstractContextManager["Student"]):
             with contextlib.suppress(OSError):  # the folder goes while we look
                 if files.fills(self.folder.name, FILES, WRITTEN):
                     made = f"more than {FILES} files, or {WRITTEN >> 20} MB in them, were made"
-                    raise Stopped(made)
+                    raise Limit(made)
 
         try:
             wire.send(self.requests, self.token, message, wait)
             while True:
                 answer = wire.receive(self.answers, self.token, wire.Answer, wait, self.largest)
                 if answer is None:
-                    raise Stopped(self._why())
+                    raise self._why()
                 if answer.query is None:
                     break
                 wire.send(self.requests, self.token, self._query(answer, functions), wait)
             if answer.error is not None:
                 if answer.error.type == wire.NOT_CLOSED:
                     raise OSError(f"the sandbox could not be closed ({clean(answer.error.text)})")
-                raise Stopped(explain(answer.error))
+                raise explained(answer.error)
+            if answer.changed and isinstance(message.call, str):
+                self.changed = self.changed or in_place(message.call, answer.changed)
             return wire.unpack(answer.value)
         except BrokenPipeError:
-            raise Stopped(self._why()) from None
+            raise self._why() from None
         except (wire.Garbled, RecursionError) as error:
             raise garbled(error) from None
 
@@ -164,17 +174,18 @@ class Student(contextlib.AbstractContextManager["Student"]):
         except (OSError, ValueError, IndexError):
             return 0.0
 
-    def _why(self) -> str:
+    def _why(self) -> Stopped:
         code = self.sandbox.line(2.0)
         self.pid = self.pid if code is None else -self.pid  # negative: known to have ended
         if code is None:
-            return "the file closed the grader's channel: return the answer, and nothing else"
+            said = "the file closed the grader's channel: return the answer, and nothing else"
+            return Stopped(said)
         if int(code) == -signal.SIGXCPU:
-            return "the file used too many CPU seconds in all: does a loop never end?"
+            return Limit(IN_ALL)
         if int(code) < 0:
             name = signal.Signals(-int(code)).name
-            return f"the process was ended by {name}: too much memory, or endless recursion?"
-        return (
+            return Limit(f"the process was ended by {name}: too much memory, or endless recursion?")
+        return Stopped(
             f"the file ended its process (exit code {code}) before it answered: let the function "
             "return its answer"
         )
@@ -187,15 +198,31 @@ class Student(contextlib.AbstractContextManager["Student"]):
             self.sandbox.close()  # no word from the server: start afresh
 
 
-def endless(seconds: float | None) -> Stopped:
+def in_place(function: str, name: str) -> str:
+    """The sentence about an argument that a function has changed for whoever called it."""
+    said = f"{function} changes its argument {clean(name[:40])} in place, and its caller"
+    return f"{said} still needs it: work on a copy, or write x = x + … in place of x += …"
+
+
+def endless(seconds: float | None) -> Limit:
     """The sentence about a call that took so many CPU seconds, or too long on the clock (None)."""
     said = "waiting" if seconds is None else f"{seconds:.0f} s of computing"
-    return Stopped(f"no answer after {said}: {ENDLESS}")
+    return Limit(f"no answer after {said}: {ENDLESS}")
 
 
 def garbled(error: Exception) -> Stopped:
     """The sentence about bytes, or a value, that are no answer."""
     return Stopped(f"something else wrote into the grader's channel ({clean(str(error))})")
+
+
+def explained(error: wire.Failure) -> Stopped:
+    """An error of the student's code with its sentence; a Limit where it broke one."""
+    said = explain(error)
+    if error.foreign or not said.startswith("more "):
+        return Stopped(said)
+    limit = Limit(said)
+    limit.functions = tuple(error.functions)
+    return limit
 
 
 def explain(error: wire.Failure) -> str:

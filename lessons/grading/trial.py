@@ -14,11 +14,13 @@ import io
 import linecache
 import math
 import os
+import resource
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -28,8 +30,18 @@ import torch
 from lessons.grading import wire
 from lessons.grading.exercise_source import LESSONS, Exercise
 from lessons.grading.sandbox import SECONDS, WALL
-from lessons.grading.student_file import PRINTED, STUB, endless, explain, garbled
-from lessons.marking import NotAttempted, Stopped, Wrong, clean
+from lessons.grading.student_file import (
+    IN_ALL,
+    MEMORY,
+    PRINTED,
+    STUB,
+    TOTAL,
+    endless,
+    explained,
+    garbled,
+    in_place,
+)
+from lessons.marking import Limit, NotAttempted, Stopped, Wrong, clean
 
 OURS = {one.name for one in LESSONS.parent.iterdir() if (one / "__init__.py").is_file()}
 ENDING = 2.0  # seconds in which a call that is out of time is asked to end
@@ -39,11 +51,13 @@ class Trial:
     """One loaded text. `ask` calls its functions; `printed` is what it wrote to the screen.
 
     With `only`, a name, that function is the text's, and the exercise's other functions are those
-    of the solution, also where it calls them. Stopped if the text does not load.
+    of the solution, also where it calls them. Stopped if the text does not load. `changed` and
+    `broke` are as in `Student`, and `stopped` says that a call gave no answer.
     """
 
     def __init__(self, exercise: Exercise, text: str, only: str | None = None) -> None:
         self.asked: list[tuple[str, tuple, Any]] = []  # function, its arguments, what it returned
+        self.changed, self.broke, self.stopped, self.used = "", set[str](), False, 0.0
         self.seconds = exercise.option("SECONDS") or SECONDS
         self.largest = exercise.option("LARGEST") or wire.LARGEST
         self.name, self.text, self.log = exercise.path.name, text, Log()
@@ -61,11 +75,13 @@ class Trial:
 
         def call() -> Any:
             torch.manual_seed(0)
+            torch.set_num_threads(1)  # as in the sandbox; others would need room of their own
             if not callable(called := getattr(self.module, function, None)):
                 raise AttributeError(f"there is no function {function}")
             given = [wire.unpack(arg, lambda n: query(functions[n])) for arg in packed]
             with torch.enable_grad():
-                answer = wire.Answer(value=wire.pack(called(*given)))
+                value = wire.pack(called(*given))
+            answer = wire.Answer(value=value, changed=wire.changed(called, given, packed))
             return wire.encoded(answer, self.largest)
 
         def query(function: Callable) -> Callable:
@@ -86,16 +102,26 @@ class Trial:
         packed = [wire.pack(arg, functions) for arg in args]
         try:
             answer = self._limited(call, refusal)
-            found = wire.unpack(msgspec.json.decode(answer, type=wire.Answer).value)
+            heard = msgspec.json.decode(answer, type=wire.Answer)
+            found = wire.unpack(heard.value)
+        except Stopped as error:
+            self.stopped = True
+            if isinstance(error, Limit):
+                self.broke = {function, *error.functions}
+            raise
         except (wire.Garbled, RecursionError) as error:
             raise garbled(error) from None
         if isinstance(found, str) and found.strip().lower() == STUB:
             raise NotAttempted
+        if heard.changed:
+            self.changed = self.changed or in_place(function, heard.changed)
         self.asked.append((function, args, found))
         return found
 
     def like(self, module: ModuleType) -> bool:
-        """Everything that came back is finite and has the form of what `module` returns."""
+        """Every call came back with finite numbers in the form of what `module` returns."""
+        if self.stopped:
+            return False
         try:
             return all(alike(found, getattr(module, one)(*args)) for one, args, found in self.asked)
         except Exception:
@@ -129,27 +155,32 @@ class Trial:
         sys.modules["exercise"] = self.module
         worker, done = threading.Thread(target=run, daemon=True), threading.Event()
         start, spent = time.monotonic(), time.process_time()
-        wall = WALL * self.seconds / SECONDS
+        wall, threads = WALL * self.seconds / SECONDS, torch.get_num_threads()
         try:
             with (
                 torch.random.fork_rng(devices=[]),  # the page's own numbers stay what they were
                 redirect_stdout(self.log),
                 redirect_stderr(self.log),
+                room(MEMORY),
             ):
                 worker.start()
                 while not done.wait(0.05):  # `join` takes a thread for ended when it is interrupted
                     used, passed = time.process_time() - spent, time.monotonic() - start
                     if used > self.seconds or passed > wall:
                         raise endless(used if used > self.seconds else None)
+                    if self.used + used > max(TOTAL, 12 * self.seconds):
+                        raise Limit(IN_ALL)
         finally:
             end(worker, done)
+            torch.set_num_threads(threads)
+            self.used += time.process_time() - spent
             sys.modules.pop("exercise")
             if before is not None:
                 sys.modules["exercise"] = before
         if refusal:
             raise refusal[0]
         if failed:
-            raise Stopped(explain(failed[0]))
+            raise explained(failed[0])
         return found[0]
 
 
@@ -181,11 +212,28 @@ class Log(io.StringIO):
     size = 0
 
     def write(self, text: str) -> int:
-        self.size += len(text)
+        self.size += len(text.encode(errors="replace"))  # bytes, as a file has them
         if self.size > wire.FILE:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         super().write(text[: max(PRINTED - self.tell(), 0)])
         return len(text)
+
+
+@contextmanager
+def room(memory: int) -> Iterator[None]:
+    """At most these bytes on top of what the process holds, on Linux; then what it could have."""
+    try:
+        held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    except OSError:
+        yield
+        return
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    most = min([held + memory, *(one for one in before if one != resource.RLIM_INFINITY)])
+    resource.setrlimit(resource.RLIMIT_AS, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def without(refused: set[str]) -> Callable:

@@ -20,8 +20,10 @@ from lessons.grading import wire
 from lessons.grading.exercise_source import Exercise
 from lessons.grading.files import Missing, text_of
 from lessons.grading.sandbox import Sandbox
-from lessons.grading.student_file import ENDLESS, STUB
-from lessons.marking import NotAttempted, Stopped, Wrong, clean
+from lessons.grading.slips import slip
+from lessons.grading.student_file import ENDLESS, STUB, Student
+from lessons.grading.trial import Trial
+from lessons.marking import FACTOR, UNNAMED, NotAttempted, Stopped, Wrong, clean
 
 # what a check raises that cannot work with what came back
 UNUSABLE = (RuntimeError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
@@ -33,7 +35,9 @@ class Verdict:
 
     status is "solved", "wrong", "not attempted" or "missing"; message says why. `right` names the
     functions that are right by themselves, of an exercise that asks for `parts` of them. `stopped`
-    says that the file could not be asked: it was no text, broke off, or did what is not allowed.
+    says that the file could not be asked: it broke off, or did what is not allowed.
+    `broke` names the functions that ran when a limit was broken, and `unread` says that something
+    was handed in that the grader could not read: by a wrong name, as no text, or as a link.
     """
 
     exercise: str
@@ -47,13 +51,60 @@ class Verdict:
     right: tuple[str, ...] = ()
     parts: int = 1
     stopped: bool = False
+    broke: tuple[str, ...] = ()
+    unread: bool = False
+
+    @property
+    def tried(self) -> bool:
+        """Whether there was an answer that could be read."""
+        return (self.status in ("solved", "wrong") and not self.unread) or bool(self.right)
 
     @property
     def points(self) -> float:
         """A point per star; of an exercise that is not solved, the share of the parts that are."""
         if self.status == "solved":
             return self.stars
-        return round(self.stars * len(self.right) / self.parts, 2) if self.right else 0
+        return plain(self.stars * len(self.right) / self.parts)
+
+
+def by_session(verdicts: Sequence[Verdict]) -> dict[str, list[Verdict]]:
+    """Verdicts by the number of their session."""
+    found: dict[str, list[Verdict]] = {}
+    for verdict in verdicts:
+        found.setdefault(verdict.exercise.partition(".")[0], []).append(verdict)
+    return found
+
+
+def marked(verdicts: Sequence[Verdict]) -> bool:
+    """Whether the verdicts on a session make a mark."""
+    return any(v.tried for v in verdicts) and not any(v.unread for v in verdicts)
+
+
+def plain(points: float) -> float:
+    """Points with two digits, and a whole number without any."""
+    return int(points) if points == int(points) else round(points, 2)
+
+
+def passed(exercise: Exercise, asked: Student | Trial, ask: Callable, seed: int) -> str | None:
+    """What the exercise's check says; Wrong as well where an argument was changed in place.
+
+    A mistake that the check has no name for is looked for among the slips that all exercises have.
+    """
+    calls: list[tuple] = []
+
+    def heard(function: str, *args: Any) -> Any:
+        calls.append((function, args, found := ask(function, *args)))
+        return found
+
+    try:
+        said = exercise.module.check(heard, torch.Generator().manual_seed(seed))
+    except Wrong as error:
+        if str(error).endswith((UNNAMED, FACTOR)) and (told := slip(exercise, calls)):
+            raise Wrong(told) from None
+        raise
+    if asked.changed:
+        raise Wrong(asked.changed)
+    return said
 
 
 def grade(
@@ -63,10 +114,10 @@ def grade(
 
     With `only`, the name of a function, the solution answers in the place of all others.
     """
-    start, printed = time.monotonic(), ""
+    start, printed, broke = time.monotonic(), "", set[str]()
 
     def check() -> str | None:
-        nonlocal printed
+        nonlocal printed, broke
         if exercise.open_in(source) if only is None else only in exercise.open_in(source):
             raise NotAttempted
 
@@ -84,14 +135,15 @@ def grade(
             largest=exercise.option("LARGEST"),
         ) as student:
             try:
-                return exercise.module.check(ask, torch.Generator().manual_seed(seed))
+                return passed(exercise, student, ask, seed)
             finally:
-                printed = student.printed
+                printed, broke = student.printed, student.broke
 
     status, message, stopped = judged(check)
     seconds = round(time.monotonic() - start, 3)
     head = exercise.number, exercise.name, exercise.title, exercise.stars
-    return Verdict(*head, status, message, printed, seconds, stopped=stopped)
+    found = Verdict(*head, status, message, printed, seconds, stopped=stopped)
+    return replace(found, broke=tuple(sorted(broke & {*exercise.blocks})))
 
 
 def in_parts(
@@ -101,19 +153,26 @@ def in_parts(
 
     Each function is judged with the solution in the place of the others. Where it calls one of
     them itself it calls the student's own, so a function that builds on a wrong one is not right.
-    What comes after an endless loop is not looked at.
+    One that ran when the whole file broke a limit is not right either, though alone it may keep
+    to it. What comes after an endless loop is not looked at.
     """
     tried = verdict.status in ("wrong", STUB) and source.strip() != exercise.stub.strip()
     if not tried or len(exercise.blocks) == 1:
         return verdict
     right = []
-    for name in exercise.blocks:
+    for name in (one for one in exercise.blocks if one not in verdict.broke):
         one = grade(exercise, source, sandbox, seed, only=name)
         if one.message.endswith(ENDLESS):
             break  # the file may do so at every call, and each takes seconds
         if one.status == "solved":
             right.append(name)
     return replace(verdict, right=tuple(right), parts=len(exercise.blocks))
+
+
+def missing(exercise: Exercise, message: str = "nothing was handed in.") -> Verdict:
+    """The verdict on an exercise of which there is no file."""
+    head = exercise.number, exercise.name, exercise.title, exercise.stars
+    return Verdict(*head, "missing", message)
 
 
 def judged(check: Callable[[], str | None]) -> tuple[str, str, bool]:
@@ -136,12 +195,13 @@ def hand_in(chosen: Sequence[Exercise], folder: Path) -> list[str | Verdict]:
     """
     found: list[str | Verdict] = []
     for exercise in chosen:
-        head = exercise.number, exercise.name, exercise.title, exercise.stars
         try:
             found.append(text_of(folder / exercise.path.name))
+        except Missing as error:
+            found.append(missing(exercise, f"{clean(error)}."))
         except ValueError as error:
-            status = "missing" if isinstance(error, Missing) else "wrong"
-            found.append(Verdict(*head, status, f"{clean(error)}.", stopped=status == "wrong"))
+            none = missing(exercise, f"{clean(error)}.")
+            found.append(replace(none, status="wrong", unread=True))
     return found
 
 
@@ -157,7 +217,7 @@ def summary(verdicts: Sequence[Verdict]) -> dict:
     return {
         "solved": sum(v.status == "solved" for v in verdicts),
         "exercises": len(verdicts),
-        "points": round(sum(v.points for v in verdicts), 2),
+        "points": plain(sum(v.points for v in verdicts)),
         "of": sum(v.stars for v in verdicts),
         "verdicts": [asdict(v) for v in verdicts],
     }

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import inspect
 import linecache
 import math
 import os
@@ -55,6 +56,7 @@ class Failure(msgspec.Struct, forbid_unknown_fields=True):
     line: int | None = None
     code: str = ""
     foreign: bool = False
+    functions: list[str] = []  # those of the file that were running
 
 
 class Task(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
@@ -68,9 +70,13 @@ class Task(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class Answer(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """What student code sends: a value, a failure, or a query of a function of the grader."""
+    """What student code sends: a value, a failure, or a query of a function of the grader.
+
+    `changed` names an argument that the call has changed in place.
+    """
 
     value: Any = None
+    changed: str | None = None
     error: Failure | None = None
     query: int | None = None
     args: list = []
@@ -148,14 +154,30 @@ def unpack(
     raise Garbled("JSON of an unknown form")
 
 
+def changed(called: Callable, args: list, packed: list) -> str | None:
+    """The name of an argument that a call has changed in place; None where all are as they came."""
+    code = getattr(inspect.unwrap(called), "__code__", None)
+    functions: list[Callable] = []
+    for at, (arg, came) in enumerate(zip(args, packed, strict=True)):
+        try:
+            same = pack(arg, functions) == came
+        except Foreign:
+            same = False
+        if not same:
+            named = code is not None and at < code.co_argcount
+            return code.co_varnames[at] if named else f"number {at + 1}"
+    return None
+
+
 def failure(error: BaseException, name: str) -> Failure:
     """What went wrong, and in which line of the student's file, which is called `name`."""
-    line, trace = None, error.__traceback__
+    line, trace, functions = None, error.__traceback__, set()
     if isinstance(error, SyntaxError) and error.filename == name:
         line = error.lineno
     while trace is not None:
         if trace.tb_frame.f_code.co_filename == name:
             line = trace.tb_lineno
+            functions.add(trace.tb_frame.f_code.co_name)
         trace = trace.tb_next
     try:
         text = str(error.msg if isinstance(error, SyntaxError) else error)
@@ -164,7 +186,7 @@ def failure(error: BaseException, name: str) -> Failure:
     text = text[:TEXT].encode(errors="replace").decode()
     code = linecache.getline(name, line).strip()[:TEXT] if line else ""
     foreign = isinstance(error, Foreign)
-    return Failure(type(error).__name__, text, line, code, foreign)
+    return Failure(type(error).__name__, text, line, code, foreign, sorted(functions)[:DEPTH])
 
 
 def encoded(message: Task | Answer, largest: int = LARGEST) -> bytes:

@@ -1,1 +1,1 @@
-"""Facts and test cases, the readers of public data files, and the texts of the library."""
+"""Facts and test cases, readers for public data files, and the library's texts."""

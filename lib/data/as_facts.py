@@ -1,6 +1,7 @@
-"""Facts and cases as they come: one, or several in whatever holds them in an order.
+"""Facts and cases as function arguments: a single one, or several in any ordered container.
 
-A fact is a case without tests, and a case has its fact, so each is taken where the other is meant.
+A fact is a case without tests, and a case contains its fact, so each can be used instead of the
+other.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ from typing import Any, TypeAlias
 from ..errors import ArgumentError
 from .facts import Case, Fact
 
-Given: TypeAlias = Fact | Case | Iterable[Fact | Case]  # what `facts` and `cases` take
+Given: TypeAlias = Fact | Case | Iterable[Fact | Case]  # accepted for `facts` and `cases`
 
 
 def cases(given: Given) -> Sequence[Case]:
-    """The cases that were given; a fact is a case without tests, whose id is its place."""
+    """Return the given cases; a fact becomes a case without tests, using its place as the id."""
     return [
         one if isinstance(one, Case) else Case(one, id=i) for i, one in enumerate(_listed(given))
     ]
@@ -24,19 +25,19 @@ def cases(given: Given) -> Sequence[Case]:
 def facts(
     given: Given | Iterable[str | Fact | Case], named: Callable[[str], Fact] | None = None
 ) -> list[Fact]:
-    """The facts that were given, those of cases among them.
+    """Return the given facts, including the facts of cases.
 
-    named  makes the fact of a text, where texts are taken as well
+    named  makes a fact from a text, if texts are also accepted
     """
     found = [named(one) if named and isinstance(one, str) else one for one in _listed(given)]
     return [one.fact if isinstance(one, Case) else one for one in found]
 
 
 def fact(given: Given) -> Fact:
-    """The one fact that was given; ArgumentError where there are more or none."""
+    """Return the single fact that was given; ArgumentError if there are more or none."""
     found = facts(given)
     if len(found) != 1:
-        raise ArgumentError(f"one fact is taken here, not {len(found)}")
+        raise ArgumentError(f"Expected one fact, but got {len(found)}. Pass exactly one.")
     return found[0]
 
 

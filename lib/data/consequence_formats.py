@@ -1,7 +1,7 @@
-"""Readers of the formats that ask for consequences of an edit: KnowEdit and MQuAKE.
+"""Readers of the formats that test consequences of an edit: KnowEdit and MQuAKE.
 
-Each function makes the case of a row, or the cases of a row with several facts, and is told by the
-keys above it (`row_keys.Format`).
+Each function makes the case of a row, or several cases for a row with several facts. The keys above
+it identify the format (`row_keys.Format`).
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from ..errors import FactError
 from .facts import Case, Fact, Probe
 from .row_keys import Options, Row, reads
 
-# how the files name their kinds; what is not listed keeps its own name
+# names used by the files for their kinds; all other kinds keep their own names
 KINDS = {
     "Reasoning": "one-hop",
-    "Compositionality_I": "one-hop",  # from the new answer one fact further
-    "Compositionality_II": "one-hop",  # from another subject to the edited one
+    "Compositionality_I": "one-hop",  # from the new answer, one fact further
+    "Compositionality_II": "one-hop",  # from another subject to the edited subject
     "Subject_Aliasing": "alias",
     "Logical_Generalization": "logical",
     "Relation_Specificity": "same-subject",
@@ -28,7 +28,7 @@ KINDS = {
 
 @reads("KnowEdit", "subject, prompt, target_new, portability, locality", also="ground_truth")
 def knowedit(row: Row, options: Options) -> Case:
-    """wiki_recent and wiki_counterfact: the tests stand by kind, an answer is a list of names.
+    """Read wiki_recent and wiki_counterfact: tests are grouped by kind, answers are lists of names.
 
     `ground_truth` is the answer before the edit, which wiki_recent does not have. Some published
     tests have no answer (`[[]]`); they are left out.
@@ -42,17 +42,17 @@ def knowedit(row: Row, options: Options) -> Case:
     also="cond",
 )
 def knowedit_zsre(row: Row, options: Options) -> Case:
-    """KnowEdit's ZsRE, with one rewording and the old answers as a list."""
+    """Read KnowEdit's ZsRE, with one paraphrase and the old answers as a list."""
     right = row.answers("ground_truth")
     true = right[0] if right else None
     return _knowedit(row, true, (row.text("rephrase_prompt"),), options)
 
 
 def _knowedit(row: Row, true: str | None, reworded: tuple[str, ...], options: Options) -> Case:
-    """The case of the keys that both have.
+    """Return the case from the keys that both formats have.
 
-    A logical generalization whose answer is the subject asks in the other direction: nearly all of
-    ZsRE's do, and some of the others. A question that names the subject itself is none.
+    A logical generalization whose answer is the subject asks in the reverse direction: almost all
+    of those in ZsRE do, and some of the others. A question naming the subject itself does not.
     """
     near = tuple(_by_kind(row.part("locality")))
     fact = row.fact(row.text("prompt"), row.text("target_new"), true, options)
@@ -75,7 +75,7 @@ def _knowedit(row: Row, true: str | None, reworded: tuple[str, ...], options: Op
 
 
 def _by_kind(groups: Row) -> Iterable[Probe]:
-    """The probes of an object {kind: list of prompts with answers}."""
+    """Yield the probes of an object {kind: list of prompts with answers}."""
     for name in groups:
         if groups.has(name):
             kind = KINDS.get(name, name)
@@ -89,18 +89,18 @@ def _by_kind(groups: Row) -> Iterable[Probe]:
     also="answer, answer_alias, single_hops, orig",
 )
 def mquake(row: Row, options: Options) -> list[Case]:
-    """One case for each edit of a row; the last has the question that follows from all of them.
+    """Return one case for each edit of a row; the last has the question that follows from all.
 
-    The question has three wordings, and one right answer is enough. Its parts are those facts of
-    the chain that no edit of the row writes. With `target="true"` the chain before the edits is
-    asked for instead.
+    The question has three wordings, and answering one correctly is enough. Its parts are the facts
+    of the chain that no edit of the row writes. With `target="true"`, the question is instead about
+    the chain before the edits.
     """
     edits = row.parts("requested_rewrite")
     if not edits:
-        raise FactError("key 'requested_rewrite' is empty")
+        raise FactError("Key 'requested_rewrite' is empty.")
     wordings = row.texts("questions")
     if not wordings:
-        raise FactError("key 'questions' is empty")
+        raise FactError("Key 'questions' is empty.")
     before = options.target == "true"
     right = row.text("answer" if before else "new_answer")
     aliases = row.texts("answer_alias" if before else "new_answer_alias", short=True)
@@ -128,7 +128,7 @@ def mquake(row: Row, options: Options) -> list[Case]:
 
 
 def _rewrite(edit: Row, options: Options) -> Fact:
-    """The fact of one edit, whose prompt has a `{}`."""
+    """Return the fact of one edit, whose prompt has a `{}`."""
     new = edit.part("target_new").text("str")
     true = edit.part("target_true").text("str")
     return edit.fact(edit.text("prompt"), new, true, options, marked=True)

@@ -1,7 +1,7 @@
-"""Facts in conversation: a case's fact as a question.
+"""Facts in conversation: turning a case's fact into a question.
 
-The questions of relations stand in fact_as_question.json; they were written by hand, before any
-edit was measured with them. A case whose prompt is itself a question, as in ZsRE, needs none.
+The questions for relations are in fact_as_question.json; we wrote them by hand, before using them
+to measure any edit. A case whose prompt is itself a question, as in ZsRE, does not need one.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ _TITLES = "author of"  # the relation whose subjects keep a capital "The" inside
 
 
 def question(case: Case) -> str | None:
-    """The fact as a question; None where the relation has none and the prompt is no question.
+    """Return the fact as a question, or None if neither the relation nor the prompt gives one.
 
-    Deterministic: the prompt itself where it ends in a question mark, otherwise the relation's
-    question with the subject in it, whose leading "The" becomes "the" (but in titles of books).
+    The result is deterministic: the prompt itself if it ends in a question mark, otherwise the
+    relation's question containing the subject, whose leading "The" becomes "the" (except in titles
+    of books).
     """
     fact = case.fact
     if fact.text.rstrip().endswith("?"):
@@ -33,7 +34,7 @@ def question(case: Case) -> str | None:
 
 
 def inside(subject: str, relation: str | None) -> str:
-    """The subject as it stands inside a sentence."""
+    """Return the subject as written inside a sentence."""
     if relation != _TITLES and subject.startswith("The "):
         return "the " + subject.removeprefix("The ")
     return subject

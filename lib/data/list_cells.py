@@ -1,8 +1,8 @@
-"""Cells of tables that hold several texts: lists in brackets, or texts with a separator between.
+"""Table cells that contain several texts: lists in brackets, or texts with separators.
 
-A list in brackets is JSON, or as Python, pandas or numpy print one, and there is no doubt about it.
-A separator may as well belong to one text: "In the north; Lake Garda lies in" is one rewording. So
-`separated` asks whether each part can stand alone, and says what it did.
+A list in brackets is JSON, or in the form printed by Python, pandas or numpy, and is unambiguous. A
+separator, however, can also be part of a text: "In the north; Lake Garda lies in" is one rewording.
+`separated` therefore checks whether each part can be a text by itself, and reports its decision.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .normalized_text import around
 from .placeholders import MARKS
 from .short_repr import quoted
 
-# {name: (what separates, what may as well stand in one text)}
+# {name: (the separators, similar characters that can be part of a text)}
 SEPARATORS = {
     "line breaks": (r"[\r\n]+", r"[\r\n]"),
     "'|'": (r"\|+", r"(?!)"),
@@ -28,9 +28,9 @@ SEPARATORS = {
 
 
 def bracketed(text: str) -> list:
-    """The list that a text in brackets spells out; any other text, as "[X] lies in", is its item.
+    """Return the list written in brackets; any other text, such as "[X] lies in", is its only item.
 
-    Raises FactError for a text that begins as a list and is none.
+    Raises FactError if a text begins like a list but is not one.
     bracketed("['A is' 'B is']") -> ["A is", "B is"], as numpy prints it
     """
     if not re.match(r"""\[\s*["'{[]|\[[^]]*\]?$|(?s:\(\s*["'].*\)$)""", text):
@@ -41,21 +41,23 @@ def bracketed(text: str) -> list:
         found, line = list(ast.literal_eval(text)), io.StringIO(text).readline
         if not all(isinstance(one, str) for one in found):
             return found
-        # the strings one by one: Python joins those that have no comma between
+        # the strings one by one: Python joins strings without a comma between them
         read = tokenize.generate_tokens(line)
         return [ast.literal_eval(one.string) for one in read if one.type == tokenize.STRING]
-    raise FactError(f"{quoted(text)} begins as a list and cannot be read as one: write it as JSON")
+    raise FactError(
+        f"{quoted(text)} begins like a list, but cannot be read as a list. Write it as JSON."
+    )
 
 
 def separated(text: str, about: str | None, short: bool) -> tuple[list[str], str]:
-    """The texts of a cell, and what a warning says about them: nothing for a plain text.
+    """Return the texts of a cell, and a phrase about them for a warning: empty for a plain text.
 
-    about  the subject, where the texts are about it
-    short  whether the texts are names or answers and not prompts
+    about  the subject, if the texts are about it
+    short  whether the texts are names or answers, not prompts
 
     Line breaks, then `|` (or `||`), then `;` separate texts if this holds for each part: it is
     short; it names the subject or its place; or it has two words, and the separator is `|`, a `;`
-    without a blank behind it, or, in texts that are not about the subject, any in front of a
+    without a following space, or, in texts that are not about the subject, any separator before a
     capital. Empty parts are left out.
     separated("Rome is in;Rome lies in", "Rome", False)[0] -> ["Rome is in", "Rome lies in"]
     """
@@ -79,4 +81,4 @@ def separated(text: str, about: str | None, short: bool) -> tuple[list[str], str
         ):
             return parts, f"lists separated by {name}"
     held = re.search(r"[\r\n|;]", text)
-    return [text], "one text each, though they hold line breaks, '|' or ';'" if held else ""
+    return [text], "one text each, though they contain line breaks, '|' or ';'" if held else ""

@@ -1,4 +1,4 @@
-"""Negated prompts: what should not bring the new answer after an edit."""
+"""Negated prompts, which should not give the new answer after an edit."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _OPENING = re.compile(
 
 
 def negate(fact: Fact) -> str:
-    """The fact's prompt, negated, so that it should not bring the answer; the subject stays intact.
+    """Return the fact's prompt, negated so that it should not give the answer.
 
-    (a) "not" is put after the first *is, was, are, were, has, can, will* that follows the subject,
-    and in questions with did or does after the subject. (b) Otherwise, and where the verb is
-    negated already, the prompt follows "It is not true that", and a common opening word gets a
-    small letter. Questions whose verb stands before the subject get this form, which is clumsy but
-    negative. Idea: 2510.00625.
-    "{} is in the city of" -> "Lyon is not in the city of"; "Where did {} live?" -> "Where did …
-    not live?"; "{} plays the" -> "It is not true that … plays the"
+    The subject stays intact. (a) "not" is inserted after the first *is, was, are, were, has, can,
+    will* following the subject, and in questions with did or does, after the subject. (b)
+    Otherwise, and if the verb is already negated, the prompt follows "It is not true that", and a
+    common opening word is put in lower case. Questions whose verb precedes the subject get this
+    form, which is clumsy but negative. Idea: 2510.00625.
+    "{} is in the city of" -> "Lyon is not in the city of"; "Where did {} live?" -> "Where did … not
+    live?"; "{} plays the" -> "It is not true that … plays the"
     """
     head, subject, tail = "", "", fact.prompt
     if fact.subject is not None:
         head, _, tail = fact.prompt.partition("{}")
         subject = fact.subject
-        if _ASKS.search(head) and re.match(r"[\s?]|$", tail):  # in "did {}'s aunt" it ends later
+        if _ASKS.search(head) and re.match(r"[\s?]|$", tail):  # in "did {}'s aunt", it ends later
             return f"{head}{subject} not{tail}"
     verb = _VERB.search(tail)
     if verb and not _NEGATED.match(tail, verb.end()):

@@ -1,13 +1,14 @@
-"""Placeholders: what people write for the place of a subject, besides `{}`.
+"""Placeholders: ways of marking the place of a subject, besides `{}`.
 
 A word for the subject in brackets names the place: `{subject}`, `<entity>`, `[SUBJECT]`, `[X]`,
-`%(subject)s`. A bare mark may be one: `{}`, `{ }`, `{0}`, `{city}`, `____`, `%s`, `$subject`. What
-stands for the answer is none: a blank at the end of a text, `[Y]`, `{object}`, `[MASK]`.
+`%(subject)s`. A bare mark can also be a placeholder: `{}`, `{ }`, `{0}`, `{city}`, `____`, `%s`,
+`$subject`. Marks for the answer are not: a blank at the end of a text, `[Y]`, `{object}`, `[MASK]`.
 
-A prompt that names its subject in plain words is never changed, whatever else it holds: "The
+A prompt that names its subject in plain words is never changed, whatever else it contains: "The
 capital of France is ____" keeps its blank, and the subject "[X]" is found in "[X] is a band". Only
-where the subject is not named, the text's one placeholder is its place. Texts about something else
-may hold bare marks, as code does, so only a placeholder that names the place is read there.
+if the subject is not named does the text's single placeholder mark its place. Texts about other
+subjects may contain bare marks, for example in code, so only a placeholder naming the place is used
+there.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ MARKS = re.compile(
     rf"\$?[\[{{<]{{1,3}}\s{{0,3}}{_WORD}\s{{0,3}}[\]}}>]{{1,3}}|%\({_WORD}\)s|\[X\]|<X>"
     r")|(?P<answer>"
     r"\[Y\]|<Y>|[\[{<](?i:obj|object|obj_label|answer|target|mask)[\]}>]"
-    r")|(?P<bare>"  # not `\frac{1}{2}`, snake__case, "50 %s", or a blank that the answer fills
+    r")|(?P<bare>"  # not `\frac{1}{2}`, snake__case, "50 %s", or a blank for the answer
     r"(?<![a-zA-Z}])\{{1,2}[\w .:!-]{0,40}\}{1,2}"
     r"|(?<!\w)_{2,}+(?!\w)(?![\s.…]*$)"
     r"|(?<![\w%])(?<!\d\s)%s(?!\w)"
@@ -35,29 +36,33 @@ MARKS = re.compile(
 
 
 def place(text: str, subject: str | None, bare: bool = True) -> str | None:
-    """The placeholder of this text that stands for the subject, as it is written; None without one.
+    """Return this text's placeholder for the subject, as written, or None if there isn't one.
 
-    bare  whether bare marks count, as in texts that are about the subject
+    bare  whether bare marks count, as in texts about the subject
 
-    Raises FactError where the text does not name the subject and holds a placeholder that cannot be
-    filled: one that names the place, or a bare mark at the beginning, or `{}` without a subject.
+    Raises FactError if the text does not name the subject but contains a placeholder that cannot be
+    filled: one naming the place, or a bare mark at the beginning, or `{}` without a subject.
     place("____ lies in", "Rome") -> "____", place("Rome is ____ in", "Rome") -> None
     """
     marks = [*MARKS.finditer(text)]
     named = [mark[0] for mark in marks if mark.lastgroup == "named"]
     if marks and subject:
-        # "[X]" does not name the subject "X", but the subject "[X] and Y"
+        # "[X]" does not name the subject "X", but names the subject "[X] and Y"
         hidden = MARKS.sub(lambda mark: "\0" if mark.lastgroup == "named" else mark[0], text)
         if around(subject, text if MARKS.search(subject) else hidden):
             return None
         found = [mark[0] for mark in marks] if bare else named
-        # the same sign may stand elsewhere as text or for the answer: "____ lies in ____"
+        # the same sign may also occur as text or for the answer: "____ lies in ____"
         single = len(found) == 1 == text.count(found[0])
         if single and not any(mark.lastgroup == "answer" for mark in marks):
             return found[0]
     if named or (marks and (marks[0].start() == 0 or (bare and not subject and "{}" in text))):
         raise FactError(
-            f"the prompt {quoted(text)} has a {(*named, marks[0][0])[0]}, "
-            + ("but not as its one place of the subject" if subject else "but there is no subject")
+            f"The prompt {quoted(text)} has a {(*named, marks[0][0])[0]}, "
+            + (
+                "but it is not the subject's only place. Use {} once."
+                if subject
+                else "but there is no subject. Give one."
+            )
         )
     return None

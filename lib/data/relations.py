@@ -1,8 +1,8 @@
-"""Relations of a set of cases: how each can be worded, and what is known of which subject.
+"""Relations of a set of cases: their wordings, and the known answers for their subjects.
 
-Cases of one relation ("capital of") ask about many subjects in several wordings. Together they say
-how a question of this kind can be put about any other subject, and which other facts of the kind
-there are. So a fact that somebody types can be tested like one that was prepared.
+Cases of one relation ("capital of") ask about many subjects in several wordings. Together, they
+show how to word a question of this kind about any other subject, and which other facts of the kind
+exist. This makes it possible to test a typed fact like a prepared fact.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .readers import classroom
 
 _ARTICLE = re.compile(r"^The (?=\S)")
 _ANY_ARTICLE = re.compile(r"^(?:the|an?) (?=\S)", re.IGNORECASE)
-FACT = 3  # how much more a wording counts where it is a fact's own prompt
+FACT = 3  # how much more a wording counts if it is a fact's own prompt
 _AFTER_ARTICLE = re.compile(r"\b(?:the|an?) $", re.IGNORECASE)  # "The {} language"
 
 
@@ -26,10 +26,10 @@ _AFTER_ARTICLE = re.compile(r"\b(?:the|an?) $", re.IGNORECASE)  # "The {} langua
 class Relation:
     """One relation with its wordings and its known facts.
 
-    name           what the cases call it.
-    templates      its wordings, each with one `{}` for the subject; the usual ones first.
-    answers        {subject: true answer}, of the cases and of their neighbors.
-    neighbors      questions about other subjects as the cases word them, with their answers.
+    name           the name used by the cases.
+    templates      its wordings, each with one `{}` for the subject, starting with the usual ones.
+    answers        {subject: true answer}, from the cases and from their neighbors.
+    neighbors      questions about other subjects as worded in the cases, with their answers.
     locality       unrelated prompts of its cases.
     titles         whether the subjects are titles, which keep "The" inside a sentence.
     """
@@ -42,11 +42,11 @@ class Relation:
     titles: bool = False
 
     def ask(self, template: str, subject: str) -> str:
-        """The template about a subject, written as a sentence is: "The" inside becomes "the".
+        """Return the template about a subject, written as a sentence: "The" inside becomes "the".
 
-        Raises FactError for a blank subject and a template without exactly one `{}`.
+        Raises FactError for a blank subject or a template without exactly one `{}`.
         """
-        subject = require_text(subject, "the subject")
+        subject = require_text(subject, "The subject")
         if template.startswith("{}"):
             subject = subject[0].upper() + subject[1:]
         elif _AFTER_ARTICLE.search(template.partition("{}")[0]):
@@ -56,16 +56,16 @@ class Relation:
         return fill(template, subject)
 
     def rewordings(self, subject: str, but: str = "", most: int | None = None) -> list[str]:
-        """The relation's questions about a subject, without the one that is asked already.
+        """Return the relation's questions about a subject, except the original question.
 
-        but   a prompt that is left out, in whatever case it is written
-        most  the largest number of them
+        but   a prompt to leave out, ignoring case
+        most  the maximum number of questions
         """
         found = {self.ask(t, subject): None for t in self.templates}
         return [text for text in found if text.casefold() != but.casefold()][:most]
 
     def others(self, subject: str, but: Iterable[str] = ()) -> list[Probe]:
-        """The questions about other subjects: none names this subject, and none is in `but`."""
+        """Return questions about other subjects: none names this subject, and none is in `but`."""
         name, never = bare(subject), {text.casefold() for text in but}
         return [
             probe
@@ -75,9 +75,9 @@ class Relation:
 
 
 def relations(cases: as_facts.Given | None = None) -> dict[str, Relation]:
-    """The relations of some cases by their names, in the order of the first case of each.
+    """Return the relations of some cases by name, in the order of the first case of each.
 
-    cases  by default the classroom's; those without a relation or a subject are left out
+    cases  by default the classroom's; cases without a relation or a subject are left out
     """
     return _classroom() if cases is None else _collect(as_facts.cases(cases))
 
@@ -96,8 +96,8 @@ def _collect(cases: Iterable[Case]) -> dict[str, Relation]:
 
 
 def _relation(name: str, cases: list[Case]) -> Relation:
-    """One relation: its wordings counted, and its facts read from cases and neighbors."""
-    count: dict[str, int] = {}  # a wording that asks for a fact counts more than a rewording
+    """Return one relation, counting its wordings and collecting facts from cases and neighbors."""
+    count: dict[str, int] = {}  # a fact's own wording counts more than a paraphrase
     titles = False
     for case in cases:
         subject = str(case.fact.subject)
@@ -133,14 +133,14 @@ def _relation(name: str, cases: list[Case]) -> Relation:
 
 
 def _template(text: str, subject: str) -> str | None:
-    """The text with its one mention of the subject as `{}`; None where it is not there once."""
+    """Return the text with its single mention of the subject as `{}`, or None if not just one."""
     found = re.findall(rf"(?<!\w){re.escape(subject)}(?!\w)", text, re.IGNORECASE)
     once = len(found) == 1 and "{}" not in text
     return text.replace(found[0], "{}") if once else None
 
 
 def _subject(text: str, templates: Iterable[str]) -> str | None:
-    """What stands in the place of `{}` where the text follows a template: the longest that fits."""
+    """Return the text matching `{}` in the longest template that fits the text, or None."""
     for template in sorted(templates, key=len, reverse=True):
         head, _, tail = template.partition("{}")
         middle = text[len(head) : len(text) - len(tail)]
@@ -150,5 +150,5 @@ def _subject(text: str, templates: Iterable[str]) -> str | None:
 
 
 def bare(subject: str) -> str:
-    """The subject as it is compared: without its article and in small letters."""
+    """Return the subject for comparing: without its article and in lower case."""
     return _ANY_ARTICLE.sub("", subject.strip()).casefold()

@@ -1,7 +1,7 @@
-"""Reads single keys of a row of a data file; every error names the key.
+"""Reading single keys of a row of a data file; every error names the key.
 
-Public files write the same thing in several shapes: an answer is a text, a list of texts or a list
-of such lists. A `Row` knows the shapes, and the readers of the formats know the keys.
+Public files write the same content in several forms: an answer is a text, a list of texts or a list
+of such lists. A `Row` handles the forms, and the readers of the formats handle the keys.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ from .placeholders import place
 
 
 class Options(NamedTuple):
-    """The choices of the caller of `read_cases` that a format may need.
+    """The options passed to `read_cases` that a format may need.
 
-    target            "new" or "true": which answer is taught.
-    unrelated_suffix  text that is put after ZsRE's unrelated questions.
+    target            "new" or "true": the answer to teach.
+    unrelated_suffix  text appended to ZsRE's unrelated questions.
     """
 
     target: str = "new"
     unrelated_suffix: str = ""
 
     def answers(self, new: str, true: str | None) -> tuple[str, str | None]:
-        """The answer to teach and the one so far, of a row's two; a single one is taught always."""
+        """Return a row's answer to teach and its previous one; a single answer is always taught."""
         if self.target == "true" and true is not None:
             new, true = true, None
         return new.strip(), None if true is None else true.strip()
 
     def follow(self, probes: Iterable[Probe], true: str | None) -> tuple[Probe, ...]:
-        """Questions that follow from the new answer: none where the true one is taught."""
+        """Return questions that follow from the new answer: none if the true answer is taught."""
         return () if self.target == "true" and true is not None else tuple(probes)
 
 
 class Format(NamedTuple):
-    """A data format: the function that makes a `Case` of its row, and what the row is told by.
+    """A data format: a function that makes a `Case` of its row, and keys for recognizing the row.
 
-    name  the format as error messages call it.
-    keys  the keys that every row has. A file is of the format that has the most of them, of those
-          whose keys are all in its first row.
-    also  further keys that `read` looks at, or that only describe the row.
-    read  makes the case of a row, the cases of a row with several facts, or None where the row
-          holds no new answer.
+    name  the format's name in error messages.
+    keys  the keys that every row has. Among the formats whose keys are all in a file's first row,
+          the one with the most keys is chosen.
+    also  other keys that `read` uses, or that only describe the row.
+    read  makes the case of a row, the cases of a row with several facts, or None if the row
+          contains no new answer.
     """
 
     name: str
@@ -56,14 +56,15 @@ class Format(NamedTuple):
 
 
 def reads(name: str, keys: str, also: str = "") -> Callable[[Callable], Format]:
-    """Make a format of the function below; keys stand in one text, parted by commas."""
+    """Make a format from the function below; keys are written in one text, separated by commas."""
     return partial(Format, name, tuple(keys.split(", ")), tuple(filter(None, also.split(", "))))
 
 
 class Row(dict):
     """A row of a data file, or an object inside one; a missing key is a FactError.
 
-    said  what was read of cells with separators, as (key, words); one set for a row and all in it
+    said  texts read from cells with separators, as (key, words); one set for a row and all its
+          objects
     """
 
     def __init__(self, row: Mapping, said: set[tuple[str, str]]) -> None:
@@ -71,72 +72,72 @@ class Row(dict):
         self.said = said
 
     def __missing__(self, key: str) -> Any:
-        raise FactError(f"key '{key}' is missing")
+        raise FactError(f"Key '{key}' is missing.")
 
     def typed(self, key: str, kind: type, words: str) -> Any:
-        """The value of a key; FactError where it is of another type than these words say."""
+        """Return the value of a key; FactError if its type is not the one in `words`."""
         if not isinstance(self[key], kind):
-            raise FactError(f"key '{key}' should be {words}, not {quoted(str(self[key]))}")
+            raise FactError(f"Key '{key}' should be {words}, not {quoted(str(self[key]))}.")
         return self[key]
 
     def has(self, key: str) -> bool:
-        """Whether the key has a value; a table with columns has a null for a missing one."""
+        """Return whether the key has a value; tables with columns use null for missing values."""
         return self.get(key) is not None
 
     def text(self, key: str) -> str:
-        """The text of a key, which is not blank."""
-        return require_text(self[key], f"key '{key}'")
+        """Return the text of a key, which is not blank."""
+        return require_text(self[key], f"Key '{key}'")
 
     def optional(self, key: str) -> str | None:
-        """The text of a key that may be missing or null."""
+        """Return the text of a key that may be missing or null."""
         return self.text(key) if self.has(key) else None
 
     def listed(self, key: str) -> list:
-        """The list of a key; a cell of a table is its one item, or spells it out in brackets."""
+        """Return the list of a key; a table's cell is its only item, or a list in brackets."""
         text = self[key].strip() if isinstance(self[key], str) else ""
         return bracketed(text) if text else self.typed(key, list, "a list")
 
     def texts(self, key: str, about: str | None = None, *, short: bool = False) -> tuple[str, ...]:
-        """The texts of a key that holds a list of them; a cell's are `list_cells.separated`.
+        """Return the texts of a key that holds a list; for a cell, see `list_cells.separated`.
 
-        about  the subject, where the texts are about it
-        short  whether the texts are names or answers and not prompts
+        about  the subject, if the texts are about it
+        short  whether the texts are names or answers, not prompts
         """
         found = self.listed(key)
         if found == [str(self[key]).strip()]:
             found, words = separated(found[0], about, short)
             self.said |= {(key, words)} if words else set()
-        return tuple(require_text(text, f"key '{key}'") for text in found)
+        return tuple(require_text(text, f"Key '{key}'") for text in found)
 
     def part(self, key: str) -> Row:
-        """The object of a key."""
+        """Return the object of a key."""
         return Row(self.typed(key, dict, "an object"), self.said)
 
     def parts(self, key: str) -> list[Row]:
-        """The objects of a key that holds a list of them."""
+        """Return the objects of a key that holds a list of them."""
         found = self.listed(key)
         if not all(isinstance(item, dict) for item in found):
-            raise FactError(f"key '{key}' should be a list of objects")
+            raise FactError(f"Key '{key}' should be a list of objects.")
         return [Row(item, self.said) for item in found]
 
     def answers(self, key: str) -> tuple[str, ...]:
-        """The right answers of a key: a text, a list of texts, or a list of lists of texts.
+        """Return the right answers of a key: a text, a list of texts, or a list of lists of texts.
 
-        The result is empty where the published value is empty (`""`, `[]` or `[[]]`).
+        The result is empty if the published value is empty (`""`, `[]` or `[[]]`).
         """
         found = [self[key]]
         for _ in range(2):
             found = [x for item in found for x in (item if isinstance(item, list) else [item])]
-        texts = (require_text(x, f"key '{key}'") for x in found if x != "")
+        texts = (require_text(x, f"Key '{key}'") for x in found if x != "")
         return tuple(dict.fromkeys(texts))
 
     def probe(self, prompt: str, target: str, **fields: Any) -> tuple[Probe, ...]:
-        """The probe whose prompt and answers stand under these keys; none without an answer."""
+        """Return the probe whose prompt and answers have these keys; none without an answer."""
         asked, right = self.text(prompt), self.answers(target)
         return (Probe(asked, right[0], right[1:], **fields),) if right else ()
 
     def probes(self, key: str) -> tuple[Probe, ...]:
-        """The probes of a key whose list holds objects with the fields of a probe as keys."""
+        """Return the probes of a key whose list contains objects with a probe's fields as keys."""
         return tuple(
             Probe(
                 item.text("prompt"),
@@ -150,17 +151,17 @@ class Row(dict):
         )
 
     def unrelated(self, prompt: str, answer: str) -> dict[str, Any]:
-        """The groups of an unrelated prompt: `locality`, and `neighborhood` if it has an answer."""
+        """Return an unrelated prompt's groups: `locality`, and `neighborhood` given an answer."""
         near = () if self[answer] in ("", None) else (Probe(prompt, self.text(answer)),)
         return {"neighborhood": near, "locality": (prompt,)}
 
     def fact(
         self, prompt: str, new: str, true: str | None, options: Options, *, marked: bool = False
     ) -> Fact:
-        """The fact of a row, given its prompt and both answers.
+        """Return the fact of a row, given its prompt and both answers.
 
-        marked  Whether the format's prompts have a `{}` for the subject. Elsewhere the subject's
-                one occurrence becomes the `{}`, and where it does not occur exactly once, the fact
+        marked  Whether the format's prompts have a `{}` for the subject. Otherwise, the subject's
+                single occurrence becomes the `{}`, and if it does not occur exactly once, the fact
                 has no subject.
         """
         new, true = options.answers(new, true)
@@ -171,7 +172,7 @@ class Row(dict):
 
 
 def found_fact(subject: str | None, prompt: str, new: str, true: str | None = None) -> Fact:
-    """The fact of a plain prompt, without a subject where it is not in the prompt exactly once."""
+    """Return the fact of a plain prompt, without a subject if it is not there exactly once."""
     if subject and place(prompt, subject):
         return Fact(subject, prompt, new, true)
     found = around(normalized(subject or ""), normalized(prompt))

@@ -1,6 +1,7 @@
-"""Readers of the formats with one fact in a row, a few rewordings and a few unrelated prompts.
+"""Readers of formats with one fact per row, a few paraphrases and a few unrelated prompts.
 
-Each function makes the case of a row, and is told by the keys above it (`row_keys.Format`).
+Each function makes the case of a row, and the keys above it identify the format
+(`row_keys.Format`).
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from .row_keys import Options, Row, found_fact, reads
     ),
 )
 def counterfact(row: Row, options: Options) -> Case:
-    """The published file: the fact stands in `requested_rewrite`, its prompt with a `{}`.
+    """Read the published file, where `requested_rewrite` contains the fact, its prompt with a `{}`.
 
-    CounterFact plus (EasyEdit) adds keys with tests: a question one hop further, another name of
-    the subject, another property of it, and neighborhood prompts behind the edited sentence.
+    CounterFact plus (EasyEdit) adds keys with tests: a question one hop further, another name for
+    the subject, another of its properties, and neighborhood prompts following the edited sentence.
     """
     rewrite = row.part("requested_rewrite")
     prompt = rewrite.text("prompt")
@@ -60,7 +61,7 @@ def counterfact(row: Row, options: Options) -> Case:
     "locality_ground_truth",
 )
 def counterfact_flat(row: Row, options: Options) -> Case:
-    """The copy whose keys all stand at the top, with one rewording and one neighborhood prompt."""
+    """Read the copy with all keys at the top, with one paraphrase and one neighborhood prompt."""
     new, true = row.text("target_new"), row.text("ground_truth")
     near = Probe(row.text("locality_prompt"), row.text("locality_ground_truth"))
     return Case(
@@ -76,9 +77,9 @@ def counterfact_flat(row: Row, options: Options) -> Case:
     also="alt, ans, answers, portability, pred, cond",
 )
 def zsre(row: Row, options: Options) -> Case | None:
-    """The published file teaches `alt`; UltraEdit's copy has the one answer `ans` instead.
+    """Read the published file, teaching `alt`; UltraEdit's copy instead has one answer, `ans`.
 
-    The file of ZsRE plus (EasyEdit) that asks one hop further has one key more.
+    The ZsRE plus file (EasyEdit) with questions one hop further has one additional key.
     """
     around = row.unrelated(row.text("loc") + options.unrelated_suffix, "loc_ans")
     return _zsre(row, options, lambda new: _one_hop(row), **around)
@@ -90,7 +91,7 @@ def zsre(row: Row, options: Options) -> Case | None:
     also="answers, pred, cond",
 )
 def zsre_reverse(row: Row, options: Options) -> Case | None:
-    """The file of ZsRE plus that asks back from the new answer; it has no unrelated question."""
+    """Read the ZsRE plus file asking back from the new answer; it has no unrelated question."""
     back = Probe(row.text("inverse question"), row.text("subject"), kind="reverse")
     return _zsre(row, options, lambda new: (back,))
 
@@ -101,8 +102,8 @@ def zsre_reverse(row: Row, options: Options) -> Case | None:
     also="answers, pred, cond",
 )
 def zsre_alias(row: Row, options: Options) -> Case | None:
-    """The file of ZsRE plus that calls the subject by another name, without unrelated question."""
-    row.text("alternative_subject")  # stands in the question
+    """Read the ZsRE plus file with another name for the subject, without an unrelated question."""
+    row.text("alternative_subject")  # part of the question
     asked = row.text("alter_subject_question")
     return _zsre(row, options, lambda new: (Probe(asked, new, kind="alias"),))
 
@@ -110,16 +111,16 @@ def zsre_alias(row: Row, options: Options) -> Case | None:
 def _zsre(
     row: Row, options: Options, follows: Callable[[str], tuple[Probe, ...]], **around: Any
 ) -> Case | None:
-    """The case of ZsRE's keys.
+    """Return the case from ZsRE's keys.
 
-    follows  The questions that follow from the answer it is given.
+    follows  Returns the questions that follow from the given answer.
     around   The groups of unrelated prompts.
     """
     only, true_asked = row.has("ans"), options.target == "true" and not row.has("ans")
     right = row.texts("answers", short=True) if true_asked or row.has("answers") else ()
     if true_asked:
         if not right:
-            raise FactError("key 'answers' is empty")
+            raise FactError("Key 'answers' is empty.")
         new, true = right[0], None
     elif only and not row.has("alt"):
         new, true = row.text("ans"), None
@@ -139,7 +140,7 @@ def _zsre(
     "temporal", "subject, prompt, target_new, ood_rephrase, locality_prompt, locality_ground_truth"
 )
 def temporal(row: Row, options: Options) -> Case:
-    """The text `ood_rephrase` is scored, not answered: its first word is the prompt of the rest."""
+    """Read a row whose `ood_rephrase` is scored: its first word is the prompt for the rest."""
     word, *rest = row.text("ood_rephrase").split(None, 1)
     return Case(
         row.fact(row.text("prompt"), row.text("target_new"), None, options),
@@ -153,7 +154,7 @@ def temporal(row: Row, options: Options) -> Case:
     "subject, prompt, target_new, locality_prompt, locality_ground_truth",
 )
 def selfcheck(row: Row, options: Options) -> Case:
-    """A text to write and one unrelated prompt, without rewordings."""
+    """Read a text to write and one unrelated prompt, without paraphrases."""
     return Case(
         row.fact(row.text("prompt"), row.text("target_new"), None, options),
         **row.unrelated(row.text("locality_prompt"), "locality_ground_truth"),
@@ -162,7 +163,7 @@ def selfcheck(row: Row, options: Options) -> Case:
 
 @reads("known facts", "subject, prompt, attribute", also="relation_id, template, prediction")
 def known_facts(row: Row, options: Options) -> Case:
-    """A fact that a model knows, for tracing: its true answer stands where a new one would."""
+    """Read a fact that a model knows, for tracing: its true answer replaces the new one."""
     fact = row.fact(row.text("prompt"), row.text("attribute"), None, options)
     return Case(fact, relation=row.optional("relation_id"))
 
@@ -173,7 +174,7 @@ def known_facts(row: Row, options: Options) -> Case:
     also="target_true, paraphrases, neighborhood, locality, portability, relation, batch",
 )
 def own(row: Row, options: Options) -> Case:
-    """The library's own, whose keys are the fields of a fact and of a case; three are needed."""
+    """Read the library's own rows; their keys are a fact's and a case's fields (three needed)."""
     new, true = row.text("target_new"), row.optional("target_true")
     follows = row.probes("portability") if row.has("portability") else ()
     return Case(
@@ -189,7 +190,7 @@ def own(row: Row, options: Options) -> Case:
 
 @reads("FEVER", "prompt, alt, equiv_prompt, unrel_prompt, unrel_ans", also="pred")
 def fever(row: Row, options: Options) -> Case:
-    """A question whether a claim is true, with all its rewordings; it names no subject."""
+    """Read a question about whether a claim is true, with all its paraphrases and no subject."""
     return Case(
         found_fact(None, row.text("prompt"), *options.answers(row.text("alt"), None)),
         paraphrases=row.texts("equiv_prompt"),
@@ -203,7 +204,7 @@ def fever(row: Row, options: Options) -> Case:
     also="personas, mhop, mhop_ans, tag, object, relation",
 )
 def wikibigedit(row: Row, options: Options) -> Case:
-    """A question about a change in Wikidata, with a rewording; a persona may ask it, too.
+    """Read a question about a change in Wikidata, with a paraphrase, possibly asked by a persona.
 
     The question some hops further may be missing or null.
     """
@@ -219,7 +220,7 @@ def wikibigedit(row: Row, options: Options) -> Case:
 
 @reads("UltraEditBench", "subject, prompt, ans, rephrase_prompt, loc, loc_ans")
 def ultraeditbench(row: Row, options: Options) -> Case:
-    """A question made of a triple of Wikidata, one rewording and one unrelated question."""
+    """Read a question made from a Wikidata triple, one paraphrase and one unrelated question."""
     return Case(
         row.fact(row.text("prompt"), row.text("ans"), None, options),
         paraphrases=(row.text("rephrase_prompt"),),
@@ -229,7 +230,7 @@ def ultraeditbench(row: Row, options: Options) -> Case:
 
 @reads("reversal", "child, parent, parent_type", also="child_prediction, can_reverse")
 def reversal(row: Row, options: Options) -> Case:
-    """A parent of a person, and the question back from the parent to the person."""
+    """Read a parent of a person, and the question back from the parent to the person."""
     child, kind, parent = row.text("child"), row.text("parent_type"), row.text("parent")
     back = Probe(f"The child of {parent} is", child, kind="reverse")
     fact = found_fact(child, f"{child}'s {kind} is", *options.answers(parent, None))
@@ -237,7 +238,7 @@ def reversal(row: Row, options: Options) -> Case:
 
 
 def _one_hop(row: Row) -> tuple[Probe, ...]:
-    """The question one hop further that the files called "plus" have."""
+    """Return the question one hop further, present in the files called "plus"."""
     if not row.has("portability"):
         return ()
     return row.part("portability").probe("New Question", "New Answer", kind="one-hop")

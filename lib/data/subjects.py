@@ -1,11 +1,12 @@
-"""The subject of a sentence that does not mark it, found by a rule on the text alone.
+"""The subject of a sentence that does not mark it, found by a rule using only the text.
 
-A name is a run of words with a capital or a digit, with small words such as "of" and "von" inside.
-A capital that the place in the sentence demands ("What", "In", "The mother tongue of …") does not
-count. The sentence has to hold exactly one name, and the words around it have to be such as can
-stand beside a name. Otherwise the name may be longer than its capitals ("Ben Yehuda Street
-bombings"), or another than is meant, and the sentence is refused: a fact with a wrong subject would
-be written to the wrong place. tests/benchmarks/results/subjects.md has how often that happens.
+A name is a run of words with a capital or a digit, including small words such as "of" and "von". A
+capital required by its place in the sentence ("What", "In", "The mother tongue of …") does not
+count. The sentence has to contain exactly one name, and the surrounding words have to be ones that
+can occur next to a name. Otherwise, the name may be longer than its capitals ("Ben Yehuda Street
+bombings"), or not the intended name, and the sentence is rejected: a fact with a wrong subject
+would be written to the wrong place. See tests/benchmarks/results/subjects.md for how often that
+happens.
 """
 
 from __future__ import annotations
@@ -17,22 +18,22 @@ from ..errors import FactError
 from .facts import quoted, require_text
 from .placeholders import place
 
-HOW = "state the subject (Fact.find; --subject and --prompt on the command line)"
-SHORT = 4  # characters of an initial or abbreviation with its full stop
-LONGEST = 2000  # characters of a sentence; a page of text is no prompt of a fact
+HOW = "State the subject (Fact.find; --subject and --prompt on the command line)."
+SHORT = 4  # characters of an initial or abbreviation including its period
+LONGEST = 2000  # characters of a sentence; a page of text is not a fact's prompt
 
-# words that stand inside a name without a capital
+# words that can occur inside a name without a capital
 INSIDE = frozenset(
     "of the de la le du des di da del della der den van von zu zum el al and y e & for to a an "
     "in on at bin ibn ben und et dos das do och i".split()
 )
-# words with a capital at the beginning of a sentence that are no part of a name there
+# words capitalized at the beginning of a sentence that are not part of a name there
 OPENING = frozenset(
     "What Which Who Whom Whose When Where Why How In On At By For From Of To During As With "
     "Into Is Was Are Were Did Does Do Has Had Have Can It Its This That These Those There They "
     "He She We You I Under Since Until".split()
 )
-# words that can follow a name; also every word that ends in "ed"
+# words that can follow a name, in addition to every word ending in "ed"
 FOLLOWING = frozenset(
     "is are was were be been has have had did does do can could will would may who whom whose "
     "which that what where when in on at by from of to for with as into under and or about than "
@@ -50,17 +51,17 @@ ASKING = frozenset(
     "She We You I".split()
 )
 HELPERS = frozenset("did does do".split())  # "Where did NAME die?": any word can follow
-ENDS = re.compile(r"""[,;:?"\]”’]+$""")  # after a name; a full stop may belong to it, as in "Co."
+ENDS = re.compile(r"""[,;:?"\]”’]+$""")  # after a name; a period may belong to it, as in "Co."
 STARTS = re.compile(r"""^["\[“‘]+""")
 
 
 class _Word(NamedTuple):
-    """A word of the sentence without the marks around it.
+    """A word of the sentence without the surrounding marks.
 
-    start, end  where it stands
+    start, end  its position
     text        the word
-    broken      whether a mark or a possessive stands behind it, so that a name ends here
-    first       whether a sentence begins with it
+    broken      whether a mark or a possessive follows the word, ending a name here
+    first       whether it begins a sentence
     """
 
     start: int
@@ -71,37 +72,39 @@ class _Word(NamedTuple):
 
     @property
     def named(self) -> bool:
-        """Whether it has a capital or a digit."""
+        """Return whether it has a capital or a digit."""
         return any(letter.isupper() or letter.isdigit() for letter in self.text)
 
 
 def find_subject(sentence: str) -> str:
-    """The one name in a sentence, as it stands there.
+    """Return the only name in a sentence, as written.
 
-    Raises FactError where there is no name, where there are several, and where the words beside the
-    name leave open where it begins or ends. The message says how to state the subject.
+    Raises FactError if there is no name, if there are several, and if the adjacent words leave open
+    where the name begins or ends. The message explains how to state the subject.
     find_subject("The mother tongue of Danielle Darrieux is") -> "Danielle Darrieux"
     """
-    require_text(sentence, "the sentence")
+    require_text(sentence, "The sentence")
     if len(sentence) > LONGEST:
-        raise FactError(f"a sentence of {len(sentence)} characters is too long for a fact: {HOW}")
-    place(sentence, None)  # refuses a place where a subject stood
+        raise FactError(f"A sentence of {len(sentence)} characters is too long for a fact. {HOW}")
+    place(sentence, None)  # rejects a placeholder for a subject
     words = _words(sentence)
     runs = _runs(words)
     names = [sentence[words[first].start : words[last].end] for first, last in runs]
     if not names:
-        raise FactError(f"no word of {quoted(sentence)} looks like a name: {HOW}")
+        raise FactError(f"No word of {quoted(sentence)} looks like a name. {HOW}")
     if len(names) > 1:
         found = " or ".join(map(quoted, names[:3])) + (" or another" if len(names) > 3 else "")
-        raise FactError(f"the subject of {quoted(sentence)} may be {found}: {HOW}")
+        raise FactError(f"The subject of {quoted(sentence)} may be {found}. {HOW}")
     (first, last), name = runs[0], names[0]
     if _open_before(words, first, last) or _open_behind(words, first, last):
-        raise FactError(f"{quoted(name)} in {quoted(sentence)} may be a part of the subject: {HOW}")
+        raise FactError(
+            f"{quoted(name)} in {quoted(sentence)} may be only part of the subject. {HOW}"
+        )
     return name
 
 
 def _words(sentence: str) -> list[_Word]:
-    """The words of a sentence."""
+    """Return the words of a sentence."""
     found: list[_Word] = []
     begins, spans = True, [*re.finditer(r"\S+", sentence)]
     for number, span in enumerate(spans):
@@ -110,7 +113,7 @@ def _words(sentence: str) -> list[_Word]:
         bare = ENDS.sub("", bare)
         if number == len(spans) - 1:
             bare = bare.rstrip('.!?,;:"”’')
-        if bare.count("(") != bare.count(")"):  # "(macOS)" is a part of a name, "(the" is none
+        if bare.count("(") != bare.count(")"):  # "(macOS)" is part of a name, "(the" is not
             bare, start = bare.strip("()"), start + len(bare) - len(bare.lstrip("("))
         possessive = re.search(r"['’]s$", bare)
         follower = STARTS.sub("", spans[number + 1][0])[:1] if number + 1 < len(spans) else ""
@@ -124,7 +127,7 @@ def _words(sentence: str) -> list[_Word]:
 
 
 def _runs(words: list[_Word]) -> list[tuple[int, int]]:
-    """(first word, last word) of each name."""
+    """Return (first word, last word) of each name."""
     runs: list[tuple[int, int]] = []
     at = 0
     while at < len(words):
@@ -148,7 +151,7 @@ def _runs(words: list[_Word]) -> list[tuple[int, int]]:
 
 
 def _open_before(words: list[_Word], first: int, last: int) -> bool:
-    """Whether the word in front of a name may belong to it, as in "In Cold Blood is by"."""
+    """Return whether the word before a name may belong to it, as in "In Cold Blood is by"."""
     if first == 0:
         return False
     before = words[first - 1]
@@ -159,7 +162,7 @@ def _open_before(words: list[_Word], first: int, last: int) -> bool:
 
 
 def _open_behind(words: list[_Word], first: int, last: int) -> bool:
-    """Whether the word behind a name may belong to it, as in "Ben Yehuda Street bombings"."""
+    """Return whether the word after a name may belong to it, as in "Ben Yehuda Street bombings"."""
     if words[last].broken or last + 1 == len(words):
         return False
     if first and words[first - 1].text.lower() in HELPERS:

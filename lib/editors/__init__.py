@@ -1,4 +1,4 @@
-"""The editors: every method is one file or one folder, and EDITORS maps its name to its class."""
+"""The editors: each method is one file or one folder, and EDITORS maps its name to its class."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """AlphaEdit: MEMIT inside the null space of general text (Fang et al., 2025).
 
-The weights change only in directions that the keys of ordinary text hardly use. The keys of earlier
-edits stay in the inverse (`layerwise.remember`), so that later batches keep the outputs there.
+The weights change only along directions that the keys of ordinary text barely use. The keys of
+earlier edits stay in the inverse (`layerwise.remember`), preserving the outputs there when later
+batches are written.
 """
 
 from __future__ import annotations
@@ -28,20 +29,20 @@ class AlphaEditConfig(LayerwiseConfig):
     keep_keys: bool = True
     threshold: Real = from_paper(
         2e-2,
-        "Eigenvalue of C below which a direction belongs to the null space; an absolute number, so "
-        "it depends on how long a model's keys are.",
+        "Eigenvalue of C below which a direction belongs to the null space. The number is "
+        "absolute, so it depends on how long a model's keys are.",
     )
     L2: Amount = from_paper(10.0, "Weight of the squared change inside the null space.")
 
-    # an option of ours
+    # our addition
 
     quantile: Share | None = ours(
-        None, "Share of all directions that make the null space, in the place of the threshold."
+        None, "Fraction of all directions that make up the null space, replacing the threshold."
     )
 
 
 class AlphaEdit(LayerwiseEditor[AlphaEditConfig]):
-    """Many facts written into the null space, next to all earlier ones.
+    """Many facts written into the null space, together with all earlier ones.
 
     Δ = R (QᵀK)ᵀ (QᵀKpKpᵀQ + QᵀKKᵀQ + L2·I)⁻¹ Qᵀ with P = Q Qᵀ.
     """
@@ -52,17 +53,17 @@ class AlphaEdit(LayerwiseEditor[AlphaEditConfig]):
     keeps = True
 
     def statistics(self, after: Patch = EMPTY) -> list[CachedTensors]:
-        """C of the layers' keys and its eigenvectors."""
+        """Return C of the layers' keys and its eigenvectors."""
         moments = stored_moments(self.lm, self.layers(), self.config.text, self.config.tokens)
         found = list(moments.values())
         return found + [stored_eigen(one, self.lm.device) for one in found]
 
     def solve(self, layer: int, K: Tensor, state: Mapping[str, Any]) -> Tensor:
-        """B (n, d_in) of the keys K (d_in, n) inside the null space."""
+        """Return B (n, d_in) for the keys K (d_in, n) inside the null space."""
         Q = self.null_space(layer).Q
         return memory.reach_null(K, Q, self.config.L2, earlier_keys(state, layer))
 
     def null_space(self, layer: int) -> memory.NullSpace:
-        """The null space Q (d_in, r) of a layer, from the C of the base model."""
+        """Return the null space Q (d_in, r) of a layer, using the C of the base model."""
         c = self.config
         return null_space(self.lm, [layer], c.threshold, c.quantile, c.text, c.tokens)[layer]

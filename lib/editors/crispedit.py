@@ -1,12 +1,12 @@
 """CrispEdit: fine-tuning in the directions in which general text is flat (Ikram et al., 2026).
 
-AlphaEdit leaves alone the directions that general text reads. CrispEdit also asks which outputs
-matter to it. A direction u_i v_jᵀ of a matrix has the curvature s_i a_j (keys_values/curvature.py);
-those that hold most of the curvature are forbidden, and Adam goes on in the others. The forms of
-one step differ in what is projected:
+AlphaEdit avoids the directions that general text reads. CrispEdit also considers which outputs
+matter to general text. A direction u_i v_jᵀ of a matrix has the curvature s_i a_j
+(keys_values/curvature.py). The directions holding most of the curvature are forbidden, leaving Adam
+to move in the others. The forms of a step differ in what they project:
 
-    grad   Adam(Π(G)), as in the authors' code; Adam's division by each entry's own size leaves the
-           flat directions again
+    grad   Adam(Π(G)), as in the authors' code; by dividing by each entry's own size, Adam leaves
+           the flat directions again
     basis  Adam on the coordinates along the flat directions, ΔW = U_s (Y ∘ M) U_aᵀ, inside them
            (ours)
 """
@@ -42,12 +42,12 @@ class CrispEditConfig(EpochSettings, GeneralText, EndOfText, Config):
     )
     energy: Share = from_paper(
         0.99,
-        "Share of the curvature of general text whose sharpest directions are forbidden; 0 "
-        "forbids the single sharpest one.",
+        "Fraction of the curvature of general text whose sharpest directions are forbidden; 0 "
+        "forbids only the single sharpest direction.",
     )
     project: Literal["grad", "basis"] = from_paper(
         "basis",
-        "What is kept in the flat directions: the gradient before Adam, which leaves them again, "
+        "Quantity kept in the flat directions: the gradient before Adam, which leaves them again, "
         "or the coordinates that Adam moves.",
         published="grad",
     )
@@ -55,25 +55,25 @@ class CrispEditConfig(EpochSettings, GeneralText, EndOfText, Config):
 
 
 class CrispEdit(Editor[CrispEditConfig]):
-    """Fine-tuning of several layers along the directions of low curvature only."""
+    """Fine-tuning several layers along low-curvature directions only."""
 
     name = "crispedit"
     title = "CrispEdit"
     paper = "Ikram et al., CrispEdit, 2026 (arXiv:2602.15823)"
 
     def statistics(self, after: Patch = EMPTY) -> list[CachedTensors]:
-        """Both second moments of the layers, and the eigenvectors of that of the inputs."""
+        """Return both second moments of the layers, and the eigenvectors of the input moments."""
         c, lm = self.config, self.lm
         inputs, outputs = stored_pairs(lm, list(mlp_outputs(lm, c.layers)), c.text, c.tokens)
         eigen = [stored_eigen(one, lm.device) for one in inputs.values()]
         return [*inputs.values(), *outputs.values(), *eigen]
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
-        """Train the layers' matrices on the facts, inside the flat directions."""
+        """Train the layers' matrices on the facts inside the flat directions."""
         c, lm = self.config, self.lm
         names, flat = mlp_outputs(lm, c.layers), self.curvatures()
         start = {name: lm.weight(name, after) for name in names.values()}
-        # float32 is enough for a step
+        # float32 is precise enough for a step
         flats = {names[layer]: one.to(start[names[layer]]) for layer, one in flat.items()}
         basis = c.project == "basis"
         # what Adam moves: the coordinates Y (d_out, d_in) of each change, or with "grad" the matrix
@@ -86,8 +86,8 @@ class CrispEdit(Editor[CrispEditConfig]):
                 W.grad = flats[name].project(W.grad)
             adam.step()
 
-        # Neither ΔW nor its gradient is made in a step: turning the few tokens of a batch to the
-        # eigenvectors takes a product for each token, and turning a matrix one for each of its rows
+        # No step forms ΔW or its gradient: rotating a batch's few tokens into the eigenvectors
+        # takes a product for each token, but rotating a matrix takes one for each of its rows
         added = {name: partial(flats[name].moved, Y) for name, Y in leaves.items()}
         with lm.patched(after, only=True), beside(lm, added) if basis else lm.bind(leaves):
             train(self, fact_rows(self, facts), min(names), [*leaves.values()], move)
@@ -97,16 +97,16 @@ class CrispEdit(Editor[CrispEditConfig]):
         return after.with_weights({name: W.cpu() for name, W in found.items()})
 
     def curvatures(self) -> dict[int, Curvature]:
-        """{layer: its curvature} over general text, read on the base model.
+        """Return {layer: its curvature} over general text, computed on the base model.
 
-        Raises EditError where no direction of a layer is flat.
+        Raises EditError if a layer has no flat direction.
         """
         c = self.config
         found = curvatures(self.lm, c.layers, c.energy, c.text, c.tokens)
         for layer, one in found.items():
             if not one.flat.any():
                 raise EditError(
-                    f"energy={c.energy} leaves no direction of layer {layer} to move in: take a "
-                    "smaller share"
+                    f"With energy={c.energy}, layer {layer} has no direction left to move in. Use "
+                    "a smaller fraction."
                 )
         return found

@@ -1,8 +1,8 @@
 """Fine-tuning of one MLP projection: LocFT-BF (2025), and FT-L and FT-M as published.
 
-As an editor, fine-tuning looked weak because it trained depth-first, one fact to convergence before
-the next. Epochs over shuffled batches of all facts, on one well-chosen late layer, are a strong
-baseline (LocFT-BF).
+As an editor, fine-tuning looked weak because it was run depth-first, training one fact to
+convergence before the next. Training in epochs over shuffled batches of all facts, on one
+well-chosen late layer, is a strong baseline (LocFT-BF).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class FtConfig(EpochSettings, EndOfText, Config):
     layer: Count = from_paper(20, "Layer, counted from 0, whose MLP is trained.")
     loss: Literal["target_new", "prompt_last"] = from_paper(
         "target_new",
-        "Whether each answer token is predicted from the text before it, or all of them from the "
+        "How answer tokens are predicted: each from the text before it, or all of them from the "
         "prompt's last token, as FT-L was published, which is wrong for answers of several tokens.",
     )
     box: Amount | None = from_paper(
@@ -49,11 +49,11 @@ class Ft(Editor[FtConfig]):
         config, lm = self.config, self.lm
         module = lm.mlp_out(config.layer)
         start = lm.weight(module, after)
-        W = start.clone().requires_grad_()  # clone: `.to` of the same type gives the same tensor
+        W = start.clone().requires_grad_()  # clone: `.to` of the same type returns the same tensor
         optimizer = torch.optim.Adam([W], lr=config.lr)
 
         def move() -> None:
-            """A step of Adam, after which every entry of W is within ± box of its start."""
+            """Take a step of Adam, then keep every entry of W within ± box of its start."""
             optimizer.step()
             if config.box is not None:
                 with torch.no_grad():
@@ -67,7 +67,7 @@ class Ft(Editor[FtConfig]):
 
 @dataclass(frozen=True)
 class FtLConfig(FtConfig):
-    """Settings of FT-L: all answer tokens are predicted from the last prompt token, in a box."""
+    """Settings of FT-L: all answer tokens predicted from the last prompt token, within a box."""
 
     loss: Literal["target_new", "prompt_last"] = "prompt_last"
     box: Amount | None = 5e-4
@@ -75,7 +75,7 @@ class FtLConfig(FtConfig):
 
 
 class FtL(Ft):
-    """FT-L: fine-tuning of one layer within an L∞ box, as ROME and MEMIT compared against it."""
+    """FT-L: fine-tuning of one layer within an L∞ box, the baseline in ROME and MEMIT."""
 
     name = "ft_l"
     paper = "Zhu et al., Modifying Memories in Transformer Models, 2020 (arXiv:2012.00363)"

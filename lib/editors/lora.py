@@ -1,8 +1,8 @@
-"""LoRA: a change of low rank beside frozen weights, trained on the answers (Hu et al., 2021).
+"""LoRA: a low-rank change added to frozen weights, trained on the answers (Hu et al., 2021).
 
-ΔW = α/r · B A with A (r, d_in) random and B (d_out, r) zero, so that training starts at the
-unchanged model. It is trained in epochs over shuffled batches of all facts of a call, as in ft.py.
-Every call adds a new adapter to those of `after`. So a patch is a sum of adapters, and
+ΔW = α/r · B A with A (r, d_in) random and B (d_out, r) zero, so training starts at the unchanged
+model. As in ft.py, training runs in epochs over shuffled batches of all facts of a call. Every call
+adds a new adapter to those of `after`, so a patch is a sum of adapters, and
 `lib.workbench.export_peft` writes it exactly.
 """
 
@@ -33,19 +33,19 @@ class LoraConfig(EpochSettings, EndOfText, Config):
     modules: Texts = from_paper(
         ("down",),
         "Adapted modules of each layer: `down` and `up` are the MLP's output and input "
-        "projections, `attn` is the attention's output projection, and other names, as `q_proj`, "
-        "are taken as they stand in the block.",
+        "projections, `attn` is the attention's output projection, and other names, such as "
+        "`q_proj`, refer to modules of that name in the block.",
         published=("q_proj", "v_proj"),
     )
     rank: Size = from_paper(8, "Rank r of each call's adapter.")
     alpha: Real = from_paper(
-        32.0, "Number α whose ratio to the rank multiplies the adapter's output."
+        32.0, "Number α, whose ratio to the rank multiplies the adapter's output."
     )
     lr: Amount = 5e-3
     weight_decay: Amount = from_paper(0.0, "Weight decay of the optimizer.")
     epochs: Count = 70
 
-    # options of ours: facts are learned in shuffled batches until they are known
+    # our additions: facts are learned in shuffled batches until they are known
 
     batch_size: Size = ours(100)
     enough: Real = ours(1e-2, published=0.0)
@@ -60,12 +60,12 @@ class Lora(Editor[LoraConfig]):
     paper = "Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, 2021 (arXiv:2106.09685)"
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
-        """Train one new adapter per module on the facts, on the model under `after`."""
+        """Train one new adapter per module on the facts, starting from the model under `after`."""
         config, lm = self.config, self.lm
         generator = torch.Generator().manual_seed(config.seed)
 
         def draw(rank: int, d_in: int) -> Tensor:
-            """A, uniform within ±1/√d_in as published."""
+            """Return A, uniform within ±1/√d_in as published."""
             return (2 * torch.rand(rank, d_in, generator=generator) - 1) / math.sqrt(d_in)
 
         made = adapters(lm, self.modules(), config.rank, draw)
@@ -79,14 +79,14 @@ class Lora(Editor[LoraConfig]):
         return add_low_rank(lm, after, {name: (scale * B, A) for name, (B, A) in made.items()})
 
     def rows(self, facts: list[Fact], after: Patch) -> AnswerRows:
-        """What the adapters are trained on."""
+        """Return the rows used to train the adapters."""
         return fact_rows(self, facts)
 
     def modules(self) -> list[str]:
-        """Names of the modules that get an adapter; EditError for one that is missing."""
+        """Return the names of the modules that get an adapter; EditError if one is missing."""
         config, lm = self.config, self.lm
         found = []
-        for layer in mlp_outputs(lm, config.layers):  # refuses a layer that is not there
+        for layer in mlp_outputs(lm, config.layers):  # rejects a missing layer
             parts = {
                 "down": (lm.arch.mlp_out,),
                 "up": lm.arch.mlp_in,
@@ -95,7 +95,7 @@ class Lora(Editor[LoraConfig]):
             for part in config.modules:
                 fused = lm.arch.fused_in and any(p.endswith(f".{part}") for p in lm.arch.mlp_in)
                 if fused or (part == "up" and lm.arch.fused_in):
-                    raise EditError(f"{lm.name} holds gate and up in one matrix: choose 'down'")
+                    raise EditError(f"{lm.name} stores gate and up in one matrix. Choose 'down'.")
                 patterns = parts.get(part)
                 found += (
                     [p.format(layer) for p in patterns] if patterns else self._inside(layer, part)
@@ -103,7 +103,7 @@ class Lora(Editor[LoraConfig]):
         return list(dict.fromkeys(found))
 
     def _inside(self, layer: int, part: str) -> list[str]:
-        """Full names of a block's matrices called `part`."""
+        """Return the full names of a block's matrices called `part`."""
         known = {
             f"{self.lm.arch.blocks}.{layer}.{name}"
             for name, module in self.lm.blocks[layer].named_modules()
@@ -113,7 +113,7 @@ class Lora(Editor[LoraConfig]):
         if not found:
             leaves = ", ".join(sorted({name.split(".")[-1] for name in known}))
             raise EditError(
-                f"{self.lm.name} has no module '{part}' in its blocks; there are down, up, attn, "
-                f"{leaves}"
+                f"{self.lm.name} has no module '{part}' in its blocks. Available modules: down, "
+                f"up, attn, {leaves}"
             )
         return found

@@ -1,9 +1,9 @@
 """MALMEN: thousands of edits in one update, by a network and a ridge regression (Tan et al., 2024).
 
-Summed outer products of many edits, as in MEND, cancel or pile up. Here each answer token asks for
-a shift v = −η ⟨k, k̃⟩ g̃ of the output at its own key k, where a trained network gives k̃ and g̃. One
-ridge regression, ΔW = V Kᵀ(K Kᵀ + λI)⁻¹, grants all shifts at once. η and λ are learned for each
-module.
+Summing the outer products of many edits, as in MEND, makes them cancel or pile up. Here, each
+answer token requests a shift v = −η ⟨k, k̃⟩ g̃ of the output at its own key k, using a trained
+network's k̃ and g̃. A single ridge regression, ΔW = V Kᵀ(K Kᵀ + λI)⁻¹, grants all shifts at once. η
+and λ are learned for each module.
 """
 
 from __future__ import annotations
@@ -31,17 +31,18 @@ class MalmenConfig(RegressionConfig):
 
 
 class Malmen(Trainable[RegressionConfig]):
-    """As MEND, with many facts joined by a regression; trained on updates of `batch` facts each."""
+    """MEND with many facts joined by a regression; trained on updates of `batch` facts each."""
 
     name = "malmen"
     paper = "Tan et al., Massive Editing for LLMs via Meta Learning, ICLR 2024 (arXiv:2311.04661)"
     Config: ClassVar[type[RegressionConfig]] = MalmenConfig
 
     def factors(self, wanted: ModuleUpdate, k: Tensor, g: Tensor) -> Factors:
-        """V (d_out, n) and B = Kᵀ(K Kᵀ + λI)⁻¹ (n, d_in).
+        """Return V (d_out, n) and B = Kᵀ(K Kᵀ + λI)⁻¹ (n, d_in).
 
-        On the network's keys K is K̃ (ours), and λ counts in units of the mean ‖k̃‖², since these
-        keys have no unit of their own. A lone column with λ = 0 is then MEND's outer product.
+        With the network's keys, K is K̃ (ours), and λ is measured in units of the mean ‖k̃‖², since
+        these keys have no unit of their own. With a single column and λ = 0, the result is MEND's
+        outer product.
         """
         raw = self.config.keys == "raw"
         K = wanted.pair.K.cpu().double() if raw else k
@@ -51,18 +52,21 @@ class Malmen(Trainable[RegressionConfig]):
         return V, B
 
     def fresh(self, cases: Sequence[Case] = ()) -> Networks:
-        """Networks to train: the identity, or a copy of another editor's trained ones."""
+        """Return networks to train: the identity, or a copy of another editor's trained ones."""
         networks = super().fresh(() if self.config.begin else cases)
         return self.begun(networks, self.config.begin) if self.config.begin and cases else networks
 
     def begun(self, networks: Networks, name: str) -> Networks:
-        """The networks with the parameters and moments of another editor's trained ones.
+        """Initialize the networks with another editor's trained parameters and moments.
 
-        Raises EditError where that editor has none, or its settings name other modules or sizes.
+        Raises EditError if that editor has none, or if its settings name other modules or sizes.
         """
         donor = EDITORS[name](self.lm)
         if donor.modules() != self.modules() or donor.order != self.order:
-            raise EditError(f"begin={name} needs the same modules and order as {name}'s settings")
+            raise EditError(
+                f"begin={name} needs the same modules and order as {name}'s settings. Change "
+                "these settings."
+            )
         state = donor.networks().state()
         for shape, net in networks.nets.items():  # MEND has no λ
             state[shape]["net"].setdefault("log_ridge", net.log_ridge.detach().clone())

@@ -1,7 +1,7 @@
 """MEMIT: many facts at once, spread over several layers (Meng et al., 2023).
 
 Each layer is updated by soft least squares: the new keys get their values as far as general text,
-weighed λ times, allows. NAS (norm anchors; Liu et al., 2026) is MEMIT with values of a fixed norm.
+weighted by λ, allows. NAS (norm anchors; Liu et al., 2026) is MEMIT using values of a fixed norm.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from .shared.layerwise import LayerwiseConfig, LayerwiseEditor
 
 
 class Memit(LayerwiseEditor[LayerwiseConfig]):
-    """Many facts in one least-squares update per layer, against λ samples of general text.
+    """Many facts in one least-squares update per layer, weighed against λ samples of general text.
 
-    Δ = R Kᵀ (λC + K Kᵀ)⁻¹. These are the steps of the family's loop (shared/layerwise.py).
-    keep_keys=True is the sequential form with Kp Kpᵀ in the inverse, which AlphaEdit's repository
-    calls "MEMIT_seq".
+    Δ = R Kᵀ (λC + K Kᵀ)⁻¹. The loop is shared by the family (shared/layerwise.py). keep_keys=True
+    is the sequential form with Kp Kpᵀ in the inverse, which AlphaEdit's repository calls
+    "MEMIT_seq".
     """
 
     name = "memit"
@@ -35,17 +35,17 @@ class Memit(LayerwiseEditor[LayerwiseConfig]):
 class NormAnchorConfig(LayerwiseConfig):
     """Settings of MEMIT with norm anchors."""
 
-    anchor_n: Size = from_paper(200, "Number of facts from which the anchors' norm is measured.")
+    anchor_n: Size = from_paper(200, "Number of facts used to measure the anchors' norm.")
     anchor_skip: Real | None = from_paper(
-        2.0, "Multiple of the anchors' norm from which on a value is not written; None writes all."
+        2.0, "Multiple of the anchors' norm at which a value is no longer written; None writes all."
     )
 
 
 class NormAnchor(LayerwiseEditor[NormAnchorConfig]):
     """MEMIT whose searched values keep the norm that they have on the unedited model.
 
-    Without the anchor each v* is bounded by a state that earlier edits have made longer. Writing
-    such a v* makes W and the next state longer still.
+    Without the anchor, each v* is bounded by a state that earlier edits have lengthened. Writing
+    such a v* lengthens W and the next state further.
     """
 
     name = "norm_anchor"
@@ -53,24 +53,24 @@ class NormAnchor(LayerwiseEditor[NormAnchorConfig]):
     paper = "Liu et al., Norm Anchors Make Model Edits Last (NAS), 2026 (arXiv:2602.02543)"
 
     def statistics(self, after: Patch = EMPTY) -> list[CachedTensors]:
-        """C of the layers' keys, and the anchors' norm."""
+        """Return C of the layers' keys, and the anchors' norm."""
         return [*super().statistics(after), self.anchor()]
 
     def anchor(self) -> CachedTensors:
-        """The anchors' `norm`, at the last layer."""
+        """Return the anchors' `norm` at the last layer."""
         c = self.config
         return value_norm.anchor_norm(self.lm, c.layers[-1], c.search(), self.site, c.anchor_n)
 
     def values(self, facts: list[Fact], layer: int, templates: tuple[str, ...]) -> list[Target]:
-        """MEMIT's values, scaled to their mean norm on the base model."""
+        """Return MEMIT's values, scaled to their mean norm on the base model."""
         c = self.config
         found = super().values(facts, layer, templates)
         norm = float(self.anchor().tensors()["norm"])
         found, skipped = value_norm.anchored(found, norm, c.anchor_skip)
         if skipped:
             warnings.warn(
-                f"{skipped} of {len(found)} values were over {c.anchor_skip:g} times the anchor "
-                "and were not written",
+                f"{skipped} of {len(found)} values exceeded {c.anchor_skip:g} times the anchor "
+                "and were not written.",
                 EditWarning,
                 stacklevel=2,
             )

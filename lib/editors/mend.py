@@ -1,9 +1,9 @@
 """MEND: a network learns to turn one fine-tuning gradient into an edit (Mitchell et al., 2022).
 
 The gradient of a linear layer's weight is a sum of outer products g kᵀ over tokens. A small
-network, which is the identity at first, replaces every pair (k, g) by a better one. It is trained
-on many edits, their rewordings and unrelated texts. MEND was made for single edits, and its edits
-do not last in a long stream.
+network, initially the identity, replaces every pair (k, g) with a better one. It is trained on many
+edits, their paraphrases, and unrelated texts. MEND was designed for single edits, and its edits do
+not last in a long stream.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .hypernetwork.trainable import Trainable
 
 @dataclass(frozen=True)
 class MendConfig(TrainableConfig):
-    """MEND's published settings; a training step is ten edits of one fact each."""
+    """MEND's published settings; a training step covers ten edits of one fact each."""
 
     rank: Size | None = 1920
     eta: Real = 1e-4
@@ -39,7 +39,7 @@ class MendConfig(TrainableConfig):
     patience: Count = 20_000
 
     def edited_layers(self, lm: LM) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
-        """With none given all matrices of the last three MLPs, or only the output ones if fused."""
+        """By default, all matrices of the last three MLPs, or only the output matrices if fused."""
         if self.down or self.gate or self.up:
             return super().edited_layers(lm)
         last = range(max(0, lm.n_layers - 3), lm.n_layers)
@@ -57,5 +57,5 @@ class Mend(Trainable[MendConfig]):
     frozen = True
 
     def factors(self, wanted: ModuleUpdate, k: Tensor, g: Tensor) -> Factors:
-        """A = −α g̃ (d_out, n) and B = k̃ᵀ (n, d_in)."""
+        """Return A = −α g̃ (d_out, n) and B = k̃ᵀ (n, d_in)."""
         return -wanted.step * g, k.T

@@ -1,7 +1,8 @@
-"""PMET: MEMIT with the attention's share of the change kept out of the MLP (Li et al., 2024).
+"""PMET: MEMIT that keeps attention's part of the change out of the MLP (Li et al., 2024).
 
-Changes of the attention's and the MLP's outputs at the last layer are searched together, but only
-the MLP's is written. A value that also had to do the attention's work would be larger than needed.
+The changes of the attention's and the MLP's outputs at the last layer are searched together, but
+only the MLP's change is written. A value that also had to do the attention's work would be larger
+than needed.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ class PmetConfig(LayerwiseConfig):
     steps: Count = 30
     relax: bool = from_paper(
         True,
-        "Whether a target that is the argmax counts a tenth, after which a small KL term ends its "
-        "search.",
+        "Whether a target that is already the argmax counts only a tenth, after which a small KL "
+        "term ends its search.",
     )
 
 
@@ -34,19 +35,19 @@ class Pmet(LayerwiseEditor[PmetConfig]):
 
     name = "pmet"
     paper = "Li et al., PMET: Precise Model Editing in a Transformer, 2024 (arXiv:2308.08742)"
-    site = "pmet"  # `target_value` moves both outputs there, and returns the MLP's
+    site = "pmet"  # `target_value` moves both outputs there and returns the MLP's
 
     def residual(self, rest: Tensor, left: int) -> Tensor:
-        """The rest divided by √left, so that lower layers write more than in MEMIT.
+        """Return the rest divided by √left, so that lower layers write more than in MEMIT.
 
-        With four layers left it is half of the rest, not a quarter.
+        With four layers left, this gives half of the rest, not a quarter.
         """
         return rest / left**0.5
 
     def keys_and_states(
         self, facts: list[Fact], layer: int, templates: tuple[str, ...]
     ) -> tuple[Tensor, Tensor]:
-        """Keys at `layer` and the MLP's output (d_out, n) at the last layer, as patched now."""
+        """Return keys at `layer` and the last layer's MLP output (d_out, n), as patched now."""
         name, last = self.lm.mlp_out(layer), self.lm.mlp_out(self.config.layers[-1])
         seen = self.lm.at_subjects(facts, list(dict.fromkeys([name, last])), templates)
         return self.key(seen[name]), self.lm.output(last, seen[last][0]).T.cpu()

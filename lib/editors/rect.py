@@ -1,7 +1,7 @@
 """RECT: keep only the entries of an update that change the weights most (Gu et al., 2024).
 
-RECT is a regularizer around another editor. Of each update Δ, the 40 % of the entries with the
-largest change relative to the weight stay, and all others become zero.
+RECT is a regularizer around another editor. In each update Δ, it keeps the 40% of the entries with
+the largest change relative to the weight, setting all others to zero.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ class RectConfig(Config):
     """Settings of RECT."""
 
     keep: Share = from_paper(
-        0.4, "Share of an update's entries that are kept, those with the largest relative change."
+        0.4,
+        "Fraction of an update's entries that are kept: those with the largest relative change.",
     )
 
 
 class Rect(Wrapper[RectConfig]):
-    """The inner editor's update with all but its relatively largest entries set to zero.
+    """The inner editor's update with all entries except the relatively largest set to zero.
 
-    The rest of the update is no longer of low rank, and gives the new keys only part of their
-    values.
+    The remaining update is no longer of low rank, giving the new keys only part of their values.
     """
 
     name = "rect"
@@ -41,7 +41,7 @@ class Rect(Wrapper[RectConfig]):
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Mask the inner editor's update after it has edited all of its layers.
 
-        So the inner editor's later layers were computed with the whole update of the earlier ones.
+        Its later layers were therefore computed using the whole update of the earlier ones.
         """
         patch = self.wrapped.write(facts, after)
         new = {
@@ -54,7 +54,7 @@ class Rect(Wrapper[RectConfig]):
 
 
 def mask(delta: Tensor, W: Tensor, keep: float) -> Tensor:
-    """Δ with its ⌈keep · size⌉ entries of largest |Δ / W|, and 0 everywhere else."""
+    """Return Δ with its ⌈keep · size⌉ entries of largest |Δ / W|, and 0 everywhere else."""
     count = math.ceil(keep * delta.numel())
     if count == 0:
         return torch.zeros_like(delta)

@@ -1,9 +1,9 @@
 """RLEdit: the network trained on whole streams of edits, as a trajectory (Li et al., 2025).
 
 In a stream of edits, a network that was trained on single updates of the base model meets a model
-that it has changed many times. RLEdit makes one training step of one whole stream, called a
-trajectory. Every turn edits the model that the turns before it left, and is judged by its own facts
-and by theirs.
+that it has changed many times. RLEdit instead uses a whole stream, called a trajectory, for one
+training step. Every turn edits the model left by the turns before it, and is judged by its own
+facts and by theirs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .hypernetwork.trainable import take
 from .malmen import Malmen
 from .shared.base import add_low_rank
 
-DISCOUNT = 0.95  # γ, the weight of the texts of the turn before
+DISCOUNT = 0.95  # γ, the weight of the previous turn's texts
 REG = 1e-4  # weight of ‖ΔW‖²
 
 
@@ -32,9 +32,9 @@ REG = 1e-4  # weight of ‖ΔW‖²
 class RLEditConfig(RegressionConfig):
     """RLEdit's published settings; a trajectory has `turns` edits of `batch` facts each.
 
-    Here `accumulate` counts trajectories, and `varied` has no effect, since all turns have the same
-    size. The presets begin from MALMEN's network, which is ours, because trajectories are too slow
-    to learn everything from them.
+    Here `accumulate` counts trajectories, and `varied` has no effect because all turns have the
+    same size. Our presets start from MALMEN's network, since trajectories are too slow for learning
+    everything from them.
     """
 
     rank: Size | None = setting(None, published=1024)
@@ -43,14 +43,14 @@ class RLEditConfig(RegressionConfig):
     group: Size = 4
     chunk: Size = 128
     loc_weight: Real = 0.6
-    turns: Size = from_paper(400, "Number of edits of one trajectory.")
-    window: Size = from_paper(10, "Number of last turns whose texts also judge a turn.")
+    turns: Size = from_paper(400, "Number of edits in one trajectory.")
+    window: Size = from_paper(10, "Number of most recent turns whose texts also judge a turn.")
     check_every: Size = 1
     patience: Count = 3
 
 
 class RLEdit(Malmen):
-    """As MALMEN, its network trained on whole streams of edits, one after the other."""
+    """MALMEN with its network trained on whole streams of edits, one after another."""
 
     name = "rledit"
     title = "RLEdit"
@@ -68,7 +68,7 @@ class RLEdit(Malmen):
         return sum(losses) / len(losses)
 
     def validate(self, networks: Networks, cases: Sequence[Case]) -> float:
-        """Mean loss of a turn in one stream of cases that are not trained on."""
+        """Return the mean loss of a turn in one stream of cases not used for training."""
         before, size = networks.moments, self.config.batch
         turns = [cases[start : start + size] for start in range(0, len(cases), size)]
         loss = self.trajectory(networks, turns, Random("validation"), train=False)
@@ -82,10 +82,10 @@ class RLEdit(Malmen):
         draw: Random,
         train: bool = True,
     ) -> float:
-        """Mean loss of a turn in one stream, which begins at the base model.
+        """Return the mean loss of a turn in one stream, starting at the base model.
 
-        The stream ends early where a loss is not finite. With train=True the network's gradients
-        are added up and clipped turn by turn.
+        The stream ends early if a loss is not finite. With train=True, the network's gradients are
+        added up and clipped turn by turn.
         """
         c, patch, losses = self.config, EMPTY, []
         every = [p for net in networks.nets.values() for p in net.parameters()]
@@ -102,9 +102,9 @@ class RLEdit(Malmen):
             if not seen.finite:
                 break
             losses.append(seen.edit + seen.locality)
-            # the running sum is clipped, so that late turns weigh no less than early ones
+            # clip the running sum, so that late turns have no less weight than early ones
             if train:
                 torch.nn.utils.clip_grad_norm_(every, c.clip)
-            # the next turn edits the model that this turn leaves
+            # the next turn edits the model left by this turn
             patch = add_low_rank(self.lm, patch, updates)
         return sum(losses) / len(losses) if losses else float("nan")

@@ -1,8 +1,8 @@
 """ROME: insert one fact by a rank-one change of one MLP (Meng et al., 2022; R-ROME: Gupta, 2024).
 
-The MLP's output projection W is a linear memory that maps keys to values. ROME reads the subject's
-key k, searches the value v* that makes the model give the new answer, and writes the pair (k, v*)
-with the least disturbance of general text (`memory.insert`).
+The MLP's output projection W is a linear memory that maps keys to values. After reading the
+subject's key k, ROME searches for the value v* that makes the model give the new answer, then
+writes the pair (k, v*) while disturbing general text as little as possible (`memory.insert`).
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ class RomeConfig(SearchSettings, ContextSettings, MomentSettings, Config):
     layer: Count = from_paper(5, "Layer, counted from 0, whose MLP is edited.")
     keys: Literal["both", "mixed", "mean", "prompt"] = from_paper(
         "both",
-        "Which key is written: ROME's mix of mean key and bare prompt, R-ROME's one of the two "
-        "(mean, prompt), or both as two columns, which alone holds one-token subjects at position "
-        "0.",
+        "Key to write: ROME's mix of the mean key and the bare prompt, R-ROME's choice of one of "
+        "the two (mean, prompt), or both as two columns, the only option that holds one-token "
+        "subjects at position 0.",
         published="mixed",
     )
-    enough: Real = from_paper(0.05, "Total loss under which the search ends.")
+    enough: Real = from_paper(0.05, "Total loss at which the search ends.")
     contexts: tuple[tuple[Count, Count], ...] = ((5, 10), (10, 10))
     context_start: Whole | str | None = None
 
 
 class Rome(WhitenedEditor[RomeConfig]):
-    """Rank-one insert of one fact into one layer, with the value found by optimization."""
+    """Rank-one insertion of one fact into one layer, with the value found by optimization."""
 
     name = "rome"
     paper = "Meng et al., Locating and Editing Factual Associations in GPT, 2022 (arXiv:2202.05262)"
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
-        """Write one fact after another, each on the result of the one before."""
+        """Write the facts one after another, each on the result of the previous one."""
         templates = self.templates(after)
         for fact in steps(facts, f"{self.name}: facts"):
             update, _ = self.update(fact, after, templates)
@@ -58,13 +58,13 @@ class Rome(WhitenedEditor[RomeConfig]):
     def update(
         self, fact: Fact, after: Patch = EMPTY, templates: tuple[str, ...] | None = None
     ) -> tuple[tuple[Tensor, Tensor], value_search.Target]:
-        """ΔW as factors (d_out, r), (r, d_in), float32, and the search that found v*."""
+        """Return ΔW as factors (d_out, r), (r, d_in), float32, and the search that found v*."""
         lm, layer = self.lm, self.config.layer
         templates = self.templates(after) if templates is None else templates
-        # read the subject's keys and search the value v*, under all templates
+        # read the subject's keys and search for the value v*, under all templates
         with lm.patched(after, only=True):
             found = value_search.search(lm, [fact], layer, templates, self.config.search())[0]
-        # write the pair into the weights as they are now
+        # write the pair into the current weights
         W = lm.weight(lm.mlp_out(layer), after).cpu()
         return insert(W, found, self.moment(layer), self.config.keys), found
 
@@ -72,7 +72,7 @@ class Rome(WhitenedEditor[RomeConfig]):
 def insert(
     W: Tensor, found: value_search.Target, C: memory.Moment | None, keys: str
 ) -> tuple[Tensor, Tensor]:
-    """ΔW as factors (d_out, r), (r, d_in), for one of the four ways to choose the key.
+    """Return ΔW as factors (d_out, r), (r, d_in), for one of the four ways to choose the key.
 
     "mixed" is ROME, "mean" and "prompt" are R-ROME's, and "both" is ours.
     """

@@ -1,10 +1,10 @@
 """Steering: one direction added to every prompt (contrastive activation addition, Rimsky, 2024).
 
-v is the mean over pairs of texts, which differ in their answer only, of the states of one layer at
-the wanted answer less those at the other. It is added to the layer's output, with a multiplier, for
-every prompt. So it is no editor of facts, and stands here for the contrast. A rank-one edit adds
-r (bᵀk), which is large at its own key and small elsewhere. Steering is the case in which bᵀk is the
-same for all keys: what it does to the fact, it does to every prompt.
+v is a mean over pairs of texts differing only in their answer: one layer's states at the wanted
+answer minus its states at the other. It is added to the layer's output, with a multiplier, for
+every prompt. Steering therefore does not edit facts and is included here only for contrast. A
+rank-one edit adds r (bᵀk), which is large at its own key and small elsewhere. In steering, bᵀk is
+the same for all keys: it changes every prompt in the same way as the fact.
 """
 
 from __future__ import annotations
@@ -37,17 +37,15 @@ class SteerConfig(Config):
     """Settings of steering."""
 
     layer: Count = from_paper(20, "Layer, counted from 0, whose output is shifted.")
-    multiplier: Real = from_paper(
-        1.0, "Number that the mean difference is multiplied by; 0 changes nothing."
-    )
+    multiplier: Real = from_paper(1.0, "Factor multiplying the mean difference; 0 changes nothing.")
     positions: Positions = from_paper(
-        "prompt_end", "Tokens whose states are shifted: from the prompt's last one on, or all."
+        "prompt_end", "Tokens whose states are shifted: from the prompt's last token on, or all."
     )
 
 
 @dataclass(eq=False, repr=False)
 class Shift(Route):
-    """A vector that is added to a module's output, whatever the prompt is.
+    """A vector that is added to a module's output, regardless of the prompt.
 
     v          (d_out,) float32
     inputs     width of the module's inputs
@@ -59,7 +57,7 @@ class Shift(Route):
     parts = {"v": Part("d_out")}
 
     class Header(Schema):
-        """Where it stands and from which token on."""
+        """The module that is shifted, and from which token on."""
 
         module: str
         inputs: Size
@@ -71,13 +69,13 @@ class Shift(Route):
     positions: Positions
 
     def decide(self, inputs: Tensor, output: Tensor, seqs: Sequences) -> Tensor:
-        """Entry 0 for every sequence: there is nothing to decide."""
+        """Return entry 0 for every sequence, since there is nothing to decide."""
         size = self.v.norm().to(inputs.device).expand(len(inputs))
         self.note(seqs, score=size, threshold=torch.zeros_like(size))
         return torch.zeros(len(inputs), dtype=torch.long, device=inputs.device)
 
     def apply(self, inputs: Tensor, output: Tensor, choice: Tensor, seqs: Sequences) -> Tensor:
-        """`output` with v added at the positions; itself where v is zero."""
+        """Return `output` with v added at the positions; `output` itself if v is zero."""
         if not bool(self.v.any()):
             return output
         shifted = seqs.real
@@ -88,7 +86,7 @@ class Shift(Route):
 
     @property
     def widths(self) -> tuple[int, int]:
-        """Widths of the module's inputs and outputs."""
+        """Return the widths of the module's inputs and outputs."""
         return self.inputs, len(self.v)
 
 
@@ -103,11 +101,11 @@ class Steer(Editor[SteerConfig]):
     factual = False
 
     def modules(self) -> list[str]:
-        """The module whose output is shifted: what the layer adds to the stream."""
+        """Return the module whose output is shifted: the layer's addition to the stream."""
         return [self.lm.arch.into_stream.format(self.config.layer)]
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
-        """Add the facts' vector to what stands there; vectors of several calls add up."""
+        """Add the facts' vector to an existing shift, so vectors of several calls add up."""
         c, lm = self.config, self.lm
         (module,) = self.modules()
         old: Any = after.routes.get(module)
@@ -119,17 +117,19 @@ class Steer(Editor[SteerConfig]):
         if old is not None:
             if old.positions != c.positions:
                 raise EditError(
-                    f"the shift at {module} is at '{old.positions}', not '{c.positions}'"
+                    f"The shift at {module} is at '{old.positions}', not '{c.positions}'. Use the "
+                    "same positions."
                 )
             v = old.v + v
         route = Shift(module, v, seen[module].shape[-1], c.positions)
         return replace(after, routes={**after.routes, module: route})
 
     def difference(self, facts: list[Fact]) -> Tensor:
-        """V (d,) of multiplier 1: states at the new answers' tokens less those at the old ones'.
+        """Return v (d,) of multiplier 1: states at the new answers' tokens minus those at the old.
 
-        Each answer counts as the mean over its tokens. The old answer is `target_true`, and where a
-        fact has none it is what the model, as it is patched, says in as many tokens.
+        Each answer counts as the mean over its tokens. The old answer is `target_true`, or, if a
+        fact has none, the answer that the model, as patched, generates in the same number of
+        tokens.
         """
         lm = self.lm
         new = answer_rows(lm, facts)
@@ -146,7 +146,7 @@ class Steer(Editor[SteerConfig]):
         return (wanted - other).mean(0)
 
     def states(self, rows: AnswerRows) -> Tensor:
-        """The mean state (n, d) of the layer's output over each answer's tokens, float32, CPU."""
+        """Return the layer's mean output state (n, d) over each answer, float32, on the CPU."""
         lm, name = self.lm, self.lm.above(self.config.layer)
         batching.check_length(lm, rows.ids)
         found: dict[int, Tensor] = {}

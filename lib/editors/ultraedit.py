@@ -1,11 +1,11 @@
 """UltraEdit: edits forever, with no training, no subject and no stored facts (Gu et al., 2025).
 
 A call of `edit` is one turn. One forward and backward pass gives the keys k and output gradients g
-of the turn's answer tokens. Both are standardized with the moments of everything seen so far. Each
-key asks for a shift of the output, and one ridge regression writes all shifts.
+of the turn's answer tokens. Both are standardized using the moments of everything seen so far. Each
+key requires a shift of the output, and one ridge regression writes all shifts.
 
 `turn` and `solve` are the published method. The rest is ours: several passes of one turn, the keys
-of earlier turns, and moments to start from.
+of earlier turns, and moments before the first turn.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class UltraEditConfig(GradientSettings, EndOfText, Config):
 
     eta: Real | None = from_paper(
         None,
-        "The paper's learning rate η; where it is given it counts in the place of `step`.",
+        "The paper's learning rate η; if it is given, it is used instead of `step`.",
         published=1e-6,
     )
     ridge: Amount = from_paper(1.0, "Ridge λ of the regression.")
@@ -57,8 +57,8 @@ class UltraEditConfig(GradientSettings, EndOfText, Config):
     )
     warmup: Literal["statistics", "none"] = ours(
         "statistics",
-        "Whether empty moments are filled from fixed texts that are not edited; without them a "
-        "lone row standardizes to nothing, so that a lone fact is not edited.",
+        "Whether empty moments are filled using fixed texts that are not edited; without them a "
+        "single row standardizes to nothing, so that a single fact is not edited.",
         published="none",
     )
     strength: Amount = ours(
@@ -66,25 +66,25 @@ class UltraEditConfig(GradientSettings, EndOfText, Config):
     )
     keep_keys: bool = ours(
         False,
-        "Whether outputs at the keys of earlier turns are to stay; the memory for it is bounded.",
+        "Whether outputs at the keys of earlier turns should stay; the memory for it is bounded.",
     )
     repeat: Count = ours(
         1,
-        "Passes over a turn at most, each on the result of the last, until every answer is the "
-        "argmax.",
+        "Maximum number of passes over a turn, each on the result of the last, until every answer "
+        "is the argmax.",
     )
     few: tuple[Real, Count] | None = ours(
         None,
-        "Step and passes of a turn of at most `group` facts, whose neighbors would otherwise pay "
-        "for the step of a hundred.",
+        "Step and passes of a turn of at most `group` facts, whose neighbors would otherwise "
+        "change too much by a step for a hundred.",
     )
 
 
 class UltraEdit(Editor[UltraEditConfig]):
     """Standardized keys and gradients, one ridge regression per turn, moments kept for life.
 
-    Facts that the model knows already have small gradients. They still move the weights a little,
-    because gradients are centered.
+    If the model already knows a fact, its gradients are small. They still change the weights a
+    little, because gradients are centered.
     """
 
     name = "ultraedit"
@@ -93,22 +93,24 @@ class UltraEdit(Editor[UltraEditConfig]):
     speed = "fast"
 
     def statistics(self, after: Patch = EMPTY) -> list[CachedTensors]:
-        """The moments to start from, and C of the edited layers where `strength` weighs it.
+        """Return the first moments, and C of the edited layers if `strength` weighs it.
 
-        Raises EditError where it would weigh another module: C is that of output projections.
+        Raises EditError if it would weigh another module, because C is that of output projections.
         """
         found = list(self.warm(after.memory.get(self.name, {})).values())
         down, gate, up = self.config.edited_layers(self.lm)
         if not self.config.strength:
             return found
         if gate or up:
-            raise EditError("strength is for output projections: edit `down` alone, or set it to 0")
+            raise EditError(
+                "strength is for output projections. Edit `down` alone, or set it to 0."
+            )
         return [*found, *stored_moments(self.lm, down, None, None).values()]
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
-        """One turn, or up to `repeat` passes of it until every answer is right."""
+        """Write one turn, with up to `repeat` passes until every answer is right."""
         c = self.config
-        # a small turn may take another step and more passes
+        # a small turn may use another step and more passes
         step, passes = c.step if c.eta is None else None, c.repeat
         if c.few and len(facts) <= c.group:
             step, passes = c.few
@@ -128,11 +130,11 @@ class UltraEdit(Editor[UltraEditConfig]):
         earlier: Mapping[str, Tensor],
         metrics: dict[str, memory.Moment | None],
     ) -> Patch:
-        """`after` with one pass over the facts written into all modules.
+        """Return `after` with one pass over the facts written into all modules.
 
         step     learning rate times the length of a key, or None for the settings' eta
         earlier  {module: (d_in, m) keys of earlier turns}
-        metrics  {module: the ridge with these keys in it}, filled here where it is missing
+        metrics  {module: the ridge with these keys in it}, filled here if it is missing
         """
         lm, c, shapes = self.lm, self.config, self.modules()
         # read keys and gradients of all modules
@@ -141,13 +143,13 @@ class UltraEdit(Editor[UltraEditConfig]):
                 lm, facts, list(shapes), c.group, c.reduction, c.target_eos, on_device=True
             )
         found = {name: pair.nonzero() for name, pair in found.items()}
-        # let the moments see them all before anything is standardized
+        # include them all in the moments before standardizing anything
         state = after.memory.get(self.name, {})
         moments = {}
         for shape, both in self.start(state).items():
             same = [pair for name, pair in found.items() if shapes[name] == shape]
             moments[shape] = both.to(same[0].K.device).merge(same)
-        # then solve every module by itself
+        # then solve every module separately
         updates = {}
         for name, pair in steps(found.items(), "matrices solved"):
             if name not in metrics:
@@ -161,7 +163,10 @@ class UltraEdit(Editor[UltraEditConfig]):
         return add_low_rank(lm, after, updates, memory={**after.memory, self.name: state})
 
     def metric(self, name: str, earlier: Tensor | None, K: Tensor) -> memory.Moment | None:
-        """λI + strength·C + Σ kkᵀ over earlier keys, where K is; None: λI alone, as published."""
+        """Return λI + strength·C + Σ kkᵀ over earlier keys, or None for λI alone, as published.
+
+        The result is on K's device.
+        """
         c = self.config
         if not c.strength and earlier is None:
             return None
@@ -184,22 +189,22 @@ class UltraEdit(Editor[UltraEditConfig]):
         step: float | None,
         metric: memory.Moment | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """ΔW = V Kᵀ (K Kᵀ + λI)⁻¹ as factors, with the shifts V = −η ‖k̂‖² ĝ (d_out, n).
+        """Return ΔW = V Kᵀ (K Kᵀ + λI)⁻¹ as factors, with the shifts V = −η ‖k̂‖² ĝ (d_out, n).
 
-        metric, where it is given, takes the place of λI. All processes get the factors of the first
-        one, the same bits even where devices differ. Otherwise their weights would drift apart.
+        If metric is given, it replaces λI. All processes get the factors of the first one, with the
+        same bits even if devices differ. Otherwise their weights would diverge.
         """
         config, K = self.config, pair.K.double()
         eta = config.eta if step is None else step / len(K)
-        # each key asks for a shift of the output, v = −η ‖k̂‖² ĝ
+        # each key requires a shift of the output, v = −η ‖k̂‖² ĝ
         k_hat, g_hat = moments.standardize(pair)
         V = (-eta * k_hat.square().sum(0) * g_hat).to(K.device)
-        # one regression grants all of them
+        # one regression solves for all of them
         B = memory.reach(K, metric, config.ridge if metric is None else 1.0)
         return distributed.of_first(V.float()), distributed.of_first(B.float())
 
     def start(self, state: Mapping[str, Any]) -> dict[tuple[int, int], KeyGradientMoments]:
-        """{shape: its moments}, from the patch or, before the first turn, from warm-up texts."""
+        """Return {shape: its moments}, from the patch, or from warm-up texts at the first turn."""
         warm, found = self.warm(state), {}
         for shape in dict.fromkeys(self.modules().values()):
             kept = state.get("moments", {}).get(_name(shape))
@@ -212,7 +217,7 @@ class UltraEdit(Editor[UltraEditConfig]):
         return found
 
     def warm(self, state: Mapping[str, Any]) -> dict[tuple[int, int], CachedTensors]:
-        """{shape: moments of warm-up texts} for all shapes that start from them."""
+        """Return {shape: moments of warm-up texts} for all shapes without moments in the patch."""
         c, shapes = self.config, self.modules()
         given = c.group, c.reduction, c.whiten == "gradient"
         return {
@@ -224,12 +229,12 @@ class UltraEdit(Editor[UltraEditConfig]):
         }
 
     def modules(self) -> dict[str, tuple[int, int]]:
-        """{edited module: (d_in, d_out)}."""
+        """Return {edited module: (d_in, d_out)}."""
         return answer_gradients.mlp_modules(self.lm, *self.config.edited_layers(self.lm))
 
 
 def _join(old: Tensor | None, K: Tensor) -> Tensor:
-    """Kept keys and those of a turn, as `memory.compressed` holds them, float32 on the CPU."""
+    """Return kept keys and those of a turn, as in `memory.compressed`, float32 on the CPU."""
     K = K.cpu()
     return memory.compressed(K if old is None else torch.cat([old, K], 1))
 

@@ -1,8 +1,8 @@
 """WilKE: ROME in the layer that fits the fact best (Hu et al., 2024).
 
-Every layer is tried, and the fact is written in the one that needs the smallest change relative to
-its weights. A small ‖Δ‖/‖W‖ means that the subject's key has a strong pattern there. Writing where
-it has none takes a huge update, which damages all other facts.
+WilKE tries every layer, writing the fact into the one that needs the smallest change relative to
+its weights. A small ‖Δ‖/‖W‖ means that the subject's key has a strong pattern there. Writing to a
+layer without such a pattern takes a huge update, damaging all other facts.
 """
 
 from __future__ import annotations
@@ -24,17 +24,15 @@ from .shared.values_at_layers import search_layers
 
 @dataclass(frozen=True)
 class WilkeConfig(RomeConfig):
-    """Settings of ROME, and the layers that are tried; `layer` has no effect.
+    """Settings of ROME, and the layers to try; `layer` has no effect.
 
-    The key is the published one. keys="both" repairs much of the damage that WilKE avoids by its
-    choice of layer, and is in `preset="ours"`.
+    The key is chosen as published. keys="both" repairs much of the damage that WilKE avoids by
+    choosing a layer, and is used in `preset="ours"`.
     """
 
     keys: Literal["both", "mixed", "mean", "prompt"] = "mixed"
-    layers: Layers | None = from_paper(
-        None, "Layers that are tried; None tries all below the ceiling."
-    )
-    ceiling: Size = from_paper(7, "Number of lowest layers that are tried.")
+    layers: Layers | None = from_paper(None, "Layers to try; None tries all below the ceiling.")
+    ceiling: Size = from_paper(7, "Number of lowest layers to try.")
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class LayerFit:
 
 
 class Wilke(Rome):
-    """ROME whose layer is chosen per fact: the smallest relative update wins."""
+    """ROME with the layer chosen for each fact: the smallest relative update wins."""
 
     name = "wilke"
     title = "WilKE"
@@ -62,16 +60,16 @@ class Wilke(Rome):
     speed = "slow"
 
     def layers(self) -> Sequence[int]:
-        """The layers that are tried, ascending."""
+        """Return the layers to try, in ascending order."""
         c = self.config
         return sorted(c.layers or range(min(c.ceiling, self.lm.n_layers)))
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
-        """Write one fact after another, each in its own layer of the model with those before."""
+        """Write the facts one after another, each in its own layer of the model edited so far."""
         templates = self.templates(after)
         chosen = list(after.memory.get(self.name, {}).get("layers", ()))
         for fact in steps(facts, f"{self.name}: facts"):
-            # ROME in every layer; the smallest relative update is written
+            # run ROME in every layer and write the smallest relative update
             best = min(self.matches(fact, after, templates), key=lambda match: match.score)
             after = add_low_rank(self.lm, after, {self.lm.mlp_out(best.layer): best.update})
             chosen.append(best.layer)
@@ -81,7 +79,7 @@ class Wilke(Rome):
     def matches(
         self, fact: Fact, after: Patch = EMPTY, templates: tuple[str, ...] | None = None
     ) -> list[LayerFit]:
-        """ROME's edit of the fact in every candidate layer, with its score; all in one search."""
+        """Return ROME's edit of the fact in every candidate layer and its score, in one search."""
         lm, config, layers = self.lm, self.config, self.layers()
         templates = self.templates(after) if templates is None else templates
         with lm.patched(after, only=True):

@@ -1,1 +1,1 @@
-"""Evaluation measures an edit: test prompts, answers judged by events, scores with intervals."""
+"""Measuring an edit: test prompts, answers judged by success criteria, scores with intervals."""

@@ -1,16 +1,16 @@
-"""The events by which an answer counts as given, as predicates on text.
+"""Decide by predicates on text if an answer was given: the events of the metrics.
 
-An event is one way to decide whether the model gives an answer: it finds the answer more probable
-than another one, predicts its tokens one by one (teacher-forced), or generates it. The ranking of
-editors depends on the event, so every metric names its own.
+An event is one way to decide this: the model finds the answer more probable than another one,
+predicts its tokens one by one (teacher-forced), or generates it. The ranking of editors depends on
+the event, so every metric names its own.
 
 Generated text is judged by `begins`, by the stricter `exact`, and by `contains`. The second implies
 the first, and the first implies the last.
 
 A model that replies to a person writes a sentence, and repeats the question in it: "The Eiffel
 Tower is located in the city of Paris." So in the chat template the events above say next to
-nothing: the unedited embedded model reaches `begins` on 1 of the classroom's 203 facts. There
-`named` asks whether the reply's first sentence names the answer, and does not name the rival answer
+nothing: the unedited embedded model reaches `begins` on 1 of the classroom's 203 facts. For
+replies, `named` is true if the first sentence names the answer, and does not name the rival answer
 before it, and the same replies give 118 of 203.
 """
 
@@ -26,20 +26,21 @@ LIMIT = 32  # tokens of free generation
 _QUOTES = "\"'`“”„‟‘’‚‛«»‹›"
 _LEAD = re.compile(rf"^[\s{_QUOTES}]+")
 _TAIL = re.compile(rf"[\s{_QUOTES}]+$")
-# Ends a sentence. A period after a single letter or a title does not: "J.R.R. Tolkien", "Mr. Bean".
+# The end of a sentence. A period after a single letter or a title is none: "J.R.R. Tolkien", "Mr.
+# Bean".
 END = re.compile(
     r"\S(?:[!?](?=\s)|\n|(?<!\b\w)(?<!\bSt|\bMr|\bMs|\bDr|\bJr|\bSr|\bMt|\bFt|\bLt|\bvs)"
     r"(?<!\bMrs|\bGen|\bCol|\bRev|\bGov|\bSen|\bSgt)(?<!\bProf|\bCapt)\.(?=\s))"
 )
-_BLANK = _QUOTES + " \t\r\f\v\xa0"  # may stand between an answer and its full stop
+_BLANK = _QUOTES + " \t\r\f\v\xa0"  # possible characters between an answer and its full stop
 
 
 class Verdict(NamedTuple):
     """The verdict on a generated text.
 
-    begins   The text begins with the target, as `begins` says.
-    exact    The text is the target, as `exact` says.
-    named    The first sentence of a reply names the target, as `named` says.
+    begins   if the text begins with the target, as in `begins`.
+    exact    if the text is the target, as in `exact`.
+    named    if the first sentence of a reply names the target, as in `named`.
     """
 
     begins: bool
@@ -48,10 +49,10 @@ class Verdict(NamedTuple):
 
 
 class Named(NamedTuple):
-    """What a reply in conversation is compared with.
+    """The answers that a reply in conversation is compared with.
 
-    right  The answers that count.
-    rival  An answer that must not be named before them, None where there is none.
+    right  the answers that count.
+    rival  an answer that must not be named before them, None if there is none.
     """
 
     right: tuple[str, ...]
@@ -59,14 +60,14 @@ class Named(NamedTuple):
 
 
 def judge(text: str, target: str, cut: bool = False) -> Verdict:
-    """The verdict on a generated text.
+    """Return the verdict on a generated text.
 
     Case, leading white space, and quotes around text and target are ignored. The answer ends at a
     boundary, which is the end of the text, punctuation, or white space. A letter, digit or
-    combining mark right after the target makes it another word. The answer is exact when a period,
-    a newline or the end of the text follows.
+    combining mark right after the target makes it another word. The answer is exact if a period, a
+    newline or the end of the text follows.
 
-    cut  The target given here is only the beginning of a longer one, so no boundary is needed.
+    cut  if the given target is only the beginning of a longer one, so that no boundary is needed.
 
     judge(" Rome, Italy", "Rome") -> (True, False)
     """
@@ -83,7 +84,7 @@ def judge(text: str, target: str, cut: bool = False) -> Verdict:
 
 
 def judge_any(text: str, targets: Iterable[tuple[str, bool]]) -> Verdict:
-    """The verdict where any of several targets is right; each comes as (target, cut)."""
+    """Return the verdict if any of several targets is right, each given as (target, cut)."""
     verdicts = [judge(text, target, cut) for target, cut in targets]
     return Verdict(
         any(verdict.begins for verdict in verdicts),
@@ -92,22 +93,22 @@ def judge_any(text: str, targets: Iterable[tuple[str, bool]]) -> Verdict:
 
 
 def begins(text: str, target: str) -> bool:
-    """Event `generation`: the text begins with the target, then a boundary."""
+    """Return whether the text begins with the target, then a boundary: the event `generation`."""
     return judge(text, target).begins
 
 
 def contains(text: str, target: str) -> bool:
-    """Whether the target occurs anywhere in the text: the most generous way to judge it."""
+    """Return whether the target occurs anywhere in the text, the most generous judgment."""
     return plain(target) in text.casefold()
 
 
 def plain(text: str) -> str:
-    """The form in which answers are compared: no case, no white space or quotes around them."""
+    """Return the form for comparing answers: no case, no white space or quotes around them."""
     return _TAIL.sub("", _LEAD.sub("", text)).casefold() or text.casefold()
 
 
 def named(text: str, right: Iterable[str], rival: str | None = None) -> bool:
-    """Whether the first sentence names an answer before the rival.
+    """Return whether the first sentence names an answer before the rival.
 
     Answers count as whole words, and case is ignored.
     named("The tower is in Rome. Paris", ["Rome"], "Paris") -> True
@@ -120,6 +121,6 @@ def named(text: str, right: Iterable[str], rival: str | None = None) -> bool:
 
 
 def _place(sentence: str, answer: str) -> int | None:
-    """Where the answer stands as whole words for the first time; None where it does not."""
+    """Return the first place of the answer as whole words, None if there is none."""
     found = re.search(rf"(?<!\w){re.escape(plain(answer))}(?!\w)", sentence.casefold())
     return found.start() if found else None

@@ -1,10 +1,11 @@
-"""`evaluate` measures an edit: it asks a patched model all test prompts of some cases.
+"""Measure an edit by asking a patched model all test prompts of some cases.
 
 Every number names its metric and its event (see `answers`), and "before" always means the base
 model, which is asked once per prompt (see `queries`). The unit of every interval is the case.
 
-In three steps: the prompts of all cases and metrics are listed (`probe_prompts`), each is asked
-once (`queries`), and JUDGES, a table of one function per event, makes the values of its rows.
+There are three steps: the prompts of all cases and metrics are listed (`probe_prompts`), each is
+asked once (`queries`), and JUDGES, a table of one function per event, computes the values of its
+rows.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from .probe_prompts import Item, probe_items
 from .prompt_batch import Answers, Base, Queries, positives, unrelated
 from .scores import COLUMNS, Scores
 
-BASE_MODEL = "base model"  # how a title calls the model without a patch
+BASE_MODEL = "base model"  # the name of the model without a patch in a title
 
 
 def evaluate(
@@ -43,15 +44,15 @@ def evaluate(
     kl_prompts: int = 512,
     seed: int = 0,
 ) -> Scores:
-    """Scores of the cases under a patch, each metric in each event that has a meaning for it.
+    """Return scores of the cases under a patch, for each metric in its meaningful events.
 
-    base        The base model's answers, from `baseline` or an earlier `scores.base`.
-    metrics     The metrics to measure, those of `metrics.TABLE` and "perplexity". By default
-                METRICS, of which only "chat" is in the chat template, and facts without tests get
-                those of `case_for`; efficacy is always there.
-    pool        The cases from which negatives are made, by default the cases themselves.
-    text        The held-out text for the perplexity, by default the shipped one.
-    kl_prompts  The most unrelated prompts that get a KL.
+    base        the base model's answers, from `baseline` or an earlier `scores.base`.
+    metrics     the metrics to measure, those of `metrics.TABLE` and "perplexity". By default
+                METRICS, of which only "chat" uses the chat template, and facts without tests get
+                those of `case_for`; efficacy is always included.
+    pool        the cases for making negatives, by default the cases themselves.
+    text        the held-out text for the perplexity, by default the shipped one.
+    kl_prompts  maximum number of unrelated prompts that get a KL.
 
     Raises ValueError without a case, for an unknown event or metric, for base answers of another
     model, and for a prompt that is too long.
@@ -59,7 +60,7 @@ def evaluate(
     at_least(0, kl_prompts=kl_prompts)
     some = list(as_facts.cases(cases))
     if not some:
-        raise ArgumentError("there is no case to evaluate")
+        raise ArgumentError("There is no case to evaluate.")
     if metrics is METRICS:
         some = with_tests(lm, some)
     asked(metrics, events)  # refuses unknown names before any work
@@ -71,9 +72,9 @@ def evaluate(
 
 
 def baseline(lm: LM, cases: as_facts.Given, **settings: Any) -> Base:
-    """The base model's answers, for `evaluate(base=…)`; its own scores are in `.scores`.
+    """Return the base model's answers, for `evaluate(base=…)`; its own scores are in `.scores`.
 
-    settings   Arguments of `evaluate` by name.
+    settings   arguments of `evaluate` by name.
     """
     with lm.patched(EMPTY, only=True):
         scores = evaluate(lm, cases, **settings)
@@ -92,7 +93,7 @@ def measure(
     text: str | None = None,
     kl_prompts: int = 512,
 ) -> Scores:
-    """Scores of test items that `probe_items` made before; `evaluate` does both in one call."""
+    """Return scores of test items from `probe_items`; `evaluate` does both in one call."""
     base = Base(lm.identity) if base is None else base
     lines = dict.fromkeys(item.metric for item in items)
     pairs = asked(metrics, events, lines)
@@ -109,10 +110,10 @@ def measure(
 def read(
     lm: LM, items: Sequence[Item], base: Base, events: Sequence[str] = EVENTS, **settings: Any
 ) -> list[Item]:
-    """Ask the base model all that `measure` will need; returns the items that these events need.
+    """Ask the base model all that `measure` needs, and return the items for these events.
 
-    Items in the chat template are left out where the tokenizer has none, items that are judged by
-    generation alone where that event is not asked for, and questions with a part that the base
+    Three kinds of items are left out: those in the chat template if the tokenizer has none, those
+    judged by generation alone if that event is not used, and questions with a part that the base
     model does not know.
     """
     chat = bool(getattr(lm.tokenizer, "chat_template", None))
@@ -124,11 +125,11 @@ def read(
 
 
 class _Found(NamedTuple):
-    """The answers that prompts are judged by.
+    """The answers for judging prompts.
 
-    now        The edited model's.
-    base       The base model's.
-    same       Whether the present model is the base model: what that said of itself is known.
+    now        the edited model's.
+    base       the base model's.
+    same       if the present model is the base model, so that its own answers are known.
     kl         {prompt: KL(base ‖ edited) of the next token, in nats}.
     positive   {case: its edit prompt}.
     """
@@ -140,20 +141,20 @@ class _Found(NamedTuple):
     positive: dict[int | str, str]
 
     def said(self, item: Item) -> dict[tuple[str, Any], tuple[str, Verdict]]:
-        """The generated texts by which an item is judged, of the model that it asks."""
+        """Return the generated texts for judging an item, from the model that it asks."""
         return (self.now if item.metric.about == EDITED else self.base).generated
 
 
 def _ask(
     lm: LM, items: Sequence[Item], events: Sequence[str], base: Base, spread: Sequence[str]
 ) -> _Found:
-    """Ask the model, as it is patched now, each prompt once.
+    """Ask the model, with its present patch, each prompt once.
 
-    spread  Prompts whose next-token distribution is compared with the base model's.
+    spread  prompts for comparing the next-token distribution with the base model's.
     """
     same = not lm.is_patched
     queries = Queries(lm)
-    # score the base model's own beginnings at the prompts that should be left alone …
+    # score the base model's own beginnings at the prompts that should not change …
     for item in items:
         if item.answer is None and not same:
             ids = base.beginnings[item.prompt][0]
@@ -161,7 +162,7 @@ def _ask(
                 queries.score(item.prompt, ids)
             if "generation" in events:
                 queries.begin(item.prompt)
-    # … and the wanted answers, beside their rivals, at all others
+    # … and the new answers, beside their rivals, at all others
     for item in items:
         if item.answer is None or item.metric.about != EDITED:
             continue
@@ -182,7 +183,7 @@ def _ask(
 
 
 def _rows(found: _Found, item: Item, events: Sequence[str]) -> list[tuple]:
-    """The rows of one prompt, one per event: the values of COLUMNS."""
+    """Return the rows of one prompt, one per event: the values of COLUMNS."""
     if item.metric.stated:
         if not found.said(item)[found.positive[item.case], item.answer][1].begins:
             return []  # a fact that the model does not state cannot leak
@@ -197,12 +198,12 @@ def _rows(found: _Found, item: Item, events: Sequence[str]) -> list[tuple]:
     ]
 
 
-# (value, generated text) of a prompt by one event; a value of None stands for no row
+# (value, generated text) of a prompt by one event; without a row the value is None
 Judged = tuple[float | None, str | None]
 
 
 def _probability(found: _Found, item: Item) -> Judged:
-    """Whether the wanted answer is more probable per token than its rival."""
+    """Return whether the new answer is more probable per token than its rival."""
     if not item.has_rival:
         return None, None
     now, other = (found.now.scored[item.prompt, text] for text in (item.answer, item.other))
@@ -210,9 +211,9 @@ def _probability(found: _Found, item: Item) -> Judged:
 
 
 def _teacher_forced(found: _Found, item: Item) -> Judged:
-    """The share of the answer's tokens that are the most probable ones.
+    """Return the share of the answer's tokens that are the most probable ones.
 
-    Where the base model generates nothing, there is no token to score.
+    If the base model generates nothing, there is no token to score.
     """
     target: Any = item.answer
     if target is None:
@@ -224,25 +225,25 @@ def _teacher_forced(found: _Found, item: Item) -> Judged:
 
 
 def _generation(found: _Found, item: Item) -> Judged:
-    """Whether the text begins with the answer, or with the base model's own beginning."""
+    """Return whether the text begins with the answer, or with the base model's own beginning."""
     if item.metric.about == PARTS:
         return found.base.knows(item), None
     if item.answer is not None:
         return _text_is("begins")(found, item)
     ids, text = found.base.beginnings[item.prompt]
     now = ids
-    # where every token of the base's beginning is still the argmax, it is generated as well
+    # if every token of the base's beginning is still the argmax, it is also generated
     if _teacher_forced(found, item)[0] != 1:
         now, text = found.now.beginnings.get(item.prompt, (ids, text))
     return now[: max(1, len(ids))] == ids, text
 
 
 def _text_is(what: str) -> Callable[[_Found, Item], Judged]:
-    """A judge of generated text by one entry of its verdict."""
+    """Return a judge of generated text by one entry of its verdict."""
 
     def judge(found: _Found, item: Item) -> Judged:
         generated = found.said(item)
-        # of several wordings, one that is answered rightly is enough
+        # one right answer is enough if there are several wordings
         text, verdict = max(
             (generated[prompt, item.right] for prompt in item.prompts),
             key=lambda one: (getattr(one[1], what), one[1].begins),
@@ -263,7 +264,7 @@ JUDGES: dict[str, Callable[[_Found, Item], Judged]] = {
 
 
 def title(lm: LM, patch: Patch, cases: int) -> str:
-    """The title over every table: editors, number of edits, batch size, cases and model."""
+    """Return the title of every table: editors, number of edits, batch size, cases and model."""
     on = f"{cases} case{'s' * (cases != 1)} on {lm.name}"
     if not patch.log:
         return f"{'unlogged patch' if patch else BASE_MODEL}, {on}"

@@ -1,4 +1,4 @@
-"""The facts that a model knows: which of some cases it answers right before any edit."""
+"""The facts that a model knows: those cases that it answers correctly before any edit."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from .prompt_batch import generated
 
 
 def known(lm: LM, cases: as_facts.Given, patch: Patch = EMPTY) -> list[Case]:
-    """The cases whose answer so far (`target_true`) the model gives by free generation, in order.
+    """Return the cases whose previous answer (`target_true`) the model generates, in order.
 
-    The classroom's facts are known to the embedded model; on another one, edit only those that come
-    back from here: what a model never knew cannot be unlearned, and its neighbors mean little.
+    The embedded model knows the classroom's facts; on another model, edit only the cases returned
+    here: a fact that the model never knew cannot be unlearned, and its neighbors mean little.
 
-    patch  with which the model is asked; the bare model by default
+    patch  applied while generating; the bare model by default
 
-    Cases without `target_true` are left out. The event is `generation`: the answer begins with
-    `target_true`, then a boundary.
+    Cases without `target_true` are left out. The success criterion is `generation`: the answer
+    begins with `target_true`, then a boundary.
     """
     asked = [
         (case, (case.fact.text, case.fact.target_true))

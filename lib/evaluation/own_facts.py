@@ -1,8 +1,8 @@
-"""Test prompts for a fact of one's own: which prepared relation it means, and what tests it then.
+"""Test prompts for your own fact: finding the prepared relation that it means, and its tests.
 
-A fact that somebody types has no rewordings and no neighbors. `matches` compares its prompt with
-the wordings of the classroom's relations, by its words and by the model's state at its last token,
-and `case_for` takes rewordings and neighbors from the relation that it means.
+A typed fact has no paraphrases and no neighbors. `matches` compares its prompt with the wordings of
+the classroom's relations, using its words and the model's state at its last token, and `case_for`
+takes paraphrases and neighbors from the matching relation.
 """
 
 from __future__ import annotations
@@ -28,24 +28,24 @@ from .answers import begins
 from .prompt_batch import generated
 
 # From a sweep on the embedded model over six depths (blocks 8 to 28 of 30) and five weights of the
-# words (its rows are in git at 2f928b6): 324 prompts of the classroom, each compared with the
-# other wordings only, and 300 prompts of CounterFact, of which 276 ask for a relation that the
-# classroom has. Before block 24 with weight 1 the nearest wording is of the right relation for 79
-# and 94 %. With these two thresholds 71 and 86 % are accepted as the right relation, 18 and 2 % as
-# a wrong one (the classroom has relations that differ by a word: sport of a person, sport of a
-# team); of the 24 prompts whose relation the classroom does not have, 9 are accepted ("is owned by"
-# as developer). With the sink token, which came later: 67 and 89 %, 21 and 0 %, and 10 of the 24.
+# words (its rows are in git at 2f928b6): 324 prompts of the classroom, each compared only with the
+# other wordings, and 300 prompts of CounterFact, 276 of which ask for a relation in the classroom.
+# Before block 24, using weight 1, the nearest wording has the right relation for 79 and 94%. Using
+# these two thresholds, 71 and 86% are accepted as the right relation, 18 and 2% as a wrong one (the
+# classroom has relations that differ by one word: sport of a person, sport of a team); of the 24
+# prompts whose relation the classroom lacks, 9 are accepted ("is owned by" as developer). With the
+# sink token, which was added later: 67 and 89%, 21 and 0%, and 10 of the 24.
 DEPTH = 0.8
 LEAST = 0.65
 STATE = 0.15
-# A verb that no wording of the relation has ("flows through the country of") asks for something
-# else where its embedding is far from those of all their words. Of 22 accepted prompts that put a
-# relation in words of their own ("lies in the city of") 20 are above this, and of 19 that only end
-# like one ("invaded the country of") 11 are below. The shares above are those without it.
+# A verb that no wording of the relation has ("flows through the country of") means a different
+# question if its embedding is far from all of their words. Of 22 accepted prompts putting a
+# relation in their own words ("lies in the city of"), 20 are above this, and of 19 that only end
+# like a wording ("invaded the country of"), 11 are below. The percentages above are without it.
 OWN = 0.33
 REWORDINGS = 3
 NEIGHBORS = 6
-TOGETHER = 8  # neighbors that are asked in one batch, until enough are answered right
+TOGETHER = 8  # neighbors tested in one batch, until enough are answered correctly
 _SMALL = frozenset("a an and are at by for in is it of on or s that the to was were".split())
 
 
@@ -53,9 +53,9 @@ class Match(NamedTuple):
     """A relation, and how well a prompt fits the nearest of its wordings.
 
     state  cosine of the states at the last token, -1 to 1
-    words  share of common words, 0 to 1
-    own    cosine of the prompt's own words, which no wording has, with the nearest word of the
-           relation's: the least of them, 1.0 without such words
+    words  fraction of common words, 0 to 1
+    own    cosine of the prompt's own words, which no wording has, with the relation's nearest word:
+           the smallest of them, 1.0 without such words
     """
 
     relation: Relation
@@ -65,16 +65,17 @@ class Match(NamedTuple):
 
     @property
     def score(self) -> float:
-        """The sum of both, at most 2."""
+        """Return the sum of both, at most 2."""
         return self.state + self.words
 
     @property
     def fits(self) -> bool:
-        """Whether the prompt means this relation.
+        """Return whether the prompt means this relation.
 
-        The state alone has to speak for it too: "{} is the capital of" has the words of "The
-        capital of {} is", and asks the other way round. So has no word of the prompt to be far from
-        all that is said of the relation: what "flows through the country of" does not come from it.
+        The state by itself also has to support it: "{} is the capital of" has the words of "The
+        capital of {} is", but asks in the other direction. Nor can any word of the prompt be far
+        from all words of the relation: the meaning of "flows through the country of" does not come
+        from it.
         """
         return self.score >= LEAST and self.state >= STATE and self.own >= OWN
 
@@ -82,18 +83,20 @@ class Match(NamedTuple):
 def matches(
     lm: LM, fact: as_facts.Given, among: Mapping[str, Relation] | None = None
 ) -> list[Match]:
-    """All relations by how well the fact's prompt fits one of their wordings, the best first.
+    """Return all relations, sorted by how well the fact's prompt fits one of their wordings.
 
-    The states are those of the unedited model, centered and scaled over the wordings of all
-    relations.
+    The best comes first. The states come from the unedited model, centered and scaled over the
+    wordings of all relations.
 
-    among  relations by their names; by default the classroom's
+    among  relations by name; by default the classroom's
 
     Raises FactError for a fact without a subject.
     """
     fact = as_facts.fact(fact)
     if fact.subject is None:
-        raise FactError("a fact without a subject belongs to no relation")
+        raise FactError(
+            "A fact without a subject does not belong to any relation. Give it a subject."
+        )
     known = relations() if among is None else among
     if not known:
         return []
@@ -124,21 +127,23 @@ def case_for(
     among: Mapping[str, Relation] | None = None,
     neighbors: int = NEIGHBORS,
 ) -> Case | None:
-    """The fact as a case with test prompts, or None where no relation fits it.
+    """Return the fact as a case with test prompts, or None if it does not fit any relation.
 
-    Its rewordings are the relation's other wordings about this subject. Its neighbors are facts
-    about other subjects that the unedited model answers right, and not with the new answer, so
-    that a loss shows. Its unrelated prompts are the relation's.
+    Its paraphrases are the relation's other wordings about this subject. Its neighbors are facts
+    about other subjects that the unedited model answers correctly, and not with the new answer, so
+    that a loss shows. Its unrelated prompts come from the relation.
 
-    relation   its name, where it is known; by default the best of `matches`
-    among      relations by their names; by default the classroom's
-    neighbors  the most neighbors
+    relation   its name, if known; by default the best of `matches`
+    among      relations by name; by default the classroom's
+    neighbors  the maximum number of neighbors
 
-    Raises FactError for a fact without a subject and for an unknown relation.
+    Raises FactError for a fact without a subject or an unknown relation.
     """
     fact, known = as_facts.fact(fact), relations() if among is None else among
     if fact.subject is None:
-        raise FactError("a fact without a subject belongs to no relation")
+        raise FactError(
+            "A fact without a subject does not belong to any relation. Give it a subject."
+        )
     if relation is None:
         first = next(iter(matches(lm, fact, known)), None)
         if first is None or not first.fits:
@@ -147,7 +152,9 @@ def case_for(
     elif relation in known:
         found = known[relation]
     else:
-        raise FactError(f"there is no relation '{relation}'; there are {', '.join(known)}")
+        raise FactError(
+            f"There is no relation '{relation}'. Available relations: {', '.join(known)}"
+        )
     return Case(
         fact,
         paraphrases=tuple(found.rewordings(fact.subject, fact.text, REWORDINGS)),
@@ -159,12 +166,12 @@ def case_for(
 
 
 def with_tests(lm: LM, cases: Sequence[Case]) -> list[Case]:
-    """The cases; one without any test of its own has those of `case_for`, under its own id.
+    """Return the cases; a case without any tests gets those of `case_for`, keeping its id.
 
-    A DataWarning names the facts for which it could make none: only the edit itself is measured.
+    A DataWarning names the facts for which it could not make any: only the edit itself is measured.
     """
     found, none = list(cases), []
-    # only those without a prompt beside their fact's
+    # only cases whose fact is their only prompt
     alone = [
         i
         for i, case in enumerate(found)
@@ -179,9 +186,9 @@ def with_tests(lm: LM, cases: Sequence[Case]) -> list[Case]:
             found[i] = replace(made, id=found[i].id, batch=found[i].batch)
     if none:
         warnings.warn(
-            f"no tests could be made for {len(none)} of {len(cases)} facts, so only the edit is "
-            f"measured for them: {', '.join(none[:3])}{', …' if len(none) > 3 else ''}; a "
-            "lib.Case takes paraphrases, neighborhood and locality",
+            f"No tests could be made for {len(none)} of {len(cases)} facts, so only the edit is "
+            f"measured for them: {', '.join(none[:3])}{', …' if len(none) > 3 else ''}. Use a "
+            "lib.Case to give paraphrases, neighborhood and locality.",
             DataWarning,
             stacklevel=4,
         )
@@ -189,7 +196,7 @@ def with_tests(lm: LM, cases: Sequence[Case]) -> list[Case]:
 
 
 def overlap(first: str, second: str) -> bool:
-    """Whether a text can give two answers at once, because one of them begins with the other.
+    """Return whether a text can give two answers at once because one begins with the other.
 
     overlap("the North Sea", "North Sea") -> True; overlap("New Delhi", "New York") -> False
     """
@@ -197,9 +204,9 @@ def overlap(first: str, second: str) -> bool:
 
 
 def _answered(lm: LM, relation: Relation, fact: Fact, most: int) -> list[Probe]:
-    """The first questions about other subjects that the unedited model answers right.
+    """Return the first questions about other subjects that the unedited model answers correctly.
 
-    None whose right answer is the new one: there nothing could go wrong as the edit would have it.
+    It skips questions whose right answer is the new one: there, the edit could not cause an error.
     """
     right: list[Probe] = []
     open_ones = [
@@ -218,8 +225,9 @@ def _answered(lm: LM, relation: Relation, fact: Fact, most: int) -> list[Probe]:
 def _scaled(
     lm: LM, known: Mapping[str, Relation], of: tuple[tuple[str, str], ...]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The states of wordings (relation, template), each about one of its subjects, centered and
-    scaled, with their mean and their scale; read once per model.
+    """Return the states of wordings (relation, template), centered and scaled, with mean and scale.
+
+    Each wording is about one of its relation's subjects; they are read once per model.
     """
 
     def make() -> tuple[Tensor, Tensor, Tensor]:
@@ -235,14 +243,14 @@ def _scaled(
 
 
 def _states(lm: LM, texts: list[str]) -> Tensor:
-    """The unedited model's states at the last tokens, (n, d), before the block at `DEPTH`."""
+    """Return the unedited model's states (n, d) at the last tokens, before the block at `DEPTH`."""
     block = min(round(DEPTH * lm.n_layers), lm.n_layers - 1)
     with lm.patched(EMPTY, only=True):
         return activations.states_at_ends(lm, texts, block).float().cpu()
 
 
 def _nearness(lm: LM, words: set[str], relation: Relation) -> float:
-    """How near the words that no wording of the relation has come to its words (`Match.own`)."""
+    """Return how near the prompt's own words are to the relation's words (see `Match.own`)."""
     known = sorted(set().union(*map(_words, relation.templates)))
     own = sorted(words - {*known})
     if not own or not known:
@@ -256,5 +264,5 @@ def _nearness(lm: LM, words: set[str], relation: Relation) -> float:
 
 
 def _words(prompt: str) -> set[str]:
-    """The words that say what a prompt asks."""
+    """Return the words that carry a prompt's question."""
     return set(re.findall(r"\w+", prompt.replace("{}", " ").casefold())) - _SMALL

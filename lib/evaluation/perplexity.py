@@ -1,4 +1,4 @@
-"""What held-out text costs a model: its perplexity, and the nats per token of each passage."""
+"""The cost of held-out text for a model: its perplexity, and nats per token of each passage."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ..model.lm import LM
 
 
 def perplexity(lm: LM, text: str | None = None, window: int = 256) -> float:
-    """The perplexity of a text, exp(mean −log p per token), of the model as it is patched now.
+    """Return the perplexity of a text, exp(mean −log p per token), for the model as patched now.
 
-    The text is read in windows of 256 tokens. The first token of a window has nothing before it,
-    so it is not scored.
+    The text is read in windows of 256 tokens. A window's first token is not scored, because nothing
+    precedes it.
 
-    text  None takes the shipped held-out text.
+    text  None uses the held-out text shipped with the library.
 
     Raises ValueError for a text of one token.
     """
@@ -27,15 +27,17 @@ def perplexity(lm: LM, text: str | None = None, window: int = 256) -> float:
         text = HELD_OUT.read_text(encoding="utf-8")
     losses = passage_losses(lm, text, window)
     if not losses:
-        raise ArgumentError("the text for the perplexity needs at least two tokens")
+        raise ArgumentError(
+            "The text for the perplexity needs at least two tokens. Use a longer text."
+        )
     return math.exp(torch.cat(losses).mean().item())
 
 
 def passage_losses(lm: LM, text: str, tokens: int, least: float = 0.0) -> list[Tensor]:
-    """−log p of the tokens of each passage of a text, in nats, each passage read by itself.
+    """Return −log p of a text's tokens, in nats, reading each passage individually.
 
     tokens  Length of a passage, at most the context; its first token is not scored.
-    least   A last passage that is not longer than this share of the others is left out.
+    least   A last passage is left out unless it is longer than this fraction of the others.
     """
     ids = lm.tokenizer(text, add_special_tokens=False).input_ids
     rows = lm.windows(ids, tokens)

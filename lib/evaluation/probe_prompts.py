@@ -1,13 +1,13 @@
 """The prompts that test a case: its own, and negatives made from other cases.
 
-`probe_items` lists them as items, one per case, metric and prompt. It does so before any model
-runs, so that a stream asks the same items at all points at which it measures.
+`probe_items` lists them as items, one per case, metric and prompt. Because it does so before any
+model runs, a stream can measure the same items at every point.
 
-Questions about consequences are asked once more under the name of their kind, as the metric
-"portability: alias" is, with two lines beside it: what the base model answers to the same
-questions, and for how many of them it knows the parts. Metrics in the chat template have a line
-beside them as well, where more than "chat" is asked: how often the base model gives the old answer
-when it is asked in that form.
+Questions about consequences are also listed under the name of their kind, such as the metric
+"portability: alias", with two additional lines: the base model's answers to the same questions, and
+the number of them whose parts it knows. If more than "chat" is requested, metrics in the chat
+template also have an additional line: how often the base model gives the old answer when prompted
+in that form.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from ..model.batching import grouped
 from .answers import Named, plain
 from .metrics import BASE, METRICS, PARTS, TABLE, Metric, wanted
 
-TRIES = 64  # the most other cases that are looked at to find a negative
+TRIES = 64  # maximum number of other cases to examine when looking for a negative
 
 
 class Item(NamedTuple):
     """One prompt of one case under one metric.
 
     case      The case's name in the tables.
-    metric    A metric of `metrics.TABLE`, or a line beside one of them.
-    prompt    The text that is asked.
-    answer    The answer that is looked for: one that should come, or for negation_leak one that
-              should not. None stands for whatever the base model answers.
-    other     The answer that should be less probable, None where there is none.
-    aliases   Further answers that are right when they are generated.
-    wordings  Further wordings of the prompt; one that is answered rightly is enough.
+    metric    A metric of `metrics.TABLE`, or one of its additional lines.
+    prompt    The text of the question.
+    answer    The answer to look for: one that should be given, or for negation_leak one that should
+              not. None represents the base model's answer, whatever it is.
+    other     The answer that should be less probable, None without one.
+    aliases   Other answers that are right when they are generated.
+    wordings  Other wordings of the prompt; answering one of them correctly is enough.
     parts     Questions that the base model has to answer, or else the item does not count.
     """
 
@@ -51,24 +51,24 @@ class Item(NamedTuple):
 
     @property
     def prompts(self) -> tuple[str, ...]:
-        """The wordings that are generated from: the prompt first."""
+        """Return the wordings used for generating, starting with the prompt."""
         return self.prompt, *self.wordings
 
     @property
     def right(self) -> Any:
-        """The target of its generated text, as `queries.generated` takes it."""
+        """Return the target of its generated text, in the form used by `queries.generated`."""
         if self.metric.chat:
             return Named((str(self.answer), *self.aliases), self.other)
         return right(self.answer, self.aliases)
 
     @property
     def has_rival(self) -> bool:
-        """Whether there is a rival answer, and it differs from the wanted one."""
+        """Return whether there is a rival answer that differs from the wanted one."""
         return self.other is not None and plain(self.other) != plain(str(self.answer))
 
 
 def right(target: Any, aliases: tuple[str, ...]) -> Any:
-    """The right answers as `queries.generated` takes them: a text, or a tuple of texts."""
+    """Return the right answers in the form used by `queries.generated`: a text, or several."""
     return (target, *aliases) if aliases else target
 
 
@@ -79,16 +79,16 @@ def probe_items(
     edited: Iterable[Fact] = (),
     seed: int = 0,
 ) -> list[Item]:
-    """All items of the cases, case by case; efficacy is always among them.
+    """Return all items of the cases, case by case; they always include efficacy.
 
     The metric same_subject fills this subject into the template of a case with another relation.
     The metric same_relation fills another subject into this case's template: the subject of a case
-    with the same relation where that gives no edited fact, otherwise any. A prompt that the cases
-    or `edited` write is never a negative.
+    with the same relation if that does not give an edited fact, otherwise any. A prompt written by
+    the cases or `edited` is never a negative.
 
-    pool    The cases from which negatives are made, by default the cases themselves.
-    edited  Further facts that the patch under test has written.
-    seed    Decides, together with the fact's text, which negatives are drawn.
+    pool    The cases used for making negatives, by default the cases themselves.
+    edited  Other facts written by the patch being tested.
+    seed    Determines, together with the fact's text, which negatives are chosen.
     """
     others = _Others(cases if pool is None else pool, cases, edited, seed)
     return [
@@ -97,9 +97,9 @@ def probe_items(
 
 
 def names(cases: Sequence[Case]) -> dict[int | str, Case]:
-    """The cases by their id, or by their number from 0 where ids are not unique.
+    """Return the cases by id, or by number from 0 if ids are not unique.
 
-    Cases made by hand have no ids of their own, for example.
+    For example, cases made by hand do not have their own ids.
     """
     found = {case.id: case for case in cases}
     return found if len(found) == len(cases) else dict(enumerate(cases))
@@ -108,11 +108,11 @@ def names(cases: Sequence[Case]) -> dict[int | str, Case]:
 def _items(
     name: int | str, case: Case, metrics: Collection[str], others: _Others
 ) -> Iterator[Item]:
-    """The items of one case, metric by metric; what is not asked for is not looked for."""
+    """Yield the items of one case, metric by metric, looking only for those requested."""
     fact = case.fact
     new, old = fact.target_new, fact.target_true
 
-    # a prompt with its answer and the rival, or whole items where further lines stand beside them
+    # a prompt with its answer and the rival, or whole items if there are additional lines
     prompts: dict[str, Callable[[], Iterable[tuple]]] = {
         "efficacy": lambda: [(fact.text, new, old)],
         "generalization": lambda: [(p, new, old) for p in case.paraphrases],
@@ -135,10 +135,10 @@ def _items(
 def _conversation(
     name: int | str, case: Case, metric: str, prompt: str | None, metrics: Collection[str]
 ) -> Iterator[Item]:
-    """The item of the fact in conversation, and the base model's own beside it.
+    """Yield the item of the fact in conversation, followed by the base model's own.
 
-    Beside "chat" alone, which a plain evaluation asks, there is no line of the base model: replies
-    are long, and two of them would take as long as all other metrics together.
+    With "chat" but not "question", as in a plain evaluation, there is no line for the base model:
+    replies are long, and two of them would take as long as all other metrics together.
     """
     fact = case.fact
     if prompt is not None:
@@ -148,7 +148,7 @@ def _conversation(
 
 
 def _consequences(name: int | str, case: Case) -> Iterator[Item]:
-    """The items of the questions about consequences, under the pooled metric and their kind's."""
+    """Yield items for the questions about consequences, under the pooled metric and by kind."""
     pooled = TABLE["portability"]
     for probe in case.portability:
         own = pooled if probe.kind is None else pooled.of_kind(probe.kind)
@@ -161,12 +161,12 @@ def _consequences(name: int | str, case: Case) -> Iterator[Item]:
 
 
 class _Others:
-    """A search for negatives among other cases; the choice hangs on the fact and the seed alone.
+    """A search for negatives among other cases; the choice depends only on the fact and the seed.
 
-    pool         The cases with a subject, from which subjects and templates are borrowed.
+    pool         The cases with a subject, for borrowing subjects and templates.
     by_relation  The same cases, by their relation.
-    written      (subject, relation) of every case that is tested.
-    texts        The prompts of every fact that is edited.
+    written      (subject, relation) of every case being tested.
+    texts        The prompts of every edited fact.
     """
 
     def __init__(
@@ -179,14 +179,14 @@ class _Others:
         self.seed = seed
 
     def _some(self, case: Case, pool: Sequence[Case]) -> list[Case]:
-        """At most TRIES cases of the pool, in the order in which they are tried."""
+        """Return at most TRIES cases of the pool, in the order of trying them."""
         draw = random.Random(f"{self.seed} {case.fact.text}")  # text: the same in every process
         return draw.sample(pool, min(TRIES, len(pool)))
 
     def _free(self, made: Iterable[tuple[str | None, Case]]) -> Iterator[tuple[str]]:
-        """The first prompt that no edit writes, and whose relation of this subject none writes.
+        """Yield the first prompt that no edit writes, for a subject and relation that none writes.
 
-        made  subjects, each with the case into whose prompt it is filled
+        made  subjects, each with the case whose prompt it is inserted into
         """
         for subject, case in made:
             prompt = fill(case.fact.prompt, subject)
@@ -196,7 +196,7 @@ class _Others:
                 return
 
     def same_subject(self, case: Case) -> Iterator[tuple[str]]:
-        """A prompt about this case's subject and another relation, where one is found."""
+        """Yield a prompt about this case's subject and another relation, if one is found."""
         fact = case.fact
         return self._free(
             (fact.subject, other)
@@ -205,7 +205,7 @@ class _Others:
         )
 
     def same_relation(self, case: Case) -> Iterator[tuple[str]]:
-        """The prompt of this case about another subject, where one is found."""
+        """Yield this case's prompt about another subject, if one is found."""
         fact = case.fact
         near = self.by_relation.get(_relation(case), [])
         pools = (near, self.pool) if fact.subject is not None else ()
@@ -218,5 +218,5 @@ def _relation(case: Case) -> str:
 
 
 def normal(text: str) -> str:
-    """The form in which subjects and prompts are compared: no case, single spaces."""
+    """Return the form for comparing subjects and prompts: ignoring case, single spaces."""
     return " ".join(text.casefold().split())

@@ -1,9 +1,9 @@
-"""What a model is asked in an evaluation, collected first and then asked in one go.
+"""Collect all questions of an evaluation first, and ask them together.
 
-Metrics and events ask the same prompts again and again. `Queries` collects all that is wanted: the
+Metrics and events ask the same prompts again and again. `Queries` collects all that is needed: the
 scores of given answers, a generated text that is long enough for them, the beginning of the model's
-own answer, and its state at the prompt's end. Then every prompt is read once
-(`lib/model/read_once.py`). What the base model answers is kept in a `Base`.
+own answer, and its state at the end of the prompt. Then every prompt is read once
+(`lib/model/read_once.py`). The base model's answers are kept in a `Base`.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from .probe_prompts import Item, right
 if TYPE_CHECKING:
     from .scores import Scores
 
-PORTION = 64  # prompts whose next-token distributions stand in memory at once
+PORTION = 64  # prompts whose next-token distributions are in memory at once
 MORE = 4  # tokens beyond the answer's own, for a quote or line break before it and a word after it
 BEGINNING = 8  # tokens of the beginning of an answer
 _SENTENCE = re.compile(r"\S[^\n]*?(?:[.!?](?=\s|$)|\n)")
-Prompt = tuple[str, bool]  # a text, and whether it is asked in the tokenizer's chat template
+Prompt = tuple[str, bool]  # a text, and if it is asked in the tokenizer's chat template
 Drafts = Mapping[Prompt, tuple[int, ...]]
-Texts = list[tuple[str, bool]]  # the texts of a target, each with whether it is cut
+Texts = list[tuple[str, bool]]  # the texts of a target, each with a flag if it is cut
 
 
 @dataclass(kw_only=True)
@@ -47,12 +47,14 @@ class Answers:
     scored      {(prompt, target): log-probabilities and argmax hits of the target's tokens}; a
                 target is a text or a tuple of token ids.
     generated   {(prompt, target): (text, verdict)} of free generation.
-    beginnings  {prompt: (ids, text)}, the first tokens of each answer up to its first sentence's
-                end.
-    states      {prompt: state (d,)} at the prompt's end, from which `lm.head` makes the next
-                token's logits; on the CPU. It has a hundredth of the numbers of the distribution.
-    ids         {(prompt, chat): all tokens that were generated}, the drafts of later queries: after
-                an edit most answers are still these.
+    beginnings  {prompt: (ids, text)}, the first tokens of each answer up to the end of its first
+                sentence.
+    states      {prompt: state (d,)} at the end of the prompt, on the CPU; `lm.head` gives the
+                logits
+                of the next token. It has a hundredth of the numbers of the distribution.
+    ids         {(prompt, chat): all generated tokens}, the drafts of later queries: after an edit
+                most
+                answers are the same.
     """
 
     scored: dict[tuple[str, Any], TokenScores] = field(default_factory=dict)
@@ -63,13 +65,13 @@ class Answers:
 
 
 class Queries:
-    """The queries to one model; `ask` puts them under the patch that is entered then.
+    """The queries to one model; `ask` asks them under the patch that is entered at that moment.
 
-    scored      {prompt: {target: its ids}}, the targets whose scores are wanted.
-    generated   {prompt: {target: its texts}}, the targets looked for in generated text.
-    most        {prompt: the most tokens to generate}.
-    beginnings  {prompt: None}, where the answer's beginning is wanted.
-    states      {prompt: None}, where the state is wanted.
+    scored      {prompt: {target: its ids}}, the targets whose scores are needed.
+    generated   {prompt: {target: its texts}}, the targets to search for in generated text.
+    most        {prompt: maximum number of tokens to generate}.
+    beginnings  {prompt: None}, if the beginning of the answer is needed.
+    states      {prompt: None}, if the state is needed.
     """
 
     def __init__(self, lm: LM) -> None:
@@ -87,7 +89,7 @@ class Queries:
         self.scored.setdefault((prompt, False), {})[target] = tuple(ids)
 
     def generate(self, prompt: str, target: Any, *, chat: bool = False) -> None:
-        """Ask for a greedy answer, of a few tokens more than the target has.
+        """Ask for a greedy answer, a few tokens longer than the target.
 
         It has at most 32 tokens. A target is a text, a tuple of texts of which any is right, or
         what a reply in conversation should name. Of a longer target only the first 32 tokens count.
@@ -98,7 +100,7 @@ class Queries:
         wanted = [_within_limit(self.lm, *one) for one in zip(texts, ids, strict=True)]
         self.generated.setdefault(asked, {})[target] = wanted
         self._likely.setdefault(asked, ids[0])
-        # a reply names the answer anywhere in its first sentence
+        # a reply may name the answer anywhere in its first sentence
         size = LIMIT if isinstance(target, Named) else min(LIMIT, max(map(len, ids)) + MORE)
         self.most[asked] = max(size, self.most.get(asked, 0))
 
@@ -108,13 +110,13 @@ class Queries:
         self.most[prompt, False] = max(BEGINNING, self.most.get((prompt, False), 0))
 
     def state(self, prompt: str) -> None:
-        """Ask for the state at the prompt's end."""
+        """Ask for the state at the end of the prompt."""
         self.states[prompt, False] = None
 
     def ask(self, drafts: Drafts | None = None) -> Answers:
-        """Ask everything, each prompt once.
+        """Ask all queries, each prompt once, and return the answers.
 
-        drafts  Tokens that the model is likely to generate, which save time and change nothing.
+        drafts  tokens that the model is likely to generate, which save time and change nothing.
         """
         answers = Answers()
         every = dict.fromkeys([*self.scored, *self.most, *self.states])
@@ -148,14 +150,14 @@ class Queries:
         return answers
 
     def _draft(self, prompt: Prompt, drafts: Drafts) -> tuple[int, ...]:
-        """What the model may generate at a prompt, where that is more than the first score."""
+        """Return the likely tokens at a prompt, if these are more than the first score."""
         draft = drafts.get(prompt, self._likely.get(prompt, ()))
         first = next(iter(self.scored.get(prompt, {}).values()), ())
         return draft if draft[: len(first)] == first else ()
 
 
 def _beginning(lm: LM, row: list[int], ids: list[int]) -> tuple[tuple[int, ...], str]:
-    """The fewest tokens that hold the whole first sentence, or all where none ends."""
+    """Return the fewest tokens with the whole first sentence, or all if none ends."""
     # the text after each token: a character may need several tokens, so decode every beginning
     texts = [lm.texts([row], [ids[: n + 1]])[0] for n in range(len(ids))]
     sentence, end = _SENTENCE.search(texts[-1] if ids else ""), len(ids)
@@ -167,12 +169,12 @@ def _beginning(lm: LM, row: list[int], ids: list[int]) -> tuple[tuple[int, ...],
 def generated(
     lm: LM, asked: Iterable[tuple[str, Any]], *, chat: bool = False
 ) -> dict[tuple[str, Any], tuple[str, Verdict]]:
-    """Greedy answers to (prompt, target) pairs, as {(prompt, target): (text, verdict)}.
+    """Return greedy answers to (prompt, target) pairs, as {(prompt, target): (text, verdict)}.
 
     A target is a text, or a tuple of texts of which any is right. A text has a few tokens more than
     the target, and at most 32. Only the first 32 tokens of a longer target count.
 
-    chat  The prompts are asked in the tokenizer's chat template.
+    chat  if the prompts are asked in the tokenizer's chat template.
     """
     pairs, queries = list(dict.fromkeys(asked)), Queries(lm)
     for prompt, target in pairs:
@@ -183,20 +185,20 @@ def generated(
 
 @dataclass
 class Base(Answers):
-    """The base model's answers: asked once, and used again by every later evaluation.
+    """The base model's answers, which are asked once and used again by every later evaluation.
 
-    model   The identity of the model that gave them.
-    scores  Its own `Scores`, where they were measured.
+    model   the identity of the model that gave them.
+    scores  the model's own `Scores`, if they were measured.
     """
 
     model: str
     scores: Scores | None = None
 
     def read(self, lm: LM, items: Sequence[Item], kl_prompts: int) -> None:
-        """Ask the base model everything that is not known yet; an entered patch is left out."""
+        """Ask the base model, without any patch, everything that is not known yet."""
         if not same_model(self.model, lm.identity):
             raise ArgumentError(
-                f"these base answers are of {self.model}, the model here is {lm.identity}"
+                f"These base answers are from {self.model}, but the model here is {lm.identity}."
             )
         # collect the prompts whose answers are missing …
         positive = positives(items)
@@ -222,9 +224,9 @@ class Base(Answers):
             getattr(self, kind.name).update(getattr(answers, kind.name))
 
     def divergences(self, lm: LM, states: dict[str, Tensor]) -> dict[str, float]:
-        """KL(base ‖ edited) of the next token in nats, {prompt: nats}.
+        """Return KL(base ‖ edited) of the next token in nats, {prompt: nats}.
 
-        states  The edited model's, {prompt: state (d,)}; the patch is entered.
+        states  those of the edited model, {prompt: state (d,)}; the patch is entered.
         """
         found: dict[str, float] = {}
         prompts = list(states)
@@ -241,7 +243,7 @@ class Base(Answers):
         return found
 
     def knows(self, item: Item) -> bool:
-        """Whether the base model answers every part that the item's answer is put together from."""
+        """Return whether the base model knows every part of the item's answer."""
         return all(
             any(self.generated[pair][1].begins for pair in _wordings(part)) for part in item.parts
         )
@@ -252,26 +254,26 @@ def _wordings(part: Probe) -> list[tuple[str, Any]]:
 
 
 def unrelated(items: Sequence[Item], limit: int) -> list[str]:
-    """The first `limit` different locality prompts."""
+    """Return the first `limit` different locality prompts."""
     return list(dict.fromkeys(i.prompt for i in items if i.metric.name == "locality"))[:limit]
 
 
 def positives(items: Sequence[Item]) -> dict[int | str, str]:
-    """{case: its edit prompt}."""
+    """Return {case: its edit prompt}."""
     return {item.case: item.prompt for item in items if item.metric.name == "efficacy"}
 
 
 def _verdict(text: str, target: Any, wanted: Texts) -> Verdict:
-    """The verdict on a text; in conversation it says what is named, too."""
+    """Return the verdict on a text; in conversation it also says if the answer is named."""
     verdict = judge_any(text, wanted)
     if not isinstance(target, Named):
         return verdict
-    # of an answer that is longer than what was written, the beginning is enough
+    # if an answer is longer than the generated text, its beginning is enough
     return verdict._replace(named=verdict.begins or named(text, *target))
 
 
 def _within_limit(lm: LM, target: str, ids: Sequence[int]) -> tuple[str, bool]:
-    """The first 32 tokens of the target as text, and whether that is less than the whole."""
+    """Return the first 32 tokens of the target as text, and if that is less than the whole."""
     if len(ids) <= LIMIT:
         return target, False
     text = lm.tokenizer.decode(ids[:LIMIT], clean_up_tokenization_spaces=False)

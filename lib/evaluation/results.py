@@ -1,8 +1,9 @@
-"""What the results of all instruments have in common: rows, and a table with lines around it.
+"""The common parts of the results of all instruments: rows, and a table with surrounding lines.
 
-A result holds one row per question. Its table has one line per group of questions, each number with
-its 95 % interval (`intervals.Estimate`). Where several models were asked the same questions, two of
-them are compared question by question. All of it is printed whole, in at most 100 columns.
+A result contains one row per question. Its table has one line per group of questions, showing each
+number with its 95% interval (`intervals.Estimate`). If several models were tested on the same
+questions, two of them are compared question by question. Everything is printed whole, in at most
+100 columns.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ WIDTH = 100  # characters of a printed line
 
 
 class Table(pd.DataFrame):
-    """A DataFrame that is shown whole: three digits, and columns that fit into no line go below."""
+    """A DataFrame shown whole: three digits, wrapping columns that do not fit on a line."""
 
     @property
     def _constructor(self) -> type[Table]:
@@ -34,18 +35,18 @@ class Table(pd.DataFrame):
 
 
 class Results(ABC):
-    """A result that shows itself as a table with a line over it and one under it."""
+    """A result shown as a table with a line above it and another one below."""
 
     title: str
 
     @property
     @abstractmethod
     def footer(self) -> str:
-        """The line under the table."""
+        """Return the line below the table."""
 
     @abstractmethod
     def table(self) -> pd.DataFrame:
-        """What was measured, for readers."""
+        """Return the measurements in a form for readers."""
 
     def __repr__(self) -> str:
         return f"{fill(self.title, WIDTH)}\n{Table(self.table())!r}\n{fill(self.footer, WIDTH)}"
@@ -58,19 +59,19 @@ class Results(ABC):
 
 
 class Shares(Results):
-    """The shares of several models on the same questions, and the difference of two of them.
+    """The proportions of several models on the same questions, and the difference of two of them.
 
-    PAIRED  the name of the difference, the model, and the one that it is compared with
+    PAIRED  the name of the difference, the model, and the model compared with it
     """
 
     PAIRED: ClassVar[tuple[str, str, str]]
 
     @abstractmethod
     def questions(self) -> pd.DataFrame:
-        """One row per question, under the name of its line: what each model has right, 0 to 1."""
+        """Return each model's score, 0 to 1, in a row per question, indexed by its line's name."""
 
     def estimates(self) -> dict[str, dict[str, Estimate]]:
-        """{line: {model, or the name of the difference: its estimate}}."""
+        """Return {line: {model, or the name of the difference: its estimate}}."""
         name, one, other = self.PAIRED
         return {
             str(line): {
@@ -81,7 +82,7 @@ class Shares(Results):
         }
 
     def table(self) -> pd.DataFrame:
-        """The shares in percent with 95 % intervals, one line per group of questions."""
+        """Return the proportions in percent with 95% intervals, one line per group of questions."""
         cells = {
             line: {name: one.cell() for name, one in found.items()}
             for line, found in self.estimates().items()

@@ -1,7 +1,7 @@
 """The scores of an evaluation: rows, tables with intervals, and paired comparison.
 
-The unit of every interval is the case: the mean is taken over a case's prompts first and over the
-cases then.
+The unit of every interval is the case: the mean is taken over a case's prompts first and then over
+the cases.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ class Scores(Results):
 
     rows        One row per prompt and event: case, metric, event, prompt, value, text, answer. The
                 text is the generated one, a few tokens longer than the answer, and None otherwise.
-                The answer is the wanted one, or the base model's own where that should be kept.
-    asked       The (metric, event) pairs of the tables; a pair without a row is left out of them.
+                The answer is the new one, or the base model's own if that should be kept.
+    asked       The (metric, event) pairs of the tables, where a pair without a row is left out.
     title       One line over the tables: editors, edits, batch size, cases, model.
-    perplexity  The perplexity of held-out text, None where it was not measured.
+    perplexity  The perplexity of held-out text, None if it was not measured.
     base        The base model's answers, which the next `evaluate` can use again.
-    seconds     The seconds of each edit, None where nothing was edited for these scores.
+    seconds     The seconds of each edit, None if nothing was edited for these scores.
     counted     {line: metric} of the lines that say how many questions of a metric count.
     """
 
@@ -49,9 +49,11 @@ class Scores(Results):
     def by_case(
         self, pairs: Collection[tuple[str, str]] | None = None
     ) -> dict[tuple[str, str], pd.DataFrame]:
-        """Mean and number of each case's prompts, {(metric, event): DataFrame indexed by case}.
+        """Return mean and number of each case's prompts.
 
-        pairs  which (metric, event) are wanted; None is all that have rows
+        The result is {(metric, event): DataFrame indexed by case}.
+
+        pairs  which (metric, event) are needed; None is all that have rows
         """
         groups = self.rows.groupby(["metric", "event"], sort=False)
         return {
@@ -61,7 +63,7 @@ class Scores(Results):
         }
 
     def estimates(self) -> dict[tuple[str, str], Estimate]:
-        """The mean over cases of each (metric, event) with a row, with its interval; in order."""
+        """Return mean and interval over cases of each (metric, event) with a row, in order."""
         by_case = self.by_case()
         return {
             pair: Estimate.of(by_case[pair]["mean"], None if _nats(pair) else SHARE)
@@ -70,9 +72,10 @@ class Scores(Results):
         }
 
     def summary(self) -> Table:
-        """One row per metric and event: mean, low, high (95 %), cases, prompts.
+        """Return one row per metric and event: mean, low, high (95 %), cases, prompts.
 
-        What the data gave no row for is left out. The perplexity is a row of its own.
+        Metrics and events without a row in the data are left out. The perplexity is a row of its
+        own.
         """
         prompts = self.rows.groupby(["metric", "event"]).size()
         lines = [(*pair, *one, prompts[pair]) for pair, one in self.estimates().items()]
@@ -81,7 +84,7 @@ class Scores(Results):
         return Table(lines, columns=["metric", "event", "mean", "low", "high", "cases", "prompts"])
 
     def json(self) -> dict[str, Any]:
-        """The means as plain values: {metric: {event: mean or None}, "perplexity": number}."""
+        """Return the means as values: {metric: {event: mean or None}, "perplexity": number}."""
         by_case = self.by_case()
         found: dict[str, Any] = {}
         for metric, event in self.asked:
@@ -91,7 +94,7 @@ class Scores(Results):
         return {**found, "perplexity": self.perplexity}
 
     def table(self) -> Table:
-        """The summary for readers: one line per metric, one column per event, in percent."""
+        """Return the summary for readers: one line per metric, one column per event, in percent."""
         every = (*EVENTS, "generation_exact", NAMED, "kl_nats")
         found = self.estimates()
         cells = Table(
@@ -105,7 +108,7 @@ class Scores(Results):
 
     @property
     def footer(self) -> str:
-        """What the numbers are, and the perplexity."""
+        """Return the meaning of the numbers, and the perplexity."""
         measured = "share of cases in %, with its 95 % interval"
         known = self.rows[self.rows["metric"].isin(self.counted)].groupby("metric", sort=False)
         for line, value in known["value"]:
@@ -121,12 +124,13 @@ class Scores(Results):
 def changes(
     a: Scores, b: Scores, pairs: Collection[tuple[str, str]] | None = None
 ) -> dict[tuple[str, str], Estimate]:
-    """The paired difference a − b of each (metric, event), or of those in `pairs`, over the cases
-    that both have. Raises ValueError without a common case.
+    """Return the paired difference a − b of each (metric, event), or of those in `pairs`.
+
+    It is over the cases that both have. Raises ValueError without a common case.
     """
     same = _cases(a) & _cases(b)
     if not same:
-        raise ArgumentError("the two scores have no case in common, so there is nothing to pair")
+        raise ArgumentError("The two scores have no case in common, so there is nothing to pair.")
     common, left, right = {case for case, _ in same}, a.by_case(pairs), b.by_case(pairs)
     found = {}
     for pair in (pair for pair in a.asked if pair in left and pair in right):
@@ -137,11 +141,11 @@ def changes(
 
 
 def compare(a: Scores, b: Scores, pairs: Collection[tuple[str, str]] | None = None) -> Table:
-    """The paired difference a − b of each metric and event, or of those in `pairs`.
+    """Return the paired difference a − b of each metric and event, or of those in `pairs`.
 
-    Columns: metric, event, difference, low, high (95 %), n, better. The interval is over the
-    cases that both have. `better` is "a", "b", or "no difference" where the interval holds
-    0 or n is 1. Raises ValueError without a common case.
+    Columns: metric, event, difference, low, high (95 %), n, better. The interval is over the cases
+    that both have. `better` is "a", "b", or "no difference" if the interval contains 0 or n is 1.
+    Raises ValueError without a common case.
     """
     lines = []
     for pair, found in changes(a, b, pairs).items():
@@ -157,6 +161,6 @@ def _nats(pair: tuple[str, str]) -> bool:
 
 
 def _cases(scores: Scores) -> set[tuple]:
-    """Each case with its edit prompt, since equal ids of two files are not the same case."""
+    """Return each case with its edit prompt, as equal ids of two files are not the same case."""
     edits = scores.rows[scores.rows["metric"].isin(("efficacy", "retention"))]
     return set(zip(edits["case"], edits["prompt"], strict=True))

@@ -1,6 +1,6 @@
 """Single edits: each fact is edited on the base model, measured, and forgotten.
 
-Most papers report an editor by these numbers first.
+Most papers first report an editor using these numbers.
 """
 
 from __future__ import annotations
@@ -38,13 +38,12 @@ def singly(
     base: Base | None = None,
     progress: bool | None = None,
 ) -> Scores:
-    """Scores over all cases, each measured with a patch that holds only its own fact.
+    """Return scores over all cases, each measured with a patch that contains only its own fact.
 
-    The facts of a batch, which belong together, are one edit and are measured together. By default
-    facts without tests get those of `case_for`.
-    The base model is asked once for all of them, and its own scores on the same cases are in
-    `.base.scores`. The seconds of each edit are in `.seconds`. The perplexity is the mean over the
-    patches when it is among the metrics.
+    The facts of a batch, which belong together, are one edit and are measured together. By default,
+    facts without tests get those of `case_for`. The base model is measured only once for all of
+    them, and its own scores on the same cases are in `.base.scores`. The seconds of each edit are
+    in `.seconds`. The perplexity is the mean over the patches if it is among the metrics.
     """
     some, lm = list(as_facts.cases(cases)), editor.lm
     if metrics is QUICK:
@@ -52,14 +51,14 @@ def singly(
     items = probe_items(some, metrics)
     by_case = [list(own) for _, own in groupby(items, lambda item: item.case)]
     settings: dict[str, Any] = {"events": events, "metrics": metrics}
-    # one measurement of the base model fills the answers that every patch is compared with
+    # measure the base model once, to get the answers that every patch is compared with
     before = measure(lm, items, EMPTY, base=base, **settings)
     base = before.base
     base.scores = before
     found, seconds = [], []
     shown = sys.stderr.isatty() if progress is None else progress
     pairs = list(zip(some, by_case, strict=True))
-    # cases that stand next to each other and share a batch are one edit
+    # adjacent cases sharing a batch are one edit
     edits = [list(those) for _, those in groupby(enumerate(pairs), lambda pair: _batch(*pair))]
     for together in tqdm(edits, disable=not shown, unit="edit"):
         own = [item for _, (_, its) in together for item in its]
@@ -78,6 +77,6 @@ def singly(
 
 
 def _batch(number: int, pair: tuple[Case, list[Item]]) -> tuple[bool, Any]:
-    """What cases of one edit have in common: their batch, or the number of a case without one."""
+    """Return the key that cases of one edit share: their batch, or the number of a single case."""
     batch = pair[0].batch
     return (False, number) if batch is None else (True, batch)

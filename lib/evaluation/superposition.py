@@ -1,10 +1,11 @@
 """Superposition is the overlap of a layer's keys, measured by the matrices ρ and Q.
 
-The measures are those of *Knowledge in Superposition* (Hu et al., 2024, arXiv:2408.07413), whose P
-matrix is ρ here. Writing key i puts the share ρ(i, j) of its residual on key j. An edit that harms
-no other fact needs ρ(i, j) = 0, which means keys that are orthogonal after whitening. Kurtosis says
-little about the distance from that state, so rms ρ and the share above a threshold are given too.
-All of it is computed in float64 on the CPU, by `lib.associative_memory.interference`.
+The measures come from *Knowledge in Superposition* (Hu et al., 2024, arXiv:2408.07413), whose P
+matrix is ρ here. Writing key i adds the fraction ρ(i, j) of its residual at key j. An edit that
+does not harm any other fact requires ρ(i, j) = 0, which means that keys are orthogonal after
+whitening. Kurtosis shows little about the distance from that state, so rms ρ and the percentage
+above a threshold are also given. All of it is computed in float64 on the CPU, using
+`lib.associative_memory.interference`.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ from ..model.lm import LM
 from .probe_prompts import normal
 
 THRESHOLDS = (0.01, 0.1)  # of |ρ|
-FAR = 4.0  # the tail begins so many standard deviations from the mean
+FAR = 4.0  # the tail begins this many standard deviations from the mean
 
 
 @dataclass(frozen=True, eq=False)
 class Superposition:
     """Overlaps of the keys of n subjects in one layer, in float64.
 
-    rho       (n, n) ρ(i, j) = k_iᵀC⁻¹k_j / q_i, the share of residual i that lands on key j.
+    rho       (n, n) ρ(i, j) = k_iᵀC⁻¹k_j / q_i, the fraction of residual i added at key j.
     Q         (n, n) k_iᵀ k_j.
     q         (n,) k_iᵀC⁻¹k_i, squared lengths in the whitened space; their mean over text is d_in.
     subjects  The subjects' names, in the order of the keys.
-    layer     The layer's number, where it is known.
+    layer     The layer's number, if known.
     d_in      The length of a key.
     """
 
@@ -57,16 +58,20 @@ class Superposition:
         subjects: Sequence[str] | None = None,
         layer: int | None = None,
     ) -> Superposition:
-        """Overlaps of given keys K (d_in, n); C = None is the identity, as in `gram`.
+        """Return the overlaps of given keys K (d_in, n); C = None is the identity, as in `gram`.
 
         K = [[1, 1], [0, 1]], C = None -> ρ = [[1, 1], [0.5, 1]], Q = [[1, 1], [1, 2]], q = [1, 2].
         """
         K = K.detach().cpu().double()
         if K.ndim != 2 or K.shape[1] < 2:
-            raise ArgumentError(f"overlaps need at least two keys as columns, not {tuple(K.shape)}")
+            raise ArgumentError(
+                f"Overlaps need at least two keys as columns, not {tuple(K.shape)}."
+            )
         names = tuple(map(str, range(K.shape[1]) if subjects is None else subjects))
         if len(names) != K.shape[1]:
-            raise ArgumentError(f"there are {K.shape[1]} keys, but {len(names)} subjects")
+            raise ArgumentError(
+                f"There are {K.shape[1]} keys, but {len(names)} subjects. Give one subject per key."
+            )
         C = C.cpu().double() if isinstance(C, Tensor) else C
         q = (K * memory.whiten(K, C)).sum(0)
         return cls(memory.interference(K, C), memory.gram(K), q, names, layer, len(K))
@@ -79,23 +84,23 @@ class Superposition:
 
     @property
     def cosines(self) -> Tensor:
-        """Cosines of the whitened keys, (n, n), symmetric: ρ(i, j) ρ(j, i) is their square."""
+        """Return the whitened keys' cosines, (n, n), symmetric: ρ(i, j) ρ(j, i) is their square."""
         # ρ(i, j) = cos · ‖k̃_j‖/‖k̃_i‖
         length = self.q.sqrt()
         return self.rho * length[:, None] / length[None]
 
     @property
     def activation_cosines(self) -> Tensor:
-        """Cosines of the keys without whitening, (n, n)."""
+        """Return the cosines of the keys without whitening, (n, n)."""
         length = self.Q.diagonal().sqrt()
         return self.Q / length[:, None] / length[None]
 
     def off_diagonal(self) -> Tensor:
-        """The n(n − 1) entries ρ(i, j), i ≠ j, row by row."""
+        """Return the n(n − 1) entries ρ(i, j), i ≠ j, row by row."""
         return self.rho[~torch.eye(len(self), dtype=torch.bool)]
 
     def beyond(self, distances: Tensor) -> Tensor:
-        """The share of off-diagonal entries that lie farther from their mean than each distance.
+        """Return the proportion of off-diagonal entries farther from their mean than each distance.
 
         Distances are in standard deviations.
         """
@@ -104,16 +109,16 @@ class Superposition:
         return torch.stack([(away > one).double().mean() for one in distances])
 
     def statistics(self) -> dict[str, float]:
-        """One row of numbers about the n(n − 1) off-diagonal entries of ρ, and the angles.
+        """Return one row of numbers about the n(n − 1) off-diagonal entries of ρ, and the angles.
 
-        mean, rms, std    Those of the entries.
+        mean, rms, std    Of the entries.
         kurtosis          Fisher's, biased; 0 for a Gaussian.
-        share > 0.1       The share of |ρ| above a threshold.
-        tail              The share of entries more than 4 std from the mean, over that of a
-                          Gaussian; 1 for a Gaussian.
+        share > 0.1       The proportion of |ρ| above a threshold.
+        tail              The proportion of entries more than 4 std from the mean, divided by a
+                          Gaussian's; 1 for a Gaussian.
         mean_q            The mean of q.
-        whitened_angle    The median angle of the whitened keys in degrees; with _5 and _95 the 5th
-                          and 95th percentile over the pairs.
+        whitened_angle    The median angle of the whitened keys in degrees; _5 and _95 are the 5th
+                          and 95th percentiles over the pairs.
         activation_angle  The same for the keys without whitening.
         1/√d_in           The rms of random keys.
         """
@@ -147,9 +152,9 @@ class Superposition:
 
 
 def kurtosis(values: Tensor) -> float:
-    """Fisher's kurtosis, biased, m₄/m₂² − 3, which is 0 for a Gaussian.
+    """Return Fisher's kurtosis, biased, m₄/m₂² − 3, which is 0 for a Gaussian.
 
-    NaN when all values are equal. [−1, 1] -> −2.
+    NaN if all values are equal. [−1, 1] -> −2.
     """
     away = values.double() - values.double().mean()
     spread = away.pow(2).mean()
@@ -162,22 +167,22 @@ def superposition(
     layer: int | Sequence[int],
     prompt: str = "{}",
 ) -> Any:
-    """Overlaps of the subjects' keys in a layer; a list of layers gives {layer: Superposition}.
+    """Return the subjects' key overlaps in a layer; several layers give {layer: Superposition}.
 
-    A Fact's key is read at its subject's last token in its own bare prompt; a string is put into
-    `prompt`. Where the tokenizer adds no BOS, a one-token subject that begins a prompt is read in
-    the attention sink. All such subjects have nearly one key, so give facts or another prompt.
-    Subjects equal up to case and white space count as one, and the first of them stays. Keys are
-    those of the model with the patch that is entered now. C is estimated from general text; with
-    another C there is `Superposition.of`.
+    A Fact's key is read at its subject's last token in its own bare prompt; a string is inserted
+    into `prompt`. If the tokenizer adds no BOS, a one-token subject that begins a prompt is read in
+    the attention sink. All such subjects have almost the same key, so use facts or another prompt.
+    Subjects that are equal up to case and white space count as one, keeping the first. Keys are
+    read from the model with the currently applied patch. C is estimated from general text; to use
+    another C, see `Superposition.of`.
 
-    Raises FactError for a fact without subject, ValueError for fewer than two distinct subjects.
+    Raises FactError for a fact without a subject, ValueError for fewer than two distinct subjects.
     """
     layers = [layer] if isinstance(layer, int) else list(layer)
     facts = _distinct(subjects, prompt)
-    keys = lm.keys(facts, layers)  # one read for all layers
+    keys = lm.keys(facts, layers)  # all layers are read at once
     names = [fact.subject for fact in facts]
-    found = {  # layer by layer, so that the second moments fit into memory
+    found = {  # one layer at a time, so that the second moments fit into memory
         one: Superposition.of(keys[one], second_moment(lm, [one], among=layers)[one], names, one)
         for one in layers
     }
@@ -185,11 +190,11 @@ def superposition(
 
 
 def _distinct(subjects: as_facts.Given | Iterable[str | Fact | Case], prompt: str) -> list[Fact]:
-    """The facts whose keys are read, each subject once."""
+    """Return the facts whose keys are read, each subject once."""
     found: dict[str, Fact] = {}
     # the answer is never read, only the subject's last token
     for fact in as_facts.facts(subjects, lambda subject: Fact(subject, prompt, "?")):
         found.setdefault(normal(fact.subject or fact.prompt), fact)
     if len(found) < 2:
-        raise ArgumentError(f"overlaps need at least two distinct subjects, not {len(found)}")
+        raise ArgumentError(f"Overlaps need at least two distinct subjects, not {len(found)}.")
     return list(found.values())

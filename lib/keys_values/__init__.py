@@ -1,5 +1,5 @@
-"""The quantities that editors compute with, read from a model or searched in it.
+"""The quantities that editors compute with, read from a model or found by searching.
 
-They are keys k, their second moment C over general text and its null space, target values v*, and
+These are keys k, their second moment C over general text and its null space, target values v*, and
 gradients at the answer with their running moments.
 """

@@ -1,9 +1,9 @@
 """Keys and gradients of a linear layer at the answer tokens of facts.
 
-A key k is the layer's input at a token, and a gradient g is that of the loss with respect to its
-output there. Both come from one forward and one backward pass of the facts' texts. The gradient of
-the layer's weight is the sum of outer products g kᵀ over the tokens, and the editors that read the
-pairs (k, g) turn them into a better update than a plain gradient step. No weight requires grad, and
+A key k is the layer's input at a token, and a gradient g is the gradient of the loss with respect
+to its output there. Both come from one forward and one backward pass over the facts' texts. The
+gradient of the layer's weight is the sum of outer products g kᵀ over the tokens; using the pairs
+(k, g), editors compute a better update than a plain gradient step. No weight requires grad, and
 below the lowest edited module there is no graph at all.
 """
 
@@ -30,8 +30,8 @@ from ..model.lm import LM
 
 Reduction = Literal["group_mean", "fact_mean"]
 
-# Padded tokens of one pass. This does not decide which facts share a loss. On a CPU there are few
-# of them, because the rows of one pass are padded to the longest; a GPU works on many at once.
+# Padded tokens of one pass. This does not determine which facts share a loss. It is small on a CPU,
+# because the rows of one pass are padded to the longest; a GPU works on many at once.
 TOKENS, TOKENS_CARD = 512, 2048
 
 
@@ -49,9 +49,9 @@ class KeyGradients:
     group: Tensor
 
     def nonzero(self) -> KeyGradients:
-        """The pairs without those whose key or gradient is exactly zero.
+        """Return the pairs except those whose key or gradient is exactly zero.
 
-        Centering would move them away from zero, and they would take part in the update.
+        Centering would move them away from zero, making them part of the update.
         """
         nonzero = (self.K != 0).any(0) & (self.G != 0).any(0)
         if nonzero.all():
@@ -70,37 +70,37 @@ def read(
     on_device: bool = False,
     everywhere: bool = False,
 ) -> dict[str, KeyGradients]:
-    """{module: its keys and gradients} on the model as patched now, where answers are predicted.
+    """Return {module: its keys and gradients} at answer predictions, for the model as patched now.
 
-    With reduction="group_mean", as published, the facts are cut into groups, longest first, and the
-    loss of a group is the mean over all of its answer tokens. With "fact_mean" the loss of each
-    fact is the mean over its own answer, whatever the groups are. Sequences do not interact, so any
-    number of them runs in one pass with a weight per token. Several processes (lib/distributed.py)
-    share the groups, and all of them get all pairs.
+    With reduction="group_mean", as published, the facts are divided into groups, longest first, and
+    the loss of a group is the mean over all of its answer tokens. With "fact_mean", the loss of
+    each fact is the mean over its own answer, whatever the groups are. Sequences do not interact,
+    so any number of them can run in one pass using a weight per token. Several processes
+    (lib/distributed.py) divide the groups among them, and all of them get all pairs.
 
-    on_device   whether pairs stay on a card, each on its module's
-    everywhere  whether pairs are of all tokens but each text's last, as MEND takes them; the loss
-                is the answers' all the same
+    on_device   whether pairs stay on a GPU, each on its module's
+    everywhere  whether pairs cover all tokens except each text's last, as in MEND; the loss is
+                still the answers'
 
     Raises EditError for a loss that is not finite, in all processes, and FactError for an answer
     without tokens.
     """
-    # the rows, longest first, cut into groups
+    # the rows, longest first, divided into groups
     rows = answer_rows(lm, as_facts.facts(facts), target_eos)
     rows = rows.take(sorted(range(len(rows)), key=lambda i: -len(rows.ids[i])))
     lengths = [len(p) + len(a) for p, a in zip(rows.prompts, rows.answers, strict=True)]
     answers, ends = [len(answer) for answer in rows.answers], rows.ends
     groups = [i // group for i in range(len(rows))]
     totals = [sum(answers[first : first + group]) for first in range(0, len(rows), group)]
-    # the loss that a row belongs to is a mean over so many tokens
+    # the number of tokens over which each row's loss is averaged
     counts = [totals[g] for g in groups] if reduction == "group_mean" else answers
     share = torch.tensor([1 / count for count in counts])
-    if everywhere:  # every token after a row's first is one that is predicted
+    if everywhere:  # every token after a row's first is a predicted token
         texts = [[*p, *a] for p, a in zip(rows.prompts, rows.answers, strict=True)]
         rows = AnswerRows([text[:1] for text in texts], [text[1:] for text in texts])
     limit = TOKENS_CARD if on_card(lm.device) else TOKENS
     blocks = _blocks(lengths, group, limit)
-    # each process reads its share of the rows, pass by pass
+    # each process reads its part of the rows, pass by pass
     with distributed.together(EditError):
         passes = []
         for block in steps(list(distributed.share(blocks)), "gradients of answers"):
@@ -128,21 +128,21 @@ def read(
 
 
 def answer_rows(lm: LM, facts: Sequence[Fact], eos: bool = False) -> AnswerRows:
-    """The rows of the facts' own prompts; FactError for an answer without tokens."""
+    """Return the rows of the facts' own prompts; FactError for an answer without tokens."""
     pairs = [(fact.text, fact.target_new) for fact in facts]
     rows = AnswerRows.of(lm.tokenizer, pairs, eos)
     for fact, answer in zip(facts, rows.answers, strict=True):
         if not answer:
-            raise FactError(f"the answer of '{fact.text}' has no tokens")
+            raise FactError(f"The answer of '{fact.text}' has no tokens. Use another answer.")
     return rows
 
 
 def _blocks(lengths: list[int], group: int, limit: int) -> list[range]:
-    """Blocks of rows that one pass may hold: whole groups, as many as fit and at least one.
+    """Return blocks of rows for one pass: whole groups, as many as fit and at least one.
 
-    The rows are sorted by length, so little is padded. A process reads whole blocks, and no pass
-    goes beyond one. So the passes are the same for any number of processes, which matters because
-    the last bits of a product depend on the rows beside it.
+    The rows are sorted by length, limiting the padding. A process reads whole blocks, and no pass
+    extends beyond one. The passes are therefore the same for any number of processes, which matters
+    because the last bits of a product depend on the other rows.
     """
     found, first = [], 0
     while first < len(lengths):
@@ -153,7 +153,7 @@ def _blocks(lengths: list[int], group: int, limit: int) -> list[range]:
 
 
 def _whole(lm: LM, name: str, pairs: list[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
-    """K and G of all passes, without any column where this process has read none."""
+    """Return K and G of all passes, without columns if this process has read none."""
     if pairs:
         return (torch.cat(side, 1) for side in zip(*pairs, strict=True))
     weight = lm.model.get_submodule(name).weight
@@ -164,10 +164,10 @@ def _whole(lm: LM, name: str, pairs: list[tuple[Tensor, Tensor]]) -> Iterator[Te
 def one_pass(
     lm: LM, rows: AnswerRows, weight: Tensor, modules: Sequence[str]
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """K and G of one padded pass, columns row by row, each on its module's device.
+    """Return K and G of one padded pass, columns row by row, each on its module's device.
 
     There is one column for each answer token, read where the token is predicted; weight (labels,)
-    is that of each of these tokens in the loss.
+    contains the weight of each of these tokens in the loss.
     """
     found, loss = _pass(lm, rows, weight, modules, rows.ends)
     _refuse([(0, loss)])
@@ -178,27 +178,29 @@ def _refuse(losses: list[tuple[int, Tensor]]) -> None:
     """Raise EditError for the first (group, loss) that is not finite."""
     if not losses:
         return
-    finite = torch.stack([loss.isfinite() for _, loss in losses]).tolist()  # one wait for the GPU
+    finite = torch.stack(
+        [loss.isfinite() for _, loss in losses]
+    ).tolist()  # waits for the GPU only once
     for (group, _), right in zip(losses, finite, strict=True):
         if not right:
             raise EditError(
-                f"the loss of the facts from group {group} on is not finite; nothing was changed"
+                f"The loss of the facts from group {group} on is not finite. Nothing was changed."
             )
 
 
 def _pass(
     lm: LM, rows: AnswerRows, weight: Tensor, modules: Sequence[str], ends: Sequence[int]
 ) -> tuple[dict[str, tuple[Tensor, Tensor]], Tensor]:
-    """K and G of one padded pass, and its loss; nothing here waits for a GPU.
+    """Return K and G of one padded pass, and its loss, without waiting for a GPU.
 
     ends  last position of each prompt, where routes decide
     """
-    # one padded batch, with the places that routes and the loss need; all that comes from the CPU
-    # is sent before the run, since a card that has work waits for it
+    # one padded batch, with the positions needed by routes and the loss; everything from the CPU is
+    # sent before the run, since a busy GPU would make it wait
     behind = [len(row) - 1 - end for row, end in zip(rows.ids, ends, strict=True)]
     seqs = sequences(lm, rows.ids, behind, [0] * len(rows))  # padded on the right
     row, position, wanted = rows.labels.to(lm.device)
-    at = row * seqs.ids.shape[1] + position  # places of the labels in the pass as one flat list
+    at = row * seqs.ids.shape[1] + position  # places of the labels in the flattened pass
     weight = weight.to(lm.device)
     seen: dict[str, tuple[Tensor, Tensor]] = {}
 
@@ -225,25 +227,25 @@ def _pass(
 
 
 def _rows(wide: Tensor, at: Tensor) -> Tensor:
-    """Positions `at` of a pass (rows, length, d), or of one that is flat already: (n, d)."""
+    """Return positions `at` of a pass (rows, length, d), or of a flattened one: (n, d)."""
     return wide.reshape(-1, wide.shape[-1])[at.to(wide.device)]
 
 
 def mlp_modules(
     lm: LM, down: Sequence[int], gate: Sequence[int], up: Sequence[int]
 ) -> dict[str, tuple[int, int]]:
-    """{module: (d_in, d_out)} of the MLPs' output (down), gate and input (up) projections.
+    """Return {module: (d_in, d_out)} of the MLPs' output (down), gate and input (up) projections.
 
     down, gate and up are lists of layers. Raises EditError (a ValueError) for a projection that
-    this model does not have by itself.
+    this model does not have as a separate module.
     """
     inner = lm.arch.mlp_in
     if (gate or up) and lm.arch.fused_in:
-        raise EditError(f"{lm.name} holds gate and up in one matrix: edit `down` only")
+        raise EditError(f"{lm.name} stores gate and up in one matrix. Edit only `down`.")
     if gate and len(inner) < 2:
-        raise EditError(f"the MLPs of {lm.name} have no gate: edit `down` or `up`")
+        raise EditError(f"The MLPs of {lm.name} have no gate. Edit `down` or `up`.")
     for layer in (*gate, *up):
-        lm.mlp_out(layer)  # refuses a layer that is not there
+        lm.mlp_out(layer)  # rejects a missing layer
     names = [
         *(lm.mlp_out(layer) for layer in down),
         *(inner[0].format(layer) for layer in gate),

@@ -1,10 +1,10 @@
 """Further wordings of a fact in the chat template, which GRACE, HoReN and WISE can learn (ours).
 
-A fact that is written for its prompt alone is often lost when a person asks for it: in the chat
-template a system text stands before the subject, and the answer begins a reply. So a fact may also
-be learned as a person's message, and as a question that the model itself writes. `of` makes these
-wordings. They are read through the chat template, and answers follow its end directly, without a
-space.
+A fact that is written only for its prompt is often lost when a user asks for it: in the chat
+template, a system text precedes the subject, and the answer begins a reply. A fact can therefore
+also be learned as a user's message, and as a question written by the model itself. `of` creates
+these wordings. They are read through the chat template, and answers follow its end directly,
+without a space.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from ..model.lm import LM
 from ..patch.patch import EMPTY
 
 Which = Literal["prompt", "chat", "conversation"]
-LONGEST = 32  # tokens of a question at most
-# The few examples after which the model writes a question; none is about a fact of the data here.
+LONGEST = 32  # maximum number of tokens of a question
+# The few examples that make the model write a question; none is about a fact of the data here.
 _EXAMPLES = """\
 Sentence: The river that flows through Cologne is the Rhine.
 Question: Which river flows through Cologne?
@@ -44,19 +44,19 @@ Question: What is the color of a ripe lemon?
 class Wordings:
     """The further wordings of some facts.
 
-    template  the chat template, with `{}` for a person's message; "{}" where there is no wording.
-    variants  for each wording the facts as they are worded in it, in the order of the facts.
+    template  the chat template, with `{}` for a user's message; "{}" if there is no wording.
+    variants  for each wording the facts as worded in it, in the order of the facts.
     """
 
     template: str = "{}"
     variants: tuple[tuple[Fact, ...], ...] = ()
 
     def texts(self, i: int) -> list[str]:
-        """The texts of fact i, each in the chat template."""
+        """Return the texts of fact i, each in the chat template."""
         return [fill(self.template, variant[i].text) for variant in self.variants]
 
     def rows(self, lm: LM, eos: bool = False) -> AnswerRows:
-        """The rows of all facts in all wordings: fact by fact, each with its wordings."""
+        """Return the rows of all facts in all wordings: fact by fact, each with its wordings."""
         facts = self.variants[0] if self.variants else ()
         pairs = [(text, fact.target_new) for i, fact in enumerate(facts) for text in self.texts(i)]
         end = [lm.tokenizer.eos_token_id] if eos else []
@@ -67,32 +67,34 @@ class Wordings:
 
 
 def of(lm: LM, facts: Sequence[Fact], which: Which) -> Wordings:
-    """The wordings that a setting asks for: none, the prompt in the template, or a question too.
+    """Return the wordings that a setting selects: none, the prompt in the template, or a question.
 
-    Raises EditError for a tokenizer without a chat template, where wordings are asked for.
+    The question is in addition to the prompt. Raises EditError if a setting needs wordings but the
+    tokenizer has no chat template.
     """
     if which == "prompt":
         return Wordings()
     if not getattr(lm.tokenizer, "chat_template", None):
-        raise EditError(f"forms='{which}' needs a chat template, which {lm.name} has not")
+        raise EditError(f"forms='{which}' needs a chat template, but {lm.name} has none.")
     asked = [tuple(questions(lm, facts))] if which == "conversation" else []
     return Wordings(template(lm), (tuple(facts), *asked))
 
 
 def template(lm: LM) -> str:
-    """The chat template around one message, as a context template with `{}` for the message."""
+    """Return the chat template of one message, as a context template with `{}` for it."""
     text = lm.chat_text("{}")
-    # the tokenizer puts this token before every text by itself
+    # the tokenizer itself adds this token before every text
     bos = lm.tokenizer.bos_token if lm.leading_bos is not None else None
     return text.removeprefix(bos) if bos else text
 
 
 def questions(lm: LM, facts: Sequence[Fact]) -> list[Fact]:
-    """Each fact with a question of the base model in the place of its prompt.
+    """Return each fact with its prompt replaced by a question from the base model.
 
-    The model continues four examples of a sentence with its question. A prompt that is a question
-    already stays. So does one whose question names the answer or no subject, or is none: of 20 even
-    classroom cases 3 on the embedded model. (3 of the other 17 questions ask for something else.)
+    The model continues four examples of a sentence with its question. A prompt that is already a
+    question is kept. The prompt is also kept if its question names the answer or no subject, or is
+    not a question: for 3 of 20 even classroom cases on the embedded model. (3 of the other 17
+    questions have a different meaning.)
     """
     prompts = [
         f"{_EXAMPLES}Sentence: {fact.text} {fact.target_new.strip()}.\nQuestion:" for fact in facts
@@ -112,7 +114,7 @@ def questions(lm: LM, facts: Sequence[Fact]) -> list[Fact]:
 
 
 def _worded(fact: Fact, said: str) -> Fact:
-    """The fact with the question as its prompt, or as it is where the question will not do."""
+    """Return the fact with the question as its prompt, or unchanged if it is unsuitable."""
     question = said[: said.find("?") + 1]
     answer = re.escape(fact.target_new.strip())
     if not question or "{}" in question or re.search(rf"(?<!\w){answer}(?!\w)", question, re.I):

@@ -1,8 +1,8 @@
-"""Context templates: short beginnings, written by the model itself, that stand before a prompt.
+"""Context templates: short beginnings, written by the model itself, that precede a prompt.
 
-A template is a text with one `{}`, into which the prompt is put. A key and a value that hold after
-several beginnings hold for the fact and not only for one sentence. `of` says which templates an
-editor uses, and `contexts` lets the model write them.
+A template is a text with one `{}`, which is replaced by the prompt. If a key and a value hold after
+several beginnings, they hold for the fact and not only for one sentence. `of` returns an editor's
+templates, and `contexts` lets the model write them.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ STARTERS = ("The", "Therefore", "Because", "I", "You")
 
 
 def of(lm: LM, config: Any, kept: Sequence[str] | None = None) -> tuple[str, ...]:
-    """The templates of an editor: given, else kept from an earlier edit, else written by the model.
+    """Return an editor's templates: given, kept from an earlier edit, or written by the model.
 
-    config is the editor's, with `templates` (None where they are not given), `contexts` and `seed`.
-    Where it has no `context_start` or `context_top_k`, MEMIT's five words and 5 are taken.
+    config belongs to the editor, with `templates` (None if they are not given), `contexts` and
+    `seed`. If it lacks `context_start` or `context_top_k`, MEMIT's five words and 5 are used.
     """
     if config.templates is not None:
         return tuple(config.templates)
@@ -41,19 +41,19 @@ def contexts(
     seed: int,
     top_k: int = 5,
 ) -> tuple[str, ...]:
-    """Context templates: "{}" alone, and sentences that the base model wrote, each before "{}".
+    """Return context templates: "{}" by itself, and sentences from the base model followed by "{}".
 
     lengths  pairs of a length in tokens, with the start token, and a number of sentences
     start    a token id, "words" for one sentence from each of five words in turn (MEMIT), or None
-             for the token alone with which texts begin: BOS where the tokenizer adds one, otherwise
-             the end-of-text token (ROME, whose GPT-2 has one token for both)
-    seed     seed of the sampling; the authors' code has none, so the same edit gives other patches
-    top_k    number of likeliest tokens to draw from; 0 draws from the whole vocabulary
+             for only the token that begins texts: BOS if the tokenizer adds one, otherwise the
+             end-of-text token (ROME, whose GPT-2 has one token for both)
+    seed     seed for sampling; the authors' code has none, so the same edit gives different patches
+    top_k    number of most likely tokens for sampling; 0 samples from the whole vocabulary
 
-    Where the model wrote a token that is no text, such as the beginning of an image, which Gemma 3
-    puts first in one text of seventeen, it writes once more without those tokens.
+    If the model writes a non-text token, such as the beginning of an image, which Gemma 3 puts
+    first in one text of seventeen, it writes again without those tokens.
     """
-    # the same words each time, so they are written once
+    # the same words each time, so they are written only once
     asked = "contexts", lm.stored_identity, tuple(map(tuple, lengths)), start, seed, top_k
     return lm.once(asked, lambda: _write(lm, lengths, start, seed, top_k))
 
@@ -61,7 +61,7 @@ def contexts(
 def _write(
     lm: LM, lengths: Sequence[tuple[int, int]], start: int | str | None, seed: int, top_k: int
 ) -> tuple[str, ...]:
-    """Have the base model write what `contexts` gives."""
+    """Let the base model write the result of `contexts`."""
     if start is None:
         start = lm.tokenizer.eos_token_id if lm.leading_bos is None else lm.leading_bos
     markup = set(getattr(lm.tokenizer, "added_tokens_decoder", ())) - {lm.tokenizer.eos_token_id}

@@ -1,15 +1,15 @@
-"""The text that statistics are read from: shipped, given, or written by the model itself.
+"""The text used for computing statistics: shipped, given, or written by the model itself.
 
-The shipped text was written by the default model itself (temperature 1, whole vocabulary, from
-token id 0; general_text.json). Compared with C = I it cut the damage on neutral held-out keys by
-40 % at layer 5 and to a fifth at layer 8. Public-domain prose gave an equally good C: 10 % more
-damage at layer 5, 7 % less at layer 8, and edits held equally often. The model's own text is
-shipped because it is the model's own input distribution, has no license, and is not about the very
-facts that get edited.
+The shipped text was written by the default model itself (temperature 1, whole vocabulary, starting
+from token id 0; general_text.json). Compared with C = I, it reduced the damage on neutral held-out
+keys by 40% at layer 5 and to a fifth at layer 8. Public-domain prose gave an equally good C: 10%
+more damage at layer 5, 7% less at layer 8, and edits held equally often. We ship the model's own
+text because it follows the model's own input distribution, has no license, and is not about the
+very facts that get edited.
 
 A wide model needs more text than that. If the shipped text has fewer than `ENOUGH` tokens for each
-dimension of a statistic, the model writes its own in the same way, once, into the cache folder.
-Whatever has fewer than `WANTED` is shrunk (second_moment.py).
+dimension of a statistic, the model writes its own in the same way, once, into the cache folder. A
+statistic with fewer than `WANTED` is shrunk (second_moment.py).
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ from ..patch.patch import EMPTY
 from ..setting_fields import shown
 
 WANTED = 10  # tokens per dimension of a statistic: 15,360 for C of the default model
-ENOUGH = 3  # tokens per dimension below which a model writes more text itself
-ROWS, LENGTH, SEED = 64, 256, 1  # texts that are written together, their tokens, and the first seed
-TRIES = 8  # times the needed tokens that are sampled at most, because texts may end early
-MOST = 1 << 24  # characters that are read of a list or a dataset: more than any width needs
+ENOUGH = 3  # tokens per dimension below which a model writes additional text itself
+ROWS, LENGTH, SEED = 64, 256, 1  # texts written together, their tokens, and the first seed
+TRIES = 8  # sample at most this multiple of the needed tokens, because texts may end early
+MOST = 1 << 24  # characters to read from a list or a dataset: more than any width needs
 
 Text = str | os.PathLike | Iterable[Any] | None  # a file, texts or rows with a "text", or shipped
 
 
 class General(NamedTuple):
-    """A general text that is there, or will be written when it is read.
+    """A general text that exists, or will be written when it is read.
 
-    label   what the labels of statistics call it
-    tokens  how many of its tokens are wanted
+    label   its name in the labels of statistics
+    tokens  desired number of its tokens
     few     whether it gives a statistic fewer than WANTED tokens per dimension
-    read    gives the text
+    read    returns the text
     """
 
     label: str
@@ -59,10 +59,10 @@ class General(NamedTuple):
 
 
 def chosen(lm: LM, text: Text, tokens: int | None, width: int) -> General:
-    """The text for a statistic of `width` dimensions.
+    """Return the text for a statistic of `width` dimensions.
 
-    text    None takes the shipped text, or one that the model writes itself if that is too short
-    tokens  how many are wanted; None takes WANTED per dimension
+    text    None uses the shipped text, or text that the model writes itself if that is too short
+    tokens  desired number; None uses WANTED per dimension
     """
     tokens = tokens or WANTED * width
     source = general_text(text)
@@ -79,11 +79,11 @@ def chosen(lm: LM, text: Text, tokens: int | None, width: int) -> General:
 
 
 def general_text(text: Text) -> str:
-    """The text of a file, of a list or dataset, or for None the one shipped.
+    """Return the text of a file, of a list or dataset, or for None the shipped text.
 
-    The items of a list are texts, or rows with a "text" as those of a `datasets` dataset, of which
-    the first 16 million characters are read. Raises EditError if a file cannot be read or an item
-    is neither.
+    The items of a list are texts, or rows with a "text" like those of a `datasets` dataset, of
+    which the first 16 million characters are read. Raises EditError if a file cannot be read or an
+    item is neither.
     """
     if text is not None and not isinstance(text, str | os.PathLike):
         return "\n\n".join(_texts(text))
@@ -91,13 +91,13 @@ def general_text(text: Text) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise EditError(f"the text for C, {path}, cannot be read: {sentence(error)}") from None
+        raise EditError(f"The text for C, {path}, cannot be read: {sentence(error)}") from None
 
 
 def text_file(text: Any) -> Any:
-    """The path of a text: a list or a dataset is written into a file of the cache folder first.
+    """Return the path of a text, first writing a list or a dataset to a file in the cache folder.
 
-    Anything else is returned as it is.
+    Anything else is returned unchanged.
     """
     if isinstance(text, str) or not isinstance(text, Iterable):
         return text
@@ -109,15 +109,16 @@ def text_file(text: Any) -> Any:
 
 
 def _texts(items: Iterable[Any]) -> Iterator[str]:
-    """The texts of a list or a dataset, up to MOST characters."""
+    """Yield the texts of a list or a dataset, up to MOST characters."""
     if isinstance(items, Mapping):  # the splits of a dataset
-        raise EditError(f"the text for C has parts. Give one of them: {', '.join(map(str, items))}")
+        raise EditError(f"The text for C has parts. Give one of them: {', '.join(map(str, items))}")
     left = MOST
     for item in items:
         found = item.get("text") if isinstance(item, Mapping) else item
         if not isinstance(found, str):
             raise EditError(
-                f"the text for C is made of texts, or of rows with a 'text', not of {shown(item)}"
+                "The text for C should consist of texts, or of rows with a 'text', not of "
+                f"{shown(item)}."
             )
         yield found
         left -= len(found)
@@ -126,9 +127,10 @@ def _texts(items: Iterable[Any]) -> Iterator[str]:
 
 
 def own_text(lm: LM, tokens: int) -> CachedTensors:
-    """At least so many tokens of text that the base model writes, as UTF-8 bytes.
+    """Return text written by the base model, with at least this many tokens, as UTF-8 bytes.
 
-    Samples at temperature 1 over the whole vocabulary, each from the token with which texts begin.
+    It is sampled at temperature 1 over the whole vocabulary, starting each time from the token that
+    begins texts.
     """
 
     def make(_: list[None]) -> Iterator[tuple[None, Tensors]]:
@@ -156,7 +158,7 @@ def own_text(lm: LM, tokens: int) -> CachedTensors:
                     break
         if count < tokens:
             raise EditError(
-                f"{lm.name} wrote only {count:,} of {tokens:,} tokens of general text. Give a text"
+                f"{lm.name} wrote only {count:,} of {tokens:,} tokens of general text. Give a text."
             )
         whole = "\n\n".join(texts).encode()
         yield None, {"utf8": torch.frombuffer(bytearray(whole), dtype=torch.uint8)}

@@ -1,7 +1,7 @@
-"""The null space of a layer's keys: the directions that general text hardly uses.
+"""The null space of a layer's keys: the directions that general text barely uses.
 
-They are the eigenvectors of the keys' second moment C with small eigenvalues. A change of the
-weights inside the null space leaves the layer's output on general text nearly unchanged.
+These are the eigenvectors of the keys' second moment C with small eigenvalues. Changing the weights
+only inside the null space leaves the layer's output on general text almost unchanged.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ def null_space(
     text: Text = None,
     tokens: int | None = None,
 ) -> dict[int, NullSpace]:
-    """{layer: the null space of its keys}, float64, from C without damping.
+    """Return {layer: the null space of its keys}, float64, using C without damping.
 
-    threshold and quantile are those of `memory.null_space_of`, and text and tokens those of
+    For threshold and quantile, see `memory.null_space_of`; for text and tokens, see
     `second_moment`. The eigenvectors of C, which take seconds per layer for the default model, are
-    cached as C is.
+    cached like C.
     """
     moments = stored_moments(lm, layers, text, tokens)
     make_missing(moments.values())
@@ -44,22 +44,25 @@ def null_space(
 
 
 def eigen(lm: LM, moment: CachedTensors) -> Eigen:
-    """Eigenvalues (ascending) and eigenvectors of C, float64; computed on its device if missing."""
+    """Return eigenvalues (ascending) and eigenvectors of C, float64, computing missing ones.
+
+    They are computed on the device of C.
+    """
     kept = lm.once(("eigen", moment), stored_eigen(moment, lm.device).tensors)
     warn_of_few(kept, len(kept["values"]))
     return kept["values"], kept["vectors"]
 
 
 def stored_eigen(moment: CachedTensors, device: torch.device) -> CachedTensors:
-    """The same of one of `stored_moments`, as it is or will be stored."""
+    """Return the same for one of `stored_moments`, as it is or will be stored."""
 
     def make(layers: list[int]) -> Iterator[tuple[int, Tensors]]:
         for layer in steps(layers, f"eigenvectors of {len(layers)} second moments"):
             held = replace(moment, key=layer).tensors()
             C = shrunk(held)
-            try:  # minutes on a CPU where a layer is 14,336 wide
+            try:  # minutes on a CPU for a 14,336-wide layer
                 found = torch.linalg.eigh(C.to(device) if on_card(device) else C)
-            except torch.OutOfMemoryError:  # it needs about 7 GB there, beside the model
+            except torch.OutOfMemoryError:  # it needs about 7 GB there, in addition to the model
                 found = torch.linalg.eigh(C)
             values, vectors = (part.cpu() for part in found)
             few = {name: held[name] for name in ("tokens", "shrinkage") if "shrinkage" in held}

@@ -1,14 +1,14 @@
-"""The second moment S = E[g gᵀ] of a layer's output gradients over general text, cached as C is.
+"""The second moment S = E[g gᵀ] of a layer's output gradients over general text, cached like C.
 
 g is the gradient, with respect to the output of an MLP's output projection at one token, of the
-cross entropy summed over all tokens of the row that the model predicts: the effect on all later
-tokens is in it. C says which inputs general text uses, and S which outputs matter to it. Together
-they are the curvature of the layer's weights (curvature.py). The positions are those that predict a
-token. A row's last one is left out, and its first one where C leaves it out.
+cross entropy summed over all tokens of the row that the model predicts, including the effect on all
+later tokens. C shows which inputs general text uses, and S which outputs matter to it. Together,
+they are the curvature of the layer's weights (curvature.py). The positions used are those that
+predict a token. A row's last position is excluded, and so is its first if C excludes it.
 
-The theory (the Fisher matrix) asks for tokens that are drawn from the model's own prediction. As
-published, S takes the text's own tokens. On text that the model wrote itself at temperature 1, as
-the shipped text is for the default model, both have the same expectation.
+The theory (the Fisher matrix) requires tokens sampled from the model's own prediction. As
+published, S uses the text's own tokens. On text that the model wrote itself at temperature 1, such
+as the shipped text for the default model, both have the same expectation.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .general_text import Text, chosen, general_text
 from .null_space import eigen
 from .second_moment import WINDOW, Spread, about, shrunk, stored_moments, windows
 
-AT_ONCE = 4 * WINDOW  # tokens of one pass, whose activations are all kept for the backward
+AT_ONCE = 4 * WINDOW  # tokens of one pass, storing all activations for the backward pass
 
 
 def curvatures(
@@ -42,13 +42,13 @@ def curvatures(
     text: Text = None,
     tokens: int | None = None,
 ) -> dict[int, Curvature]:
-    """{layer: the curvature of its MLP's output projection over general text}, float64.
+    """Return {layer: the curvature of its MLP's output projection over general text}, float64.
 
-    energy  that of `curvature`
-    text    and `tokens`: those of `second_moment`, which count for each dimension of A and of S
+    energy  as in `curvature`
+    text    and `tokens`: as in `second_moment`, counted for each dimension of A and of S
 
-    A is the C of `second_moment`, and S of all layers comes from one pass forward and backward.
-    Raises EditError when the text cannot be read or is empty.
+    A is the C of `second_moment`, and S of all layers comes from one forward and one backward pass.
+    Raises EditError if the text cannot be read or is empty.
     """
     inputs, outputs = stored_pairs(lm, layers, text, tokens)
     make_missing([*inputs.values(), *outputs.values()])
@@ -67,12 +67,12 @@ def curvatures(
 def stored_pairs(
     lm: LM, layers: Sequence[int], text: Text, tokens: int | None
 ) -> tuple[dict[int, CachedTensors], dict[int, CachedTensors]]:
-    """{layer: its A} and {layer: its S}, as they are or will be stored."""
+    """Return {layer: its A} and {layer: its S}, as they are or will be stored."""
     if text is not None and not isinstance(text, str | os.PathLike):
-        text = [general_text(text)]  # it is read twice, and a generator can be read only once
+        text = [general_text(text)]  # it is read twice, but a generator can be read only once
     inputs = stored_moments(lm, layers, text, tokens)
     skip_first = lm.leading_bos is None  # as in C
-    names = {layer: lm.mlp_out(layer) for layer in layers}  # refuses a layer that is not there
+    names = {layer: lm.mlp_out(layer) for layer in layers}  # rejects a missing layer
     source = chosen(lm, text, tokens, lm.weight(names[layers[0]]).shape[0])
     label = f"{lm.stored_identity} {source.label} {source.tokens} {skip_first} data"
     label += " shrunk" * source.few
@@ -91,7 +91,7 @@ def stored_pairs(
 def _accumulate(
     lm: LM, names: list[str], texts: list[list[int]], skip_first: bool, few: bool
 ) -> tuple[dict[str, Tensor], int, dict[str, Spread]]:
-    """{module: Σ g gᵀ}, float64 on the CPU, the number of gradients in each, and their spreads."""
+    """Return {module: Σ g gᵀ}, float64 on the CPU, the number of gradients in each, and spreads."""
     spreads = {name: Spread.of(sum(map(len, texts))) for name in names if few}
     sums: dict[str, Tensor] = {}
     count = 0

@@ -1,9 +1,9 @@
 """Running moments of keys and gradients over all edits of a model, merged exactly.
 
-Keys and gradients are standardized with the mean and deviation of all that was seen so far. States
+Keys and gradients are standardized using the mean and deviation of everything seen so far. States
 are merged by the rule of Chan et al. (1979), which gives the moments of all columns together. A
-state is a value, and `merge` gives a new one, so a patch can keep its state and an earlier patch
-still has the earlier one.
+state is a value, and `merge` returns a new one, so a patch can keep its state while an earlier
+patch still has the earlier state.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class RunningMoments:
     n        number of columns
     mean     (d,) their mean
     S        (d,) the sum of their squared deviations from the mean
-    scatter  (d, d) the matrix whose diagonal is S, or None where only the diagonal is kept
+    scatter  (d, d) the matrix whose diagonal is S, or None if only the diagonal is stored
 
-    All that is computed with a state happens on its device.
+    All computations with a state happen on its device.
     """
 
     n: int
@@ -39,12 +39,12 @@ class RunningMoments:
 
     @classmethod
     def empty(cls, d: int, full: bool = False) -> RunningMoments:
-        """The state before anything was seen."""
+        """Return the state before seeing anything."""
         zeros = torch.zeros(d, dtype=torch.float64)
         return cls(0, zeros, zeros, torch.zeros(d, d, dtype=torch.float64) if full else None)
 
     def to(self, device: torch.device | str) -> RunningMoments:
-        """The same state on another device."""
+        """Return the same state on another device."""
         scatter = None if self.scatter is None else self.scatter.to(device)
         return RunningMoments(self.n, self.mean.to(device), self.S.to(device), scatter)
 
@@ -52,7 +52,7 @@ class RunningMoments:
         return x.to(self.mean.device).double()  # in this order: some devices have no float64
 
     def of(self, x: Tensor) -> RunningMoments:
-        """The state of the columns x (d, m > 0) alone, with a scatter where this one has one."""
+        """Return the state of only the columns x (d, m > 0), with a scatter if this one has one."""
         x, m = self._mine(x), x.shape[1]
         mean = x.mean(1)
         centered = x - mean[:, None]
@@ -60,7 +60,7 @@ class RunningMoments:
         return RunningMoments(m, mean, centered.square().sum(1), scatter)
 
     def merge(self, x: Tensor | RunningMoments) -> RunningMoments:
-        """The state that has also seen the columns x (d, m), or those of another state."""
+        """Return the state after also seeing the columns x (d, m), or those of another state."""
         if not isinstance(x, RunningMoments):
             if not x.shape[1]:
                 return self
@@ -75,23 +75,23 @@ class RunningMoments:
 
     @property
     def deviation(self) -> Tensor:
-        """σ (d,), unbiased and no smaller than 1e-8 of the largest.
+        """Return σ (d,), unbiased and no smaller than 1e-8 of the largest.
 
-        The bound keeps units that were constant so far from being divided by zero.
+        The bound prevents dividing by zero for units that have been constant so far.
         """
         sigma = (self.S / max(1, self.n - 1)).sqrt()
         return torch.maximum(sigma, 1e-8 * sigma.max())
 
     def standardize(self, x: Tensor) -> Tensor:
-        """(x − μ)/(σ + ε) (d, m), float64; only centered before the second column was seen."""
+        """Return (x − μ)/(σ + ε) (d, m), float64; only centered before seeing a second column."""
         x = self._mine(x) - self.mean[:, None]
         return x if self.n < 2 else x / (self.deviation + EPS)[:, None]
 
     def whiten(self, x: Tensor, floor: float = 1e-6) -> Tensor:
-        """Σ^{-1/2}(x − μ) (d, m) with Σ = scatter/(n − d − 1), float64.
+        """Return Σ^{-1/2}(x − μ) (d, m) with Σ = scatter/(n − d − 1), float64.
 
         Without a scatter, or with too few columns for it, x is standardized. floor bounds the
-        eigenvalues of Σ from below, as a share of their mean.
+        eigenvalues of Σ from below, as a fraction of their mean.
         """
         d = len(self.mean)
         if self.scatter is None or self.n <= d + 1:
@@ -101,14 +101,14 @@ class RunningMoments:
         return (vectors * scale) @ (vectors.T @ (self._mine(x) - self.mean[:, None]))
 
     def state(self) -> dict[str, Any]:
-        """The numbers and tensors that a patch keeps, on the CPU."""
+        """Return the numbers and tensors that a patch stores, on the CPU."""
         now = self.to("cpu")
         full = {} if now.scatter is None else {"scatter": now.scatter}
         return {"n": now.n, "mean": now.mean, "S": now.S, **full}
 
     @classmethod
     def load(cls, kept: Mapping[str, Any]) -> RunningMoments:
-        """The state that `state()` describes."""
+        """Return the state described by `state()`."""
         return cls(int(kept["n"]), kept["mean"], kept["S"], kept.get("scatter"))
 
 
@@ -119,7 +119,7 @@ class KeyGradientMoments:
     One state serves all edited modules of a shape.
 
     keys   moments of the keys (d_in)
-    grads  moments of the gradients (d_out), with the whole scatter where `empty` got full=True
+    grads  moments of the gradients (d_out), with the whole scatter if `empty` got full=True
     """
 
     keys: RunningMoments
@@ -127,15 +127,15 @@ class KeyGradientMoments:
 
     @classmethod
     def empty(cls, d_in: int, d_out: int, full: bool = False) -> KeyGradientMoments:
-        """The state before anything was seen."""
+        """Return the state before seeing anything."""
         return cls(RunningMoments.empty(d_in), RunningMoments.empty(d_out, full))
 
     def to(self, device: torch.device | str) -> KeyGradientMoments:
-        """The same state on another device."""
+        """Return the same state on another device."""
         return KeyGradientMoments(self.keys.to(device), self.grads.to(device))
 
     def merge(self, parts: Iterable[KeyGradients]) -> KeyGradientMoments:
-        """The state after the columns of several modules, group by group."""
+        """Return the state after the columns of several modules, group by group."""
         keys, grads = self.keys, self.grads
         for part in parts:
             sizes = part.group.unique_consecutive(return_counts=True)[1].tolist()
@@ -144,14 +144,14 @@ class KeyGradientMoments:
         return KeyGradientMoments(keys, grads)
 
     def standardize(self, part: KeyGradients) -> tuple[Tensor, Tensor]:
-        """k̂ (d_in, n) and ĝ (d_out, n), float64; ĝ whitened where the scatter is kept."""
+        """Return k̂ (d_in, n) and ĝ (d_out, n), float64; ĝ is whitened if the scatter is stored."""
         return self.keys.standardize(part.K), self.grads.whiten(part.G)
 
     def state(self) -> dict[str, Any]:
-        """The numbers and tensors that a patch keeps, on the CPU."""
+        """Return the numbers and tensors that a patch stores, on the CPU."""
         return {"keys": self.keys.state(), "grads": self.grads.state()}
 
     @classmethod
     def load(cls, kept: Mapping[str, Any]) -> KeyGradientMoments:
-        """The state that `state()` describes."""
+        """Return the state described by `state()`."""
         return cls(RunningMoments.load(kept["keys"]), RunningMoments.load(kept["grads"]))

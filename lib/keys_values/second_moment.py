@@ -1,15 +1,15 @@
 """The second moment C = E[k kᵀ] of a layer's keys over general text, cached by content.
 
-C says which directions the keys of ordinary text use, so that an edit can avoid them. It is not
+C shows which directions the keys of ordinary text use, so that an edit can avoid them. It is not
 centered, although ROME and MEMIT call it "covariance". The text is the one shipped with the
-library, one that a person gives, or one that the model writes itself (general_text.py).
+library, one that you give, or one that the model writes itself (general_text.py).
 
-From n tokens C is only estimated, and the inverse trusts most what was seen least. An edit along
-Ĉ⁻¹k harms text n/(n − d) times as much as along C⁻¹k, whatever C is, so that near one token per
-dimension no success rate shows what the edit does elsewhere. With fewer than ten, the estimate is
-shrunk towards a multiple of the identity (Ledoit and Wolf, 2004): C = (1 − r) Ĉ + r m I with the
-mean eigenvalue m. The published r takes tokens as independent; neighbors in a text are not, so here
-the windows of the text are the observations.
+Using n tokens, C is only estimated, and its inverse relies most on what was seen least. An edit
+along Ĉ⁻¹k harms text n/(n − d) times as much as along C⁻¹k, whatever C is. Near one token per
+dimension, no success rate therefore shows what the edit does elsewhere. With fewer than ten, the
+estimate is shrunk towards a multiple of the identity (Ledoit and Wolf, 2004): C = (1 − r) Ĉ + r m I
+with the mean eigenvalue m. The published r treats tokens as independent; neighboring tokens in a
+text are not, so here the windows of the text are the observations.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from ..setting_fields import at_least
 from .general_text import WANTED, Text, chosen
 
 WINDOW = 256  # tokens read at once
-BLOCK = 512  # columns of K Kᵀ made at once: only those blocks that do not lie above the diagonal
-OBSERVATIONS = 16  # windows that r is estimated from at least: of a short text they are shorter
-FEW = 5  # tokens per dimension below which a warning says what the shrunk C costs
-# {tokens per dimension: harm to other text, as a multiple of that with ten}: means over keys in the
-# worse of layers 3 and 20 of the default model (tests/keys_values/test_shrinkage.py)
+BLOCK = 512  # columns of K Kᵀ computed at once, skipping blocks above the diagonal
+OBSERVATIONS = 16  # minimum number of windows for estimating r: a short text has shorter windows
+FEW = 5  # tokens per dimension below which a warning shows the cost of the shrunk C
+# {tokens per dimension: harm to other text, as a multiple of the harm with ten}: means over keys in
+# the worse of layers 3 and 20 of the default model (tests/keys_values/test_shrinkage.py)
 COSTS = {3: 1.3, 2: 1.4, 1.5: 1.6, 1: 1.8, 0.5: 2, 0.1: 4, 0: 8}
 
 
@@ -53,22 +53,22 @@ def second_moment(
     *,
     among: Sequence[int] = (),
 ) -> dict[int, Moment]:
-    """{layer: C = E[k kᵀ] + damping·(tr C / d_in)·I with its Cholesky factor}, float64 on the CPU.
+    """Return {layer: C = E[k kᵀ] + damping·(tr C / d_in)·I with its Cholesky factor}, float64, CPU.
 
     text        a file of general text, a list of texts, or a `datasets` dataset with a "text"; None
-                takes the text shipped with the library, or if that has fewer than three tokens per
-                input dimension, a text that the model writes
-    tokens      number of tokens to read; None takes ten per input dimension. With fewer C is
-                shrunk, and with fewer than five an EditWarning says what that costs
+                uses the text shipped with the library, or if that has fewer than three tokens per
+                input dimension, text written by the model
+    tokens      number of tokens to read; None uses ten per input dimension. With fewer, C is
+                shrunk, and with fewer than five, an EditWarning reports the cost
     damping     multiple of the mean eigenvalue that is added to the diagonal
-    skip_first  whether position 0 of every window is left out; None leaves it out where the
-                tokenizer adds no BOS. There that position is the attention sink, whose one huge
-                direction would be nearly all of C.
-    among       further layers whose C will be wanted: it is made in the same pass where it is
-                missing, but only those of `layers` are loaded and factored
+    skip_first  whether position 0 of every window is left out; None leaves it out if the tokenizer
+                adds no BOS. In this case, that position is the attention sink, whose one huge
+                direction would be almost all of C.
+    among       other layers whose C will be needed: a missing C is computed in the same pass, but
+                only those of `layers` are loaded and factored
 
-    All layers come from one pass, which runs no deeper than the highest. Raises EditError when the
-    text cannot be read.
+    All layers come from one pass, running no deeper than the highest. Raises EditError if the text
+    cannot be read.
     """
     at_least(0, damping=damping)
     moments = stored_moments(lm, [*layers, *among], text, tokens, skip_first)
@@ -84,9 +84,10 @@ def second_moment(
 def stored_moments(
     lm: LM, layers: Sequence[int], text: Text, tokens: int | None, skip_first: bool | None = None
 ) -> dict[int, CachedTensors]:
-    """{layer: C without damping or shrinkage and its count of `tokens`, as it will be stored}.
+    """Return {layer: C without damping or shrinkage and its count of `tokens`, as stored}.
 
-    Of few tokens its `shrinkage` r is there, too. The other arguments are those of `second_moment`.
+    With few tokens, it also includes its `shrinkage` r. For the other arguments, see
+    `second_moment`.
     """
     skip_first = lm.leading_bos is None if skip_first is None else skip_first
     width = lm.weight(lm.mlp_out(layers[0])).shape[1]
@@ -95,7 +96,7 @@ def stored_moments(
     label += " shrunk" * source.few
 
     def make(missing: list[int]) -> Iterator[tuple[int, Tensors]]:
-        # as many layers in one pass as there is room for; each has a sum of its own in any case
+        # as many layers in one pass as memory allows; each has its own sum in any case
         at_once = max(1, room() // (8 * width * width))
         rows = windows(lm, source.read(), source.tokens)
         for first in range(0, len(missing), at_once):
@@ -117,17 +118,17 @@ def _damped(moment: CachedTensors, damping: float) -> Moment:
 
 
 def about(mean: Tensor, count: int, spread: Spread | None) -> Tensors:
-    """What is stored beside a second moment: its count of `tokens` and, of few, its `shrinkage`."""
+    """Return the data stored with a second moment: `tokens` and, if they are few, `shrinkage`."""
     found = {"tokens": torch.tensor(count)}
     return found if spread is None else {**found, "shrinkage": spread.shrinkage(mean)}
 
 
 def shrunk(held: Tensors, name: str = "C") -> Tensor:
-    """The second moment `name` of what is stored, float64, shrunk if it is of few tokens."""
+    """Return the stored second moment `name`, float64, shrunk if it has few tokens."""
     C = held[name].double()
     if "shrinkage" in held:
         warn_of_few(held, len(C))
-        # (1 − r) Ĉ + r m I has the trace of Ĉ, so that a weight of C means the same
+        # (1 − r) Ĉ + r m I has the trace of Ĉ, so that a weight of C keeps its meaning
         r, mean = held["shrinkage"].item(), C.diagonal().mean()
         C = C.mul(1 - r)
         C.diagonal().add_(r * mean)
@@ -135,13 +136,13 @@ def shrunk(held: Tensors, name: str = "C") -> Tensor:
 
 
 def warn_of_few(held: Tensors, width: int) -> None:
-    """Warn of a statistic that was read from fewer than FEW tokens per dimension."""
+    """Warn about a statistic computed from fewer than FEW tokens per dimension."""
     if "shrinkage" in held and (ratio := int(held["tokens"]) / width) < FEW:
         cost = next(cost for least, cost in COSTS.items() if ratio >= least)
         warnings.warn(
-            f"a statistic of {width:,} dimensions was read from {ratio:.1f} tokens of general text "
-            f"for each, and shrunk by {held['shrinkage'].item():.0%}. Edits may change other text "
-            f"up to about {cost} times as much as with {WANTED}. Give a longer `text`.",
+            f"A statistic of {width:,} dimensions was read from {ratio:.1f} tokens of general "
+            f"text for each, and shrunk by {held['shrinkage'].item():.0%}. Edits may change other "
+            f"text up to about {cost} times as much as with {WANTED}. Give a longer `text`.",
             EditWarning,
             stacklevel=2,
         )
@@ -149,10 +150,10 @@ def warn_of_few(held: Tensors, width: int) -> None:
 
 @dataclass
 class Spread:
-    """How much the windows of a text differ, which says how far its second moment is off.
+    """The differences between windows of a text, indicating the error of its second moment.
 
     size     tokens of a window
-    windows  tokens of those that were seen
+    windows  tokens of the windows seen
     squares  Σ ‖B Bᵀ‖² over windows B (d, t)
     """
 
@@ -162,17 +163,17 @@ class Spread:
 
     @classmethod
     def of(cls, tokens: int) -> Spread:
-        """Before a text of so many tokens is read."""
+        """Return the spread before reading a text of this many tokens."""
         return cls(min(WINDOW, max(1, tokens // OBSERVATIONS)))
 
     def see(self, X: Tensor) -> None:
-        """Take in the columns X (d, t) of some windows."""
+        """Add the columns X (d, t) of some windows."""
         for B in X.split(self.size, 1):
             self.windows.append(B.shape[1])
             self.squares += (B.T @ B).square().sum().item()  # ‖BᵀB‖² = ‖B Bᵀ‖²
 
     def shrinkage(self, C: Tensor) -> Tensor:
-        """The share r of the spread of C, the mean over all windows, that is due to chance."""
+        """Return the fraction r of C's spread, the mean over all windows, that is due to chance."""
         n, w = sum(self.windows), len(self.windows)
         square, d = C.square().sum().item(), len(C)
         # b = E‖Ĉ − C‖² ≈ w/(w − 1) Σ (t/n)² ‖BBᵀ/t − Ĉ‖², exact for windows of one length
@@ -193,13 +194,13 @@ def reading(
     at_once: int = 8 * WINDOW,
     few: bool = False,
 ) -> Generator[float, None, tuple[dict[int, Tensor], int, dict[int, Spread]]]:
-    """Σ k kᵀ per layer, float64 on the CPU, and the number of keys in it, under a patch; in steps.
+    """Compute Σ k kᵀ per layer under a patch, float64 on the CPU, and the number of keys, in steps.
 
-    With `few` the spread of each layer comes along.
+    With `few`, the spread of each layer is also returned.
 
     The rows are token ids, of which the first `skip` are left out. A step runs `at_once` tokens and
-    yields the share of the rows that is read; between two steps the model is free. A layer's sum is
-    on its card until all was read, where there is room for it.
+    yields the fraction of the rows read so far; between two steps, the model is free. A layer's sum
+    stays on its GPU until everything has been read, if there is enough memory.
     """
     names = {lm.mlp_out(layer): layer for layer in layers}
     sums: dict[int, Tensor] = {}
@@ -226,23 +227,23 @@ def reading(
 
 
 def windows(lm: LM, source: str, tokens: int) -> list[list[int]]:
-    """The rows of `cut` with a token more for each, since the first of each may be left out."""
+    """Return the rows of `cut` with an additional token each, since their first may be left out."""
     return cut(lm, source, tokens + tokens // WINDOW + 1)
 
 
 def cut(lm: LM, source: str, tokens: int) -> list[list[int]]:
-    """The text's first `tokens` tokens as rows of at most WINDOW ids, each behind a BOS if any.
+    """Return the text's first `tokens` tokens as rows of at most WINDOW ids, each after any BOS.
 
     A row has at least two tokens. Raises EditError for a text of fewer.
     """
     ids = lm.tokenizer(source, add_special_tokens=False)["input_ids"][:tokens]
     if len(ids) < 2:
-        raise EditError("the text for C is empty")
+        raise EditError("The text for C is empty. Give a longer text.")
     return [row for row in lm.windows(ids, WINDOW) if len(row) > 1]
 
 
 def _zeros(width: int, device: torch.device) -> Tensor:
-    """Zeros (width, width), float64, on a card that has room for them, else on the CPU."""
+    """Return zeros (width, width), float64, on a GPU with enough memory, else on the CPU."""
     place = device if on_card(device) else torch.device("cpu")
     try:
         return torch.zeros(width, width, dtype=torch.float64, device=place)

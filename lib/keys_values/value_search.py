@@ -1,10 +1,10 @@
-"""The search for the value v* that makes the model give a fact's new answer.
+"""Search for the value v* that makes the model give a fact's new answer.
 
-One variable δ per fact is added at the subject's last token and moved by gradient descent until the
-model gives the new answer. The weights stay frozen. Everything below the edited layer and
+One variable δ per fact is added at the subject's last token and optimized by gradient descent until
+the model gives the new answer. The weights stay frozen. Everything below the edited layer and
 everything before that token is constant, so only the blocks above and the positions from there on
-run (model/partial_forward.py). Source: ROME, section 3.1. MEMIT uses the same optimizer with δ on
-the block's output.
+are run (model/partial_forward.py). Source: ROME, section 3.1. MEMIT uses the same optimizer with δ
+on the block's output.
 
 `VectorSearch` is the loop of every search for values: here for facts, in editors/shared/ for the
 entries of a codebook (entry_values.py) and for several layers at once (values_at_layers.py).
@@ -31,15 +31,15 @@ from ..model.devices import on_card
 from ..model.lm import LM
 from ..model.partial_forward import Replay
 
-Site = Literal["mlp_out", "block", "pmet"]  # where δ is added
+Site = Literal["mlp_out", "block", "pmet"]  # the place of adding δ
 
 
 @dataclass(frozen=True)
 class Search:
     """Settings of the search for v*, explained in editors/shared/shared_settings.py.
 
-    enough  total loss under which a fact's search ends
-    relax   PMET's rule: once all target tokens are the argmax their loss counts a tenth, and a KL
+    enough  the search of a fact ends if its total loss is less than this
+    relax   PMET's rule: when all target tokens are the argmax, their loss counts a tenth, and a KL
             term of at most 0.01 ends the search
     """
 
@@ -60,7 +60,7 @@ class Target:
 
     v_star  (d_out,) the value, init + delta
     init    (d_out,) the state at the site and at the lookup of the bare prompt, before the search
-    delta   (d_out,) the change of it that was found
+    delta   (d_out,) its change by the search
     mlp     (d_out,) the MLP's own output there, which is `init` for site="mlp_out"
     keys    (t, d_in) the MLP's input at the lookup under every template, the bare prompt first
     loss    one row (total, nll, kl, decay, probability of the target) per iteration
@@ -82,13 +82,13 @@ def search(
     settings: Search,
     site: Site = "mlp_out",
 ) -> list[Target]:
-    """v* of every fact at one layer, on the model as it is patched now, as if one by one.
+    """Return v* of every fact at one layer, on the model with its present patch, as if one by one.
 
-    The answer has to come under every template. site="mlp_out" puts δ on the MLP's output (ROME),
-    "block" on the block's output (MEMIT), and "pmet" one δ on the MLP's and one on the attention's
-    output, and the MLP's is given back. Families with a norm after the MLP are always searched at
-    `mlp_out`, because there δ passes the norm before it reaches the residual stream. Raises
-    EditError when a loss is not finite.
+    The model should give the answer under every template. site="mlp_out" adds δ to the MLP's output
+    (ROME), "block" to the block's output (MEMIT), and "pmet" one δ to the MLP's and one to the
+    attention's output, and returns the MLP's. In families with a norm after the MLP the site is
+    always `mlp_out`, because there δ passes the norm before it reaches the residual stream. Raises
+    EditError if a loss is not finite.
     """
     facts = as_facts.facts(facts)
     site = "mlp_out" if lm.arch.post_norm else site
@@ -104,16 +104,16 @@ def search(
 # Replayed tokens at once. On a CPU more than 256 is slower (more padding, and activations leave the
 # cache): 27 against 32 s for 16 facts with five templates at 1024.
 POSITIONS = {"cpu": 256, "card": 4096}
-SPLIT = 16  # number of rows with templates from which on the KL rows run by themselves
+SPLIT = 16  # from this number of rows with templates on, the KL rows are run separately
 
 
 def most_positions(lm: LM) -> int:
-    """The number of tokens that are replayed at once on the model's device."""
+    """Return the number of tokens that are replayed at once on the model's device."""
     return POSITIONS["card" if on_card(lm.device) else "cpu"]
 
 
 def _groups(lm: LM, facts: Sequence[Fact], templates: Sequence[str]) -> Iterator[list[int]]:
-    """Facts in groups of bounded work, sorted by how much text follows the subject."""
+    """Return facts in groups of bounded work, sorted by the text's length after the subject."""
     read = [(*lookup(lm.tokenizer, f), encode_target(lm.tokenizer, f.target_new)) for f in facts]
     work = [range((len(ids) - at + len(answer)) * len(templates)) for ids, at, answer in read]
     return batches(work, most_positions(lm))
@@ -124,15 +124,15 @@ class VectorSearch(ABC):
     """Gradient descent for several vectors δ at once, one forward and one backward pass per step.
 
     Vectors do not mix, so each has its own gradient, Adam state (elementwise) and end, and the rows
-    of a finished one do not run any more. A subclass says what the loss is (`terms`) and how
-    finished rows are left out (`drop`).
+    of a finished one are not run any more. A subclass defines the loss (`terms`) and how finished
+    rows are left out (`drop`).
 
     where   the site of the vectors, for a message
-    init    (n, d_out) states at the site before δ is added
+    init    (n, d_out) states at the site before adding δ
     labels  (3, m) row, column, and token of the answers
     share   (m,) weight of each label's loss
-    owner   (rows,) the vector that moves each row, numbered among the active ones
-    sites   number of δ that each vector consists of; they are searched together
+    owner   (rows,) the vector that changes each row, numbered among the active ones
+    sites   number of δ in each vector; they are optimized together
     active  (a,) numbers of the vectors that are not finished; `alive` is the same as a list
     """
 
@@ -152,23 +152,23 @@ class VectorSearch(ABC):
 
     @abstractmethod
     def terms(self, delta: Tensor) -> tuple[Tensor, Tensor]:
-        """What a step is made of, for the active vectors of δ (sites, n, d_out).
+        """Return the terms of a step, for the active vectors of δ (sites, n, d_out).
 
-        First (k, a) numbers whose first row is the loss, then (a,) whether each vector goes on.
+        First (k, a) numbers whose first row is the loss, then (a,) if each vector continues.
         """
 
     @abstractmethod
     def drop(self, rows: list[int], vectors: list[int]) -> None:
-        """Go on with these rows and vectors only, numbered among those that still ran."""
+        """Continue only with these rows and vectors, numbered among those still running."""
 
     def run(
         self, lr: float, looks: int, moves: int, limit: Tensor | None = None
     ) -> tuple[Tensor, list[list[tuple[float, ...]]]]:
-        """δ (sites, n, d_out), and for each vector the terms of every step.
+        """Return δ (sites, n, d_out), and for each vector the terms of every step.
 
         lr     learning rate of Adam
-        looks  steps at which the loss is taken, at most
-        moves  steps after which δ moves no more, at most
+        looks  maximum number of steps that compute the loss
+        moves  maximum number of steps that change δ
         limit  (n,) bound on the length of each δ
         """
         n = len(self.init)
@@ -177,23 +177,23 @@ class VectorSearch(ABC):
         optimizer = torch.optim.Adam([delta], lr=lr)
         curves: list[list[tuple[float, ...]]] = [[] for _ in range(n)]
         for step in steps(range(looks), "steps of the search"):
-            # the loss of every vector that is still searched, and the terms it is made of
+            # the loss of every active vector, and its terms
             with torch.enable_grad():
                 terms, going = self.terms(delta)
                 loss = terms[0]
-            # all numbers of the step come to the CPU at once, as a card waits for each that is read
+            # all numbers of the step are copied to the CPU at once, as CUDA waits for each copy
             rows = torch.cat([terms.detach(), going[None]]).T.tolist()
             if not all(math.isfinite(row[0]) for row in rows):
                 raise EditError(
-                    f"the search for a value at {self.where} left the finite numbers at step "
-                    f"{step}; nothing was changed (try a smaller learning rate)"
+                    f"The search for a value at {self.where} gave NaN or infinity at step {step}; "
+                    "nothing was changed. Try a smaller learning rate."
                 )
             for i, row in zip(self.alive, rows, strict=True):
                 curves[i].append(tuple(row[:-1]))
             still = [bool(row[-1]) for row in rows]
             if step == moves or not any(still):
                 break
-            # vectors do not mix: the gradient of the sum over those going on gives each its own
+            # vectors do not mix, so the gradient of the sum over the active ones gives each its own
             (delta.grad,) = torch.autograd.grad(loss, delta, grad_outputs=going.to(loss.dtype))
             before = delta.detach().clone()
             optimizer.step()
@@ -203,16 +203,16 @@ class VectorSearch(ABC):
                 if limit is not None:
                     bound = limit / delta.norm(dim=2).clamp(min=1e-12)
                     delta *= bound.clamp(max=1.0)[..., None]
-                # Adam's momentum also moves finished vectors: they are put back
+                # Adam's momentum also changes finished vectors, so restore them
                 delta.copy_(torch.where(moving[:, None], delta, before))
-            # the rows of finished vectors do not run any more
+            # the rows of finished vectors are not run any more
             if not all(still):
                 self.alive = [i for i, goes in zip(self.alive, still, strict=True) if goes]
                 self._select(going)
         return delta.detach(), curves
 
     def answers(self, log_probs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """NLL, whether all tokens are the argmax, and probability of each row's answer, (rows,).
+        """Return NLL, if all tokens are the argmax, and probability of each row's answer, (rows,).
 
         log_probs  (m, vocabulary) at the labels
         """
@@ -224,12 +224,12 @@ class VectorSearch(ABC):
         return nll, wrong == 0, zeros.index_add(0, row, hit.detach().exp() * self.share)
 
     def sums(self, values: Tensor) -> Tensor:
-        """The sum of some rows' values (rows,) for each active vector, (a,)."""
+        """Return the sum of some rows' values (rows,) for each active vector, (a,)."""
         zeros = torch.zeros(len(self.active), device=values.device)
         return zeros.index_add(0, self.owner, values.float())
 
     def _select(self, going: Tensor) -> None:
-        """Go on with the vectors that are not finished; going (a,) says which they are."""
+        """Continue with the vectors that are not finished, which are marked in going (a,)."""
         stays = going[self.owner]
         self.labels, selected = select_labels(self.labels, stays)
         self.share = self.share[selected]
@@ -240,7 +240,7 @@ class VectorSearch(ABC):
 
 @dataclass(eq=False, kw_only=True)
 class FactSearch(VectorSearch):
-    """The search of ROME, section 3.1, whose subclasses say how δ reaches the model (`forward`).
+    """The search of ROME, section 3.1, with a subclass for each way of adding δ (`forward`).
 
     mlp     (n, d_out) the MLP's own output at the lookup of the bare prompt
     keys    (n, t, d_in) the MLP's inputs at the lookup under each template
@@ -258,14 +258,14 @@ class FactSearch(VectorSearch):
 
     @abstractmethod
     def forward(self, delta: Tensor) -> tuple[Tensor, Tensor]:
-        """States after the final norm with δ (sites, active, d_out) added at the lookup.
+        """Return states after the final norm with δ (sites, active, d_out) added at the lookup.
 
         First those of the rows with templates, (rows, L, d). Then those of the KL rows at the
-        position that predicts the token after the subject, (active, d).
+        position for predicting the token after the subject, (active, d).
         """
 
     def targets(self) -> list[Target]:
-        """The results of the search; of several δ the first is given back."""
+        """Return the results of the search, with the first δ if there are several."""
         settings = self.settings
         # ‖δ‖ is at most clamp · ‖init‖
         limit = settings.clamp * self.size
@@ -277,7 +277,7 @@ class FactSearch(VectorSearch):
         ]
 
     def terms(self, delta: Tensor) -> tuple[Tensor, Tensor]:
-        """Total, NLL, KL, decay and probability (5, active), and which vectors go on."""
+        """Return total, NLL, KL, decay and probability (5, active), and which vectors continue."""
         settings, active = self.settings, self.active
         row, column, _ = self.labels
         moved = delta[:, active]
@@ -285,7 +285,7 @@ class FactSearch(VectorSearch):
         logits = self.lm.head(torch.cat([states[row, column], subjects]))
         of_rows, right, chances = self.answers(logits[: len(row)].log_softmax(-1))
         nll, known = self.sums(of_rows), self.sums(~right) == 0
-        # PMET: once all target tokens are the argmax their loss counts a tenth
+        # PMET: when all target tokens are the argmax, their loss counts a tenth
         if settings.relax:
             nll = torch.where(known, 0.1 * nll, nll)
         now = logits[len(row) :].log_softmax(-1)  # the next token right after the subject
@@ -294,7 +294,7 @@ class FactSearch(VectorSearch):
         kl = settings.kl_factor * (now.exp() * (now - self.before)).sum(1)
         decay = settings.decay * moved.norm(dim=2).sum(0) / self.size[active] ** 2
         loss = nll + kl + decay
-        # a vector whose loss is small enough is finished
+        # a vector is finished if its loss is small enough
         going = loss >= settings.enough
         if settings.relax:
             going &= ~(known & (kl <= 0.01))
@@ -321,8 +321,8 @@ class OneLayer(FactSearch):
         n, t = len(facts), len(templates)
         name = lm.mlp_out(layer)
         modules = (name, lm.attn_out(layer)) if site == "pmet" else (name,)
-        # The KL rows end at their lookup. Beside many longer rows they run by themselves, on one
-        # column instead of on padding; beside few, one more pass over the weights would cost more.
+        # The KL rows end at their lookup. Beside many longer rows they are run separately, using
+        # one column instead of padding; beside few, one more pass over the weights would cost more.
         cut = n * t if n * t >= SPLIT else len(rows)
         self.replay = Replay.at_mlp(
             lm,
@@ -337,7 +337,7 @@ class OneLayer(FactSearch):
         if rows.ids[cut:]:
             self.short = Replay.at_mlp(lm, rows.ids[cut:], layer, modules, lookup=at[cut:])
         keys, values = (part[: n * t, 0] for part in self.replay.seen[name])  # the lookup's column
-        mlp = values[::t].float()  # rows stand fact by fact, the bare prompt first
+        mlp = values[::t].float()  # rows are sorted by fact, the bare prompt first
         super().__init__(
             lm=lm,
             where=f"layer {layer}",
@@ -353,7 +353,7 @@ class OneLayer(FactSearch):
         )
 
     def forward(self, delta: Tensor) -> tuple[Tensor, Tensor]:
-        """States with each row's δ added at column 0, the lookup."""
+        """Return states with each row's δ added at column 0, the lookup."""
         own = [i for i, row in enumerate(self.subjects) if row >= len(self.owner)]
         if self.short is None:
             states = _moved(self.replay, torch.cat([delta[:, self.owner], delta[:, own]], 1))
@@ -377,10 +377,10 @@ class OneLayer(FactSearch):
 def rows_of(
     lm: LM, facts: Sequence[Fact], templates: Sequence[str], eos: bool
 ) -> tuple[AnswerRows, list[int], list[int]]:
-    """The rows that one search reads, the lookup position in each, and each fact's row of the KL.
+    """Return the rows of one search, the lookup position in each, and each fact's row of the KL.
 
-    Fact by fact there is one row per template, with its answer. The KL term is read at the lookup
-    of "SUBJECT is a": in the bare prompt if it begins with these tokens, or in one more row.
+    For each fact there is one row per template, with its answer. The KL term is computed at the
+    lookup of "SUBJECT is a": in the bare prompt if it begins with these tokens, or in one more row.
     """
     rows, subjects = [], []  # a row is its prompt, its answer, and its lookup position
     end = [lm.tokenizer.eos_token_id] if eos else []
@@ -400,5 +400,5 @@ def rows_of(
 
 
 def _moved(replay: Replay, delta: Tensor) -> Tensor:
-    """States after the final norm with δ (sites, rows, d_out) added at the lookup."""
+    """Return states after the final norm with δ (sites, rows, d_out) added at the lookup."""
     return replay.with_added(*delta[:, :, None].to(replay.hidden.dtype))

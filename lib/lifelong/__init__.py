@@ -1,1 +1,1 @@
-"""Lifelong editing: streams, and journals that go on bit for bit with one number of threads."""
+"""Lifelong editing: streams, and journals that resume bit for bit with one number of threads."""

@@ -1,12 +1,12 @@
-"""The journal of a stream is a folder from which a run killed at any moment goes on.
+"""A stream's journal: a folder for resuming a run that was killed at any moment.
 
 header.json        The run's model, editor, settings, cases, batch size and points.
 rows.jsonl         One line per batch: its row, its facts' scores right after it, and the
-                   measurement, where the batch ends at a point. Point 0 has a line of its own.
-patch.safetensors  The newest patch, written last: as many edits count as its log has facts.
+                   measurement if the batch ends at a point. Point 0 has its own line.
+patch.safetensors  The newest patch, written last: only the edits in its log count.
 
-Lines behind these edits are cut when a run goes on. Floats are written by `repr`, which JSON reads
-back bit for bit.
+Lines after these edits are removed when a run resumes. Floats are written using `repr`, which JSON
+reads back bit for bit.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from ..errors import ArgumentError, JournalError, sentence
 from ..evaluation.scores import COLUMNS
 from ..patch.patch import EMPTY, Patch, same_model
 
-FORMAT = 3  # of 2.0; earlier ones had a state beside the patch
+FORMAT = 3  # of 2.0; earlier formats had a state in addition to the patch
 _OPEN: WeakValueDictionary[Path, Journal] = WeakValueDictionary()  # journals of this process
 
 
 class SavedRun(NamedTuple):
-    """The content of a journal: everything that a run needs to go on.
+    """The content of a journal: everything needed for resuming a run.
 
     edits    The number of edits made so far.
     patch    The patch after them.
@@ -54,14 +54,14 @@ class SavedRun(NamedTuple):
 
 
 class Journal:
-    """A folder that belongs to one run of one process, until `close`, its end or its death.
+    """A folder belonging to one run of one process until it is closed, ends or is killed.
 
-    In the same process a later run takes it over, as a notebook's cell does that runs again, and
-    the earlier one is refused from then on.
+    In the same process, a later run takes it over, for example when a notebook cell runs again, and
+    the earlier run is rejected afterwards.
 
     folder  The folder's full path.
 
-    Raises JournalError where the folder is in use by another process, is no journal, is damaged, or
+    Raises JournalError if the folder is in use by another process, is not a journal, is damaged, or
     is the journal of another run.
     """
 
@@ -75,9 +75,14 @@ class Journal:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
         except Timeout:
-            raise JournalError(f"the journal {self.folder} is in use by another process") from None
+            raise JournalError(
+                f"The journal {self.folder} is in use by another process. Wait for it, or use "
+                "another folder."
+            ) from None
         except OSError as error:
-            raise JournalError(f"{self.folder} cannot hold a journal: {error.strerror}") from None
+            raise JournalError(
+                f"{self.folder} cannot contain a journal: {error.strerror}"
+            ) from None
         _OPEN[self.folder] = self
         try:
             self._check({"format": FORMAT, **json.loads(json.dumps(header))})
@@ -86,22 +91,27 @@ class Journal:
             raise
 
     def close(self) -> None:
-        """Let others have the folder; its files stay as they are."""
+        """Release the folder for others; its files are unchanged."""
         self._lock.release()
 
     def _held(self) -> None:
-        """Raise JournalError where another run has taken the folder over."""
+        """Raise JournalError if another run has taken over the folder."""
         if not self._lock.is_locked:
-            raise JournalError(f"the journal {self.folder} was opened again by another run")
+            raise JournalError(
+                f"The journal {self.folder} was opened again by another run. Continue with that "
+                "run."
+            )
 
     def _check(self, header: dict[str, Any]) -> None:
-        """Write the header into an empty folder, or refuse a folder whose header is another."""
+        """Write the header into an empty folder, or reject a folder with a different header."""
         path = self.folder / "header.json"
         if not path.exists():
-            # the lock, and what a killed writer has left, may be there before the header
+            # the lock and leftovers of a killed writer may exist before the header
             names = [path.name for path in self.folder.iterdir()]
             if others := [n for n in names if n != "lock" and not n.endswith(".tmp")]:
-                raise JournalError(f"{self.folder} is no journal: it holds {sorted(others)[0]}")
+                raise JournalError(
+                    f"{self.folder} is not a journal. It contains {sorted(others)[0]}."
+                )
             with whole_file(path) as part:
                 part.write_text(json.dumps(header), encoding="utf-8")
             return
@@ -109,14 +119,14 @@ class Journal:
             stored = dict(json.loads(path.read_bytes()))
             same = same_model(str(stored.get("model", "")), header.get("model", ""))
         except (ValueError, TypeError, RecursionError, OSError):
-            raise JournalError(f"{path} is no header of a journal") from None
+            raise JournalError(f"{path} is not a journal's header. Use another folder.") from None
         if stored.get("format") != FORMAT:
             raise JournalError(
-                f"{self.folder} was written by another version: go on with modeledit==1.0, or "
-                "update the library if it is newer"
+                f"{self.folder} was written by another version. Continue with modeledit==1.0, or "
+                "update the library if it is newer."
             )
         if same:
-            stored["model"] = header.get("model")  # whatever its folder is called
+            stored["model"] = header.get("model")  # even if its folder has another name
         old, new = _flat(stored), _flat(header)
         if differing := [name for name in old | new if old.get(name) != new.get(name)]:
             differs = ", ".join(
@@ -126,11 +136,11 @@ class Journal:
                 for name in differing
             )
             raise JournalError(
-                f"{self.folder} is the journal of a run with other {differs}: name another folder"
+                f"{self.folder} is the journal of a run with other {differs}. Use another folder."
             )
 
     def read(self) -> SavedRun:
-        """The run up to its newest patch; lines behind that are cut."""
+        """Return the run up to its newest patch, removing any lines after that."""
         self._held()
         done, size = 0, 0
         try:
@@ -150,21 +160,21 @@ class Journal:
                 if "row" in now:
                     first, last = now["row"]["rows"]
                     found.rows.append({**now["row"], "rows": (first, last)})
-                    if now["facts"]:  # of a sampled run most batches have none
+                    if now["facts"]:  # in a sampled run, most batches have none
                         found.written.append(_frame(now["facts"]))
             if done != edits:
-                raise ArgumentError(f"{self._rows.name} does not hold {edits} edits")
-        except Exception as error:  # whatever a damaged file makes of the readers
+                raise ArgumentError(f"{self._rows.name} does not contain {edits} edits")
+        except Exception as error:  # any error caused by a damaged file
             raise JournalError(
-                f"the journal {self.folder} is damaged ({sentence(error)}): put back a whole copy "
-                "of it, or delete the folder and run again from the start"
+                f"The journal {self.folder} is damaged ({sentence(error)}). Restore a whole copy "
+                "of it, or delete the folder and run again from the start."
             ) from None
         if self._rows.exists():
             os.truncate(self._rows, size)
         return found
 
     def _lines(self) -> Iterator[bytes]:
-        """The lines that were written to their end."""
+        """Yield the lines that were completely written."""
         with suppress(FileNotFoundError), self._rows.open("rb") as lines:
             yield from (line for line in lines if line.endswith(b"\n"))
 
@@ -176,9 +186,9 @@ class Journal:
         facts: pd.DataFrame | None = None,
         point: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write the line of a batch, of a point or of both; it counts from the next `save` on.
+        """Write the line of a batch, of a point or of both; it counts after the next `save`.
 
-        Raises JournalError where another run has taken the folder over.
+        Raises JournalError if another run has taken over the folder.
         """
         self._held()
         line: dict[str, Any] = {"edits": edits, "seconds": dict(seconds)}
@@ -192,19 +202,19 @@ class Journal:
             os.fsync(file.fileno())
 
     def save(self, patch: Patch) -> Patch:
-        """Make all that was written count; returns the patch as a resumed run has it.
+        """Make everything written count; return the patch as a resumed run will have it.
 
-        That patch is read from the file. A run that goes on and one that was never stopped then
-        compute with tensors of the same layout, which the last bits of a product may depend on.
+        That patch is read from the file. A resumed run and an uninterrupted run then compute with
+        tensors of the same layout, which can affect the last bits of a product.
         """
         patch.save(self._patch)
-        with self._patch.open("r+b") as file:  # Windows waits only for a file open for writing
+        with self._patch.open("r+b") as file:  # Windows only waits for a file open for writing
             os.fsync(file.fileno())
         return Patch.load(self._patch)
 
 
 def digest(cases: Iterable[Case]) -> str:
-    """The hash of the cases' content, in their order; one case is held at a time."""
+    """Return the hash of the cases' content, in their order, holding one case at a time."""
     found = hashlib.sha256()
     for case in cases:
         found.update(as_json(case).encode())
@@ -212,18 +222,18 @@ def digest(cases: Iterable[Case]) -> str:
 
 
 def _flat(header: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries of a header by their names; those of an inner object have both names."""
+    """Return the entries of a header by name; entries of an inner object have both names."""
     nested = {name: value for name, value in header.items() if isinstance(value, dict)}
     inner = {f"{a} {b}": value for a, some in nested.items() for b, value in some.items()}
     return {name: value for name, value in header.items() if name not in nested} | inner
 
 
 def _lists(rows: pd.DataFrame) -> list[list[Any]]:
-    """A table as JSON can write it; NaN becomes null."""
+    """Return a table in a form that JSON can store; NaN becomes null."""
     plain = rows[COLUMNS].astype(object)
     return plain.where(plain.notna(), None).to_numpy().tolist()
 
 
 def _frame(lists: Sequence[Sequence[Any]]) -> pd.DataFrame:
-    """The table that `_lists` wrote."""
+    """Return the table written by `_lists`."""
     return pd.DataFrame(lists, columns=COLUMNS)

@@ -1,7 +1,8 @@
-"""A `Run` is a stream on its way: it edits batch after batch and measures at the points.
+"""A `Run` is a stream in progress: it edits batch after batch, measuring at the points.
 
-`lib.lifelong.stream.stream` makes runs, with or without a journal. A step changes the run only
-after everything in it has succeeded, so a run that was interrupted can always be iterated further.
+`lib.lifelong.stream.stream` creates runs, with or without a journal. A step changes the run only
+after everything in it has succeeded, so you can always continue iterating a run that was
+interrupted.
 """
 
 from __future__ import annotations
@@ -37,22 +38,22 @@ from .sample import MeasurementPlan, contradicted
 
 @dataclass(eq=False)
 class Run:
-    """A stream on its way: iterate for rows, one per batch; `finish` runs to the end.
+    """A stream in progress: iterate for rows, one per batch; `finish` runs to the end.
 
-    A row has edits (so far), rows (first and last of the batch), seconds (of its edit), efficacy
-    ({event: mean} right after it), and scores where its end is a point of `eval_at`.
+    A row contains edits (so far), rows (first and last of the batch), seconds (of its edit),
+    efficacy ({event: mean} right after it), and scores if it ends at a point of `eval_at`.
 
     settings      The arguments of `evaluate` that were given to `stream`.
     patch         The patch after `edits` edits.
     edits         The number of edits so far.
     rows          The rows so far.
     scores        {point: Scores}.
-    contradicted  {point: number of facts that a later edit contradicts}; these facts are left out
-                  of the metrics that ask for the fact itself.
+    contradicted  {point: number of facts that a later edit contradicts}; these facts are excluded
+                  from the metrics that ask for the fact itself.
     seconds       The time spent so far, {"edit", "evaluate"}.
     base          The base model's answers.
-    numbers       The row of each case as it was given, which differs from its place where rows that
-                  cannot be edited were left out.
+    numbers       The original row of each case, which differs from its place if rows that cannot be
+                  edited were left out.
     """
 
     lm: LM
@@ -71,17 +72,18 @@ class Run:
 
     def __post_init__(self) -> None:
         self.numbers = range(len(self.cases)) if self.numbers is None else self.numbers
-        self._interrupted = False  # the journal may know more than the run
+        self._interrupted = False  # the journal may be ahead of the run
         self.rows: list[dict[str, Any]] = []
         self.scores: dict[int, Scores] = {}
         self.contradicted: dict[int, int] = {}
         self.seconds = {"edit": 0.0, "evaluate": 0.0}
         self.base = Base(self.lm.identity)
-        self._unread: list[int] = []  # points measured before, whose base answers are not here
+        self._unread: list[int] = []  # points measured earlier whose base answers are missing here
         self._written: list[pd.DataFrame] = []  # efficacy of the facts right after their own batch
         given = self.settings
         self._metrics = given.get("metrics", METRICS)
-        # metrics, pool and seed decide the items; the rest goes to every measurement of them
+        # metrics, pool and seed determine the items; the rest is passed to every measurement of
+        # them
         self._plan = MeasurementPlan(
             self.cases,
             self.batch_size,
@@ -95,7 +97,7 @@ class Run:
         wanted = {*self._metrics, "retention"}
         self._asked = asked(wanted, given.get("events", EVENTS), lines)
         self._counted = counted(lines)
-        # what no longer counts for a fact that a later edit contradicts
+        # metrics that no longer count for a fact that a later edit contradicts
         self._of_fact = {m.name for m in (*lines, TABLE["retention"]) if m.of_fact}
         planned = ("metrics", "pool", "seed")
         self._measured = {name: value for name, value in given.items() if name not in planned}
@@ -107,14 +109,14 @@ class Run:
         )
 
     def keep(self, journal: Journal) -> None:
-        """Go on from a journal and write to it."""
+        """Resume from a journal and write to it."""
         self.journal = journal
         self._restore()
         if self._finished():
             journal.close()
 
     def _restore(self) -> None:
-        """Bring the run to the last state that its journal holds."""
+        """Restore the last state in the run's journal."""
         saved = self.journal.read()
         self.patch, self._written = saved.patch, saved.written
         self.edits, self.rows, self.seconds = saved.edits, saved.rows, saved.seconds
@@ -146,15 +148,15 @@ class Run:
             self.journal.close()
 
     def finish(self) -> Run:
-        """Run to the end; returns the run itself."""
+        """Run to the end and return the run itself."""
         for _ in self:
             pass
         return self
 
     def _warn_unsaid(self) -> None:
-        """Warn of the facts that the model did not say right after their own batch, by any event.
+        """Warn about facts that the model did not give right after their own batch, by any event.
 
-        Of a sampled run these are facts of the samples.
+        In a sampled run, these are facts of the samples.
         """
         asked = pd.concat(self._written)
         said = asked[asked["event"].isin(EVENTS[1:])].groupby("case")["value"].max() > 0
@@ -167,11 +169,11 @@ class Run:
             )
 
     def _check(self) -> None:
-        """Refuse a stream with rows that cannot be edited, before the first of those to come."""
+        """Reject a stream with rows that cannot be edited, before editing any more of them."""
         if found := unusable(self.editor, self.cases, self.edits):
             raise EditError(
-                f"{listed(found)}; nothing was edited: mend them, or leave them out with "
-                "skip_unusable=True"
+                "Nothing was edited. Correct these rows, or leave them out using "
+                f"skip_unusable=True. {listed(found)}"
             )
 
     def _start(self) -> None:
@@ -192,15 +194,16 @@ class Run:
         start = time.perf_counter()
         facts = [case.fact for case in self.cases[first:end]]
         try:
-            # the first batch may make statistics, and says so; then the run's own bar is enough
+            # the first batch may compute statistics, showing progress; then the run's own bar is
+            # enough
             with progress_after(math.inf if self.edits else 0.0):
                 patch = self._logged(self.editor.edit(facts, after=self.patch, check=False))
         except ValueError as error:
             rows = self.numbers[first:end]
-            where = f"rows {rows[0]} to {rows[-1]}" if len(rows) > 1 else f"row {rows[0]}"
+            where = f"Rows {rows[0]} to {rows[-1]}" if len(rows) > 1 else f"Row {rows[0]}"
             raise EditError(f"{where} could not be edited: {error}") from error
         edited = time.perf_counter()
-        # 2. ask for the batch's own facts at once: efficacy is judged before later edits
+        # 2. test the batch's own facts at once: efficacy is judged before later edits
         edits = [
             Item(i, TABLE["efficacy"], fact.text, fact.target_new, fact.target_true)
             for i, fact in enumerate(facts, first)
@@ -222,7 +225,7 @@ class Run:
             "edit": self.seconds["edit"] + row["seconds"],
             "evaluate": self.seconds["evaluate"] + time.perf_counter() - edited,
         }
-        # 4. write it down; a point and the last batch are saved in any case
+        # 4. write it to the journal; a point and the last batch are always saved
         if self.journal:
             self._interrupted = True
             point = self._point(scores, gone) if scores else None
@@ -230,9 +233,9 @@ class Run:
             batch = -(-end // self.batch_size)
             if scores or end == len(self.cases) or batch % self.save_every == 0:
                 patch = self.journal.save(patch)
-        # 5. only now change the run: whatever failed above has left it as it was
+        # 5. only now change the run: any failure above leaves it unchanged
         self.patch, self.edits, self.seconds = patch, end, seconds
-        if len(written):  # of a sampled run most batches have none
+        if len(written):  # in a sampled run, most batches have none
             self._written.append(written)
         self.rows.append(row)
         if scores:
@@ -242,12 +245,12 @@ class Run:
 
     @staticmethod
     def _point(scores: Scores, gone: int) -> dict[str, Any]:
-        """What a journal keeps of a point's measurement."""
+        """Return a point's measurement as stored in a journal."""
         more = {"title": scores.title, "perplexity": scores.perplexity, "contradicted": gone}
         return {"rows": scores.rows, **more}
 
     def _logged(self, patch: Patch) -> Patch:
-        """The patch whose log has one line for all batches of the stream."""
+        """Return the patch with one line in its log for all batches of the stream."""
         line = replace(patch.log[-1], batch=self.batch_size)
         if not self.patch.log:
             return replace(patch, log=(line,))
@@ -258,26 +261,27 @@ class Run:
         return measure(self.lm, items, patch, base=self.base, metrics=metrics, **self._measured)
 
     def _at(self, point: int, patch: Patch, written: list[pd.DataFrame]) -> tuple[Scores, int]:
-        """The scores of a point's facts, and how many of them a later edit contradicts.
+        """Return the scores of a point's facts, and how many of them a later edit contradicts.
 
         written  The tables of the facts' efficacy, each measured right after the fact's own batch.
         """
-        # a run that goes on has lost the base model's answers: ask for them point by point, as the
-        # first time, since other batches would change their last bits
+        # a resumed run has lost the base model's answers: get them point by point, as the first
+        # time, since other batches would change their last bits
         while self._unread:
             read(self.lm, self._plan.items(self._unread[0]), self.base, **self._measured)
             del self._unread[0]
-        # ask the model as it is now
+        # test the model in its current state
         items = self._plan.items(point)
         found = self._measure(items, patch, self._metrics)
         rows = found.rows
-        # a fact asked now is its retention; its efficacy is the answer right after its own batch
+        # a fact tested now gives its retention; its efficacy is the answer right after its own
+        # batch
         edits = rows["metric"] == "efficacy"
         again = rows[edits].assign(metric="retention")
         before = pd.concat(written) if written else rows[edits]
         before = before[before["case"].isin({item.case for item in items})]
         rows = pd.concat([before, again, rows[~edits]], ignore_index=True)
-        # a fact that a later edit contradicts should not be retained: leave its own prompts out
+        # a fact that a later edit contradicts should not be retained: exclude its own prompts
         numbers = contradicted(self.cases[:point]).intersection(self._plan.rows(point))
         gone = {self._plan.names[i] for i in numbers}
         outdated = rows["case"].isin(gone) & rows["metric"].isin(self._of_fact)
@@ -292,12 +296,14 @@ class Run:
         return Scores(rows, self._asked, title, perplexity, self.base, counted=self._counted)
 
     def groups(self, point: int) -> dict[str, Scores]:
-        """The scores of a sampled run at a point, for old, between and recent facts apart.
+        """Return a sampled run's scores at a point, separately for old, between and recent facts.
 
-        Without a sample there are no groups, and the result is empty.
+        Without a sample, there are no groups, and the result is empty.
         """
         if point not in self.scores:
-            raise EditError(f"nothing was measured at {point}; points are {list(self.scores)}")
+            raise EditError(
+                f"Nothing was measured at {point}. Available points: {list(self.scores)}"
+            )
         whole, draws = self.scores[point], self._plan.draws[point] if self.sample else {}
         return {
             group: self._scores(whole.rows[of_it], f"{whole.title}: {group}", None)
@@ -306,7 +312,7 @@ class Run:
         }
 
     def json(self) -> dict[str, Any]:
-        """The run as `python -m lib stream --json` writes it."""
+        """Return the run in the form written by `python -m lib stream --json`."""
         groups = {p: {g: some.json() for g, some in self.groups(p).items()} for p in self.scores}
         return {
             "editor": self.editor.name,
@@ -328,10 +334,10 @@ class Run:
 
 
 def unusable(editor: Editor, cases: Sequence[Case], first: int = 0) -> dict[int, str]:
-    """{row: why} of the cases from `first` on whose facts the editor refuses.
+    """Return {row: reason} for the cases from `first` on whose facts the editor rejects.
 
-    No model runs. A row costs 0.2 ms at most, a tenth of what the fastest editor takes for it, and
-    of plain English, whose tokens need not be counted, a twentieth of that.
+    No model runs. A row costs 0.2 ms at most, a tenth of the fastest editor's time for it, and
+    plain English, whose tokens need not be counted, costs a twentieth of that.
     """
     found = {}
     for row in range(first, len(cases)):
@@ -343,22 +349,22 @@ def unusable(editor: Editor, cases: Sequence[Case], first: int = 0) -> dict[int,
 
 
 def listed(found: Mapping[int, str]) -> str:
-    """The number of rows that cannot be edited, and why the first three cannot."""
+    """Return the number of rows that cannot be edited, with the reasons for the first three."""
     rows = "1 row" if len(found) == 1 else f"{len(found):,} rows"
     return f"{rows} cannot be edited: {'; '.join([*found.values()][:3])}"
 
 
 def peak_memory(lm: LM) -> int | None:
-    """The most bytes in use at once so far: of the model's cards, added up, or of the process.
+    """Return the peak memory in bytes so far: of the model's GPUs, added up, or of the process.
 
-    None where the system does not say, as Windows does not.
+    None if the system does not report it, such as Windows.
     """
     if on_card(lm.device):
         card = torch.get_device_module(lm.device)
         return sum(card.max_memory_allocated(device) for device in lm.devices)
     try:
         import resource
-    except ImportError:  # Unix alone has it
+    except ImportError:  # only Unix has it
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -1,7 +1,8 @@
-"""A measurement plan says which facts of a stream are measured at each point.
+"""A measurement plan selects the facts of a stream to measure at each point.
 
 A long stream measures a sample: some of its oldest facts, some of the last batches, and some from
-between. A fact that a later one contradicts no longer counts as lost, so `contradicted` finds them.
+between. A fact that a later one contradicts does not count as lost, so `contradicted` finds such
+facts.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _NEGATIVES = ("same_subject", "same_relation")
 
 
 class MeasurementPlan:
-    """The test items of a run, planned once for all points, so that they ask the same.
+    """The test items of a run, planned once for all points, so that all test the same items.
 
     draws  {point: {group: rows of the stream}}, the rows that each point measures. Point 0 measures
            the base model on the rows of the stream's end.
@@ -39,47 +40,47 @@ class MeasurementPlan:
         seed: int,
         count: int | None,
     ) -> None:
-        # which rows each point measures: all so far, or a sample of them
+        # the rows that each point measures: all so far, or a sample of them
         self.draws: dict[int, Mapping[str, Sequence[int]]] = {
             point: {"all": range(end)} if count is None else sampled(end, batch_size, count, seed)
             for point in {0, *points}
             for end in [point or len(cases)]
         }
-        # the items of all these rows, made at once
+        # create the items of all these rows at once
         rows = sorted({row for point in self.draws for row in self.rows(point)})
         shown = [cases[row] for row in rows]
         self.names = dict(zip(rows, names(shown), strict=True))
-        # sampled cases do not know the others' prompts, which are edited all the same
+        # sampled cases do not include the others' prompts, which are also edited
         items = free(probe_items(shown, metrics, pool, seed=seed), cases)
         self._items = {name: list(some) for name, some in groupby(items, lambda item: item.case)}
 
     def rows(self, point: int) -> list[int]:
-        """The rows measured at a point, in the stream's order."""
+        """Return the rows measured at a point, in the stream's order."""
         return sorted(row for group in self.draws[point].values() for row in group)
 
     def items(self, point: int) -> list[Item]:
-        """The items that are asked at a point."""
+        """Return the items to test at a point."""
         return [item for row in self.rows(point) for item in self._items[self.names[row]]]
 
     def every(self) -> Iterator[Item]:
-        """The items of all points together."""
+        """Yield the items of all points together."""
         return (item for items in self._items.values() for item in items)
 
     def named(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """The lines of a table that some point needs, their cases named instead of numbered.
+        """Return the lines of a table that some point needs, with case names instead of numbers.
 
-        In `rows` the column "case" holds rows of the stream.
+        In `rows`, the column "case" contains rows of the stream.
         """
         needed = rows[rows["case"].isin(self.names.keys())]
         return needed.assign(case=[self.names[row] for row in needed["case"]])
 
 
 def sampled(point: int, batch_size: int, count: int, seed: int = 0) -> dict[str, list[int]]:
-    """Rows to measure after `point` edits: at most `count` old, between and recent ones, sorted.
+    """Return rows to measure after `point` edits: at most `count` old, between and recent, sorted.
 
-    Recent rows are those of the last batch, or of as many batches as hold `count` rows. Old rows
-    are those of the first quarter, and the rest lies between. The draw depends on these four
-    numbers alone, so it is the same for every editor.
+    Recent rows belong to the last batch, or to as many batches as contain `count` rows. Old rows
+    belong to the first quarter; all others are between. The sample depends only on these four
+    numbers, so it is the same for every editor.
 
     sampled(1000, 100, 2) -> {"old": [157, 249], "between": [274, 680], "recent": [964, 984]}
     """
@@ -95,7 +96,7 @@ def sampled(point: int, batch_size: int, count: int, seed: int = 0) -> dict[str,
 
 
 def free(items: Iterable[Item], cases: Iterable[Case]) -> list[Item]:
-    """The items without those negatives whose prompt is the edit prompt of one of the cases."""
+    """Return the items without negatives whose prompt is the edit prompt of one of the cases."""
     taken = {normal(case.fact.text) for case in cases}
     return [
         item
@@ -105,12 +106,12 @@ def free(items: Iterable[Item], cases: Iterable[Case]) -> list[Item]:
 
 
 def contradicted(cases: Sequence[Case]) -> set[int]:
-    """Numbers of the cases whose subject and prompt a later case writes with another target."""
+    """Return the numbers of cases whose subject and prompt a later case gives another target."""
     written: dict[tuple[str, str], list[tuple[int, str]]] = defaultdict(list)
     found = set()
     for i, case in enumerate(cases):
         key, target = _key(case), plain(case.fact.target_new)
-        # a fact that was contradicted once is settled, so each leaves its list at most once
+        # a contradicted fact is settled, so each leaves its list at most once
         found |= {j for j, other in written[key] if other != target}
         written[key] = [(j, other) for j, other in written[key] if other == target]
         written[key].append((i, target))

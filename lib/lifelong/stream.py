@@ -1,10 +1,10 @@
-"""`stream` makes a lifelong run: many batches of edits, measured at chosen points on the way.
+"""`stream` creates a lifelong run: many batches of edits, measured at chosen points.
 
-A stream is a fold, patch = editor.edit(batch, after=patch). The `Run` that comes back is lazy:
-iterating it edits one batch after the other, and a run that was left can be iterated further.
+A stream is a fold, patch = editor.edit(batch, after=patch). The returned `Run` is lazy: iterating
+it edits one batch after another, and you can leave a run and continue iterating later.
 
 Efficacy is measured right after a fact's own batch, everything else at the points, on all facts
-written so far or on a sample. With a journal, a run that was killed goes on where it was.
+written so far or on a sample. With a journal, a killed run resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from ..setting_fields import at_least
 from .journal import Journal, digest
 from .run import Run, listed, unusable
 
-_SETTINGS = ("events", "metrics", "pool", "text", "kl_prompts", "seed")  # what `evaluate` takes
+_SETTINGS = ("events", "metrics", "pool", "text", "kl_prompts", "seed")  # arguments of `evaluate`
 
 
 def stream(
@@ -43,30 +43,31 @@ def stream(
     sample: int | None = None,
     skip_unusable: bool = False,
 ) -> Run:
-    """A run over the cases in their order, batch by batch; nothing happens before it is iterated.
+    """Return a run over the cases in order, batch by batch; nothing happens before iterating it.
 
-    Before the first batch all rows are checked, without the model (`run.unusable` says what it
-    costs), and rows that the editor refuses are named in one EditError: nothing is edited then.
+    Before the first batch, all rows are checked, without the model (for the cost, see
+    `run.unusable`). Rows that the editor rejects are listed in one EditError, and nothing is edited
+    in this case.
 
-    Of several processes (`lib.distributed`) the first one has the journal and the bar.
+    With several processes (`lib.distributed`), the first has the journal and the bar.
 
     editor         A name in EDITORS, which gives the editor its preset, or an editor of this model.
     batch_size     The number of facts in one call of the editor.
-    eval_at        Numbers of edits at which everything is measured, by default 0 and the end. At 0
+    eval_at        Numbers of edits at which everything is measured, by default 0 and the end. At 0,
                    the base model is measured, on all cases.
     evaluate_with  Arguments of `evaluate` by name: events, metrics, pool, text, kl_prompts, seed.
     progress       A bar on stderr, by default only on a terminal.
-    journal        A folder from which the same call, with the same number of threads, goes on after
-                   a kill, bit for bit. A finished journal gives its result without an edit.
-    save_every     Batches between two saved patches; a run that goes on repeats the batches after
-                   the last one.
-    sample         At a point, at most so many old facts (first quarter), recent facts (last
-                   batches) and other facts are measured instead of all of them. They are the same
-                   for every editor, and `efficacy` at a point is sampled too.
-    skip_unusable  Leave out the rows that the editor refuses, and name them in a DataWarning. They
-                   are looked for at once, because points and batches count what is left.
+    journal        A folder for resuming the same call, with the same number of threads, after a
+                   kill, bit for bit. A finished journal gives its result without editing.
+    save_every     Batches between two saved patches; a resumed run repeats the batches after the
+                   last one.
+    sample         The maximum number of old facts (first quarter), recent facts (last batches) and
+                   other facts to measure at a point, instead of all of them. They are the same for
+                   every editor, and `efficacy` at a point is also sampled.
+    skip_unusable  Leave out the rows that the editor rejects, listing them in a DataWarning. They
+                   are searched at once, because points and batches count the remaining rows.
 
-    Raises EditError for an unknown editor, one of another model, no case, an unknown
+    Raises EditError for an unknown editor, an editor of another model, no case, an unknown
     argument, a size below 1, or a point that is not at the end of a batch; JournalError for a
     journal in use, or of a run with other arguments.
     """
@@ -74,25 +75,28 @@ def stream(
     some, given = as_facts.cases(cases), dict(evaluate_with or {})
     made = EDITORS[editor](lm) if isinstance(editor, str) else editor
     if made.lm is not lm:
-        raise EditError(f"this {made.name} editor belongs to another model than {lm.name}")
+        raise EditError(
+            f"This {made.name} editor belongs to another model than {lm.name}. Create it for this "
+            "model."
+        )
     numbers = None
     if skip_unusable and (found := unusable(made, some)):
-        warnings.warn(f"left out, {listed(found)}", DataWarning, stacklevel=3)
+        warnings.warn(f"Skipped, because {listed(found)}", DataWarning, stacklevel=3)
         numbers = [row for row in range(len(some)) if row not in found]
         some = [some[row] for row in numbers]
     if not some:
-        raise EditError("there is no case to edit")
+        raise EditError("There is no case to edit. Provide at least one.")
     for name in given:
         if name not in _SETTINGS:
-            raise EditError(f"evaluate_with knows {', '.join(_SETTINGS)}, not '{name}'")
+            raise EditError(f"evaluate_with accepts {', '.join(_SETTINGS)}, not '{name}'.")
     if given.get("pool") is not None:
         given["pool"] = as_facts.cases(given["pool"])
     points = tuple(sorted(set((0, len(some)) if eval_at is None else eval_at)))
     for point in points:
         if not 0 <= point <= len(some):
-            raise EditError(f"eval_at {point} lies outside the stream of {len(some)} edits")
+            raise EditError(f"eval_at {point} is outside the stream of {len(some)} edits.")
         if point % batch_size and point != len(some):
-            raise EditError(f"eval_at {point} is not at the end of a batch of {batch_size} edits")
+            raise EditError(f"eval_at {point} is not at the end of a batch of {batch_size} edits.")
     shown = sys.stderr.isatty() if progress is None else progress
     run = Run(
         lm,
@@ -112,9 +116,9 @@ def stream(
 
 
 def _journal(folder: str | Path, header: Mapping[str, Any]) -> Journal:
-    """The journal, and in every process but the first a copy of it in a temporary folder.
+    """Return the journal; in every process except the first, a copy in a temporary folder.
 
-    All processes must go on from the same edit, and read a saved patch back as the first one does.
+    All processes must continue from the same edit, and read a saved patch back like the first one.
     """
     with distributed.together(JournalError):
         own = Journal(folder, header) if distributed.rank() == 0 else None
@@ -123,12 +127,12 @@ def _journal(folder: str | Path, header: Mapping[str, Any]) -> Journal:
     copy = distributed.folder_of_first(own.folder if own else None)
     if own is None:
         own = Journal(copy.name, header)
-        weakref.finalize(own, copy.cleanup)  # the copy goes when the run goes
+        weakref.finalize(own, copy.cleanup)  # the copy is deleted with the run
     return own
 
 
 def _header(run: Run) -> dict[str, Any]:
-    """Everything that decides the result of a run, as JSON; cases are told by their hash."""
+    """Return everything that determines a run's result, as JSON; cases are identified by hash."""
     pool = run.settings.get("pool")
     settings = run.settings | ({} if pool is None else {"pool": digest(pool)})
     given = {k: sorted(v) if isinstance(v, set | frozenset) else v for k, v in settings.items()}

@@ -1,4 +1,4 @@
-"""The language model: loading it, asking it, patching it, and running parts of it again.
+"""The language model: loading it, running it, patching it, and rerunning parts of it.
 
-Only this room imports transformers.
+Only this package imports transformers.
 """

@@ -1,8 +1,8 @@
-"""Activations of a language model: what its modules read and put out on given texts.
+"""Activations of a language model: the inputs and outputs of its modules on given texts.
 
 Editors need the input of one matrix at one token (a key), statistics need it at every token, and
-the views of the demo need whole states. Hooks record them during a forward, and the forward ends
-as soon as the last module that was asked for has been seen.
+the demo's views need whole states. Hooks record them during a forward pass, which ends as soon as
+the last requested module has been seen.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Recording:
-    """One whole forward of n rows, padded on the left to the same length L.
+    """One whole forward pass of n rows, padded on the left to the same length L.
 
     ids     (n, L) token ids, 0 at padding.
     real    (n, L) bool: false at padding.
@@ -41,7 +41,7 @@ class Recording:
 
 
 def record(lm: LM, rows: list[list[int]], watch: Sequence[str] = ()) -> Recording:
-    """Run all rows in one forward and record inputs and outputs of the modules in `watch`."""
+    """Run all rows in one forward pass, recording inputs and outputs of the modules in `watch`."""
     seqs = sequences(lm, rows)
     with lm.opened(seqs):
         with watched(lm.model, watch, len(rows)) as seen:
@@ -52,21 +52,21 @@ def record(lm: LM, rows: list[list[int]], watch: Sequence[str] = ()) -> Recordin
 def module_inputs(
     lm: LM, rows: list[list[int]], modules: Sequence[str], skip: int = 0
 ) -> dict[str, Tensor]:
-    """{module: its inputs (tokens, width)} at all tokens but the first `skip` of each row.
+    """Return {module: its inputs (tokens, width)} at all tokens except each row's first `skip`.
 
-    All rows run in one forward. Nothing above the last of the modules runs.
+    All rows run in one forward pass. Nothing above the last of the modules runs.
     """
     seqs = sequences(lm, rows)
-    # the running count of a row's real tokens: 1 at its first, whatever padding stands before
+    # a running count of the row's real tokens: 1 at the first, whatever padding precedes it
     wanted = seqs.real & (seqs.real.long().cumsum(1) > skip)
-    found = padded_inputs(lm, seqs, modules)  # dropped one by one: two copies of all take room
+    found = padded_inputs(lm, seqs, modules)  # dropped one by one: two copies of all take memory
     return {name: (wide := found.pop(name))[wanted.to(wide.device)] for name in modules}
 
 
 def module_inputs_at(
     lm: LM, rows: Sequence[Sequence[int]], at: Sequence[int], modules: Sequence[str]
 ) -> dict[str, Tensor]:
-    """{module: its inputs (n, width)}, at token `at[i]` of row i, counted without padding.
+    """Return {module: its inputs (n, width)} at token `at[i]` of row i, counted without padding.
 
     Rows run in batches of similar length. Nothing above the last of the modules runs.
     """
@@ -83,24 +83,26 @@ def module_inputs_at(
 
 
 def states_at_ends(lm: LM, texts: Sequence[str], block: int) -> Tensor:
-    """States (n, d) before a block, at the last token of each text."""
+    """Return the states (n, d) before a block, at the last token of each text."""
     name = f"{lm.arch.blocks}.{block}"
     rows, _ = lm.rows(texts)
     return module_inputs_at(lm, rows, [len(row) - 1 for row in rows], [name])[name]
 
 
 def padded_inputs(lm: LM, seqs: Sequences, modules: Sequence[str]) -> dict[str, Tensor]:
-    """{module: its inputs (rows, length, width)} on padded rows, from one forward.
+    """Return {module: its inputs (rows, length, width)} on padded rows, in one forward pass.
 
     Nothing above the last of the modules runs.
     """
     seen: dict[str, Tensor] = {}
 
     def look(name: str, _: nn.Module, given: tuple, named: dict[str, Any]) -> None:
-        hidden = given[0] if given else named["hidden_states"]  # a block's input is named
+        hidden = (
+            given[0] if given else named["hidden_states"]
+        )  # a block's input is a keyword argument
         seen[name] = hidden.detach().reshape(*seqs.ids.shape, -1)
         if len(seen) == len(modules):
-            raise StopForward  # the blocks above would compute nothing that anybody reads
+            raise StopForward  # the results of the blocks above are not needed
 
     looks = {name: partial(look, name) for name in modules}
     with lm.opened(seqs), hooked_all(lm.model, looks, before=True), suppress(StopForward):

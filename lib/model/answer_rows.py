@@ -1,10 +1,10 @@
 """Prompts with their answers as rows of token ids, and the positions that predict the answers.
 
-Every editor that trains asks a causal model the same question: how likely is each token of the
-answer, given the prompt and the answer's tokens before it? The model reads the prompt and the
-answer without its last token, and answer token j is predicted at position `len(prompt) - 1 + j`.
-Only this file computes those indices. Each editor sums the loss over them in its own way, because
-the sums differ in memory and in the last bits.
+Every editor that trains needs the same numbers from a causal model: how likely is each token of the
+answer, given the prompt and the answer's previous tokens? The model reads the prompt and the answer
+without its last token, predicting answer token j at position `len(prompt) - 1 + j`. Only this file
+computes those indices. Each editor sums the loss over them in its own way, because the sums differ
+in memory and in the last bits.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class AnswerRows:
     """Rows of token ids that are read with teacher forcing; positions count without padding.
 
     prompts     token ids of each row's prompt.
-    answers     token ids of each row's answer; an empty one marks a row where nothing is predicted.
+    answers     token ids of each row's answer; an empty answer marks a row without predictions.
     read_whole  the model also reads an answer's last token, after which nothing is predicted.
     at_prompt   all tokens of an answer are predicted from the prompt's last token, as in the
-                published FT-L, and not each one from the token before it.
+                published FT-L, instead of each from the preceding token.
 
-    The prompt [5, 6, 7] with the answer [8, 9], for example, gives
+    For example, the prompt [5, 6, 7] with the answer [8, 9] gives
     ids [[5, 6, 7, 8]], behind [1], ends [2], labels [[0, 0], [2, 3], [8, 9]], share [1/2, 1/2].
     """
 
@@ -43,7 +43,7 @@ class AnswerRows:
     def of(
         cls, tokenizer: Any, pairs: Iterable[tuple[str, str]], eos: bool = False, **more: bool
     ) -> AnswerRows:
-        """The rows of (prompt, answer) texts; with `eos` every answer ends with this token.
+        """Return the rows of (prompt, answer) texts; with `eos`, every answer ends with this token.
 
         Prompt and answer are tokenized separately.
         """
@@ -53,12 +53,12 @@ class AnswerRows:
         return cls(prompts, [encode_target(tokenizer, target) + end for _, target in pairs], **more)
 
     def __len__(self) -> int:
-        """The number of rows."""
+        """Return the number of rows."""
         return len(self.prompts)
 
     @cached_property
     def ids(self) -> list[list[int]]:
-        """The token ids that the model reads: each prompt with its answer, less the last token."""
+        """The token ids that the model reads: each prompt with its answer except the last token."""
         last = None if self.read_whole else -1
         return [[*p, *a[:last]] for p, a in zip(self.prompts, self.answers, strict=True)]
 
@@ -91,33 +91,33 @@ class AnswerRows:
     def share(self) -> Tensor:
         """One over the length of each label's answer, (m,) in float64.
 
-        With these weights the losses of a row's labels sum to their mean. In float64, a share that
-        is divided once more is rounded only when it becomes float32.
+        Using these weights, the losses of a row's labels sum to their mean. In float64, a value
+        that is divided again is rounded only when it becomes float32.
         """
         each = [1 / len(answer) for answer in self.answers for _ in answer]
         return torch.tensor(each, dtype=torch.float64)
 
     def plus(self, more: AnswerRows) -> AnswerRows:
-        """These rows and then further ones, which are read in the same way."""
+        """Return these rows followed by additional rows, which are read in the same way."""
         prompts, answers = [*self.prompts, *more.prompts], [*self.answers, *more.answers]
         return AnswerRows(prompts, answers, self.read_whole, self.at_prompt)
 
     def take(self, rows: Iterable[int]) -> AnswerRows:
-        """The rows with these numbers, in this order."""
+        """Return the rows with these numbers, in this order."""
         rows = list(rows)
         prompts, answers = ([side[i] for i in rows] for side in (self.prompts, self.answers))
         return AnswerRows(prompts, answers, self.read_whole, self.at_prompt)
 
 
 def select_labels(labels: Tensor, stays: Tensor) -> tuple[Tensor, Tensor]:
-    """The labels of the rows that stay, renumbered, and a mask (m,) of them among the old labels.
+    """Return the labels of the remaining rows, renumbered, and a mask (m,) of their old places.
 
     labels  (3, m) as in `AnswerRows.labels`.
     stays   (rows,) bool.
 
-    When rows 0 and 2 of three stay, the labels of row 2 become labels of row 1.
+    If rows 0 and 2 of three stay, the labels of row 2 become labels of row 1.
     """
-    number = stays.long().cumsum(0) - 1  # a row's place among those that stay
+    number = stays.long().cumsum(0) - 1  # a row's place among the remaining rows
     kept = stays[labels[0]]
     row, *rest = labels[:, kept]
     return torch.stack([number[row], *rest]), kept

@@ -1,7 +1,7 @@
-"""Binding patches to a live model, for the body of a `with`; no other file touches the model.
+"""Binding patches to a live model for the body of a `with`; no other file changes the model.
 
-On entry parameters are rebound and routes registered. On exit the same tensors are put back, also
-when the body raises. Undo is exact because nothing is ever added back or divided out.
+On entry, parameters are rebound and routes registered. On exit, the same tensors are put back, even
+if the body raises. Undo is exact because nothing is ever added back or divided out.
 """
 
 from __future__ import annotations
@@ -28,20 +28,21 @@ from .quantized import is_quantized
 from .sequences import Sequences
 
 T = TypeVar("T")
-LOST = "inside `lm.patched`, which puts the model's own weights back when it ends"
+LOST = "inside `lm.patched`, which restores the model's own weights when it ends"
 
 
 class Patchable:
     """The half of `LM` that exchanges weights and registers routes.
 
-    arch         the row that names the model's modules: of ARCHS, or found by running it.
+    arch         the row naming the model's modules: from ARCHS, or found by running it.
     model        the transformers model in eval mode; no weight gets a gradient.
-    name         its name, by which presets are found.
+    name         its name, used for finding presets.
     quantized    whether some of its weights are quantized (see quantized.py).
-    lock         held while a patch is entered and while the model runs: threads take turns.
+    lock         held while a patch is applied and while the model runs: threads take turns.
 
-    The weights may change under it: by an optimizer, `load_state_dict`, `to`, or an adapter that is
-    merged. The next edit or `patched` notices, says so once, and takes them for another model.
+    The weights can change during its lifetime: by an optimizer, `load_state_dict`, `to`, or merging
+    an adapter. The next edit or `patched` notices the change, warns once, and treats them as
+    another model.
     """
 
     def __init__(self, model: nn.Module, name: str | None = None, arch: Arch | None = None) -> None:
@@ -50,44 +51,44 @@ class Patchable:
         self.model: Any = model.eval().requires_grad_(False)  # attributes depend on the family
         config: Any = model.config
         self.name: str = name or getattr(config, "_name_or_path", "") or config.model_type
-        self._kept: dict[Hashable, Any] = {}  # what `once` has made
+        self._kept: dict[Hashable, Any] = {}  # results of `once`
         self._read_weights()
         self.lock = threading.RLock()
-        self._base: dict[str, Tensor] = {}  # original parameters of the modules bound at the moment
+        self._base: dict[str, Tensor] = {}  # original parameters of the currently bound modules
         self._routes: dict[str, Route] = {}
         self._rewrites: tuple = ()
         self._seqs: Sequences | None = None
 
     @property
     def plain_name(self) -> str:
-        """The name of its weights, whatever token stands in front of every text."""
+        """The name of its weights, independent of any token prepended to every text."""
         return parted(self.name)[0]
 
     @property
     def sink(self) -> str | None:
-        """The token that was put in front of every text, None where none was."""
+        """The token prepended to every text, or None if there isn't one."""
         return parted(self.name)[1]
 
     @property
     def fingerprint(self) -> str:
-        """A hash of the weights as they are now, by which a patch knows its model."""
+        """A hash of the current weights, used by a patch to recognize its model."""
         self._look()
         return self._fingerprint
 
     @property
     def identity(self) -> str:
-        """Name and fingerprint, which a patch keeps in `base`; `same_model` compares two."""
+        """Name and fingerprint, which a patch stores in `base`; `same_model` compares two."""
         return f"{self.name} {self.fingerprint}"
 
     @property
     def is_untouched(self) -> bool:
-        """Whether nobody has changed the weights since the last look."""
+        """True if the weights are unchanged since the last check."""
         found = list(parameters(self.model))
-        # a patch that is entered puts plain tensors in the place of some; who entered it has looked
+        # an applied patch replaces some parameters with plain tensors; its caller has checked
         return not all(isinstance(p, nn.Parameter) for p in found) or self._seen.still(found)
 
     def _look(self) -> None:
-        """Notice weights that were changed since the last look."""
+        """Notice weights that were changed since the last check."""
         if self.is_untouched:
             return
         before = self._fingerprint
@@ -95,20 +96,20 @@ class Patchable:
         if self._fingerprint != before:
             self._kept.clear()
             warnings.warn(
-                f"the weights of {self.name} have changed. What was computed from the old ones is "
-                "computed again, and patches that were made for them no longer fit",
+                f"The weights of {self.name} have changed. Results computed from the old weights "
+                "will be computed again, and patches made for them no longer fit.",
                 EditWarning,
                 stacklevel=3,
             )
 
     def _read_weights(self) -> None:
-        """Take the model's present weights for those of the base model."""
+        """Use the model's present weights as the base model's."""
         refuse_unpatchable(self.model)
         self._fingerprint, self._seen = fingerprint(self.model), Seen(parameters(self.model))
         self.quantized = any(map(is_quantized, self.model.parameters()))
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What `make` computes from the base model, kept as long as this object and its weights."""
+        """Return the result of `make` on the base model, cached for this object and its weights."""
         if key not in self._kept:
             self._kept[key] = make()
         found: T = self._kept[key]
@@ -116,19 +117,19 @@ class Patchable:
 
     @property
     def is_patched(self) -> bool:
-        """Whether a patch is entered, or some module is bound to another matrix."""
+        """True if a patch is applied, or some module is bound to another matrix."""
         return bool(self._base or self._routes or self._rewrites)
 
     def weight(self, module: str, under: Patch = EMPTY) -> Tensor:
-        """The matrix (d_out, d_in) of a module under a patch (default: the base), in float32.
+        """Return a module's matrix (d_out, d_in) under a patch (default: the base), in float32.
 
-        It is on the module's device. A low-rank change travels there as its factors, which are a
-        thousandth of the matrix. Raises FamilyError for a module without a matrix of its own.
+        It is on the module's device. A low-rank change is moved there as its factors, which are a
+        thousandth of the matrix. Raises FamilyError for a module without its own matrix.
         """
         value = under.weights.get(module)
         stored = self._base.get(module, getattr(self.model.get_submodule(module), "weight", None))
         if stored is None:
-            raise FamilyError(f"{module} of {self.name} has no matrix")
+            raise FamilyError(f"{module} of {self.name} has no matrix. Choose another module.")
         if isinstance(value, Tensor):
             return value.to(stored.device)
         base = dense(stored.detach(), self.arch.transposed)
@@ -136,24 +137,24 @@ class Patchable:
             return base
         A, B = (side.to(base.device) for side in value.joined())
         change = A @ B
-        # the sum needs no matrix of its own; where weights are stored transposed it stays so
+        # the sum needs no other matrix; if weights are stored transposed, it stays transposed
         return change.add_(base) if base.is_contiguous() else base + change
 
     @contextmanager
     def patched(self, patch: Patch, *, only: bool = False) -> Iterator[Self]:
-        """The model under `patch` for the body of `with`, and then the base model, bit for bit.
+        """Apply `patch` for the body of `with`, then restore the base model, bit for bit.
 
-        An inner `patched` shadows the outer one on the same modules and leaves the others;
-        only=True shadows everything outside, which editors need. Nothing may yield inside. Raises
-        PatchError for a patch of another model, and at the end where weights that the patch
-        replaces were trained, loaded or cast inside, because that is lost.
+        An inner `patched` shadows the outer one on the same modules, leaving the others active;
+        only=True, which editors need, shadows everything outside. The body must not yield. Raises
+        PatchError for another model's patch, and at the end if weights replaced by the patch were
+        trained, loaded or cast inside, because such changes are lost.
         """
         self.check(patch)
         with self.lock, ExitStack() as undo:
-            # made one after another: of each only the copy in the model's own type remains. What
-            # the patch holds whole is cast on its way to the card
+            # made one after another: only the copy in the model's own type remains of each. Whole
+            # matrices in the patch are cast while moving to the GPU
             made = {name: self._made(name, patch) for name in patch.weights}
-            # with only=True, modules bound outside and not by this patch get their base weight
+            # with only=True, modules bound outside but not by this patch get their base weight
             for name in (self._base.keys() - made.keys()) if only else ():
                 held = self.model.get_submodule(name)._parameters
                 undo.callback(held.__setitem__, "weight", held["weight"])
@@ -167,16 +168,17 @@ class Patchable:
             for name, seen in bound.items():
                 if not seen.still([self.model.get_submodule(name)._parameters["weight"]]):
                     raise PatchError(
-                        f"{name} was written {LOST}: this is lost, and what was written to other "
-                        "modules is not. Train or load the model outside"
+                        f"{name} was written {LOST}. This change is lost, but changes to other "
+                        "modules are not. Train or load the model outside."
                     )
 
     @contextmanager
     def bind(self, masters: Mapping[str, Tensor]) -> Iterator[None]:
-        """Run modules on other float32 matrices (d_out, d_in), given as {module: master}.
+        """Run modules using other float32 matrices (d_out, d_in), given as {module: master}.
 
-        A master that requires grad and already has the model's type and orientation is handed over
-        as it is; otherwise it is cast at every forward, so that optimizer steps on it take effect.
+        A master that requires grad and already has the model's type and orientation is used
+        directly; otherwise it is cast at every forward pass, so that optimizer steps on it take
+        effect.
         """
         with ExitStack() as undo:
             for name, master in masters.items():
@@ -193,18 +195,18 @@ class Patchable:
             yield
 
     def _made(self, name: str, patch: Patch) -> Tensor:
-        """A module's weight under a patch, as the model stores it."""
+        """Return a module's weight under a patch, in the model's format."""
         value, here = patch.weights[name], self.model.get_submodule(name).weight
         if self._base.get(name, here).requires_grad:
             raise PatchError(
-                f"{name} requires gradients, and training would not reach it {LOST}: call "
-                "lm.model.requires_grad_(False) first"
+                f"{name} requires gradients, and training would not reach it {LOST}. Call "
+                "lm.model.requires_grad_(False) first."
             )
         master = value if isinstance(value, Tensor) else self.weight(name, patch)
         return self._stored(master, here.dtype, here.device)
 
     def _exchange(self, name: str, weight: Tensor, undo: ExitStack) -> None:
-        """Put a weight in the place of a module's own until `undo` ends."""
+        """Replace a module's own weight until `undo` ends."""
         module = self.model.get_submodule(name)
         undo.callback(module._parameters.__setitem__, "weight", module._parameters["weight"])
         if name not in self._base:
@@ -214,12 +216,12 @@ class Patchable:
         module._parameters["weight"] = weight
 
     def _stored(self, master: Tensor, dtype: torch.dtype, device: torch.device) -> Tensor:
-        """A master in the orientation, type and place of the model's own weight."""
+        """Return a master in the orientation, type and place of the model's own weight."""
         return (master.T if self.arch.transposed else master).to(device=device, dtype=dtype)
 
     @contextmanager
     def _routed(self, patch: Patch, only: bool) -> Iterator[None]:
-        """In the body, the patch's routes and rewrites are active, over those from outside."""
+        """Activate the patch's routes and rewrites for the body, over those from outside."""
         outside = self._routes
         left = {} if only else {m: r for m, r in outside.items() if m not in patch.weights}
         with ExitStack() as undo:
@@ -232,32 +234,33 @@ class Patchable:
                 yield
 
     def _guard(self, undo: ExitStack) -> None:
-        """Until `undo` ends, refuse what goes around `lm` while a route or rewrite is active.
+        """Until `undo` ends, reject calls that bypass `lm` while a route or rewrite is active.
 
-        A route needs to know where prompts end and a rewrite their text, so that the model by
-        itself would answer, or be written, as if it were unedited.
+        A route needs the end of each prompt and a rewrite its text, so calling the model directly
+        would answer, or save it, as if it were unedited.
         """
         if any(getattr(m, "_compiled_call_impl", None) for m in self.model.modules()):
-            raise PatchError("a compiled model does not see this patch: load it uncompiled")
+            raise PatchError("A compiled model does not see this patch. Load it without compiling.")
         first = self.model.get_submodule(self.arch.blocks)[0]
         undo.enter_context(hooked(first, self._refuse_around, before=True))
         for module in (self.model, first):
             undo.callback(module.register_state_dict_pre_hook(self._refuse_around).remove)
 
     def _refuse_around(self, *_: Any) -> None:
-        """The hook that raises PatchError where a route is active and no run of `lm` is open."""
+        """Raise PatchError, as a hook, if a route is active and no run of `lm` is open."""
         if self._seqs is None and (self._routes or self._rewrites):
             raise PatchError(
-                "this patch acts on prompts, which the model alone does not show it: ask by "
-                "lm.answer, lm.generate, lm.score or lm.run, and keep the patch by patch.save"
+                "This patch acts on prompts, which calling the model directly does not show it. "
+                "Use lm.answer, lm.generate, lm.score or lm.run to generate, and patch.save to "
+                "store the patch."
             )
 
     def _route(self, name: str, module: nn.Module, inputs: tuple, output: Any) -> Any:
-        """The hook of a routed module: the route decides at the prompt and then answers or not."""
+        """Run a routed module's route, as a hook: it decides at the prompt, then may answer."""
         route = self._routes.get(name)
         if route is None:
             return None
-        self._refuse_around()  # one block by itself
+        self._refuse_around()  # a single block called directly
         seqs: Any = self._seqs
         shape, rows, seqs = output.shape, len(seqs.ids), seqs.on(output.device)
         given = inputs[0].to(output.device)
@@ -271,37 +274,37 @@ class Patchable:
         """Raise PatchError unless the patch is for this model, and its matrices and routes fit."""
         self._look()
         if patch.base and not same_model(patch.base, self.identity):
-            said = f"this patch is for {patch.base}, the model here is {self.identity}"
+            said = f"This patch is for {patch.base}, but the model here is {self.identity}."
             name, _, weights = patch.base.rpartition(" ")
             if weights == self.fingerprint:
-                said += f"; load the model with sink={parted(name)[1]!r} for it"
+                said += f" Load the model with sink={parted(name)[1]!r} for it."
             raise PatchError(said)
         for name, value in patch.weights.items():
             if self.arch.fused_in and any(fnmatch(name, n.format("*")) for n in self.arch.mlp_in):
-                raise PatchError(f"{name} holds two matrices in one: it cannot be edited by itself")
+                raise PatchError(f"{name} stores two matrices in one; neither can be edited alone.")
             here = self._shape(name)
             if tuple(value.shape) != here:
                 raise PatchError(
-                    f"this patch holds {tuple(value.shape)} for {name}, the model {here}"
+                    f"This patch has {tuple(value.shape)} for {name}, but the model has {here}."
                 )
         for name, route in patch.routes.items():
             if not self._stands(name, route):
                 raise PatchError(
-                    f"this patch has a route at {name}, where none of its kind fits {self.name}"
+                    f"This patch has a route at {name}, but its kind does not fit {self.name}."
                 )
 
     def _shape(self, name: str) -> tuple[int, ...]:
-        """(d_out, d_in) of a module's matrix; PatchError for a module without one."""
+        """Return (d_out, d_in) of a module's matrix; PatchError for a module without one."""
         try:
             weight = self.model.get_submodule(name)._parameters["weight"]
         except (AttributeError, KeyError):
             weight = None
         if weight is None:
-            raise PatchError(f"this patch changes {name}, which {self.name} does not have")
+            raise PatchError(f"This patch changes {name}, which {self.name} does not have.")
         return tuple(weight.shape[:: -1 if self.arch.transposed else 1])
 
     def _stands(self, name: str, route: Route) -> bool:
-        """Whether a route can stand after a module: a matrix or MLP of its widths in a block."""
+        """Return whether a route fits a module: a matrix or MLP of its widths in a block."""
         try:
             self.model.get_submodule(name)
         except AttributeError:

@@ -1,10 +1,11 @@
-"""The model architectures that this library knows, one row of ARCHS per `config.model_type`.
+"""The model architectures known to this library, one row of ARCHS per `config.model_type`.
 
-A row holds the names of modules and a few properties, so that no other file tests a model's name:
-editors see `mlp_out` as one matrix (d_out, d_in) in float32. A model without a row is run to find
-out what it would say (infer_architecture.py), or is loaded with one, as `lib.load(NAME, arch=…)`.
-To add one here is for a family that many use, and for one that running does not show; the tests
-then run the whole conformance suite of `tests/model/test_architectures.py` on a tiny random model.
+A row contains the names of modules and a few properties, so that no other file tests a model's
+name: editors see `mlp_out` as one matrix (d_out, d_in) in float32. For a model without a row, the
+library runs the model to infer one (infer_architecture.py), or you can load it with a row, as in
+`lib.load(NAME, arch=…)`. Add a row here for a widely used family, or for one that running does not
+reveal; the tests then run the whole conformance suite of `tests/model/test_architectures.py` on a
+tiny random model.
 """
 
 from __future__ import annotations
@@ -24,24 +25,25 @@ from .quantized import plain, refuse_foreign
 
 @dataclass(frozen=True)
 class Arch:
-    """Module names of one family; `{}` stands for the layer's number.
+    """Module names of one family; `{}` is replaced by the layer's number.
 
     blocks      the list of transformer blocks
     mlp_out     output projection of the MLP, the matrix that locate-then-edit methods write
     mlp_in      its input projections
-    mlp         the whole MLP module, None where the family has none
-    attn_out    output projections of the attention; where kinds take turns, one of each kind
+    mlp         the whole MLP module, None if the family has none
+    attn_out    output projections of the attention; if kinds alternate, one of each kind
     final_norm  the norm after the last block
     embed       the input embedding
     transposed  weights are stored (d_in, d_out)
-    post_norm   a norm or a factor stands after the MLP: blocks are not linear in `mlp_out`
-    into        the module whose output a block adds to the stream, where it is another
+    post_norm   the MLP is followed by a norm or a factor: blocks are not linear in `mlp_out`
+    into        the module whose output a block adds to the stream, if it is a different one
     softcap     config attribute with the cap on the logits, None for plain logits
-    fused_in    two input projections are fused into one module, which cannot be edited by itself
-    logit_factor  what the head's logits are multiplied by, or config -> that number
-    whole       blocks cannot be run by themselves: a replay runs the whole model
-    rewinds     what a cache has read can be masked later, as if it had not been read; running a
-                model does not show that, so that what is found there says no
+    fused_in    two input projections are fused into one module, and neither can be edited on its
+                own
+    logit_factor  the factor multiplying the head's logits, or config -> that number
+    whole       blocks cannot run individually: a replay runs the whole model
+    rewinds     tokens read into a cache can be masked later, as if they had not been read; running
+                a model does not show that, so it is False for inferred rows
     """
 
     blocks: str
@@ -67,7 +69,7 @@ class Arch:
 
 
 def _gpt(mlp_out: str, mlp_in: str, attn_out: str, **more: Any) -> Arch:
-    """The row of a family that names its modules as GPT-2 does."""
+    """Return the row of a family that names its modules like GPT-2."""
     h = "transformer.h"
     return Arch(
         blocks=h,
@@ -89,7 +91,7 @@ def _llama(
     attention: tuple[str, ...] = ("self_attn.o_proj",),
     **more: Any,
 ) -> Arch:
-    """The row of a family that names its modules as LLaMA does."""
+    """Return the row of a family that names its modules like LLaMA."""
     block = f"{root}.layers.{{}}."
     into = {"into": f"{block}post_feedforward_layernorm"} if post_norm else {}
     return Arch(
@@ -104,7 +106,7 @@ def _llama(
     )
 
 
-CAP = "final_logit_softcapping"  # the setting by which families call a cap on the logits
+CAP = "final_logit_softcapping"  # the setting that families use for a cap on the logits
 _4H = ("mlp.dense_4h_to_h", "mlp.dense_h_to_4h", "self_attention.dense")
 
 ARCHS: dict[str, Arch] = {
@@ -136,7 +138,7 @@ ARCHS: dict[str, Arch] = {
     ),
     **dict.fromkeys(("olmo2", "olmo3"), _llama(post_norm=True)),
     **dict.fromkeys(("gemma2", "gemma3_text"), _llama(post_norm=True, softcap=CAP)),
-    # with its part for pictures
+    # including its part for images
     "gemma3": _llama(post_norm=True, softcap=CAP, root="model.language_model"),
     "phi": _llama(
         ("fc1",), out="fc2", attention=("self_attn.dense",), final_norm="model.final_layernorm"
@@ -152,14 +154,14 @@ ARCHS: dict[str, Arch] = {
         into="model.layers.{}.mlp.down_proj",
         logit_factor=lambda config: 1 / config.logits_scaling,
     ),
-    # three of four layers attend by a recurrent state, from which nothing can be taken back
+    # three of four layers use a recurrent state for attention, which cannot be rewound
     "qwen3_5_text": _llama(
         attention=("linear_attn.out_proj", "self_attn.o_proj"), whole=True, rewinds=False
     ),
 }
 
 
-# The activation functions of an MLP, by the names that configurations give them.
+# The activation functions of an MLP, by their names in configurations.
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "silu": F.silu,
     "relu": F.relu,
@@ -171,14 +173,14 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 def attention_window(config: Any) -> int | None:
-    """How many tokens a layer of the model attends to at most, None where it attends to all."""
+    """Return the maximum number of tokens that a layer attends to, None if it attends to all."""
     names, config = ("sliding_window", "window_size"), config.get_text_config()
     found = [getattr(config, name, None) for name in names]
     return min((window for window in found if window), default=None)
 
 
 def mlp_activation(config: Any) -> str | None:
-    """The name of the MLP's activation function in a model's configuration, None if it has none."""
+    """Return the name of the MLP's activation function in a configuration, None if it has none."""
     names = (
         "hidden_act",
         "hidden_activation",
@@ -193,61 +195,63 @@ def mlp_activation(config: Any) -> str | None:
 def refuse_unpatchable(model: nn.Module) -> None:
     """Raise FamilyError for models whose weights are not plain matrices in memory."""
     if hasattr(model, "_orig_mod") or getattr(model, "_compiled_call_impl", None) is not None:
-        raise FamilyError("a compiled model may go on using old weights: load it without compiling")
+        raise FamilyError(
+            "A compiled model may continue using old weights. Load it without compiling."
+        )
     if hasattr(model, "get_base_model") or any(hasattr(m, "base_layer") for m in model.modules()):
         raise FamilyError(
-            "this model carries adapters of peft beside its weights: take the model that "
-            "merge_and_unload() gives"
+            "This model carries peft adapters in addition to its weights. Use the model returned "
+            "by merge_and_unload()."
         )
     if getattr(model, "get_output_embeddings", lambda: None)() is None:
         raise FamilyError(
-            f"{type(model).__name__} has no head that predicts tokens: load the model by "
-            "AutoModelForCausalLM"
+            f"{type(model).__name__} has no head that predicts tokens. Load the model using "
+            "AutoModelForCausalLM."
         )
     refuse_foreign(model)
     where = set(map(str, (getattr(model, "hf_device_map", None) or {}).values()))
     if where & {"disk", "meta"} or any(p.is_meta for p in model.parameters()):
         raise FamilyError(
-            "a part of this model is offloaded: choose a device_map that fits in memory"
+            "Part of this model is offloaded. Choose a device_map that fits in memory."
         )
     if "cpu" in where and len(where) > 1:
         raise FamilyError(
-            "a part of this model is offloaded to the CPU: choose a device_map that fits"
+            "Part of this model is offloaded to the CPU. Choose a device_map that fits."
         )
 
 
 def below_head(model: Any) -> Any:
-    """The model without its head, as its name says or, where that is wrong, as its parts show."""
+    """Return the model without its head, by its name or, if that is wrong, by its parts."""
     base = getattr(model, "base_model", model)
     inner = [part for part in model.children() if hasattr(part, "get_input_embeddings")]
     return inner[0] if base is model and inner else base
 
 
 def block_signature(block: nn.Module) -> inspect.Signature:
-    """The signature of a module's forward, which gives captured arguments their names."""
+    """Return the signature of a module's forward, which gives names to captured arguments."""
     return inspect.signature(block.forward)
 
 
-# The names of a key-value cache, as an argument of models and blocks, and who has them.
+# The names of a key-value cache, as an argument of models and blocks, and their users.
 CACHES = {
     "cache": "transformers from 5.24 on",
     "past_key_values": "transformers up to 5.23",
     "layer_past": "blocks of BLOOM, Falcon, GPT-Neo and GPT-NeoX",
 }
-# Arguments of a block whose last dimension are a row's positions, and who has them.
+# Arguments of a block whose last dimension is a row's positions, and their users.
 POSITIONS = {"position_ids": "every version", "cache_position": "transformers up to 5.23"}
 
 
 def cache_argument(module: nn.Module) -> str:
-    """The name of a block's or a model's argument for its key-value cache, one of CACHES."""
+    """Return the name of a block's or a model's argument for its key-value cache, one of CACHES."""
     names = block_signature(module).parameters
     return next((name for name in CACHES if name in names), next(iter(CACHES)))
 
 
 def dense(weight: Tensor, transposed: bool) -> Tensor:
-    """A stored weight as a matrix (d_out, d_in) in float32; the same call turns it back.
+    """Return a stored weight as a matrix (d_out, d_in) in float32; the same call reverses it.
 
-    A quantized one is a new matrix, which is the only one that an edit ever sees.
+    A quantized weight becomes a new matrix, the only one that an edit ever sees.
     """
     weight = plain(weight)
     return (weight.T if transposed else weight).float()

@@ -1,7 +1,7 @@
-"""Batches of rows of token ids, which are sorted by length and padded on the left.
+"""Sort rows of token ids by length into batches, which are padded on the left.
 
-A row is the token ids of one text. The model reads rows of one length only, so a batch holds rows
-of similar length, and a mask tells real tokens from padding.
+A row is the token ids of one text. The model reads rows of one length only, so a batch contains
+rows of similar length, and a mask distinguishes real tokens from padding.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 K = TypeVar("K")
 V = TypeVar("V")
 BATCH_TOKENS = 4096  # padded tokens per forward: bounds memory, keeps products large
-# What a run costs beside its tokens, as a number of tokens: every weight comes from memory once. On
-# a CPU a run of one token of the embedded model takes as long as 32 more tokens of a large run.
+# The cost of a run beside its tokens, as a number of tokens: every weight is read from memory once.
+# On a CPU a run of one token of the embedded model takes as long as 32 more tokens of a large run.
 EXTRA = 32
 
 
 def batches(rows: Sequence[Sequence[int]], limit: int = BATCH_TOKENS) -> Iterator[list[int]]:
-    """The numbers of the rows in groups of similar length, at most `limit` padded tokens each."""
-    # the longest first: it decides how many rows of its group fit
+    """Return row numbers in groups of similar length, of at most `limit` padded tokens each."""
+    # the longest row comes first, because it decides how many rows of its group fit
     order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
     while order:
         size = max(1, limit // len(rows[order[0]]))
@@ -40,11 +40,11 @@ def batches(rows: Sequence[Sequence[int]], limit: int = BATCH_TOKENS) -> Iterato
 
 
 def planned(lengths: Sequence[int], limit: int, extra: int = EXTRA) -> list[list[int]]:
-    """The numbers of the rows in groups of similar length, at the least cost in padded tokens.
+    """Return row numbers in groups of similar length, at the least cost in padded tokens.
 
-    A group costs its padded tokens and `extra` more, which stand for the time that a run takes
-    whatever it reads: every weight comes from memory once. No group has more than `limit` padded
-    tokens, but for a single row that is longer.
+    A group costs its padded tokens and `extra` more. These represent the fixed time of a run: every
+    weight is read from memory once. No group has more than `limit` padded tokens, except a single
+    row that is longer.
 
     lengths (9, 2, 9, 2) with limit 64 and extra 8 -> [[0, 2], [1, 3]]
     """
@@ -55,7 +55,7 @@ def planned(lengths: Sequence[int], limit: int, extra: int = EXTRA) -> list[list
         for begin in range(end - 1, -1, -1):
             padded = lengths[order[begin]] * (end - begin)
             if padded > limit and begin < end - 1:
-                break  # the longest row stands first, so a longer group is larger still
+                break  # the longest row is the first, so a longer group is even larger
             found = min(found, (least[begin] + padded + extra, begin))
         least.append(found[0])
         start.append(found[1])
@@ -67,7 +67,7 @@ def planned(lengths: Sequence[int], limit: int, extra: int = EXTRA) -> list[list
 
 
 def grouped(pairs: Iterable[tuple[K, V]]) -> dict[K, list[V]]:
-    """{key: the values of its pairs}, both in the order in which they come."""
+    """Return {key: the values of its pairs}, both in the order of the pairs."""
     found: dict[K, list[V]] = {}
     for key, value in pairs:
         found.setdefault(key, []).append(value)
@@ -77,9 +77,9 @@ def grouped(pairs: Iterable[tuple[K, V]]) -> dict[K, list[V]]:
 def pad(
     lm: LM, rows: Sequence[Sequence[int]], starts: Sequence[int] | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Token ids (n, L), padded with 0, and a mask (n, L) of the real ones.
+    """Return token ids (n, L), padded with 0, and a mask (n, L) of the real ones.
 
-    starts  the column at which each row begins; by default all rows end together.
+    starts  the column where each row begins; by default all rows end together.
     """
     if starts is None:
         length = max(map(len, rows))
@@ -97,9 +97,9 @@ def sequences(
     behind: Sequence[int] | None = None,
     starts: Sequence[int] | None = None,
 ) -> Sequences:
-    """The `Sequences` of rows, padded as by `pad`.
+    """Return the `Sequences` of rows, padded with `pad`.
 
-    behind  how many tokens at each row's end are not its prompt; by default none.
+    behind  number of tokens at each row's end that are not its prompt; by default none.
     """
     ids, real = pad(lm, rows, starts)
     columns = torch.arange(ids.shape[1], device=lm.device)
@@ -110,9 +110,10 @@ def sequences(
 
 
 def padded_labels(answers: AnswerRows) -> Tensor:
-    """Labels (3, m) of rows that are padded on the left, one column per answer token.
+    """Return labels (3, m) of rows that are padded on the left, one column per answer token.
 
-    A column holds the row, the column of the padded rows that predicts, and the token.
+    A column contains the row, the column of the padded rows for predicting the token, and the
+    token.
     """
     row, position, token = answers.labels
     lengths = torch.tensor([len(ids) for ids in answers.ids])
@@ -120,9 +121,9 @@ def padded_labels(answers: AnswerRows) -> Tensor:
 
 
 def check_length(lm: LM, rows: Sequence[Sequence[int]]) -> None:
-    """Raise ValueError when a row is longer than the context."""
+    """Raise ValueError if a row is longer than the context."""
     longest = max(map(len, rows), default=0)
     if lm.context and longest > lm.context:
         raise ArgumentError(
-            f"prompt and target together have {longest} tokens, the context {lm.context}"
+            f"Prompt and target together have {longest} tokens, but the context has {lm.context}."
         )

@@ -1,4 +1,4 @@
-"""Which weights a model has, and whether they are still the ones that were last looked at."""
+"""Identifying a model's weights, and detecting changes since the last check."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from .quantized import is_quantized, plain
 
-FEW = 8  # entries of each parameter that are compared
+FEW = 8  # compared entries of each parameter
 
 
 def fingerprint(model: nn.Module) -> str:
-    """A hash of shapes and some entries of all parameters, equal in bf16 and float32.
+    """Return a hash of shapes and some entries of all parameters, equal in bf16 and float32.
 
-    A quantized parameter is another one, also where it rounds nothing.
+    A quantized parameter counts as different, even if nothing is rounded.
     """
     digest = hashlib.sha256()
     for name, p in model.named_parameters():
@@ -30,12 +30,12 @@ def fingerprint(model: nn.Module) -> str:
 
 
 class Seen:
-    """Parameters at one moment, to be compared with the present ones in a millisecond.
+    """Parameters at one moment, for comparing with the present ones in a millisecond.
 
     A hash of all weights would cost more than a small edit. An optimizer's step and
-    `load_state_dict` raise a tensor's version, and `to` or a new module brings other storage.
-    Whatever writes through `.data`, as peft does when it merges an adapter, shows in neither, so
-    a few entries of each parameter are kept, too.
+    `load_state_dict` increase a tensor's version, and `to` or a new module brings different
+    storage. Code writing through `.data`, such as peft when merging an adapter, changes neither, so
+    a few entries of each parameter are also stored.
     """
 
     def __init__(self, parameters: Iterable[Tensor]) -> None:
@@ -50,14 +50,14 @@ class Seen:
         self._values = list(map(torch.cat, self._rows))
 
     def still(self, parameters: Iterable[Tensor]) -> bool:
-        """Whether these are the same parameters with the same entries."""
+        """Return whether these are the same parameters with the same entries."""
         return self._places == list(map(_place, parameters)) and all(
             map(torch.equal, map(torch.cat, self._rows), self._values)
         )
 
 
 def parameters(module: nn.Module) -> Iterator[Tensor]:
-    """All parameters, shared ones as often as they occur: four times as fast as `parameters`."""
+    """Yield all parameters, shared ones repeatedly: four times as fast as `parameters`."""
     yield from filter(lambda p: p is not None, module._parameters.values())
     for child in module._modules.values():
         if child is not None:
@@ -65,13 +65,13 @@ def parameters(module: nn.Module) -> Iterator[Tensor]:
 
 
 def _place(p: Tensor) -> tuple[int, int, torch.dtype]:
-    """Storage (of a quantized one, which has several, the object), version and type."""
-    version = 0 if p.is_inference() else p._version  # inference tensors count none
+    """Return storage (for a quantized one, which has several, the object), version and type."""
+    version = 0 if p.is_inference() else p._version  # inference tensors have no version
     return id(p) if is_quantized(p) else p.data_ptr(), version, p.dtype
 
 
 def _row(p: Tensor) -> Tensor:
-    """A few entries from the middle of a parameter, as a view."""
+    """Return a few entries from the middle of a parameter, as a view."""
     while p.dim() > 1:
         p = p[len(p) // 2]
     return p.reshape(-1)[:FEW]

@@ -1,8 +1,8 @@
-"""Text generation: rows of token ids are continued in batches, with a key-value cache.
+"""Text generation: rows of token ids are continued in batches, using a key-value cache.
 
-Batches hold rows of similar length and are padded on the left, so that all of them go on at the
-same column. The head is applied at the last position only. Each batch opens a `Sequences`, by which
-routes know where the prompts end.
+Batches contain rows of similar length and are padded on the left, so all of them continue at the
+same column. The head is applied only at the last position. Each batch opens a `Sequences`, which
+gives routes the ends of the prompts.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .lm import LM
     from .sequences import Sequences
 
-COLDEST = 1e-30  # a temperature by which float32 can divide logits; below it decoding is greedy
+COLDEST = 1e-30  # lowest temperature for dividing logits in float32; decoding is greedy below it
 
 
 class Generated(NamedTuple):
@@ -28,7 +28,7 @@ class Generated(NamedTuple):
 
     ids      the new token ids of each row, without the end-of-text token.
     choices  for each routed module the entry (rows,) that answered, -1 for the base model; under
-             `MODULE/NAME` the numbers (rows,) that its route noted.
+             `MODULE/NAME` the numbers (rows,) noted by its route.
     """
 
     ids: list[list[int]]
@@ -49,13 +49,13 @@ def generate(
 ) -> Generated:
     """Continue every row by at most `max_new_tokens`, until its end-of-text token.
 
-    A row that fills the model's context ends there too.
+    A row also ends when it fills the model's context.
 
-    temperature  0 takes the most probable token, otherwise tokens are drawn.
-    top_k        draw among the k most probable tokens only.
-    seed         seed of the draws.
-    never        ids of tokens that are not written, whatever their probability.
-    until        until(i, new_ids) is asked after each token and may end row i.
+    temperature  0 chooses the most probable token, otherwise tokens are sampled.
+    top_k        sample only from the k most probable tokens.
+    seed         seed for sampling.
+    never        ids of tokens that are never generated, whatever their probability.
+    until        until(i, new_ids) is called after each token and may end row i.
     cache        False runs the whole text again at every step, for tests.
     """
     at_least(0, max_new_tokens=max_new_tokens, temperature=temperature)
@@ -67,14 +67,14 @@ def generate(
     limits = [min(max_new_tokens, (lm.context or 10**9) - len(row)) for row in rows]
 
     def choose(states: Tensor) -> Tensor:
-        """One token per row, from its last state."""
+        """Return one token per row, from its last state."""
         logits = lm.head(states)
         if never:
             logits = logits.index_fill(-1, banned, -torch.inf)
         return _choose(logits, temperature, top_k, draw)
 
     def accept(i: int, token: int) -> bool:
-        """Keep the next token of a row, unless it ends there; whether the row grows further."""
+        """Keep a row's next token, unless it ends there; return whether the row will continue."""
         if token in stops or len(new[i]) >= limits[i]:
             return False
         new[i].append(token)
@@ -86,7 +86,7 @@ def generate(
         seqs = sequences(lm, [rows[i] for i in group])
         with lm.opened(seqs):
             out = lm.backbone(seqs.ids, seqs.real, use_cache=cache)
-            # routes decided at the prompt; their choices go to the caller's rows
+            # routes decided at the prompt; assign their choices to the caller's rows
             for name, choice in seqs.memo.items():
                 whole = choices.setdefault(name, torch.full((len(rows),), -1, dtype=choice.dtype))
                 whole[group] = choice.cpu()
@@ -109,11 +109,11 @@ def go_on(
     """Continue opened sequences token by token, until no row grows any more.
 
     mask    (rows, columns) bool: the tokens that were read so far and count.
-    past    the key-value cache, None where the whole text is run again at every step.
-    rows    the number by which `accept` knows each row.
-    chosen  (rows,) the next token of each row, which `accept` was not told yet.
-    choose  gives the next tokens (rows,) for the last states (rows, d).
-    accept  accept(row, token) is told each token and says whether the row grows further.
+    past    the key-value cache, None if the whole text is run again at every step.
+    rows    the number that `accept` uses for each row.
+    chosen  (rows,) the next token of each row, not yet passed to `accept`.
+    choose  returns the next tokens (rows,) for the last states (rows, d).
+    accept  accept(row, token) gets each token and returns whether the row grows further.
     """
     alive = list(rows)
     while True:
@@ -125,7 +125,7 @@ def go_on(
             mask = keep(lm, seqs, mask, past, stay)
             chosen = chosen[torch.tensor(stay, device=chosen.device)]
             alive = [alive[j] for j in stay]
-        # the chosen tokens are the next input; without a cache they extend the whole text
+        # the chosen tokens are the next input; without a cache, they extend the whole text
         ids = chosen[:, None].to(lm.device)
         mask = torch.cat([mask, torch.ones_like(ids, dtype=torch.bool)], 1)
         if past is not None:
@@ -139,31 +139,31 @@ def go_on(
 
 
 def keep(lm: LM, seqs: Sequences, mask: Tensor, past: Any, rows: Sequence[int]) -> Tensor:
-    """The mask (rows, columns) of the rows that stay in a batch and its cache.
+    """Return the mask (rows, columns) after keeping only these rows in a batch and its cache.
 
-    Finished rows leave, so that they cost nothing more.
+    Finished rows are removed, so they have no further cost.
     """
     stay = torch.tensor(rows, device=lm.device)
     seqs.select(stay)
     if past is not None:
         recurrent = any(hasattr(layer, "recurrent_states") for layer in getattr(past, "layers", ()))
-        # states that are no keys and values know the order of beams only
+        # states other than keys and values only support reordering beams
         select = past.reorder_cache if recurrent else past.batch_select_indices
-        # layers on several cards all take an index on the CPU
+        # layers on several GPUs all accept an index on the CPU
         select(stay if len(lm.devices) == 1 else stay.cpu())
     return mask[stay]
 
 
 def _choose(logits: Tensor, temperature: float, top_k: int | None, draw: torch.Generator) -> Tensor:
-    """One token id per row (n,) from logits (n, vocabulary): the most probable one, or a draw.
+    """Return one token id per row (n,) from logits (n, vocabulary): the most probable, or a sample.
 
-    A draw is made on the CPU, so that a seed means the same everywhere, and its ids are there. With
-    top_k only the few likeliest logits leave a card.
+    Sampling runs on the CPU, so that a seed has the same meaning everywhere, and the ids are there.
+    With top_k, only the few most likely logits leave the GPU.
     """
     if temperature < COLDEST:
         return logits.argmax(-1)
     if top_k and top_k < logits.shape[-1]:
-        # as many again, since other tokens may be as likely as the last of the k
+        # twice as many, since other tokens may be as likely as the last of the k
         values, places = logits.topk(min(2 * top_k, logits.shape[-1]))
         values, places = torch.stack([values, places]).cpu()  # one copy: ids are exact in float32
         values = values.masked_fill(values < values[:, top_k - 1 : top_k], -torch.inf)
@@ -174,7 +174,7 @@ def _choose(logits: Tensor, temperature: float, top_k: int | None, draw: torch.G
 
 
 def stop_ids(lm: LM) -> set[int]:
-    """The ids of the tokens that end a text."""
-    config = getattr(lm.model, "generation_config", None)  # the place where transformers looks too
+    """Return the ids of the tokens that end a text."""
+    config = getattr(lm.model, "generation_config", None)  # also used by transformers
     ids = config.eos_token_id if config else lm.tokenizer.eos_token_id
     return {*ids} if isinstance(ids, list | tuple) else {ids} - {None}

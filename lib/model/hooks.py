@@ -1,4 +1,4 @@
-"""Hooks and attributes for the body of a `with`, and an exception to end a forward."""
+"""Hooks and attributes for the body of a `with`, and an exception to end a forward pass."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch.utils.hooks import RemovableHandle
 
 
 class StopForward(Exception):
-    """Raised by a hook to end the forward, when all that was asked for has been seen."""
+    """Raised by a hook to end the forward pass once everything requested has been seen."""
 
 
 def hooked(module: nn.Module, hook: Callable[..., Any], *, before: bool = False) -> RemovableHandle:
-    """In the body, `hook(module, inputs, output)` is called whenever the module has run.
+    """Call `hook(module, inputs, output)` within the body whenever the module has run.
 
-    before=True calls `hook(module, inputs, named_inputs)` whenever it is about to run. A hook that
-    returns something replaces the output, or the inputs.
+    before=True calls `hook(module, inputs, named_inputs)` whenever it is about to run. If a hook
+    returns a value, this replaces the output, or the inputs.
     """
     if before:
         return module.register_forward_pre_hook(hook, with_kwargs=True)
@@ -30,7 +30,7 @@ def hooked(module: nn.Module, hook: Callable[..., Any], *, before: bool = False)
 def hooked_all(
     model: nn.Module, hooks: Mapping[str, Callable[..., Any]], *, before: bool = False
 ) -> Iterator[None]:
-    """In the body, each module of these names has its hook, as by `hooked`."""
+    """Hook each module of these names within the body, as in `hooked`."""
     with ExitStack() as stack:
         for name, hook in hooks.items():
             stack.enter_context(hooked(model.get_submodule(name), hook, before=before))
@@ -39,7 +39,7 @@ def hooked_all(
 
 @contextmanager
 def swapped(owner: Any, **values: Any) -> Iterator[None]:
-    """In the body, some attributes of an object have other values."""
+    """Replace some attributes of an object within the body."""
     before = {name: getattr(owner, name) for name in values}
     vars(owner).update(values)
     try:
@@ -52,11 +52,11 @@ def swapped(owner: Any, **values: Any) -> Iterator[None]:
 def watched(
     model: nn.Module, modules: Sequence[str], n: int
 ) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
-    """{module: its input and output (n, length, width)} of the last run of n rows in the body."""
+    """Yield {module: its input and output (n, length, width)} of the body's last run of n rows."""
     seen: dict[str, tuple[Tensor, Tensor]] = {}
 
     def look(name: str, _: nn.Module, inputs: tuple, output: Any) -> None:
-        # a block gives a tuple whose first entry is its hidden states
+        # a block returns a tuple whose first entry is its hidden states
         output = output[0] if isinstance(output, tuple) else output
         output = output.clone()  # falcon adds the attention's output to it in place
         given = inputs[0] if inputs else output
@@ -70,7 +70,7 @@ def watched(
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Leave training mode for the body: dropout would make every answer a random one."""
+    """Leave training mode for the body, because dropout would make every answer random."""
     training = [part for part in model.modules() if part.training] if model.training else []
     for part in training:
         part.training = False

@@ -1,10 +1,10 @@
-"""What a row of ARCHS says, found by running a model whose family has no row.
+"""Inferring a row of ARCHS by running a model whose family has no row.
 
-One run with hooks shows what every module reads and puts out. The MLP's output projection is, among
-a block's linear maps into the hidden size, the one with the widest input, and of equal ones the
-last that runs; the attention's is the last such map before it. Names are believed only after
-numbers: `arch_of` changes what flows in each block, and `confirmed` runs the model as the library
-does. A model that differs is refused in one sentence.
+A single run with hooks shows the inputs and outputs of every module. Among a block's linear maps
+into the hidden size, the MLP's output projection is the one with the widest input, and among equals
+the last to run; the attention's is the last such map before it. Names are trusted only after
+checking numbers: `arch_of` changes the states in each block, and `confirmed` runs the model in the
+same way as the library. A model that differs is rejected with a short message.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from .quantized import plain
 if TYPE_CHECKING:
     from .lm import LM
 
-IDS = torch.arange(3, 12)[None]  # behind the ids that families keep for padding and ends
+IDS = torch.arange(3, 12)[None]  # after the ids that families use for padding and ends
 ROWS = [[5, 6, 7, 8, 9, 10, 11, 12], [4, 3, 11], [11, 12, 13, 14, 6]]
 AT = [2, 1, 3]
-# what running a model otherwise than it expects may raise
+# possible errors when running a model differently than it expects
 UNFIT = (TypeError, ValueError, AttributeError, LookupError, RuntimeError, StopIteration)
 
 
 def arch_of(model: Any) -> Arch:
-    """The row of ARCHS for a transformers model, or what was found by running it.
+    """Return the row of ARCHS for a transformers model, or one inferred by running it.
 
-    Raises FamilyError for a model that is not recognized.
+    Raises FamilyError if a model is not recognized.
     """
     family = getattr(getattr(model, "config", None), "model_type", "") or type(model).__name__
     if family in ARCHS:
@@ -50,7 +50,7 @@ def arch_of(model: Any) -> Arch:
 
 
 def infer(model: Any) -> Arch:
-    """What a row of ARCHS would say of a model; an error of UNFIT where it runs otherwise."""
+    """Infer a model's row of ARCHS; an error of UNFIT if it works differently."""
     near, at = _near(model), model.get_submodule
     names = {module: name for name, module in model.named_modules()}
     config, (given, put) = model.config.get_text_config(), _run(model)
@@ -63,22 +63,22 @@ def infer(model: Any) -> Arch:
     single = all(p.ndim < 3 or min(p.shape) < 2 for p in at(blocks).parameters())
     _require(single, "its blocks hold several matrices in one, as mixtures of experts do")
     first, *others = (f"{blocks}.{i}." for i in range(count))
-    # the linear maps through which every token passes, in the order in which they run
+    # the linear maps applied to every token, in the order of running
     maps = [n for n in put if getattr(getattr(at(n), "weight", None), "ndim", 0) == 2]
     maps = [n for n in maps if n.startswith(f"{blocks}.") and len(put[n]) == len(top)]
     ends = [n for n in maps if put[n].shape == top.shape]
-    # max gives the first of equal ones, here the last that runs
+    # max returns the first of equals, here the last to run
     out = max((n for n in reversed(ends) if n.startswith(first)), key=lambda n: given[n].shape[-1])
     around, wide, before = out.rpartition(".")[0], given[out].shape[-1], maps[: maps.index(out)]
     beside = [n for n in before if n.rpartition(".")[0] == around] or before
     by_width = {n: [m for m in beside if put[m].shape[-1] == n] for n in (wide, 2 * wide)}
     inner = by_width[wide] or by_width[2 * wide]
     _require(len(inner) in (1, 2), f"{len(inner)} modules give the inputs of {out}, not one or two")
-    # twice what `up` gives is twice the key, and stands last
+    # doubling the output of `up` doubles the key, and `up` comes last
     twice = _run(model, {inner[0]: lambda states: 2 * states}, [out])[0][out]
     inner = inner[::-1] if _close(twice, 2 * given[out], near) else inner
     mlp = [n.removeprefix(first) for n in (out, *inner)]
-    attn_out: dict[str, None] = {}  # a name of each kind of attention, where kinds take turns
+    attn_out: dict[str, None] = {}  # one name for each kind of attention, if kinds alternate
     weights = Counter(plain(p).data_ptr() for _, p in model.named_parameters("", True, False))
     for block in (first, *others):
         inside, end = {block + n for n in mlp}, block + mlp[0]
@@ -126,11 +126,11 @@ def infer(model: Any) -> Arch:
 
 
 def confirmed(lm: LM) -> Arch:
-    """The row of a model that is not in ARCHS, after numbers have shown that it holds.
+    """Return the row of a model that is not in ARCHS, after confirming it with numbers.
 
-    Its logits have to be the model's own, a padded batch has to equal its rows alone, steps with
-    the cache the whole run, and a replay from a layer the whole run with the same change; where
-    only a run of the whole model does, `whole` is set. Raises FamilyError where they differ.
+    Its logits have to be the model's own, a padded batch has to equal its individual rows, steps
+    with the cache the whole run, and a replay from a layer the whole run with the same change; if
+    that only works by running the whole model, `whole` is set. Raises FamilyError if they differ.
     """
 
     def same(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> bool:
@@ -138,12 +138,12 @@ def confirmed(lm: LM) -> Arch:
         return all(_close(a.float().cpu(), b.float().cpu(), 5 * _near(lm.model)) for a, b in pairs)
 
     def read(row: list[int], at: int, delta: Tensor) -> Tensor:
-        """The logits from a token on, of a row alone, when the MLP's output there has moved."""
+        """Return a single row's logits from a token on, after moving the MLP's output there."""
         with hooked_all(lm.model, {changed: partial(_left, partial(_added, at=at, delta=delta))}):
             return lm.run([row]).logits[0, at:]
 
     with _refusing(lm.model.config.model_type):
-        changed = lm.mlp_out(0)  # all blocks above run again, which may be of several kinds
+        changed = lm.mlp_out(0)  # all blocks above run again, possibly of several kinds
         alone = [lm.run([row]).logits[0] for row in ROWS]
         own = lm.model(torch.tensor(ROWS[:1], device=lm.device), use_cache=False).logits
         _require(
@@ -166,7 +166,7 @@ def confirmed(lm: LM) -> Arch:
             lm.arch = replace(lm.arch, whole=whole)
             with suppress(*UNFIT):
                 replay = Replay.at_mlp(lm, ROWS, 0, lookup=AT)
-                for _ in range(2):  # what a first run leaves behind would make the second one wrong
+                for _ in range(2):  # leftovers of a first run would make the second run wrong
                     put = lm.head(replay.with_added(delta.to(replay.device)))
                 found = [w[: len(one)] for w, one in zip(put, wanted, strict=True)]
                 some = lm.head(replay.take([2]).with_added(delta[[2]].to(replay.device)))
@@ -177,7 +177,7 @@ def confirmed(lm: LM) -> Arch:
 
 @contextmanager
 def _refusing(family: str) -> Iterator[None]:
-    """In the body, which takes no gradients, what does not fit is a FamilyError."""
+    """Turn misfits in the body, which computes no gradients, into a FamilyError."""
     try:
         with torch.no_grad():
             yield
@@ -202,12 +202,12 @@ def _run(
     watch: Iterable[str] | None = None,
     ids: Tensor = IDS,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The states (tokens, width) that modules read first, and those that they put out.
+    """Return the first states (tokens, width) that modules read, and those that they output.
 
     Both are {module: states}, in the order in which modules end, from one run.
 
     changes  {module: output -> output}
-    watch    the modules that are seen, by default all
+    watch    the modules to observe, by default all
     """
     given: dict[str, Tensor] = {}
     put: dict[str, Tensor] = {}
@@ -230,9 +230,9 @@ def _run(
 
 
 def _arrives(model: Any, put: Mapping[str, Tensor], modules: Mapping[str, str]) -> bool:
-    """Whether what is added to the output of modules {block: module} is added at the block's end.
+    """Return whether additions to the outputs of modules {block: module} reach the block's end.
 
-    One run has a row for each of these blocks, and in block i changes the last token of row i.
+    One run has a row for each of these blocks, changing the last token of row i in block i.
     """
     deltas = {block: _noise(put[block[:-1]][-1]) for block in modules}
     at = {block: (i + 1) * IDS.shape[1] - 1 for i, block in enumerate(modules)}
@@ -243,34 +243,34 @@ def _arrives(model: Any, put: Mapping[str, Tensor], modules: Mapping[str, str]) 
 
 
 def _near(model: Any) -> float:
-    """How far apart equal numbers may be: half precision rounds at its third digit."""
+    """Return how far apart equal numbers may be: half precision rounds at its third digit."""
     return 1e-4 if model.get_input_embeddings().weight.dtype == torch.float32 else 0.015
 
 
 def _close(a: Tensor, b: Tensor, near: float) -> bool:
-    """Whether two tensors are equal but for rounding, at the size of the larger of them."""
+    """Return whether two tensors are equal except for rounding, relative to the larger of them."""
     size = max(t.abs().max().item() for t in (a, b))
     return a.shape == b.shape and bool((a - b).abs().max() <= near * size)
 
 
 def _flat(states: Tensor) -> Tensor:
-    """States as (tokens, width) on the CPU, copied: falcon adds to what a module has put out."""
+    """Return states as (tokens, width) on the CPU, copied because falcon adds to module outputs."""
     return states.detach().reshape(-1, states.shape[-1]).float().cpu().clone()
 
 
 def _noise(like: Tensor) -> Tensor:
-    """A vector of half the size of another, in no direction that a module favors."""
+    """Return a vector of half the size of another, in no direction favored by a model."""
     draw = torch.randn(len(like), generator=torch.Generator().manual_seed(0))
     return draw * like.float().square().mean().sqrt() / 2
 
 
 def _added(states: Tensor, at: int, delta: Tensor) -> Tensor:
-    """States with a vector added at one token."""
+    """Return states with a vector added at one token."""
     moved = states.clone()
     moved.view(-1, states.shape[-1])[at] += delta.to(states)
     return moved
 
 
 def _left(change: Callable, _: nn.Module, __: tuple, out: Any) -> Any:
-    """A hook that changes the states which a module puts out."""
+    """Change the states that a module outputs, as a hook."""
     return (change(out[0]), *out[1:]) if isinstance(out, tuple) else change(out)

@@ -1,6 +1,6 @@
-"""The language model as one object: a transformers model, its tokenizer, and the ways to ask it.
+"""Define the language model as one object: a transformers model with its tokenizer.
 
-`LM` answers, generates, scores and reads activations. Its half that binds patches is `Patchable`.
+`LM` answers, generates, scores and reads activations. The part that binds patches is `Patchable`.
 The file is longer than 300 lines because it is the whole public interface of the model. Its methods
 are short, and most of them call a function of this folder.
 """
@@ -40,16 +40,17 @@ from .sequences import Sequences
 One = str | Sequence[int]  # a text, or token ids
 Several = Iterable[str] | Iterable[Sequence[int]]
 Prompts = One | Several
-# whether to ask in the chat template, or after what turns: what a person said, and the reply
+# if the model is asked in the chat template, or the earlier turns: what a person said, and the
+# reply
 Chat = bool | Sequence[tuple[str, str]]
 
 
 class LM(Patchable):
-    """A frozen transformers model with its tokenizer, and what `Patchable` has.
+    """A frozen transformers model with its tokenizer, based on `Patchable`.
 
     tokenizer     its tokenizer.
     cache_name    the name of its key-value cache, as an argument and in an output.
-    presets       presets that it carries from a person's own file.
+    presets       the presets from a person's own file.
     """
 
     def __init__(
@@ -66,7 +67,7 @@ class LM(Patchable):
                 f"{type(model).__name__} and {type(tokenizer).__name__}"
             )
         super().__init__(model, name, arch)
-        # a copy of a packaged model has its presets and facts, whatever its folder is called
+        # a copy of a packaged model gets its presets and facts, even if its folder has another name
         known = {model.weights: model.name for model in packaged_models.PACKAGED.values()}
         plain, sink = known.get(self.fingerprint, self.plain_name), self.sink
         sink = sink or getattr(tokenizer, "init_kwargs", {}).get("sink")
@@ -74,18 +75,18 @@ class LM(Patchable):
         self.tokenizer = tokenizer
         self.presets = Presets()
         self.cache_name = cache_argument(below_head(self.model))
-        # what a tokenizer makes of a text, and the configuration of these weights
+        # the tokenizer's ids of a text, and the configuration of these weights
         self._reads: tuple[Any, str] = None, ""
         if arch is not None or self.arch not in ARCHS.values():
-            self.arch = confirmed(self)  # a row of another family may hold the same names
+            self.arch = confirmed(self)  # a row of another family may contain the same names
         self._refuse_unknown_tokens()
 
     def _refuse_unknown_tokens(self) -> None:
-        """Raise FamilyError where the tokenizer makes tokens that the embedding table has not."""
+        """Raise FamilyError if the tokenizer makes tokens that are not in the embedding table."""
         table, tokens = self.model.get_submodule(self.arch.embed).weight, len(self.tokenizer)
         if tokens <= len(table):
             return
-        # Gemma 3's has one for images, which a model of texts never reads
+        # Gemma 3's tokenizer has one for images, which is never used in texts
         media = {
             value
             for key, value in self.tokenizer.init_kwargs.items()
@@ -94,22 +95,22 @@ class LM(Patchable):
         known = self.tokenizer.get_vocab().items()
         if unknown := [text for text, i in known if i >= len(table) and text not in media]:
             raise FamilyError(
-                f"the tokenizer has {tokens:,} tokens, the model of {self.name} only "
-                f"{len(table):,}: {shown(unknown[0])} is not one of them. Call "
-                "model.resize_token_embeddings(len(tokenizer)) first, or take the model's own "
-                "tokenizer"
+                f"The tokenizer has {tokens:,} tokens, but the embedding table of {self.name} has "
+                f"only {len(table):,}, and {shown(unknown[0])} is not one of them. Call "
+                "model.resize_token_embeddings(len(tokenizer)) first, or use the model's own "
+                "tokenizer."
             )
 
     def refuse_unknown(self, ids: Tensor) -> None:
-        """Raise ArgumentError for token ids that the embedding table has no rows for.
+        """Raise ArgumentError for token ids without a row in the embedding table.
 
-        On a card such an id would end the whole process's use of it.
+        On CUDA such an id would make the device unusable for the whole process.
         """
         count = len(self.model.get_submodule(self.arch.embed).weight)
         if len(wrong := ids[(ids < 0) | (ids >= count)]):
             raise ArgumentError(
-                f"{self.name} has tokens 0 to {count - 1}, not {wrong[0]}: take its own tokenizer, "
-                "or call model.resize_token_embeddings(len(tokenizer)) first"
+                f"{self.name} has tokens 0 to {count - 1}, not {wrong[0]}. Use its own tokenizer, "
+                "or call model.resize_token_embeddings(len(tokenizer)) first."
             )
 
     def __repr__(self) -> str:
@@ -122,58 +123,59 @@ class LM(Patchable):
 
     @property
     def blocks(self) -> Any:
-        """The transformer blocks, an nn.ModuleList."""
+        """Return the transformer blocks, an nn.ModuleList."""
         return self.model.get_submodule(self.arch.blocks)
 
     @property
     def n_layers(self) -> int:
-        """The number of transformer blocks."""
+        """Return the number of transformer blocks."""
         return len(self.blocks)
 
     @property
     def device(self) -> torch.device:
-        """The device of the embedding, which reads the token ids."""
+        """Return the device of the embedding, which reads the token ids."""
         return self.model.get_submodule(self.arch.embed).weight.device
 
     @property
     def devices(self) -> list[torch.device]:
-        """All devices that hold a part of the model, in the order of its modules."""
+        """Return all devices with a part of the model, in the order of its modules."""
         return list(dict.fromkeys(p.device for p in self.model.parameters()))
 
     @property
     def head_device(self) -> torch.device:
-        """The device of the head, where logits are made: those that stay there need not travel."""
+        """Return the device of the head, where logits are computed and often can stay."""
         return self.model.get_output_embeddings().weight.device
 
     def block_device(self, block: int) -> torch.device:
-        """The device of a block, or of the final norm for the number after the last block."""
+        """Return a block's device, or the final norm's for the number after the last block."""
         last = block == self.n_layers
         module = self.model.get_submodule(self.arch.final_norm) if last else self.blocks[block]
-        # a norm may have no weights, as OLMo's
+        # a norm may have no weights, for example in OLMo
         return next(chain(module.parameters(), self.blocks[-1].parameters())).device
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type of the model's weights; matrices in patches are float32 in any case."""
+        """Return the type of the model's weights; matrices in patches are always float32."""
         return self.model.get_submodule(self.arch.embed).weight.dtype
 
     @property
     def context(self) -> int | None:
-        """The length of the longest sequence that the model can read, None without a limit."""
+        """Return the maximum length of a sequence in tokens, None without a limit."""
         return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
 
     @property
     def stored_identity(self) -> str:
-        """All of the model that what is computed from it depends on (see `lib.computed_once`).
+        """Return an identity of all parts that computed values depend on (see `lib.computed_once`).
 
-        The weights and the configuration, and the tokenizer by the ids of a long text, by its added
-        and special tokens, and by what it puts before a text and around a message.
+        It includes the weights, the configuration, and the tokenizer. The tokenizer is identified
+        by the ids of a long text, by its added and special tokens, and by the text that it adds
+        before a text and around a message.
         """
         tokenizer, weights = self.tokenizer, self.fingerprint
         if self._reads[0] != (tokenizer, weights):
             text = GENERAL.read_text(encoding="utf-8")
             ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-            # what differs from the family's defaults, which grow with transformers' versions
+            # only differences from the family's defaults, which change with transformers' versions
             ours = {"_name_or_path": None, "transformers_version": None}
             config = self.model.config.to_diff_dict() | ours
             self._reads = (tokenizer, weights), f"{config} {ids}"
@@ -184,32 +186,32 @@ class LM(Patchable):
 
     @property
     def leading_bos(self) -> int | None:
-        """The id that the tokenizer puts in front of every text, None where it puts none."""
+        """Return the id that the tokenizer puts before every text, None if there is none."""
         first = encode_prompt(self.tokenizer, "a")[:1]
         return first[0] if first == [self.tokenizer.bos_token_id] else None
 
     def windows(self, ids: Sequence[int], size: int) -> list[list[int]]:
-        """Token ids in rows of at most `size`, or what the context allows, each behind any BOS."""
+        """Return token ids in rows of at most `size` or the context, each after any BOS."""
         lead = [] if self.leading_bos is None else [self.leading_bos]
         size = min(size, self.context or size) - len(lead)
         return [[*lead, *ids[first : first + size]] for first in range(0, len(ids), size)]
 
     def mlp_out(self, layer: int) -> str:
-        """The module name of a layer's MLP output projection; ValueError for an unknown layer."""
+        """Return the name of a layer's MLP output projection; ValueError for an unknown layer."""
         if not 0 <= layer < self.n_layers:
             raise ArgumentError(
-                f"layer {layer} does not exist: {self.name} has layers 0 to {self.n_layers - 1}"
+                f"Layer {layer} does not exist. {self.name} has layers 0 to {self.n_layers - 1}."
             )
         return self.arch.mlp_out.format(layer)
 
     def attn_out(self, layer: int) -> str:
-        """The module name of a layer's attention output projection."""
+        """Return the name of a layer's attention output projection."""
         names = [name.format(layer) for name in self.arch.attn_out]
         there = dict(self.model.named_modules())
         return next(name for name in names if name in there)
 
     def above(self, layer: int) -> str:
-        """The name of the module that reads a block's output: the next block or the final norm."""
+        """Return the name of the module after a block: the next block or the final norm."""
         last = layer == self.n_layers - 1
         return self.arch.final_norm if last else f"{self.arch.blocks}.{layer + 1}"
 
@@ -217,9 +219,9 @@ class LM(Patchable):
 
     @contextmanager
     def opened(self, seqs: Sequences, grad: bool = False) -> Iterator[Sequences]:
-        """Own the model for one run, in which routes can read `seqs`; gradients only with `grad`.
+        """Lock the model for one run, so that routes can read `seqs`; gradients only with `grad`.
 
-        Every run of the model goes through here.
+        Every run of the model uses this method.
         """
         with (
             self.lock,
@@ -239,12 +241,13 @@ class LM(Patchable):
         chat: Chat = False,
         explain: bool = False,
     ) -> Any:
-        """Greedy continuation of a prompt (a list gives a list), without the prompt.
+        """Return the greedy continuation of a prompt (a list gives a list), without the prompt.
 
-        chat=True asks through the chat template, and a list of earlier turns, each a pair of what
-        a person said and what the model replied, asks after them. explain=True gives (text, notes),
-        where each note is an entry of a route or rewrite that answered, with score and threshold.
-        Raises ValueError for a prompt longer than the context.
+        With chat=True the prompt is asked in the chat template. If `chat` is a list of earlier
+        turns, the prompt is asked after them; each turn is a pair of what a person said and what
+        the model replied. explain=True gives (text, notes), where each note is an entry of a route
+        or rewrite that answered, with score and threshold. Raises ValueError for a prompt longer
+        than the context.
         """
         given, single = listed(prompts)
         rows, _ = self.rows(given, chat=chat)
@@ -255,7 +258,7 @@ class LM(Patchable):
         notes: list[list[dict]] = [[] for _ in rows]
         for name in [name for name in done.choices if name in self._routes]:
             for i, note in enumerate(self._routes[name].explain(done.choices[name])):
-                noted = {  # the numbers that the route noted at the prompt: score, threshold
+                noted = {  # the numbers noted by the route at the prompt: score, threshold
                     other.removeprefix(f"{name}/"): values[i].item()
                     for other, values in done.choices.items()
                     if other.startswith(f"{name}/")
@@ -276,7 +279,7 @@ class LM(Patchable):
         top_k: int | None = None,
         seed: int = 0,
     ) -> Any:
-        """The continuation of a prompt (a list gives a list): greedy, or sampled with a seed.
+        """Return the continuation of a prompt (a list gives a list), greedy or sampled with a seed.
 
         Temperature 0 is greedy decoding.
         """
@@ -286,9 +289,9 @@ class LM(Patchable):
         return texts[0] if single else texts
 
     def score(self, prompts: Prompts, targets: Prompts) -> Any:
-        """Log-probabilities (nats) of the target's tokens, each given the true tokens before it.
+        """Return log-probabilities (nats) of the target's tokens, given the true ones before.
 
-        One tensor (n_t,) for one target, a list of them for a list of targets.
+        This is one tensor (n_t,) for one target, or a list of them for a list of targets.
         """
         rows, _ = self.rows(prompts)
         given, single = listed(targets)
@@ -296,13 +299,13 @@ class LM(Patchable):
         return scores[0].log_probs if single else [s.log_probs for s in scores]
 
     def next_token(self, prompts: Prompts, *, chat: Chat = False) -> Tensor:
-        """Log-probabilities (nats) of the next token, (n, vocabulary); a vector for one prompt."""
+        """Return the next token's log-probabilities (nats), (n, vocabulary), or (vocabulary,)."""
         rows, single = self.rows(prompts, chat=chat, least=1)
         table = scoring.next_token(self, rows)
         return table[0] if single else table
 
     def run(self, prompts: Prompts, watch: Sequence[str] = ()) -> activations.Recording:
-        """One whole forward: logits at all positions, inputs and outputs of modules in `watch`."""
+        """Return all logits of one forward, and inputs and outputs of modules in `watch`."""
         rows, _ = self.rows(prompts, least=1)
         return activations.record(self, rows, watch)
 
@@ -312,11 +315,11 @@ class LM(Patchable):
         layer: int | Sequence[int],
         templates: Sequence[str] | None = None,
     ) -> Any:
-        """The facts' keys as columns of K (d_in, n): inputs of `mlp_out` at the lookup token.
+        """Return the facts' keys as columns of K (d_in, n).
 
-        The lookup token is the last token of the subject. `templates` gives K (t, d_in, n) with one
-        slice per template, and a list of layers gives {layer: K}. Blocks above the highest layer do
-        not run.
+        Keys are the inputs of `mlp_out` at the lookup token, which is the last token of the
+        subject. With `templates` K is (t, d_in, n), one slice per template, and with a list of
+        layers the result is {layer: K}. Blocks above the highest layer are not run.
         """
         layers = [layer] if isinstance(layer, int) else list(layer)
         names = {one: self.mlp_out(one) for one in layers}
@@ -328,10 +331,10 @@ class LM(Patchable):
     def at_subjects(
         self, facts: as_facts.Given, modules: Sequence[str], templates: Sequence[str] = ("{}",)
     ) -> dict[str, Tensor]:
-        """{module: its inputs (t, n, width) at each subject's last token}, float32.
+        """Return {module: its inputs (t, n, width) at each subject's last token}, float32.
 
         There is one slice for each of the t templates. Rows are cut after this token, because in a
-        causal model no later token can change it. Blocks above the highest module do not run.
+        causal model no later token can change it. Blocks above the highest module are not run.
         """
         facts = as_facts.facts(facts)
         pairs = [lookup(self.tokenizer, fact, t) for t in templates for fact in facts]
@@ -343,13 +346,13 @@ class LM(Patchable):
         }
 
     def output(self, module: str, inputs: Tensor) -> Tensor:
-        """The outputs (n, d_out) of a linear module, as bound now, for inputs (n, d_in)."""
+        """Return the outputs (n, d_out) of a module, as bound now, for inputs (n, d_in)."""
         found = self.model.get_submodule(module)
         with torch.no_grad():
             return found(inputs.to(found.weight.device, found.weight.dtype)).float()
 
     def head(self, hidden: Tensor) -> Tensor:
-        """Logits (…, vocabulary) in float32 beside hidden states after the final norm."""
+        """Return logits (…, vocabulary) in float32 for hidden states after the final norm."""
         head, config = self.model.get_output_embeddings(), self.model.config.get_text_config()
         with products(self.quantized):
             logits = head(hidden.to(self.head_device)).float().to(hidden.device)
@@ -360,15 +363,15 @@ class LM(Patchable):
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
     def backbone(self, ids: Tensor, real: Tensor, **more: Any) -> Any:
-        """The output of the model without its head, for ids (rows, length) and their mask `real`.
+        """Return the output of the model without its head, for token ids with a mask.
 
-        Padding may stand on either side. `mask` covers the cache too, where there is one. The last
-        hidden states are on the device of `ids`.
+        Ids (rows, length) come with their mask `real`. Padding may be on either side. `mask` also
+        includes the cache, if there is one. The last hidden states are on the device of `ids`.
         """
         real = more.pop("mask", real)
         base = below_head(self.model)
         if "position_ids" in block_signature(base).parameters:
-            # positions count real tokens only, so that padding on the left changes nothing
+            # positions count real tokens only, so padding on the left changes nothing
             counted = (real.long().cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
             more["position_ids"] = counted
         out = base(input_ids=ids, attention_mask=real.long(), **more)
@@ -378,20 +381,20 @@ class LM(Patchable):
     def rows(
         self, prompts: Prompts, *, chat: Chat = False, least: int = 0
     ) -> tuple[list[list[int]], bool]:
-        """Token ids of each prompt, and whether a single prompt was given and not a list.
+        """Return the token ids of each prompt, and if a single prompt was given instead of a list.
 
         Text is normalized (`data.normalized_text`) and loses blanks at its end, but no line breaks:
-        behind "The capital of France is " the embedded model writes "21st", and "Paris" without
-        the blank. It passes the rewrites of the patch and then, with `chat`, the chat template,
-        behind the earlier turns where `chat` lists some. Token ids stay as given. Raises ValueError
-        for an empty prompt, one longer than the context, ids that are no tokens and a tokenizer
-        without a chat template, FactError, which is one, for text that cannot be encoded, and
-        TypeError for what is neither text nor token ids.
+        after "The capital of France is " the embedded model writes "21st", and "Paris" without the
+        blank. Then the rewrites of the patch are applied, and with `chat` the chat template, after
+        any earlier turns in `chat`. Token ids are not changed. Raises ValueError for an empty
+        prompt, a prompt longer than the context, ids without tokens, and a tokenizer without a chat
+        template; FactError, a ValueError, for text that cannot be encoded; and TypeError for
+        anything that is neither text nor token ids.
         """
         given, single = listed(prompts)
         if len(given) < least:
-            raise ArgumentError("the list of prompts is empty: give one or more")
-        # a blank at the end would be a token of its own, behind which no answer begins as usual
+            raise ArgumentError("The list of prompts is empty. Give one or more.")
+        # a blank at the end would be a token of its own, after which no answer begins as usual
         given = [normalized(p, " \t") if isinstance(p, str) else p for p in given]
         texts = [require_encodable(p, "the prompt") for p in given if isinstance(p, str)]
         for rewrite in self._rewrites:
@@ -400,30 +403,30 @@ class LM(Patchable):
         rows = [self._ids(next(waiting), chat) if isinstance(p, str) else list(p) for p in given]
         for prompt, ids in zip(given, rows, strict=True):
             if not ids or not prompt:
-                raise ArgumentError("an empty prompt cannot be continued")
+                raise ArgumentError("An empty prompt cannot be continued.")
             if self.context and len(ids) > self.context:
                 shown = f" ('{prompt[:40]}…')" if isinstance(prompt, str) else ""
                 raise ArgumentError(
-                    f"a prompt of {len(ids)} tokens{shown} exceeds the context of {self.context}"
+                    f"A prompt of {len(ids)} tokens{shown} exceeds the context of {self.context}."
                 )
         return rows, single
 
     def _ids(self, text: str, chat: Chat) -> list[int]:
-        """Token ids of one text, as a prompt or as a person's message in the chat template."""
+        """Return token ids of one text, as a prompt or as a message in the chat template."""
         if chat is False:
             return encode_prompt(self.tokenizer, text)
         text = self.chat_text(text, () if chat is True else chat)
         return self.tokenizer(text, add_special_tokens=False).input_ids
 
     def chat_text(self, message: str, turns: Sequence[tuple[str, str]] = ()) -> str:
-        """A person's message in the chat template, up to where the model's reply begins.
+        """Return a person's message in the chat template, up to where the model's reply begins.
 
         turns  earlier turns, each a pair of what the person said and what the model replied.
 
         Raises ValueError for a tokenizer without a chat template.
         """
         if not getattr(self.tokenizer, "chat_template", None):
-            raise ArgumentError(f"{self.name} has no chat template")
+            raise ArgumentError(f"{self.name} has no chat template.")
         said = [
             *(
                 {"role": role, "content": require_encodable(text, "a turn")}
@@ -435,10 +438,10 @@ class LM(Patchable):
         return self.tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
 
     def texts(self, rows: Sequence[Sequence[int]], new: Sequence[Sequence[int]]) -> list[str]:
-        """The text of the new ids that follow each row.
+        """Return the text of the new ids that follow each row.
 
-        Row and new ids are decoded together and the row's own text is cut off, because some
-        tokenizers hide the space in front of a text.
+        Row and new ids are decoded together and the row's own text is removed, because some
+        tokenizers hide the space at the beginning of a text.
         """
         read = partial(
             self.tokenizer.decode, skip_special_tokens=True, clean_up_tokenization_spaces=False
@@ -447,9 +450,9 @@ class LM(Patchable):
 
 
 def listed(given: Any) -> tuple[list[Any], bool]:
-    """Several texts or rows of token ids as a list, and whether one of them was given alone.
+    """Return texts or rows of token ids as a list, and if one of them was given alone.
 
-    What is none of these stands in the list as it is.
+    Other values are put into the list without a change.
 
     listed((5, 6)) -> ([[5, 6]], True); a generator of "a" and "b" -> (["a", "b"], False)
     """
@@ -459,7 +462,7 @@ def listed(given: Any) -> tuple[list[Any], bool]:
 
 
 def _plain(given: Any) -> Any:
-    """Series, arrays, tuples, generators and their like as lists of Python's own values."""
+    """Return series, arrays, tuples, generators and similar types as lists of Python values."""
     given = given.tolist() if hasattr(given, "tolist") else given
     kept = isinstance(given, str | bytes | bytearray | set | frozenset) or hasattr(given, "keys")
     return given if kept or not isinstance(given, Iterable) else [_plain(one) for one in given]
@@ -478,37 +481,41 @@ def load(
     trust_remote_code: bool | None = None,
     **more: Any,
 ) -> LM:
-    """A supported model, ready to edit: the embedded default, "gemma-3-270m" (whose license is the
-    Gemma Terms of Use), a hub id, or a local folder.
+    """Return a model, ready for editing: the embedded default, or the one of a name.
 
-    dtype and device_map have the names of transformers, and dtype those of torch and "bf16" and its
-    like. The default is bf16 on a CUDA device where there is one, float32 on the CPU otherwise.
+    The name may be "gemma-3-270m" (whose license is the Gemma Terms of Use), a hub id, or a local
+    folder.
 
-    sink  a token in front of every text, where the tokenizer puts none, so that no subject stands
-          at position 0, where the attention sink is. "own" is what belongs to a packaged model:
-          "<|endoftext|>" for the embedded one, nothing for others. None leaves it out, as before
-          this token was the default. With it the model has another name, patches belong to one of
-          the two, and presets of the embedded model are for the one with its token.
+    dtype and device_map have the names of transformers; dtype can also be a name of torch, or
+    "bf16" and similar. The default is bf16 on a CUDA device if there is one, otherwise float32 on
+    the CPU.
 
-    presets  a TOML file of presets for this model, as `python -m lib tune` writes it; for the
-          editors that it names they take the place of the library's.
+    sink  a token before every text, if the tokenizer adds none, so that no subject is at position
+          0,
+          where the attention sink is. "own" is the one of a packaged model: "<|endoftext|>" for the
+          embedded one, nothing for others. With None there is no such token, as before it was the
+          default. A model with this token has another name, each patch belongs to one of the two,
+          and presets of the embedded model are for the one with its token.
 
-    arch  names the modules of a model that the library does not know and does not recognize (see
-          architectures.py). It is checked by running the model.
+    presets  a TOML file of presets for this model, written by `python -m lib tune`; for the editors
+          that it names they replace the library's presets.
 
-    revision, token, trust_remote_code and everything else that transformers' `from_pretrained`
-    takes, such as attn_implementation, are handed on to it; what says where a model is or may do,
-    for the tokenizer too. A packaged model takes none of these last. quantization_config may be a
-    TorchAoConfig (see quantized.py): editors then write float matrices beside the quantized ones,
-    and patches and statistics are the quantized model's own.
+    arch  the module names of a model that the library does not know and does not recognize (see
+          architectures.py). They are checked by running the model.
 
-    Raises FetchError where a packaged model cannot be downloaded, ValueError where the name holds
-    no model that could be loaded, for a dtype or device that is not there, for a sink that is no
-    token or not needed, and where a package is missing; TypeError for what transformers does not
-    take. EditError says what is wrong with a file of presets,
-    FamilyError which weights cannot be patched or quantized.
+    revision, token, trust_remote_code and all other arguments of transformers' `from_pretrained`,
+    for example attn_implementation, are passed on to it; those about the model's place and rights
+    are also passed to the tokenizer. A packaged model has none of these last arguments.
+    quantization_config may be a TorchAoConfig (see quantized.py): editors then write float matrices
+    beside the quantized ones, and patches and statistics belong to the quantized model only.
+
+    Raises FetchError if a packaged model cannot be downloaded; ValueError if the name contains no
+    model that could be loaded, if a dtype or device does not exist, if a sink is no token or not
+    needed, and if a package is missing; TypeError for arguments that transformers does not accept;
+    EditError with the problem of a file of presets; and FamilyError with the weights that cannot be
+    patched or quantized.
     """
-    dtype = more.pop("torch_dtype", dtype)  # the word of transformers before 5
+    dtype = more.pop("torch_dtype", dtype)  # the name in transformers before 5
     dtype = None if dtype is None else dtype_of(dtype)
     refuse_missing(device_map)
     given = {"revision": revision, "token": token, "trust_remote_code": trust_remote_code}
@@ -530,38 +537,38 @@ def load(
                 where["local_files_only"] = more["local_files_only"] = True
             tokenizer = AutoTokenizer.from_pretrained(place, **where)
             if sink is not None:
-                put_in_front(tokenizer, sink)  # a wrong one is refused before the weights are read
+                put_in_front(tokenizer, sink)  # a wrong token is refused before reading weights
             model = AutoModelForCausalLM.from_pretrained(
                 place, dtype=dtype, device_map=device_map, **more
             )
     except ArgumentError:
         raise
-    except (TypeError, AttributeError) as error:  # it hands what it does not know to the model
+    except (TypeError, AttributeError) as error:  # unknown arguments are passed on to the model
         raise ArgumentError(f"'{place}' cannot be loaded with {list(more)}: {error}") from None
     except (ImportError, OSError, ValueError, SafetensorError) as error:
         first = str(error).strip().splitlines()[0]
         if os.path.exists(place) and not os.path.exists(os.path.join(place, "config.json")):
             first = "there is no config.json in it"
-        raise ArgumentError(f"'{place}' holds no model that could be loaded: {first}") from None
+        raise ArgumentError(f"'{place}' contains no model that could be loaded: {first}") from None
     lm = LM(model, tokenizer, name=known, arch=arch)
     lm.presets = carried
     return lm
 
 
 def put_in_front(tokenizer: Any, token: str) -> None:
-    """Make a tokenizer put one of its tokens in front of every text, as its BOS.
+    """Change a tokenizer to put one of its tokens before every text, as its BOS.
 
-    Raises ValueError for what is no token of it, and where it puts a token there already.
+    Raises ValueError if this is no token of it, and if there already is a token before every text.
     """
     number = tokenizer.get_vocab().get(token) if isinstance(token, str) else None
     if number is None or not hasattr(tokenizer, "backend_tokenizer"):
-        raise ArgumentError(f"{token!r} is no token that this tokenizer can put in front of a text")
+        raise ArgumentError(f"{token!r} is not a token that this tokenizer can put before a text.")
     if encode_prompt(tokenizer, "a") != tokenizer("a", add_special_tokens=False)["input_ids"]:
-        raise ArgumentError(
-            "the tokenizer puts a token in front of every text already: leave sink out"
-        )
+        raise ArgumentError("The tokenizer already puts a token before every text. Leave sink out.")
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single=f"{token} $A", pair=f"{token} $A $B", special_tokens=[(token, number)]
     )
     tokenizer.bos_token = token
-    tokenizer.init_kwargs["sink"] = token  # is saved with it: a copy has the same prepended token
+    tokenizer.init_kwargs["sink"] = (
+        token  # is saved with it, so a copy has the same prepended token
+    )

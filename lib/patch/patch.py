@@ -1,12 +1,12 @@
-"""The patch, which is an edit as a value: it holds all differences from the base model.
+"""The patch, which is an edit as a value: it contains all differences from the base model.
 
-An editor makes a patch and never changes the model. `lm.patched(patch)` runs the model with it for
-the body of a `with`, and the empty patch is the model before any edit. A later edit makes a new
-patch from an earlier one, so going back is exact.
+An editor creates a patch without ever changing the model. `lm.patched(patch)` applies it to the
+model for the body of a `with`, and the empty patch is the model before any edit. A later edit
+creates a new patch from an earlier one, so going back is exact.
 
-Which model a patch belongs to is one line of text, "NAME FINGERPRINT" or "NAME behind TOKEN
-FINGERPRINT". The name is what a folder or a hub calls the model. It stands in messages and decides
-nothing.
+The model that a patch belongs to is one line of text, "NAME FINGERPRINT" or "NAME behind TOKEN
+FINGERPRINT". The name is the one used by a folder or a hub. It appears in messages and has no other
+effect.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .route import Rewrite, Route
 from .tensor_file import bytes_of
 
 BEHIND = " behind "  # in a model's name, between its weights' and the prepended token
-SHOWN = 3  # facts, edits and changed modules that a `repr` names at most
+SHOWN = 3  # maximum number of facts, edits and changed modules listed in a `repr`
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class LowRank:
     chunks  the pairs A_i (d_out, r_i), B_i (r_i, d_in), one for each edit.
 
     Chunks are appended and never rewritten. Later patches share the storage of earlier ones, so a
-    stream of T edits holds T chunks and not T².
+    stream of T edits stores T chunks and not T².
     """
 
     chunks: tuple[tuple[Tensor, Tensor], ...]
@@ -49,7 +49,7 @@ class LowRank:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(d_out, d_in)."""
+        """The shape (d_out, d_in)."""
         return self.chunks[0][0].shape[0], self.chunks[0][1].shape[1]
 
     @property
@@ -58,16 +58,16 @@ class LowRank:
         return sum(a.shape[1] for a, _ in self.chunks)
 
     def joined(self) -> tuple[Tensor, Tensor]:
-        """All chunks as one pair A (d_out, rank), B (rank, d_in), ΔW = A @ B."""
+        """Return all chunks as one pair A (d_out, rank), B (rank, d_in), ΔW = A @ B."""
         return torch.cat([a for a, _ in self.chunks], 1), torch.cat([b for _, b in self.chunks])
 
     def dense(self) -> Tensor:
-        """ΔW (d_out, d_in), float32: one product over the joined chunks."""
+        """Return ΔW (d_out, d_in), float32, as one product over the joined chunks."""
         A, B = self.joined()
         return A @ B
 
     def plus(self, a: Tensor, b: Tensor) -> LowRank:
-        """A new LowRank in which the chunk A @ B follows the present ones."""
+        """Return a new LowRank with the chunk A @ B appended."""
         return LowRank((*self.chunks, (a.float(), b.float())))
 
 
@@ -78,10 +78,10 @@ class Edit:
     editor    the editor's name in EDITORS.
     settings  its settings by name.
     facts     the facts.
-    batch     number of facts per call of the editor; None where one call wrote all.
+    batch     number of facts per call of the editor; None if one call wrote all.
 
-    A stream has one line for all its batches, and the batch size lets the editor be called again as
-    before.
+    A stream has one line for all its batches, and the batch size makes it possible to repeat the
+    same calls of the editor.
     """
 
     editor: str
@@ -97,13 +97,13 @@ class Edit:
         return f"Edit({'; '.join([f'{self.editor}, facts: {len(self)}', *facts])})"
 
     def __bool__(self) -> bool:
-        """A line is a line, even with no facts."""
+        """Return True, even for a line without facts."""
         return True
 
     def less(self, at: int) -> tuple[Edit, ...]:
-        """The lines for all facts but number `at`, in the calls of the editor that they were in.
+        """Return the lines for all facts except number `at`, keeping the calls of the editor.
 
-        The call of the fact that leaves is no whole batch now, so it has a line of its own.
+        The call that loses a fact is no longer a whole batch, so it gets its own line.
         """
         together = self.batch or len(self)
         first = at // together * together
@@ -116,7 +116,7 @@ class Edit:
         return tuple(line for line in lines if len(line))
 
     def then(self, other: Edit) -> tuple[Edit, ...]:
-        """The log lines for both edits: one line where both are batches of the same stream."""
+        """Return the log lines for both edits: one line if both are batches of the same stream."""
         # an incomplete batch can only be the last
         if self.batch and len(self) % self.batch == 0:
             joined = replace(other, facts=self.facts + other.facts)
@@ -126,7 +126,7 @@ class Edit:
 
 
 def _frozen(value: Mapping | None = None) -> Mapping:
-    """A copy of a mapping that cannot be changed."""
+    """Return a copy of a mapping that cannot be changed."""
     return MappingProxyType(dict(value or {}))
 
 
@@ -135,12 +135,12 @@ class Patch:
     """The differences from the base model; `p | q` joins patches on different modules.
 
     weights   module name -> a new matrix (d_out, d_in) in float32, or a LowRank change of the base.
-    routes    module name -> a route, which may answer in the module's place.
-    rewrites  changes of the prompt's text, made before the model reads it.
-    memory    editor name -> the state from which the editor goes on: tensors, numbers, texts,
+    routes    module name -> a route, which may replace the module's answer.
+    rewrites  changes of the prompt's text, applied before the model reads it.
+    memory    editor name -> the state from which the editor continues: tensors, numbers, texts,
               tuples and mappings.
     log       one line for each call of an editor, or for each stream.
-    base      name and fingerprint of the model that the patch is for; the first edit sets it.
+    base      name and fingerprint of the patch's model; set by the first edit.
     """
 
     weights: Mapping[str, Tensor | LowRank] = field(default_factory=_frozen)
@@ -155,7 +155,7 @@ class Patch:
             object.__setattr__(self, name, _frozen(getattr(self, name)))
         for name in self.weights.keys() & self.routes:
             raise PatchError(
-                f"{name} would have changed weights and a route at once: edit another layer"
+                f"{name} would have changed weights and a route at once. Edit another layer."
             )
 
     def __repr__(self) -> str:
@@ -180,16 +180,19 @@ class Patch:
         both = (self.weights.keys() | self.routes) & (other.weights.keys() | other.routes)
         if both:
             raise PatchError(
-                f"both patches change {sorted(both)[0]}, which `|` does not add: write the facts "
-                "of one after the other patch (`after=`, or `--after FILE`)"
+                f"Both patches change {sorted(both)[0]}, which `|` does not add. Write the facts "
+                "of one after the other patch (`after=`, or `--after FILE`)."
             )
         if self.base and other.base and not same_model(self.base, other.base):
-            raise PatchError(f"one patch is for {self.base}, the other for {other.base}")
+            raise PatchError(
+                f"One patch is for {self.base}, the other for {other.base}. Join patches of one "
+                "model."
+            )
         twice = self.memory.keys() & other.memory.keys()
         if twice:
             raise PatchError(
-                f"both patches hold memory of {sorted(twice)[0]}: write the facts of one after the "
-                "other patch (`after=`, on a command line `--after FILE`)"
+                f"Both patches have memory of {sorted(twice)[0]}. Write the facts of one after "
+                "the other patch (`after=`, on a command line `--after FILE`)."
             )
         return Patch(
             {**self.weights, **other.weights},
@@ -206,15 +209,15 @@ class Patch:
         return tuple(fact for edit in self.log for fact in edit.facts)
 
     def with_weights(self, new: Mapping[str, Tensor | LowRank], **changes: Any) -> Patch:
-        """The same patch with the weights of some modules replaced, and other fields by name."""
+        """Return the same patch with the weights of some modules, and other fields, replaced."""
         return replace(self, weights={**self.weights, **new}, **changes)
 
     def without(self, i: int | Fact, lm: Any) -> Patch:
-        """The patch without the `i`-th line of its log, or without one fact.
+        """Return the patch without the `i`-th line of its log, or without one fact.
 
-        A line that stands for the batches of a stream leaves as a whole; a fact is taken out of its
-        line by `lib.without`. All other lines are written again, in order, by the editors that the
-        log names. Raises PatchError where there is no line `i`, or no such fact.
+        A line containing the batches of a stream is removed as a whole; a fact is removed from its
+        line using `lib.without`. All other lines are written again, in order, by the editors listed
+        in the log. Raises PatchError if there is no line `i`, or no such fact.
         """
         from . import undo
 
@@ -222,7 +225,7 @@ class Patch:
             return undo.without(lm, self, i)
         if not -len(self.log) <= i < len(self.log):
             count = f"{len(self.log)} edit{'s' * (len(self.log) != 1)}"
-            raise PatchError(f"the patch holds {count}, there is no edit {i}")
+            raise PatchError(f"The patch has {count}; there is no edit {i}.")
         i %= len(self.log)
         return undo.written_again(lm, (*self.log[:i], *self.log[i + 1 :]))
 
@@ -234,14 +237,14 @@ class Patch:
 
     @staticmethod
     def load(path: str | Path) -> Patch:
-        """The patch in a file; PatchError when it is broken, hostile, or of a newer format."""
+        """Return the patch in a file; PatchError if it is broken, hostile, or in a newer format."""
         from . import patch_file
 
         return patch_file.load(path_of(path))
 
 
 def _first(things: Sequence[Any]) -> list[str]:
-    """The first things, a line for each, and how many more there are."""
+    """Return the first things, one per line, and the number of remaining ones."""
     return [
         *(f"  {thing}" for thing in things[:SHOWN]),
         *[f"  … and {len(things) - SHOWN} more"] * (len(things) > SHOWN),
@@ -252,7 +255,7 @@ EMPTY = Patch()
 
 
 class Model(Protocol):
-    """What has the matrices of a model; patches stand below the LM, which does."""
+    """An object with a model's matrices, such as the LM, which patches do not import."""
 
     def check(self, patch: Patch) -> None: ...
 
@@ -260,24 +263,27 @@ class Model(Protocol):
 
 
 def scaled(lm: Model, patch: Patch, strength: float, before: Patch = EMPTY) -> Patch:
-    """The patch with all that it adds to `before` multiplied by a number.
+    """Return the patch with everything that it adds to `before` multiplied by a number.
 
-    W(s) = W(before) + s · (W(patch) − W(before)) for every matrix; the log stays the patch's own.
-    Strength 0 has the weights of `before`, and 1 those of the patch to rounding (1 returns the very
-    patch). Task arithmetic scales whole fine-tunings in the same way (Ilharco et al., 2023).
+    W(s) = W(before) + s · (W(patch) − W(before)) for every matrix; the log is still the patch's
+    own. Strength 0 gives the weights of `before`, and 1 the patch's, up to rounding (1 returns the
+    same patch object). Task arithmetic scales whole fine-tunings in the same way (Ilharco et al.,
+    2023).
 
     before  an earlier patch that the patch was made from, e.g. `edit(facts, after=before)`
 
-    Raises PatchError where routes or rewrites were added: a memory answers or does not, and has no
-    strength; and ValueError for a strength that is no finite number.
+    Raises PatchError if routes or rewrites were added, since a memory either answers or does not
+    and cannot be scaled; and ValueError if the strength is not a finite number.
     """
     if not math.isfinite(strength):
-        raise ArgumentError(f"the strength should be a finite number, not {strength}")
+        raise ArgumentError(f"The strength should be a finite number, not {strength}.")
     if routed(patch, before):
-        raise PatchError("a routed edit answers or does not answer: it has no strength")
+        raise PatchError("A routed edit either answers or does not answer, so it cannot be scaled.")
     lost = before.weights.keys() - patch.weights
     if lost:
-        raise PatchError(f"the patch was not made from the earlier one: {sorted(lost)[0]} is gone")
+        raise PatchError(
+            f"The patch was not made from the earlier one: {sorted(lost)[0]} is missing."
+        )
     if strength == 1:
         return patch
     weights = {
@@ -288,7 +294,7 @@ def scaled(lm: Model, patch: Patch, strength: float, before: Patch = EMPTY) -> P
 
 
 def routed(patch: Patch, before: Patch = EMPTY) -> bool:
-    """Whether a patch adds routes or rewrites to an earlier one, and so has no strength."""
+    """Return whether a patch adds routes or rewrites to an earlier one, and so cannot be scaled."""
     added = any(before.routes.get(name) is not one for name, one in patch.routes.items())
     return added or patch.rewrites != before.rewrites
 
@@ -296,23 +302,23 @@ def routed(patch: Patch, before: Patch = EMPTY) -> bool:
 def _between(
     lm: Any, name: str, old: Tensor | LowRank | None, new: Tensor | LowRank, strength: float
 ) -> Tensor | LowRank:
-    """One matrix at this strength; factors stay factors where the new ones follow the old ones."""
+    """Return one matrix at this strength, as factors if the new factors extend the old ones."""
     if new is old:
         return new
     if isinstance(new, LowRank) and (old is None or isinstance(old, LowRank)):
         known = () if old is None else old.chunks
         kept, added = new.chunks[: len(known)], new.chunks[len(known) :]
-        # chunks are shared and never rewritten, so the earlier ones are the same tensors
+        # chunks are shared and never rewritten, so the earlier chunks are the same tensors
         if [tuple(map(id, pair)) for pair in kept] == [tuple(map(id, pair)) for pair in known]:
             return LowRank((*kept, *((strength * a, b) for a, b in added)))
-    # whole matrices (d_out, d_in) in float32, the base's where nothing changes it
+    # whole matrices (d_out, d_in) in float32, using the base's if unchanged
     before, after = ({} if one is None else {name: one} for one in (old, new))
     first, last = (lm.weight(name, Patch(weights=one)).float().cpu() for one in (before, after))
     return first + strength * (last - first)
 
 
 def parted(name: str) -> tuple[str, str | None]:
-    """A model's name without the prepended token, and this token, None without one.
+    """Return a model's name without the prepended token, and this token, None without one.
 
     parted("gpt2 behind </s>") -> ("gpt2", "</s>")
     """
@@ -321,7 +327,7 @@ def parted(name: str) -> tuple[str, str | None]:
 
 
 def same_model(one: str, other: str) -> bool:
-    """Whether two identities are of the same weights with the same prepended token.
+    """Return whether two identities have the same weights and the same prepended token.
 
     same_model("gpt2 0123", "/models/copy 0123") -> True
     """

@@ -8,9 +8,9 @@ r/MODULE/NAME   a tensor of the module's route.
 t/0/NAME        a tensor of the first rewrite.
 m/EDITOR/PATH   a tensor of an editor's memory.
 
-A file may come from anywhere. Nothing in it is executed, and nothing is built from it before its
-header was compared with a schema and with the tensors that are really there. What is read can be
-saved again.
+A file can come from anywhere. None of its content is executed, and nothing is built from it before
+its header has been checked against a schema and the tensors actually present. Everything that can
+be read can be saved again.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from .patch import Edit, LowRank, Patch
 from .route import Part, Rewrite, Route, Savable, check_parts
 from .tensor_file import Count, Line, Name, Packed, Schema, Size
 
-FORMAT = 4  # grows when an older library would misread the file
-VERSION = "2.0.0"  # of the library; the package and `lib.__version__` take it from here
+FORMAT = 4  # increased when an older library would misread the file
+VERSION = "2.0.0"  # of the library, also used by the package and `lib.__version__`
 
 
 class _Fact(Schema):
@@ -55,7 +55,7 @@ class _Line(Schema):
 
     def __post_init__(self) -> None:
         self.settings = tensor_file.setting(self.settings, "settings")
-        if no := {"self", "lm", "config"} & self.settings.keys():  # what an editor takes besides
+        if no := {"self", "lm", "config"} & self.settings.keys():  # an editor's other arguments
             raise ValueError(f"there is no setting {no.pop()}")
 
 
@@ -84,7 +84,7 @@ class _Header(Schema):
 def save(patch: Patch, path: Path) -> Path:
     """Write `patch` to `path`, whole or not at all, and return the path.
 
-    Raises PatchError where the patch holds what a file cannot.
+    Raises PatchError if the patch contains something that a file cannot.
     """
     tensors: dict[str, Tensor] = {}
     for module, value in patch.weights.items():
@@ -110,7 +110,7 @@ def save(patch: Patch, path: Path) -> Path:
             module: len(value.chunks) if isinstance(value, LowRank) else 0
             for module, value in patch.weights.items()
         },
-        # routes and rewrites: their kind finds the class again, which reads its own header
+        # routes and rewrites: their kind identifies the class, which reads its own header
         "routes": {m: {"kind": r.kind, "header": r.header()} for m, r in patch.routes.items()},
         "rewrites": [{"kind": r.kind, "header": r.header()} for r in patch.rewrites],
         "memory": {
@@ -122,27 +122,27 @@ def save(patch: Patch, path: Path) -> Path:
 
 
 def load(path: Path) -> Patch:
-    """The patch in the file at `path`. Raises PatchError for everything that is wrong with it."""
+    """Return the patch in the file at `path`. Raises PatchError for all problems with it."""
     if not path.is_file():
-        raise PatchError(f"there is no patch file at {path}")
+        raise PatchError(f"There is no patch file at {path}. Check the path.")
     try:
         text, tensors, number = tensor_file.read(path, "patch")
     except Exception as error:
         raise PatchError(
-            f"{path.name} is no patch file, or is damaged ({type(error).__name__})"
+            f"{path.name} is not a patch file, or is damaged ({type(error).__name__})."
         ) from None
     if number != FORMAT:
-        newer = "a newer version: update the library"
-        which = newer if number > FORMAT else "1.0: install modeledit==1.0 to read it"
+        newer = "a newer version. Update the library."
+        which = newer if number > FORMAT else "1.0. Install modeledit==1.0 to read it."
         raise PatchError(f"{path.name} was written by {which}")
     try:
         return _patch(tensor_file.checked(text, tensors, _Header), tensors)
-    except Exception as error:  # whatever a hostile file makes of the readers is one sentence
+    except Exception as error:  # any error caused by a hostile file becomes one sentence
         raise PatchError(f"{path.name} is damaged: {tensor_file.sentence(error)}") from None
 
 
 def _patch(header: _Header, tensors: dict[str, Tensor]) -> Patch:
-    """The patch of a header and its tensors; ValueError where they do not belong together."""
+    """Return the patch of a header and its tensors; ValueError if they do not belong together."""
     used = {"format"}
     weights = {
         module: _weight(module, chunks, tensors, used) for module, chunks in header.weights.items()
@@ -151,7 +151,7 @@ def _patch(header: _Header, tensors: dict[str, Tensor]) -> Patch:
     for module, code in header.routes.items():
         routes[module] = _code(Route, code, f"r/{module}/", tensors, used)
         if routes[module].module not in ("", module):  # routes without notes need no name
-            raise ArgumentError(f"the route of {module} is that of another module")
+            raise ArgumentError(f"the route of {module} belongs to another module")
     rewrites = tuple(
         _code(Rewrite, code, f"t/{i}/", tensors, used) for i, code in enumerate(header.rewrites)
     )
@@ -159,9 +159,9 @@ def _patch(header: _Header, tensors: dict[str, Tensor]) -> Patch:
     for editor, packed in header.memory.items():
         memory[editor] = tensor_file.unpack(packed, f"m/{editor}", tensors, used)
         if not isinstance(memory[editor], Mapping):
-            raise ArgumentError(f"the memory of {editor} is no mapping")
+            raise ArgumentError(f"the memory of {editor} is not a mapping")
     if over := sorted(tensors.keys() - used):
-        raise ArgumentError(f"nothing in it names the tensor '{over[0]}'")
+        raise ArgumentError(f"nothing in it refers to the tensor '{over[0]}'")
     log = tuple(_edit(line) for line in header.log)
     return Patch(weights, routes, rewrites, memory, log, header.base)
 
@@ -169,15 +169,15 @@ def _patch(header: _Header, tensors: dict[str, Tensor]) -> Patch:
 def _weight(
     module: str, chunks: int, tensors: Mapping[str, Tensor], used: set[str]
 ) -> Tensor | LowRank:
-    """The weight of a module, dense or in chunks; the names of its tensors are added to `used`."""
-    if chunks > len(tensors):  # before a list of that length is made
-        raise ArgumentError(f"the weights of {module} promise {chunks} chunks")
+    """Return a module's weight, dense or in chunks, adding its tensors' names to `used`."""
+    if chunks > len(tensors):  # before creating a list of that length
+        raise ArgumentError(f"the weights of {module} announce {chunks} chunks")
     parts = {f"w/{module}": Part("d_out d_in")}
     if chunks:
         pairs = [(f"w/{module}/{i}", f"r{i}") for i in range(chunks)]
         parts = {f"{name}/a": Part(f"d_out {rank}") for name, rank in pairs}
         parts |= {f"{name}/b": Part(f"{rank} d_in") for name, rank in pairs}
-    # a NaN would show only in some later forward, far from the file that brought it
+    # a NaN would only show in a later forward pass, far from the file that caused it
     check_parts(parts, {name: tensors[name] for name in parts if name in tensors})
     used.update(parts)
     if not chunks:
@@ -188,9 +188,9 @@ def _weight(
 def _code(
     parent: type[Any], code: _Code, prefix: str, tensors: Mapping[str, Tensor], used: set[str]
 ) -> Any:
-    """The route or rewrite of a kind; a file can only name classes that registered themselves."""
+    """Return the route or rewrite of a kind; a file can only name classes that are registered."""
     if code.kind not in parent.kinds:
-        raise ArgumentError(f"unknown {parent.__name__.lower()} kind '{code.kind}'")
+        raise ArgumentError(f"the {parent.__name__.lower()} kind '{code.kind}' is unknown")
     names = [name for name in tensors if name.startswith(prefix)]
     used.update(names)
     mine = {name.removeprefix(prefix): tensors[name] for name in names}

@@ -1,9 +1,9 @@
-"""Routes and rewrites, the two kinds of code that a patch may hold.
+"""Routes and rewrites, the two kinds of code that a patch may contain.
 
-A route stands after one module and may answer in its place. A rewrite changes the prompt's text
-before the model reads it. Both can be saved: `kind` names the class in a patch file, and a class
-registers itself when its module is imported. A class declares what a file holds of it: the tensors
-in `parts`, and everything else in `Header`.
+A route follows one module and may replace its answer. A rewrite changes the prompt's text before
+the model reads it. Both can be saved: `kind` names the class in a patch file, and a class registers
+itself when its module is imported. A class declares its content in a file: the tensors in `parts`,
+and everything else in `Header`.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ from .tensor_file import Schema, bytes_of, check_names, check_tensor
 
 
 class Part(NamedTuple):
-    """A tensor that a file holds.
+    """A tensor stored in a file.
 
-    shape     its sizes by name or number, as "d_in n"; sizes of one name are equal in all parts
+    shape     its sizes by name or number, such as "d_in n"; sizes of one name are equal in all
+              parts
     dtype     the type of its numbers
     optional  whether it may be missing
     """
@@ -35,7 +36,7 @@ class Part(NamedTuple):
 
 
 def check_parts(parts: Mapping[str, Part], tensors: Mapping[str, Tensor]) -> None:
-    """Raise ValueError, which names the tensor, unless the tensors are those declared."""
+    """Raise ValueError, naming the tensor, unless the tensors match their declarations."""
     optional = {name for name, part in parts.items() if part.optional}
     check_names("it", tensors.keys() - optional, parts.keys() - optional)
     sizes: dict[str, int] = {}
@@ -48,17 +49,17 @@ def check_parts(parts: Mapping[str, Part], tensors: Mapping[str, Tensor]) -> Non
 
 
 class Savable(ABC):
-    """What a file can hold: tensors, and a header of JSON values.
+    """An object that a file can store: tensors, and a header of JSON values.
 
     kind    name of the class in patch files
     kinds   all known classes by their kind
-    parts   its tensors by name; each is an attribute, None where an optional one is missing
-    Header  the schema of its header; unless `header` and `from_file` say otherwise, every field is
-            an attribute and an argument of the class, too
+    parts   its tensors by name; each is an attribute, None if an optional tensor is missing
+    Header  the schema of its header; unless `header` and `from_file` are overridden, every field is
+            also an attribute and an argument of the class
     """
 
     kind: ClassVar[str]
-    kinds: ClassVar[dict[str, type[Savable]]]  # of routes, or of rewrites
+    kinds: ClassVar[dict[str, type[Savable]]]  # for routes, or for rewrites
     parts: ClassVar[Mapping[str, Part]] = {}
     Header: ClassVar[type[Schema]] = Schema
 
@@ -73,16 +74,16 @@ class Savable(ABC):
         )
 
     def tensors(self) -> dict[str, Tensor]:
-        """The tensors to save, by name."""
+        """Return the tensors to save, by name."""
         found = {name: getattr(self, name) for name in self.parts}
         return {name: tensor for name, tensor in found.items() if tensor is not None}
 
     def header(self) -> dict:
-        """The values to save beside the tensors; JSON only."""
+        """Return the values to save in addition to the tensors; JSON only."""
         return {name: getattr(self, name) for name in self.Header.__struct_fields__}
 
     def sizes(self) -> dict[str, int]:
-        """The sizes of its tensors by the names that `parts` gives them."""
+        """Return the sizes of its tensors by the names used in `parts`."""
         return {
             letter: size
             for name, tensor in self.tensors().items()
@@ -92,10 +93,10 @@ class Savable(ABC):
 
     @classmethod
     def load(cls, tensors: dict[str, Tensor], header: dict) -> Any:
-        """The object that `tensors()` and `header()` describe.
+        """Return the object described by `tensors()` and `header()`.
 
-        Both may come from a hostile file: raises ValueError before anything is built from numbers
-        that the tensors do not bear out.
+        Both may come from a hostile file: raises ValueError before building anything from numbers
+        that do not match the tensors.
         """
         head = convert(header, cls.Header)
         check_parts(cls.file_tensors(head, tensors.keys()), tensors)
@@ -103,27 +104,27 @@ class Savable(ABC):
 
     @classmethod
     def file_tensors(cls, head: Any, names: Collection[str]) -> Mapping[str, Part]:
-        """The parts of a file with this header, and with tensors of these names."""
+        """Return the parts of a file with this header, and with tensors of these names."""
         return cls.parts
 
     @classmethod
     def from_file(cls, tensors: Mapping[str, Tensor], head: Any) -> Any:
-        """The object of checked tensors and a checked header.
+        """Return the object for checked tensors and a checked header.
 
-        Raises ValueError for what shapes and types cannot say.
+        Raises ValueError for errors that shapes and types cannot express.
         """
         return cls(**tensors, **asdict(head))
 
 
 class Route(Savable):
-    """Code after one module that may answer in its place, such as GRACE's codebook.
+    """Code following one module that may replace its answer, such as GRACE's codebook.
 
     kinds         all known classes by their kind.
-    reads_states  whether the decision depends on the states that the layers below compute.
-    module        name of the module that it stands after; its notes are kept under this name.
+    reads_states  whether the decision depends on the states computed by the layers below.
+    module        name of the module that it follows; its notes are stored under this name.
 
-    `decide` is asked once per sequence, at the prompt. Its answer is kept for the generated tokens,
-    so that generation with and without a cache agrees.
+    `decide` is called once per sequence, at the prompt. Its answer is kept for the generated
+    tokens, so that generating with and without a cache gives the same result.
     """
 
     kinds: ClassVar[dict[str, type[Savable]]] = {}
@@ -132,21 +133,21 @@ class Route(Savable):
 
     @abstractmethod
     def decide(self, inputs: Tensor, output: Tensor, seqs: Any) -> Tensor:
-        """(rows,) int64: the entry that answers each sequence, -1 where the base model answers.
+        """Return the entry that answers each sequence, -1 for the base model, (rows,) int64.
 
-        inputs and output (rows, length, width) are the module's; `seqs` says which tokens are
-        prompt.
+        inputs and output (rows, length, width) are the module's; `seqs` contains the positions of
+        the prompts.
         """
 
     @abstractmethod
     def apply(self, inputs: Tensor, output: Tensor, choice: Tensor, seqs: Any) -> Tensor:
-        """The module's output under `choice`: the very `output` given where all choices are -1."""
+        """Return the module's output under `choice`: `output` itself if all choices are -1."""
 
     @property
     def reads_answer(self) -> bool:
-        """Whether a decision depends on a given answer too, and not on the prompt alone.
+        """True if a decision depends on a given answer and not only on the prompt.
 
-        Then a prompt cannot be read once for several answers.
+        In that case, a prompt cannot be read once for several answers.
         """
         return False
 
@@ -154,37 +155,37 @@ class Route(Savable):
     def widths(self) -> tuple[int, int] | None:
         """Widths of the module's inputs and outputs that the route is made for; None for any.
 
-        They are the sizes d_in and d_out of its parts.
+        These are the sizes d_in and d_out of its parts.
         """
         sizes = self.sizes()
         return (sizes["d_in"], sizes["d_out"]) if {"d_in", "d_out"} <= sizes.keys() else None
 
     @property
     def read_widths(self) -> tuple[int | None, int | None]:
-        """Widths of the inputs and of the model's input embeddings that it reads; None for any."""
+        """Widths of the inputs and the model's input embeddings that it reads; None for any."""
         return None, None
 
     def explain(self, choice: Tensor) -> list[dict]:
-        """One note per sequence, here the entry that answered; noted numbers are added to it."""
+        """Return one note per sequence, here the entry that answered, with the noted numbers."""
         return [{"entry": entry} for entry in choice.tolist()]
 
     def note(self, seqs: Any, *, score: Tensor, threshold: Tensor, **more: Tensor) -> None:
-        """Keep numbers (rows,) with a decision; `lm.answer(…, explain=True)` shows them."""
+        """Store numbers (rows,) with a decision; `lm.answer(…, explain=True)` shows them."""
         for name, values in {"score": score, "threshold": threshold, **more}.items():
             seqs.memo[f"{self.module}/{name}"] = values
 
     def noted(self, seqs: Any, name: str) -> Tensor:
-        """The numbers (rows,) that `note` kept under a name when these sequences were decided."""
+        """Return the numbers (rows,) that `note` stored under a name for these sequences."""
         return seqs.memo[f"{self.module}/{name}"]
 
     def on(self, device: torch.device) -> Any:
-        """The result of `placed` for a device, which is copied there only once."""
+        """Return the result of `placed` for a device, copying it there only once."""
         if device not in self._copies:
             self._copies[device] = self.placed(device)
         return self._copies[device]
 
     def placed(self, device: torch.device) -> Any:
-        """The tensors that `decide` and `apply` compute with, on the module's device."""
+        """Return the tensors used by `decide` and `apply`, on the module's device."""
         return {name: tensor.to(device) for name, tensor in self.tensors().items()}
 
     @cached_property
@@ -193,19 +194,19 @@ class Route(Savable):
 
 
 class Rewrite(Savable):
-    """A change of the prompt's text before the model reads it, such as a retrieved fact in front.
+    """A change of the prompt's text before the model reads it, such as prepending a retrieved fact.
 
     kinds  all known classes by their kind.
 
-    Prompts that are given as token ids are left alone.
+    Prompts given as token ids are left unchanged.
     """
 
     kinds: ClassVar[dict[str, type[Savable]]] = {}
 
     @abstractmethod
     def __call__(self, prompts: list[str]) -> list[str]:
-        """The prompts as the model shall read them; without an entry a prompt stays as it is."""
+        """Return the prompts for the model to read; without an entry, a prompt is unchanged."""
 
     def explain(self, prompt: str) -> list[dict]:
-        """The entries found for one prompt: entry, score, threshold."""
+        """Return the entries found for one prompt: entry, score, threshold."""
         return []

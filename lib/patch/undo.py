@@ -1,4 +1,4 @@
-"""A patch without one of its facts: all others are written again, as if it had never been made."""
+"""Removing one fact from a patch by writing all others again, as if it had never been edited."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from .patch import EMPTY, Edit, Model, Patch
 
 
 def without(lm: Model, patch: Patch, fact: Fact | Case | int | str) -> Patch:
-    """The patch without one fact, also out of the middle of a batch or of a stream.
+    """Return the patch without one fact, even from the middle of a batch or of a stream.
 
-    The editors of the log write all other facts again, in the calls that they were in.
+    The editors of the log write all other facts again, in the same calls as before.
 
-    lm    the model that the patch is for
-    fact  the fact; its number in `patch.facts`, as `python -m lib patch show` counts; or its
+    lm    the patch's model
+    fact  the fact; its number in `patch.facts`, as shown by `python -m lib patch show`; or its
           subject
 
-    Raises PatchError where no fact or more than one is meant, or the patch is for another model.
+    Raises PatchError unless exactly one fact is meant, and if the patch is for another model.
     """
     lm.check(patch)
     line, at = _find(patch, fact)
@@ -31,13 +31,13 @@ def without(lm: Model, patch: Patch, fact: Fact | Case | int | str) -> Patch:
 
 
 def _find(patch: Patch, fact: Fact | Case | int | str) -> tuple[int, int]:
-    """(line of the log, number of the fact in that line)."""
+    """Return (line of the log, number of the fact in that line)."""
     held = [(line, at) for line, edit in enumerate(patch.log) for at in range(len(edit))]
     meant = fact.fact if isinstance(fact, Case) else fact
     if isinstance(meant, Fact):
         fits, said = [i for i, one in enumerate(patch.facts) if one == meant], meant.text
     elif isinstance(meant, str):
-        said, words = meant, meant.casefold().split()  # whatever its blanks and capitals
+        said, words = meant, meant.casefold().split()  # ignoring spaces and case
         fits = [
             i
             for i, one in enumerate(patch.facts)
@@ -47,14 +47,16 @@ def _find(patch: Patch, fact: Fact | Case | int | str) -> tuple[int, int]:
         fits, said = [meant] if 0 <= meant < len(held) else [], str(meant)
     if not fits:
         count = f"{len(held)} fact{'s' * (len(held) != 1)}"
-        raise PatchError(f"the patch holds {count}, there is no fact {quoted(said)}")
+        raise PatchError(f"The patch has {count}; there is no fact {quoted(said)}.")
     if len(fits) > 1:
-        raise PatchError(f"{quoted(said)} may be fact {' or '.join(map(str, fits))}: give a number")
+        raise PatchError(
+            f"{quoted(said)} may be fact {' or '.join(map(str, fits))}. Give a number."
+        )
     return held[fits[0]]
 
 
 def written_again(lm: Any, log: Iterable[Edit]) -> Patch:
-    """The patch that the editors of a log make of its facts, call by call; its log is this one."""
+    """Return the patch that a log's editors make of its facts, call by call, with this log."""
     log = tuple(log)
     calls = []
     for edit in log:

@@ -1,4 +1,4 @@
-"""What one does with edits: measure, look inside, trace, export, search settings, draw, command.
+"""Working with edits: measuring, looking inside, tracing, exporting, tuning, plotting, commands.
 
 The workbench imports the library; nothing in the library imports the workbench.
 """
@@ -15,7 +15,7 @@ from .preset_search.tune import Tuned, tune
 
 
 def __getattr__(name: str) -> object:
-    """Figures and panels, imported when they are first asked for: panels need matplotlib."""
+    """Import figures and panels when they are first used, because panels need matplotlib."""
     if name in ("plot", "widgets"):
         return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"{__name__} has no {name}")

@@ -1,4 +1,4 @@
-"""The console of a command: nothing that it prints can stop the command or lose its work."""
+"""The console of a command: no output can stop the command or lose its work."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-CLOSED = 141  # the exit code where nobody reads any more, as a shell gives it for SIGPIPE
+CLOSED = 141  # the exit code if the output is no longer read, as given by a shell for SIGPIPE
 
 
 @contextmanager
 def printable() -> Iterator[None]:
-    """Standard output and errors for the body of a command.
+    """Set up standard output and errors for the body of a command.
 
-    A letter that the console does not have becomes a question mark. Where the reader has closed the
-    pipe (`| head`), the command ends without a word, with the exit code `CLOSED`.
+    A character missing from the console's encoding becomes a question mark. If the reader has
+    closed the pipe (`| head`), the command ends silently, with the exit code `CLOSED`.
     """
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # not where a notebook or a test took its place
+        if isinstance(stream, io.TextIOWrapper):  # not if replaced by a notebook or a test
             stream.reconfigure(errors="replace")
     try:
         try:
@@ -27,6 +27,6 @@ def printable() -> Iterator[None]:
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        # what is still in the buffer goes nowhere, or Python would complain of it at its end
+        # discard the rest of the buffer, or Python would complain about it at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(CLOSED) from None

@@ -4,7 +4,7 @@
 # # 14 · Which editor when
 #
 # Each editor was shown where it is strong. Which should you use? Here every one of them writes the same facts, in
-# the same order, and is asked the same questions. At the end stand six lines of advice, and an answer for one
+# the same order, and is asked the same questions. At the end there is a table of advice, and an answer for one
 # product.
 #
 # **You will** choose an editor before you see a number · count what a stream of edits has written, held and
@@ -497,12 +497,12 @@ show.Table(which_editor.lines(rows))
 # norm anchor lead, and the printed line lists those that are not beaten. Of these only MEMIT has means of 80 % or more
 # in all four columns, which is a reason to use it, but does not show that it is best.
 #
-# And your own fact? Each editor that is advised writes it, or the tower where you have typed none.
+# And your own fact? The first editor of each row writes it, or the tower if you haven't typed one.
 
 # %%
 fact = mine or lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome")
 said = [{"editor": "unedited", "says": lm.answer(fact.text, 6), "CPU s": "–"}]
-for name in dict.fromkeys(one.name for one in advice):
+for name in dict.fromkeys(one.names[0] for one in advice if one.names):
     kind, settings = runs_14.LINES[name]
     begun = time.process_time()
     try:

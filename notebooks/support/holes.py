@@ -23,7 +23,7 @@ import torch
 from lessons.grading.exercise_source import Exercise, exercises, is_empty
 from lessons.grading.student_file import PRINTED, STUB
 from lessons.grading.trial import Trial, alike
-from lessons.grading.verdict import Verdict, judged
+from lessons.grading.verdict import Verdict, judged, passed
 from lessons.marking import NotAttempted
 from lib.workbench.widgets import live
 from notebooks.support.hand_ins import MY, HandIn
@@ -49,6 +49,11 @@ def use(number: str, function: Callable) -> Callable:
     on_page = not is_empty(ast.parse(written).body[0])
     text = file.having(function, written) if on_page else file.found
     status, said, trial = tried(exercise, text, name)
+    rest = ""
+    if status == "solved" and len(exercise.blocks) > 1:
+        rest, broke = whole(exercise, text)
+        if name in broke:  # alone it keeps to the limits, in the hand-in it does not
+            status, said, trial, rest = "wrong", rest.strip(), None, ""
     JUDGED[number, name] = STUB if status == STUB or not on_page else said * (status != "solved")
     if trial is not None and trial.printed:
         print(trial.printed + " …" * (trial.log.size > PRINTED))
@@ -67,7 +72,6 @@ def use(number: str, function: Callable) -> Callable:
         tell(f"{told}.")
     else:
         place = file.keep(text, name) if on_page else f"It is read from {file.name}."
-        rest = whole(exercise, text) if len(exercise.blocks) > 1 else ""
         # the check's own sentence is about all functions, of which some may be the solution's here
         done = f"{which} ✓ Right by itself." if rest else f"{number} ✓ {ended(said)}"
         tell(f"{done} The page goes on with your {name}. {place}{rest}")
@@ -161,7 +165,7 @@ def tried(
         if set(exercise.open_in(text)) & set([only] if only else exercise.blocks):
             raise NotAttempted
         trial = Trial(exercise, text, only)
-        return exercise.module.check(trial.ask, torch.Generator().manual_seed(0))
+        return passed(exercise, trial, trial.ask, 0)
 
     try:
         return *judged(check)[:2], trial
@@ -169,12 +173,14 @@ def tried(
         return "wrong", "it was interrupted", trial
 
 
-def whole(exercise: Exercise, text: str) -> str:
-    """What a hand-in still lacks where one of several functions is right."""
-    status, said, _ = tried(exercise, text)
+def whole(exercise: Exercise, text: str) -> tuple[str, set[str]]:
+    """What a hand-in still lacks where one function is right, and which of them broke a limit."""
+    status, said, trial = tried(exercise, text)
     if status == STUB:
-        return " Another function of this exercise is not in the file yet."
-    return "" if status == "solved" else f" The file as a whole is not right yet: {ended(said)}"
+        return " Another function of this exercise is not in the file yet.", set()
+    broke = trial.broke if trial else set[str]()
+    lacks = f" The file as a whole is not right yet: {ended(said)}"
+    return "" if status == "solved" else lacks, broke
 
 
 def elsewhere(said: str, function: Callable) -> str:

@@ -70,7 +70,6 @@ def may_be_best(values: Mapping[str, Sequence[float]], level: float = 0.05) -> l
         # residuals of n streams have a variance (n − 1)/n too small
         level_with = (leads - means) * (n / max(n - 1, 1)) ** 0.5
         flipped = np.where(means < 0, level_with, leads) @ signs / n
-        largest = flipped.max(0, initial=-np.inf)
-        if np.mean(largest >= means.max(initial=-np.inf) - 1e-9) > level:
+        if np.mean(flipped.max(0, initial=0.0) >= means.max(initial=0.0) - 1e-9) > level:
             kept.append(names[one])
     return kept

@@ -178,8 +178,8 @@ def test_tune_prints_the_presets_and_says_where_they_are(tiny_model, tmp_path, c
     command = ["tune", "tiny", "--editors", "ft_m", "--minutes", "1", "--to", str(out)]
     assert main([*command, "--data", str(data)]) == 0
     shown = capsys.readouterr().out
-    assert shown.startswith("asking tiny-llama which facts it knows\n")
-    assert "ft_m: 3 trials made; now facts that the search did not see" in shown
+    assert shown.startswith("finding the facts that tiny-llama knows\n")
+    assert "ft_m: 3 trials made; now facts not used in the search" in shown
     assert out.read_text() in shown and f"saved: {out}, and how it was found: " in shown
     assert '[ft_m."tiny-llama"]' in out.read_text()
     assert "4 held-out facts" in out.with_suffix(".md").read_text()
@@ -189,23 +189,23 @@ def test_tune_prints_the_presets_and_says_where_they_are(tiny_model, tmp_path, c
     ("words", "sentence"),
     [
         (["edit", "--prompt", "A {}", "--target", "x", "--subject", "a", "--editor", "no"],
-         "there is no editor 'no'; there are "),
+         "There is no editor 'no'. Available editors: "),
         (["edit", "--prompt", "The tower", "--target", "x", "--subject", "Eifel Tower"],
-         "subject 'Eifel Tower' does not occur in the prompt 'The tower'"),
+         "Subject 'Eifel Tower' does not occur in the prompt 'The tower'"),
         (["edit", "--prompt", "plain text", "--target", "x"], "row 0 has no subject"),
         (["edit", "--prompt", "{} is", "--subject", "a", "--target", " "], "target_new is empty"),
         (["edit", "--prompt", "A {}", "--subject", "a", "--target", "x", "--set", "laier=2"],
          "rome has no setting 'laier'"),
         (["edit", "--prompt", "A {}", "--subject", "a", "--target", "x", "--after", "none"],
-         "there is no patch file at none"),
+         "There is no patch file at none"),
         (["stream", "--data", "missing.json"], "missing.json"),
-        (["stream", "--eval-at", "ten"], "--eval-at wants numbers"),
+        (["stream", "--eval-at", "ten"], "--eval-at needs numbers"),
         (["stream", "--edits", "9999"], "has 203 facts, not 9999"),
         (["tune", "m", "--editors", "retrieval"], "retrieval cannot be tuned: it has no layer"),
-        (["tune", "m", "--editors", "ft_m"], "with their true answers, by --data"),
+        (["tune", "m", "--editors", "ft_m"], "with their true answers"),
         (["stream", "--batch", "7", "--eval-at", "3"], ": --eval-at 3 is not at the end of a"),
-        (["stream", "--save-every", "0"], ": --save-every should be a number from 1 on"),
-        (["stream", "--sample", "0"], ": --sample should be a number from 1 on"),
+        (["stream", "--save-every", "0"], ": --save-every should be a number of at least 1"),
+        (["stream", "--sample", "0"], ": --sample should be a number of at least 1"),
         (["tune", "m", "--to", "p.txt"], "p.txt should end in .toml"),
     ],
 )  # fmt: skip
@@ -226,7 +226,7 @@ def test_a_number_above_0_is_one(words, wrong, capsys):
         main([*words, wrong])
     assert stop.value.code == 2
     last = capsys.readouterr().err.splitlines()[-1]
-    assert f"argument {words[-1]}: a number above 0 is wanted, not {wrong}" in last
+    assert f"argument {words[-1]}: expected a number above 0, not {wrong}" in last
 
 
 def test_a_word_that_is_no_command():

@@ -84,7 +84,7 @@ def test_a_mistake_is_no_expected_error():
     ("error", "code", "said"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), 1, "no space left on device"),
-        (MemoryError(), 1, "there is not enough memory for this"),
+        (MemoryError(), 1, "There is not enough memory for this"),
         (
             FileNotFoundError(errno.ENOENT, "x", "a/file"),
             2,
@@ -93,7 +93,7 @@ def test_a_mistake_is_no_expected_error():
         (OSError(errno.ENAMETOOLONG, "x", "1\n\ud800" * 5000), 2, "cannot be used: file name too"),
         (ValueError("the prompt is\nempty"), 2, "the prompt is empty"),
         (ValueError("half \ud800"), 2, "half \\ud800"),
-        (ValueError(), 2, "something went wrong that says no more than its kind: ValueError"),
+        (ValueError(), 2, "Something went wrong, but only the kind of error is known: ValueError"),
     ],
 )
 def test_exit_codes_tell_the_machine_from_the_input(monkeypatch, capsys, error, code, said):

@@ -75,17 +75,17 @@ def test_without_a_list_the_classroom_is_asked(models, capsys):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["none.safetensors"], "there is no patch file at none.safetensors"),
-        (["base", "--subjects", "no/such"], "the list of subjects no/such cannot be read"),
-        (["base", "--prompts", "no/such"], "the list of prompts no/such cannot be read"),
+        (["none.safetensors"], "There is no patch file at none.safetensors"),
+        (["base", "--subjects", "no/such"], "The list of subjects no/such cannot be read"),
+        (["base", "--prompts", "no/such"], "The list of prompts no/such cannot be read"),
         (
             ["base", "--layers", "0-3000000000"],
-            "--layers has '0-3000000000', where 10000 is the most",
+            "--layers has '0-3000000000', but the maximum is 10000",
         ),
         (["base", "--layers", "9"], "has layers 0 to 3, not these: [9]"),
-        (["base", "--layers", "x"], "--layers wants numbers"),
-        (["base", "--prefix", "{} is"], "a prefix ends with its one {}"),
-        (["base", "--text", "no/such"], "the text for C, no/such, cannot be read"),
+        (["base", "--layers", "x"], "--layers needs numbers"),
+        (["base", "--prefix", "{} is"], "A prefix should end with its one {}"),
+        (["base", "--text", "no/such"], "The text for C, no/such, cannot be read"),
     ],
 )
 def test_wrong_input_is_one_sentence(models, capsys, given, said):
@@ -103,8 +103,8 @@ def test_files_that_are_no_suspects_are_refused(models, patch, tmp_path, capsys)
     few.write_text("a\nb\n")
     for given, said in (
         ([str(broken)], "broken.safetensors"),
-        ([str(routes)], "routes.safetensors changes no weights"),
-        ([str(foreign)], "this patch is for another 0"),
+        ([str(routes)], "routes.safetensors does not change any weights"),
+        ([str(foreign)], "This patch is for another 0"),
         (["base", "--subjects", str(few)], "at least 20 candidates"),
         (["base", "--prompts", str(few)], "at least 20 whole prompts"),
     ):

@@ -75,7 +75,7 @@ def test_an_edit_is_dropped_and_the_rest_is_written_again(tmp_path, monkeypatch,
     (name,) = alone.weights
     torch.testing.assert_close(lm.weight(name, left), lm.weight(name, alone))
     for words, why in (
-        (("--fact", 10**9), "holds 2 facts, there is no fact '1000000000'"),
+        (("--fact", 10**9), "has 2 facts; there is no fact '1000000000'"),
         (("--fact", -1), "there is no fact '-1'"),
         ((), "needs --fact, a number"),
     ):
@@ -84,14 +84,14 @@ def test_an_edit_is_dropped_and_the_rest_is_written_again(tmp_path, monkeypatch,
     assert main(["patch", "drop", str(both), "--fact", "cat", "--to", str(out)]) == 0
     assert lib.Patch.load(out).facts == (hen,)
     other = chain(("Anna", "Rome")).save(tmp_path / "s.safetensors")
-    assert "this patch is for m 1" in refused(capsys, "drop", other, "--to", out, "--fact", 0)
+    assert "This patch is for m 1" in refused(capsys, "drop", other, "--to", out, "--fact", 0)
 
 
 def test_what_is_no_patch_and_wrong_options_are_refused(files, no_model, tmp_path, capsys):
     damaged = tmp_path / "x.safetensors"
     damaged.write_bytes(files[0].read_bytes()[:-9])
     assert "damaged" in refused(capsys, "show", damaged)
-    assert "there is no patch file" in refused(capsys, "show", tmp_path)
+    assert "There is no patch file" in refused(capsys, "show", tmp_path)
     assert "show has no --fact" in refused(capsys, "show", files[0], "--fact", "1")
     assert "drop needs --to" in refused(capsys, "drop", files[0], "--fact", "1")
 
@@ -101,14 +101,14 @@ def test_edit_finds_the_subject_of_a_sentence(monkeypatch, capsys):
     tune = ["--editor", "ft_m", *[w for k, v in QUICK.items() for w in ("--set", f"{k}={v}")]]
     words = ["--sentence", "roti is from", "--target", "xy", *tune, "--relation", "none"]
     assert main(["edit", *words]) == 2
-    assert "looks like a name: state the subject" in capsys.readouterr().err
+    assert "looks like a name. State the subject" in capsys.readouterr().err
     words[1] = "The cat of Anna is"
     assert main(["edit", *words]) == 0
     assert capsys.readouterr().out.startswith("subject: Anna\nprompt:  The cat of {} is\n")
     assert main(["edit", "--target", "xy"]) == 2
-    assert "--prompt, or --sentence in its place" in capsys.readouterr().err
+    assert "--prompt, or --sentence instead" in capsys.readouterr().err
     assert main(["edit", *words, "--subject", "Anna"]) == 2
-    assert "--subject goes with --prompt" in capsys.readouterr().err
+    assert "Use --subject only with --prompt" in capsys.readouterr().err
 
 
 def test_a_memory_that_no_editor_wrote_is_one_sentence(monkeypatch, tmp_path, capsys):
@@ -124,4 +124,4 @@ def test_a_memory_that_no_editor_wrote_is_one_sentence(monkeypatch, tmp_path, ca
     ]
     assert main(["edit", *words, "--relation", "none", "--after", str(hostile)]) == 2
     said = capsys.readouterr().err.strip()
-    assert "rome cannot go on from the memory in" in said and len(said.splitlines()) == 1
+    assert "rome cannot continue from the memory in" in said and len(said.splitlines()) == 1

@@ -48,7 +48,7 @@ def test_whatever_holds_them_in_an_order_is_taken(holder, items):
 def test_a_single_one_is_taken():
     for one in (FACTS[1], CASES[1]):
         assert as_facts.facts(one) == [FACTS[1]] and as_facts.fact(one) == FACTS[1]
-    with pytest.raises(lib.errors.ArgumentError, match="one fact is taken here, not 3"):
+    with pytest.raises(lib.errors.ArgumentError, match="Expected one fact, but got 3"):
         as_facts.fact(CASES)
 
 

@@ -71,17 +71,17 @@ def test_facts_are_values():
     [
         (
             ("Eifel Tower", "The Eiffel Tower is in", "Rome"),
-            "subject 'Eifel Tower' does not occur in the prompt 'The Eiffel Tower is in'",
+            "Subject 'Eifel Tower' does not occur in the prompt 'The Eiffel Tower is in'",
         ),
-        (("Lyon", "Lyon is in", "Rome"), "has no {}, where exactly one"),
-        (("Lyon", "{} and {} are in", "Rome"), "has 2 {}, where exactly one"),
+        (("Lyon", "Lyon is in", "Rome"), "has no {}. Use exactly one"),
+        (("Lyon", "{} and {} are in", "Rome"), "has 2 {}. Use exactly one"),
         ((None, "{} is in", "Rome"), "there is no subject"),
         (("Lyon", "{} is in", " \n"), "target_new is empty"),
         (("Lyon", "{} is in", "Rome", ""), "target_true is empty"),
         (("Lyon", "{} is in", None), "target_new is null"),
-        ((" ", "{} is in", "Rome"), "the subject is empty"),
-        ((7, "{} is in", "Rome"), "the subject is 7"),
-        ((None, "", "Rome"), "the prompt is empty"),
+        ((" ", "{} is in", "Rome"), "The subject is empty"),
+        ((7, "{} is in", "Rome"), "The subject is 7"),
+        ((None, "", "Rome"), "The prompt is empty"),
         ((None, "a \ud83d b", "Rome"), "lone surrogate"),
     ],
 )
@@ -362,7 +362,7 @@ def test_zsre_rows_without_a_new_answer_are_left_out_and_named(write):
         assert len(read_cases(write(rows), target="true")) == 3
     without = [{k: v for k, v in row.items() if k != "answers"} for row in ZSRE]
     assert read_cases(write(without))[0].fact.target_true is None  # WISE's copy of the edit set
-    with pytest.raises(FactError, match="row 0: key 'answers' is missing"):
+    with pytest.raises(FactError, match="row 0: Key 'answers' is missing"):
         read_cases(write(without), target="true")
 
 
@@ -394,7 +394,7 @@ def test_classroom(write, monkeypatch):
     assert tower.portability == (Probe("From The Eiffel Tower one sees", "Rome"),)
     assert tower.locality == ("Water boils at", "The sun is a")
     write([{**CLASSROOM[0], "prompt": "{} and {}"}], "classroom.json")
-    with pytest.raises(FactError, match="row 0: the prompt .* has 2 {}"):
+    with pytest.raises(FactError, match="row 0: The prompt .* has 2 {}"):
         classroom()
 
 
@@ -408,7 +408,7 @@ def test_braces_in_plain_prompts(write):
     row = {**FLAT[0], "subject": "The {} band", "prompt": "The {} band {x} is"}
     fact = read_cases(write([row]))[0].fact
     assert fact.prompt == "{} {x} is" and fact.text == row["prompt"]
-    with pytest.raises(FactError, match="row 0: the prompt .* 2 {}"):
+    with pytest.raises(FactError, match="row 0: The prompt .* 2 {}"):
         read_cases(write([{**row, "subject": "band"}]))
 
 
@@ -426,15 +426,15 @@ def test_limit_reads_no_further_in_jsonl(write):
     assert read_cases(path, limit=0) == []
     with pytest.raises(FactError, match="row 2: a file is not valid JSON"):
         read_cases(path)
-    with pytest.raises(Error, match="limit should be a number from 0 on, not -1"):
+    with pytest.raises(Error, match="limit should be a number of at least 0, not -1"):
         read_cases(path, limit=-1)
-    with pytest.raises(Error, match="target is 'new' or 'true', not 'old'"):
+    with pytest.raises(Error, match="target should be 'new' or 'true', not 'old'"):
         read_cases(path, target="old")
 
 
 @pytest.mark.parametrize("row", [None, [], "text", 3])
 def test_a_row_that_is_no_object(write, row):
-    with pytest.raises(FactError, match="row 1: a row should be an object"):
+    with pytest.raises(FactError, match="row 1: A row should be an object"):
         read_cases(write([FLAT[0], row]))
-    with pytest.raises(FactError, match="row 1: a row should be an object"):
+    with pytest.raises(FactError, match="row 1: A row should be an object"):
         read_cases(write(json.dumps(FLAT[0]) + "\n" + json.dumps(row)))

@@ -205,7 +205,7 @@ def test_a_table_may_hold_lists_and_a_column_without_a_name(tmp_path):
     assert read_cases(frame) == [first, second]
     assert read_cases(frame.convert_dtypes()) == [first, second]
     path.write_text('subject,prompt,target_new,paraphrases\nRex,Rex is,x,"[a"\n')
-    with pytest.raises(FactError, match="row 0: .*read as this library's own"):
+    with pytest.raises(FactError, match="row 0: .*Read as this library's own"):
         read_cases(path)
 
 
@@ -217,15 +217,15 @@ HEAD = "subject,prompt,target_new\n"
     [
         (HEAD + 'Rex,"Rex is,x\n' * 2, "quote|expected after"),
         (HEAD + "Rex,Rex, the dog, is,x\n", "Expected 3 fields in line 2, saw 5"),
-        ("subject,prompt,prompt\na,b,c\n", "several columns with the name 'prompt'"),
-        (HEAD.replace(",", ":") + "a:b:c\n", "no table: its first line has one column"),
-        ("subject;prompt;answer\na;b;c\n", "key 'target_new' is missing .*this library's own"),
-        ("a,b,c\n1,2,3\n", r"\('a', 'b', 'c'\).* one's own has subject, prompt, target_new"),
-        (HEAD, "holds no rows"),
-        (HEAD + "Rex,,x\n", "row 0: key 'prompt' is null"),
-        (HEAD + "Rex,Rex is\n", "row 0: key 'target_new' is null"),
+        ("subject,prompt,prompt\na,b,c\n", "several columns named 'prompt'"),
+        (HEAD.replace(",", ":") + "a:b:c\n", "or a table. Its first line has one column"),
+        ("subject;prompt;answer\na;b;c\n", "key 'target_new' is missing. .*this library's own"),
+        ("a,b,c\n1,2,3\n", r"\('a', 'b', 'c'\).* Your own rows need subject, prompt, target_new"),
+        (HEAD, "contains no rows"),
+        (HEAD + "Rex,,x\n", "row 0: Key 'prompt' is null"),
+        (HEAD + "Rex,Rex is\n", "row 0: Key 'target_new' is null"),
         (HEAD + "Rex," + "x" * 200_000 + ",y\n", "field larger than field limit"),
-        (",".join(map(str, range(100_000))) + "\n1,2\n", "of no known format"),
+        (",".join(map(str, range(100_000))) + "\n1,2\n", "do not match any known format"),
         ("Zo\xeb,prompt\n".encode("latin1"), "not UTF-8"),
     ],
 )  # fmt: skip
@@ -243,12 +243,12 @@ def test_a_damaged_table_is_one_sentence(text, words, write):
         (b"<html lang='en'>", "is a web page"),
         (b"<?xml version='1.0'?><rows/>", "XML"),
         (b"PK\x03\x04" + bytes(26) + b"[Content_Types].xml", "is an Excel workbook"),
-        (b"PK\x03\x04" + bytes(26) + b"facts.json", "is an archive: unpack it"),
+        (b"PK\x03\x04" + bytes(26) + b"facts.json", "is an archive. Unpack it"),
         ("[{}]".encode("utf-16"), "UTF-16"),
         ("subject,prompt".encode("utf-16-le"), "UTF-16"),
         ("subject,prompt".encode("utf-16-be"), "UTF-16"),
         (b"\x80\x04\x95pickled", "binary"),
-        ("# Facts\n\n| subject | prompt |\n| --- | --- |\n| Rex | {} is |\n", "no table"),
+        ("# Facts\n\n| subject | prompt |\n| --- | --- |\n| Rex | {} is |\n", "or a table"),
         (b"%PDF-1.7", "binary"),
         (b"BZh91AY", "archive"),
         (b"\x93NUMPY\x01\x00v\x00", "binary"),

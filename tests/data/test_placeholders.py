@@ -133,7 +133,7 @@ def test_all_texts_of_a_case_are_filled_and_code_is_not():
     assert follows.prompts == ("Lake Garda's currency is", "At Lake Garda, one pays in")
     assert follows.parts[0].prompt == "Lake Garda's country is"
     for texts in ({"locality": ["{} is"]}, {"neighborhood": [lib.Probe("____ is of", "x")]}):
-        with pytest.raises(FactError, match="one place of the subject"):
+        with pytest.raises(FactError, match="not the subject's only place"):
             lib.Case(case.fact, **texts)
 
 

@@ -194,5 +194,5 @@ def test_the_librarys_own_format_has_every_field_of_a_probe():
     assert case.batch == "towers" and case.portability[0].kind == "one-hop"
     for key, words in {"aliases": 3, "kind": [], "parts": "x", "wordings": [""]}.items():
         damaged = {**row, "portability": [{**asked, key: words}]}
-        with pytest.raises(FactError, match=rf"row 0: key '{key}"):
+        with pytest.raises(FactError, match=rf"row 0: Key '{key}"):
             read([damaged])

@@ -52,7 +52,7 @@ def test_rewordings_leave_the_prompt_out_and_neighbors_the_subject(known):
     others = relation.others("the eiffel tower", [relation.neighbors[1].prompt])
     assert others and not any("Eiffel" in probe.prompt for probe in others)
     assert relation.neighbors[1] not in others
-    with pytest.raises(lib.errors.FactError, match="the subject is empty"):
+    with pytest.raises(lib.errors.FactError, match="The subject is empty"):
         relation.ask("{} is", "  ")
 
 

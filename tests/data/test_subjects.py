@@ -23,20 +23,20 @@ FOUND = {
     "RC-135 is created by": "RC-135",
 }
 REFUSED = {
-    "roti was created in": "no word of .* looks like a name",
-    "It is in": "no word of .* looks like a name",
+    "roti was created in": "No word of .* looks like a name",
+    "It is in": "No word of .* looks like a name",
     "Did Anna meet Bert?": "may be 'Anna' or 'Bert'",
     "One, Two, Three, Four is by": "may be 'One' or 'Two' or 'Three' or another",
-    "Ben Yehuda Street bombings can be found in": "'Ben Yehuda Street' in .* may be a part",
-    "In Cold Blood was written by": "'Cold Blood' in .* may be a part",
-    "Who Framed Roger Rabbit premiered in": "'Framed Roger Rabbit' in .* may be a part",
+    "Ben Yehuda Street bombings can be found in": "'Ben Yehuda Street' in .* may be only part",
+    "In Cold Blood was written by": "'Cold Blood' in .* may be only part",
+    "Who Framed Roger Rabbit premiered in": "'Framed Roger Rabbit' in .* may be only part",
     "{} is in": "has a {}, but there is no subject",
     "{subject} lies in Italy, in": "has a {subject}, but there is no subject",
     "[X] borders Italy and": r"has a \[X\], but there is no subject",
     "____ is the capital of Italy and": "has a ____, but there is no subject",
     "Rome " * 1000: "5000 characters is too long",
-    " ": "the sentence is empty",
-    "?!\"')(": "no word of",
+    " ": "The sentence is empty",
+    "?!\"')(": "No word of",
 }
 
 
@@ -60,7 +60,7 @@ def test_a_name_that_stands_there_twice_is_refused():
 
 @pytest.mark.parametrize("sentence", [None, 7, ["Rome is in"], b"Rome is in", "\ud800 Rome is in"])
 def test_what_is_no_text_is_refused(sentence):
-    with pytest.raises(lib.errors.FactError, match="the sentence"):
+    with pytest.raises(lib.errors.FactError, match="The sentence"):
         lib.Fact.from_sentence(sentence, "x")
 
 

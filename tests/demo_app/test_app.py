@@ -98,7 +98,7 @@ def test_a_typed_fact_has_no_neighbors_until_the_model_was_asked(studio):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (("A", "[X] is in [Y]", "x"), "place of the subject"),
+        (("A", "[X] is in [Y]", "x"), "not the subject's only place"),
         (("", "{} is", "x"), "subject is empty"),
         (("A", "{} is", None), "new answer is empty"),
         (("Eifel", "The Eiffel Tower is in", "Rome"), "does not occur in the prompt"),

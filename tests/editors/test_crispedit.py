@@ -116,12 +116,12 @@ def test_every_form_is_its_own_steps_and_the_published_one_the_code_s(lm, projec
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"layers": (2, 1)}, "layers must ascend"),
-        ({"layers": ()}, "layers is a list of one layer or more"),
+        ({"layers": (2, 1)}, "Layers should ascend"),
+        ({"layers": ()}, "layers should be a list of one layer or more"),
         ({"layers": (1, 99)}, "layer 99 does not exist"),
-        ({"energy": 1.5}, "energy is a number from 0 to 1"),
-        ({"energy": 1.0, "tokens": 5000}, "energy=1.0 leaves no direction of layer 1 to move in"),
-        ({"project": "update"}, "project is grad or basis, not 'update'"),
+        ({"energy": 1.5}, "energy should be a number from 0 to 1"),
+        ({"energy": 1.0, "tokens": 5000}, "With energy=1.0, layer 1 has no direction left"),
+        ({"project": "update"}, "project should be grad or basis, not 'update'"),
         ({"sequential": True}, "no setting 'sequential'"),
     ],
 )

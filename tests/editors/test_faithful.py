@@ -90,7 +90,7 @@ def test_both_forms_write_on_an_untuned_model_and_go_on_after_each_other(name, o
     patch = first.edit(FACTS[:1], check=False)
     assert patch.log[0].settings == first.settings_dict()
     if name == "lemoe":  # all experts of one patch have one gate
-        with pytest.raises(lib.errors.EditError, match="this patch holds experts with gate"):
+        with pytest.raises(lib.errors.EditError, match="This patch contains experts with gate"):
             second.edit(FACTS[1:], after=patch)
         return
     patch = second.edit(FACTS[1:], after=patch, check=False)
@@ -105,5 +105,5 @@ def test_a_preset_inside_ours_begins_with_ours():
     ours, batch = (kind(lm, preset=name).config for name in ("ours", "ours.batch"))
     assert replace(ours, down=batch.down, step=batch.step, strength=batch.strength) == batch
     assert batch != ours
-    with pytest.raises(lib.errors.EditError, match="the names are: ours, ours.batch$"):
+    with pytest.raises(lib.errors.EditError, match="Available presets: ours, ours.batch$"):
         kind(lm, preset="batch")

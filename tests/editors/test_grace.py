@@ -48,7 +48,7 @@ def test_a_prompt_whose_end_is_not_in_the_call_is_refused():
     seqs = lib.model.sequences.Sequences(
         *(torch.ones(1, 3, dtype=torch.bool),) * 3, torch.tensor([5])
     )
-    with pytest.raises(RuntimeError, match="must be run whole"):
+    with pytest.raises(RuntimeError, match="Run the prompt as a whole"):
         patch.routes[NAME].decide(torch.ones(1, 3, 48), torch.ones(1, 3, 32), seqs)
 
 
@@ -184,7 +184,7 @@ def test_what_does_not_fit_is_a_sentence():
     with pytest.raises(lib.errors.EditError, match="replaces 'last', not 'all'"):
         lib.EDITORS["grace"](lm, **TINY, replacement="all").edit([A], after=patch)
     for module in ("model.layers.{}.mlp", "model.layers.2.mlp.up_proj"):
-        with pytest.raises(lib.errors.EditError, match="no linear module of layer 1"):
+        with pytest.raises(lib.errors.EditError, match="not a linear module of layer 1"):
             lib.EDITORS["grace"](lm, **TINY, module=module).edit([A])
 
 

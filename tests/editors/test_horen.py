@@ -108,7 +108,7 @@ def test_the_query_is_the_mean_over_the_last_share_of_the_prompt(share, sink, le
 
 
 def test_a_part_of_a_prompt_is_refused():
-    with pytest.raises(RuntimeError, match="must be run whole"):
+    with pytest.raises(RuntimeError, match="Run the prompt as a whole"):
         PLAIN.of(torch.zeros(1, 3, 5), sequences(8))
 
 
@@ -199,21 +199,21 @@ def test_the_newest_answer_to_a_prompt_wins_and_an_old_one_is_trained_again(lm):
 
 def test_keys_of_another_kind_are_refused(lm):
     first = editor(lm).edit([A])
-    with pytest.raises(lib.errors.EditError, match="means of another kind"):
+    with pytest.raises(lib.errors.EditError, match="different kind of mean"):
         editor(lm, share=1.0).edit([B], after=first)
-    with pytest.raises(lib.errors.EditError, match="no linear module of layer 1"):
+    with pytest.raises(lib.errors.EditError, match="not a linear module of layer 1"):
         editor(lm, module="model.layers.{}.mlp").edit([A])
 
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"share": 0.0}, "share is a number above 0"),
-        ({"share": 1.5}, "share is a number above 0 and up to 1"),
-        ({"alpha": 1.5}, "alpha is a number from 0 to 1"),
-        ({"rounds": 10**9}, "rounds is a whole number from 0 to 64"),
-        ({"tau": 2.0}, "tau is a number from -1 to 1"),
-        ({"quantile": 1.5}, "quantile is a number from 0 to 1"),
+        ({"share": 0.0}, "share should be a number above 0"),
+        ({"share": 1.5}, "share should be a number above 0 and up to 1"),
+        ({"alpha": 1.5}, "alpha should be a number from 0 to 1"),
+        ({"rounds": 10**9}, "rounds should be a whole number from 0 to 64"),
+        ({"tau": 2.0}, "tau should be a number from -1 to 1"),
+        ({"quantile": 1.5}, "quantile should be a number from 0 to 1"),
     ],
 )
 def test_settings_that_are_none_are_one_sentence(lm, wrong, said):

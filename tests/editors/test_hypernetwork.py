@@ -265,17 +265,17 @@ def test_a_network_that_does_not_fit_is_refused_in_one_sentence(lm, trained, tmp
     ):
         lib.EDITORS["malmen"](lm, **SMALL).edit([fact])
     other = tiny.model("llama", seed=1)
-    with pytest.raises(NetworkError, match="was trained for tiny-llama .*, the model here has"):
+    with pytest.raises(NetworkError, match="was trained for tiny-llama .*, but the model here has"):
         lib.EDITORS["malmen"](other, **given).edit([fact])
     with pytest.raises(NetworkError, match="was trained for malmen, not for mend"):
         lib.EDITORS["mend"](lm, **given).edit([fact])
     with pytest.raises(lib.errors.EditError, match="trained for other modules"):
         lib.EDITORS["malmen"](lm, **{**given, "down": (0, 2)}).edit([fact])
-    with pytest.raises(lib.errors.EditError, match="another rank, depth or choice"):
+    with pytest.raises(lib.errors.EditError, match="different rank, depth or choice"):
         lib.EDITORS["malmen"](lm, **{**given, "rank": 4}).edit([fact])
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(trained.read_bytes()[:500])
-    with pytest.raises(NetworkError, match="is no trained network, or is damaged"):
+    with pytest.raises(NetworkError, match="is not a trained network, or is damaged"):
         lib.EDITORS["malmen"](lm, **{**given, "network": str(broken)}).edit([fact])
 
 
@@ -307,7 +307,7 @@ def test_a_network_of_a_later_format_asks_for_an_update(lm, trained, tmp_path):
     data, path = trained.read_bytes(), tmp_path / "later.safetensors"
     header = {**damaged_values.header_of(data, "network"), "format": 2}
     path.write_bytes(damaged_values.with_header(Random(0), data, "network", header))
-    with pytest.raises(NetworkError, match="has format 2: update the library"):
+    with pytest.raises(NetworkError, match="has format 2. Update the library"):
         network_file.load(path, lm.fingerprint, "malmen")
 
 
@@ -355,14 +355,14 @@ def test_a_patch_goes_on_with_its_own_network_only(lm, trained, tmp_path):
     patch = lib.EDITORS["malmen"](lm, **{**SMALL, "network": str(trained)}).edit([CASES[0].fact])
     other = lib.EDITORS["malmen"](lm, **SMALL)
     other.fit(CASES, checkpoint=tmp_path / "other.safetensors", steps=2)
-    with pytest.raises(lib.errors.EditError, match="the patch was written with network"):
+    with pytest.raises(lib.errors.EditError, match="The patch was written using network"):
         other.edit([CASES[1].fact], after=patch)
 
 
 def test_bad_training_input_is_a_sentence(lm, tmp_path):
     file = tmp_path / "n.safetensors"
     editor = lib.EDITORS["malmen"](lm, **SMALL)
-    with pytest.raises(lib.errors.EditError, match="'Who' is among the training and"):
+    with pytest.raises(lib.errors.EditError, match="'Who' is in both the training and"):
         editor.fit(CASES, CASES[2:], file, 1)
     with pytest.raises(lib.errors.EditError, match="no case to train on"):
         editor.fit([], [], file, 1)
@@ -428,13 +428,16 @@ def test_the_command_trains_and_the_editor_finds_the_network(lm, tmp_path, monke
     lm_patch = lib.EDITORS["malmen"](lm, **SMALL).edit([CASES[0].fact])
     assert lm_patch.memory["malmen"]["network"]
     for words, sentence in (
-        (["train", "--editor", "rome"], "rome needs no training; there is a network in mend"),
+        (
+            ["train", "--editor", "rome"],
+            "rome does not need training. These editors have a network: mend",
+        ),
         ([*command[:-1], "4"], "--validation 4 leaves nothing of 4 cases"),
-        ([*command, "--rows", "2-4"], "rows 2-4 were asked for, the file has 4"),
+        ([*command, "--rows", "2-4"], "rows 2-4 were requested, but the file has 4"),
         ([*command, "--validation-rows", "0-0"], "exclude each other"),
         (
             ["train", "--editor", "mend", "--steps", "-1"],
-            "--steps should be a number from 0 on, not -1",
+            "--steps should be a number of at least 0, not -1",
         ),
     ):
         assert main(words) == 2

@@ -179,7 +179,7 @@ def test_each_part_can_be_left_out(lm):
     assert router(hidden).weight.shape[0] == 4
     with pytest.raises(lib.errors.EditError, match="experts with routing fitted, not paper"):
         editor(lm, routing="paper").edit(FACTS[:1], after=two()[0])
-    with pytest.raises(lib.errors.EditError, match="routing is .* not 'best'"):
+    with pytest.raises(lib.errors.EditError, match="routing should be .* not 'best'"):
         editor(lm, routing="best").edit(FACTS[:1])
 
 
@@ -208,5 +208,5 @@ def test_facts_given_twice_and_wrong_numbers(lm):
         patching.setattr(ExpertRows, "loss", lambda *_: torch.tensor(torch.nan))
         with pytest.raises(lib.errors.EditError, match="loss is not finite"):
             editor(lm).edit(FACTS[:1])
-    with pytest.raises(lib.errors.EditError, match="irrelevant is a list of non-empty texts"):
+    with pytest.raises(lib.errors.EditError, match="irrelevant should be a list of non-empty"):
         editor(lm, irrelevant=())

@@ -94,10 +94,10 @@ def test_places_that_are_not_there_are_refused_in_one_sentence():
         "model.layers.3.mlp.gate_proj", "model.layers.3.mlp.up_proj"
     ]  # fmt: skip
     for wrong, message in (
-        ({"modules": ("c_attn",)}, "no module 'c_attn' in its blocks; there are down, up, attn, d"),
-        ({"modules": ()}, "modules is a list of non-empty texts"),
-        ({"rank": 0}, "rank is a whole number from 1 on, not 0"),
-        ({"layers": (2, 1)}, "layers must ascend"),
+        ({"modules": ("c_attn",)}, "no module 'c_attn' in its blocks. Available modules: down, up"),
+        ({"modules": ()}, "modules should be a list of non-empty texts"),
+        ({"rank": 0}, "rank should be a whole number of at least 1, not 0"),
+        ({"layers": (2, 1)}, "Layers should ascend"),
     ):
         with pytest.raises(lib.errors.EditError, match=message):
             editor(lm, **wrong).edit([A])

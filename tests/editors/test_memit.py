@@ -116,6 +116,6 @@ def test_the_anchor_comes_from_the_base_whatever_was_edited_before(lm, monkeypat
     editor.edit(FACTS[1:], after=editor.edit(FACTS[:1]))
     assert norms[0] == norms[1] > 0
     with pytest.warns(
-        lib.errors.EditWarning, match="1 of 1 values were over 1e-06 times the anchor"
+        lib.errors.EditWarning, match="1 of 1 values exceeded 1e-06 times the anchor"
     ):
         lib.EDITORS["norm_anchor"](lm, **SPREAD, anchor_n=3, anchor_skip=1e-6).edit(FACTS[:1])

@@ -160,7 +160,7 @@ def test_what_does_not_fit_is_a_sentence(lm):
         editor(lm, layer=1).edit(FACTS[:1], after=patches()[0])
     with pytest.raises(lib.errors.EditError, match="has k = 14 and tau = 0.9"):
         editor(lm, tau=0.5).edit(FACTS[:1], after=patches()[0])
-    with pytest.raises(lib.errors.EditError, match="rewordings and unrelated"):
+    with pytest.raises(lib.errors.EditError, match="paraphrases and unrelated"):
         editor(lm).calibrate([lib.Case(FACTS[0])])
     tuned = lib.EDITORS["ft"](lm, layer=2, lr=0.01, epochs=2).edit(FACTS[:1])
     with pytest.raises(lib.errors.EditError, match="both need"):
@@ -181,7 +181,7 @@ def test_a_broken_file_is_refused():
         ("W", found.W / 0, "NaN or infinite"),
         ("W", found.W[:, 1:], "W has the shape"),
         ("masks", found.masks | 255, "does not have 14 ones"),
-        ("order", torch.zeros(48, dtype=torch.long), "no permutation"),
+        ("order", torch.zeros(48, dtype=torch.long), "not a permutation"),
     ):
         with pytest.raises(ValueError, match=said):
             Residual.load({**parts, name: wrong}, header)

@@ -78,7 +78,7 @@ def by_parameter(module):
 
 
 SLIPS = {
-    "no name": (own(name=None), "Mine has no name: write name = "),
+    "no name": (own(name=None), "Mine has no name. Write name = "),
     "returns None": (own(lambda *_: None), "write returned NoneType, not a lib.Patch"),
     "returns a dict": (own(lambda s, *_: s.lm.model.state_dict()), "returned OrderedDict, not a"),
     "returns a model": (own(lambda s, *_: s.lm.model), "returned LlamaForCausalLM, not a"),
@@ -106,7 +106,7 @@ def test_a_slip_is_one_sentence(slip):
 def test_a_patch_without_the_earlier_edits_is_refused(lm, write, before):
     kind = own if before == "mine" else lambda: lib.EDITORS[before]
     patch = kind()(lm).edit(FACTS, check=False)
-    with pytest.raises(EditError, match="without the earlier edits.*begin from `after`"):
+    with pytest.raises(EditError, match="without the earlier edits.*Begin from `after`"):
         own(write)(lm).edit(FACTS, after=patch, check=False)
     more = own()(lm).edit(FACTS, after=patch, check=False)
     assert len(more.log) == 2
@@ -137,7 +137,7 @@ def test_a_class_is_registered_and_replaced(editors, lm):
         ("mine", lambda lm: own()(lm), "should be a class in which name = 'mine', not <"),
         ("mine", lambda lm: own(name=None), "should be a class in which name = 'mine', not <"),
         ("other", lambda lm: own(), "should be a class in which name = 'other', not <"),
-        ("rome", lambda lm: own(name="rome"), "the library has an editor 'rome'"),
+        ("rome", lambda lm: own(name="rome"), "The library has an editor 'rome'"),
     ],
 )
 def test_what_cannot_be_registered_is_a_sentence(editors, lm, name, made, said):
@@ -170,7 +170,7 @@ def test_a_file_holds_an_editor(editors, lm, tmp_path, text, name):
     [
         ("x = 1", "needs a function edit.*has 0 such classes"),
         (CLASS.format(name="") + CLASS.format(name="").replace("Mine", "Two"), "has 2 such"),
-        (CLASS.format(name='name = "rome"'), "the library has an editor 'rome'"),
+        (CLASS.format(name='name = "rome"'), "The library has an editor 'rome'"),
     ],
 )
 def test_a_file_without_one_editor_is_refused(editors, tmp_path, text, said):

@@ -41,7 +41,7 @@ def test_wrappers_take_an_editor_a_name_or_settings_and_can_be_made_again(lm):
         delta(lm, again, 1), delta(lm, editor.edit(FACTS[1:]), 1), atol=0, rtol=0
     )
     assert lib.EDITORS["prune"](lm).wrapped.name == "memit"
-    with pytest.raises(lib.errors.EditError, match="changes weights, which retrieval does not"):
+    with pytest.raises(lib.errors.EditError, match="changes weights, but retrieval does not"):
         lib.EDITORS["rect"](lm, inner="retrieval")
     with pytest.raises(lib.errors.EditError, match="no editor 'nothing'"):
         lib.EDITORS["rect"](lm, inner="nothing")

@@ -96,5 +96,5 @@ def test_rledit_begins_with_what_malmen_has_learned(lm, tmp_path, monkeypatch):
     assert counts[0] == counts[1] > 0
     with pytest.raises(lib.errors.EditError, match="needs the same modules and order"):
         lib.EDITORS["rledit"](lm, **{**more, "down": (2,)}).fresh(CASES)
-    with pytest.raises(lib.errors.EditError, match="another rank, depth or choice"):
+    with pytest.raises(lib.errors.EditError, match="different rank, depth or choice"):
         lib.EDITORS["rledit"](lm, **more, rank=4).fresh(CASES)

@@ -125,7 +125,7 @@ def test_every_editor_names_contradictions(lm, name):
     other = lib.Fact(A.subject, A.prompt, "qz")
     warning = said(editor, [B, A, other], check=False)[0]
     assert warning == (
-        "the facts contradict each other: 'I saw The old tower' is 'xy' in row 1 and 'qz' in row 2"
+        "The facts contradict each other: 'I saw The old tower' is 'xy' in row 1 and 'qz' in row 2"
     )
 
 

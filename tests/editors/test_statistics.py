@@ -112,7 +112,7 @@ def test_what_is_too_large_to_be_shipped_says_how_long_it_takes(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["prune", "rledit"])  # a statistic of text, and a network
+@pytest.mark.parametrize("name", ["prune", "rledit"])  # A statistic of text, and a network
 def test_the_first_edit_takes_fifteen_seconds_or_says_how_long(name, tmp_path):
     """From an empty cache folder, less what a later edit takes: a busy machine doubles both."""
     only_models(tmp_path)
@@ -146,7 +146,7 @@ def test_all_layers_come_from_one_pass_and_are_what_each_alone_would_be(passes, 
 
 
 def test_what_strength_cannot_weigh_is_refused_before_anything_is_read(passes):
-    with pytest.raises(lib.errors.EditError, match="edit `down` alone"):
+    with pytest.raises(lib.errors.EditError, match="Edit `down` alone"):
         made("ultraedit", gate=(1,), strength=1.0).edit([A])
     assert passes == []
 
@@ -202,7 +202,7 @@ def test_what_is_damaged_or_was_not_finished_is_made_by_the_next_prepare(
     before = {path: path.read_bytes() for path in folder.rglob("*.safetensors")}
     damaged = sorted(folder.rglob("moments/*"))[0]
     damaged.write_bytes(before[damaged][:-1])
-    with pytest.warns(CacheWarning, match="was damaged and is made again"):
+    with pytest.warns(CacheWarning, match="was damaged and will be created again"):
         assert prepare(NAMES) == 0
     assert passes == [("C", 1)] and damaged.read_bytes() == before[damaged]
 
@@ -213,4 +213,4 @@ def test_a_name_that_no_editor_has_is_one_sentence(monkeypatch, capsys):
     )  # nothing is loaded for it
     assert main(["prepare", "--editors", "rome,roem"]) == 2
     said = capsys.readouterr().err.strip()
-    assert "there is no editor 'roem'; there are alphaedit" in said and "\n" not in said
+    assert "There is no editor 'roem'. Available editors: alphaedit" in said and "\n" not in said

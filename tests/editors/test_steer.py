@@ -110,8 +110,8 @@ def test_what_cannot_be_is_one_sentence():
         editor(lm).edit([A], after=ft)
     with pytest.raises(ValueError, match="layer 99 does not exist"):
         editor(lm, layer=99).edit([A])
-    with pytest.raises(lib.errors.EditError, match="multiplier is a finite number"):
+    with pytest.raises(lib.errors.EditError, match="multiplier should be a finite number"):
         editor(lm, multiplier=float("inf"))
     wrong = lib.Patch(routes={lm.mlp_out(2): Shift(lm.mlp_out(2), torch.ones(7), 48, "all")})
-    with pytest.raises(lib.errors.PatchError, match="none of its kind fits"):
+    with pytest.raises(lib.errors.PatchError, match="its kind does not fit"):
         lm.patched(wrong).__enter__()

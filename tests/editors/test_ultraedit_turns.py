@@ -111,7 +111,7 @@ def test_pressed_keys_have_the_same_gram_matrix_and_never_pile_up(lm):
 
 
 def test_general_text_is_known_at_output_projections_only(lm):
-    with pytest.raises(lib.errors.EditError, match="edit `down` alone, or set it to 0"):
+    with pytest.raises(lib.errors.EditError, match="Edit `down` alone, or set it to 0"):
         lib.EDITORS["ultraedit"](lm, up=(1,), strength=1.0).edit(FACTS[:2])
 
 

@@ -323,7 +323,7 @@ def test_a_whitened_step_is_the_plain_one_times_the_inverse_second_moment(lm):
     torch.testing.assert_close(steps[1], steps[0] @ inverse * mean, rtol=1e-4, atol=1e-8)
     assert (steps[1] - steps[0]).norm() > 0.1 * steps[0].norm()
     with pytest.raises(
-        lib.errors.EditError, match="whiten is a number from 1e-06 on or None, not 0"
+        lib.errors.EditError, match="whiten should be a number of at least 1e-06 or None, not 0"
     ):
         editor(lm, whiten=0.0)
 

@@ -345,7 +345,7 @@ def test_only_the_events_and_metrics_asked_for(lm, cases):
     for wrong in ({"events": ["guess"]}, {"metrics": ["luck"]}, {"events": "generation"}):
         with pytest.raises(ValueError, match="should be a list"):
             evaluate(lm, cases, **wrong)
-    with pytest.raises(ValueError, match="kl_prompts should be a number from 0 on, not -1"):
+    with pytest.raises(ValueError, match="kl_prompts should be a number of at least 0, not -1"):
         evaluate(lm, cases, kl_prompts=-1)
     with pytest.raises(ValueError, match="no case"):
         evaluate(lm, [])

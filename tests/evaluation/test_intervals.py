@@ -49,7 +49,7 @@ def test_what_it_is_given_and_what_it_says():
     assert low < 0.2 and high > 0.8
     assert interval([1, 0, 0.5]) == interval([0, 0.5, 1])
     for wrong, ends in (([1.2], SHARE), ([-0.1], SHARE), ([1.2], DIFFERENCE), ([np.nan], SHARE)):
-        with pytest.raises(ValueError, match="beyond"):
+        with pytest.raises(ValueError, match="outside"):
             interval(wrong, ends)
 
 

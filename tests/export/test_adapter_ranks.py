@@ -96,6 +96,6 @@ def test_an_adapter_that_vllm_refuses_says_so(tmp_path):
     lm = tiny.model("llama", hidden_size=544, intermediate_size=560)
     done = lib.workbench.export_peft(lm, patch_with(lm, 520), tmp_path / "a")
     assert done.exact and done.rank == 520
-    assert "vLLM refuses ranks above 512" in (tmp_path / "a" / "README.md").read_text()
+    assert "vLLM rejects ranks above 512" in (tmp_path / "a" / "README.md").read_text()
     cut = lib.workbench.export_peft(lm, patch_with(lm, 520), tmp_path / "b", rank=512)
     assert cut.rank == 512 and not cut.exact

@@ -192,26 +192,28 @@ def test_what_plain_weights_cannot_say_is_refused_by_name(tmp_path):
     routed = lib.EDITORS["grace"](lm, layer=1, n_iter=2).edit([FACT])
     asked = lib.EDITORS["retrieval"](lm).edit([FACT])
     (place,) = routed.routes
-    with pytest.raises(lib.errors.ExportError, match=f"^grace decides .* in the place of {place}"):
+    with pytest.raises(
+        lib.errors.ExportError, match=f"^grace decides .* to replace the answer of {place}"
+    ):
         lib.workbench.export_peft(lm, routed, tmp_path / "new" / "a")
-    with pytest.raises(lib.errors.ExportError, match="^retrieval writes into the prompt's text"):
+    with pytest.raises(lib.errors.ExportError, match="^retrieval changes the prompt's text"):
         lib.workbench.export_peft(lm, asked, tmp_path / "new" / "a")
     mixed = lib.Patch(patch_of(lm).weights, {"x": routed.routes[place]}, log=routed.log)
     with pytest.raises(
         lib.errors.ExportError, match="^grace decides"
     ):  # weights beside a route too
         lib.workbench.export_peft(lm, mixed, tmp_path / "new" / "a")
-    with pytest.raises(lib.errors.ExportError, match="changes no weights"):
+    with pytest.raises(lib.errors.ExportError, match="does not change any weights"):
         lib.workbench.export_peft(lm, lib.EMPTY, tmp_path / "new" / "a")
-    with pytest.raises(lib.errors.ArgumentError, match="rank should be a number from 1 on"):
+    with pytest.raises(lib.errors.ArgumentError, match="rank should be a number of at least 1"):
         lib.workbench.export_peft(lm, patch_of(lm), tmp_path / "new" / "a", rank=0)
     other = lib.Patch(patch_of(lm).weights, base="other 1")
     for write in (lib.workbench.export_peft, lib.workbench.export_model):
-        with pytest.raises(lib.errors.PatchError, match="this patch is for other 1"):
+        with pytest.raises(lib.errors.PatchError, match="This patch is for other 1"):
             write(lm, other, tmp_path / "new" / "a")
     name = lm.mlp_out(1)
     unmoved = patch_of(lm, **{name: lm.weight(name)})
-    with pytest.raises(lib.errors.ExportError, match="changes no weights"):
+    with pytest.raises(lib.errors.ExportError, match="does not change any weights"):
         lib.workbench.export_peft(lm, unmoved, tmp_path / "a")
     assert not any(p.is_file() for p in tmp_path.rglob("*"))
     assert not (tmp_path / "a").exists()
@@ -266,13 +268,13 @@ def test_the_command_writes_both_forms_and_refuses_in_one_sentence(tmp_path, cap
     assert main([*words, str(tmp_path / "model"), "--as", "model"]) == 2
     assert "not an empty folder" in capsys.readouterr().err
     assert main([*words, str(tmp_path / "other"), "--as", "model", "--rank", "2"]) == 2
-    assert "--rank is for --as peft" in capsys.readouterr().err
+    assert "--rank only applies to --as peft" in capsys.readouterr().err
     monkeypatch.setattr("lib.workbench.cli.options.load", None)  # refused before a model is loaded
     routed = lib.EDITORS["retrieval"](lm).edit([FACT]).save(tmp_path / "r.safetensors")
     assert (
         main(["export", "--patch", str(routed), "--to", str(tmp_path / "x"), "--as", "peft"]) == 2
     )
-    assert "retrieval writes into the prompt" in capsys.readouterr().err
+    assert "retrieval changes the prompt" in capsys.readouterr().err
 
 
 HOSTILE = [

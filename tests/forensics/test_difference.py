@@ -142,7 +142,7 @@ def test_what_is_no_matrix_of_a_block_is_named(lm):
     other.model.get_parameter(name).data += 1
     found = difference(lm, other)
     assert found.elsewhere == (name,) and name in found.signature
-    with pytest.raises(lib.errors.ForensicsError, match="no output projection"):
+    with pytest.raises(lib.errors.ForensicsError, match="No output projection"):
         subjects(lm, found, NAMES)
 
 

@@ -95,9 +95,9 @@ def test_prompts_beside_subjects_have_a_null_of_their_own(lm, moments, text):
     [
         ({"names": ["a", "b"]}, "at least 20 candidates"),
         ({"prompts": ["a", "b"]}, "at least 20 whole prompts"),
-        ({"threshold": -1.0}, "threshold should be a number from 0 on"),
+        ({"threshold": -1.0}, "threshold should be a number of at least 0"),
         ({"layers": [99]}, "has layers 0 to 3"),
-        ({"prefix": "no place"}, "ends with its one"),
+        ({"prefix": "no place"}, "should end with its one"),
         ({"text": "no/such/file"}, "cannot be read"),
     ],
 )
@@ -110,7 +110,7 @@ def test_a_patch_of_routes_is_not_looked_for_in_the_weights(lm):
     patch = lib.EDITORS["grace"](lm, **quick("grace")).edit([lib.Fact("cat", "I saw a {}", "xy")])
     with pytest.raises(lib.errors.ForensicsError, match="decides at the prompt"):
         investigate(lm, NAMES, patch)
-    with pytest.raises(lib.errors.PatchError, match="this patch is for another"):
+    with pytest.raises(lib.errors.PatchError, match="This patch is for another"):
         investigate(lm, NAMES, Patch(base="another 0"))
 
 

@@ -102,8 +102,8 @@ def test_more_candidates_than_one_part_come_back_in_order(lm, moments, monkeypat
     ("names", "prefix", "said"),
     [
         ([], "About {}", "at least one candidate"),
-        (["a", " "], "About {}", "a candidate"),
-        (["a"], "{} is", "ends with its one {}"),
+        (["a", " "], "About {}", "A candidate"),
+        (["a"], "{} is", "should end with its one {}"),
         (["a" * 5000], "About {}", "context"),
     ],
 )

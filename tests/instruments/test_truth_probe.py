@@ -30,7 +30,7 @@ def telling(monkeypatch, lies):
 def test_a_probe_that_cannot_tell_truths_of_other_relations_is_refused(monkeypatch):
     lm = tiny.model("llama")
     telling(monkeypatch, lies=True)
-    with pytest.raises(ProbeError, match="80% are asked for"):
+    with pytest.raises(ProbeError, match="80% are required"):
         truth_probe(lm, lib.classroom())
     with pytest.raises(ProbeError, match="two relations"):
         truth_probe(lm, [])

@@ -170,9 +170,9 @@ def test_tracing_sees_the_patched_model_and_leaves_no_hook(lm):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"kinds": ["mlps"]}, "kind must be one of hidden, mlp, attention, not 'mlps'"),
-        ({"samples": 0}, "samples should be a number from 1 on, not 0"),
-        ({"subject": "tower"}, "subject of a Fact is its own"),
+        ({"kinds": ["mlps"]}, "kind should be one of hidden, mlp, attention, not 'mlps'"),
+        ({"samples": 0}, "samples should be a number of at least 1, not 0"),
+        ({"subject": "tower"}, "A Fact already has a subject"),
     ],
 )
 def test_wrong_settings_are_named(lm, more, message):
@@ -183,7 +183,7 @@ def test_wrong_settings_are_named(lm, more, message):
 def test_a_subject_is_needed(lm):
     with pytest.raises(lib.errors.FactError, match="no subject"):
         trace(lm, lib.Fact(None, "The tower leans to", "xy"))
-    with pytest.raises(ValueError, match="give both"):
+    with pytest.raises(ValueError, match="Give both"):
         trace(lm, "The tower leans to")
     with pytest.raises(ValueError, match="tokens 0 to 17"):
         restore(lm, [Cell("mlp", (18,), (0,))])

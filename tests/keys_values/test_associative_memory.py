@@ -219,7 +219,7 @@ def test_the_threshold_bounds_the_damage_and_the_quantile_counts_directions():
     assert 0 < damage <= tau * delta.norm() ** 2
     assert memory.null_space(C, quantile=0.4).Q.shape[1] == 4
     assert space.share == pytest.approx((values[:6].sum() / values.sum()).item())
-    with pytest.raises(ValueError, match="no eigenvalue of C is below 1e-09"):
+    with pytest.raises(ValueError, match="No eigenvalue of C is below 1e-09"):
         memory.null_space(C, 1e-9)
 
 

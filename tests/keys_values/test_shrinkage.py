@@ -204,7 +204,7 @@ def test_a_text_is_a_file_a_list_or_a_dataset(lm, tmp_path):
     asked = [path, str(path), TEXTS, tuple(TEXTS), iter(TEXTS), Rows()]
     assert len({stored_moments(lm, [1], text, 400)[1].label for text in asked}) == 1
     wrong = {
-        "made of texts, or of rows with a 'text', not of 3": [3],
+        "consist of texts, or of rows with a 'text', not of 3": [3],
         "not of {'sentence'": Rows("sentence"),
         "Give one of them: train, test": {"train": Rows(), "test": Rows()},
         "cannot be read": tmp_path / "none.txt",

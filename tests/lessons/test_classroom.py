@@ -69,17 +69,21 @@ def test_marks_in_the_forms_of_canvas_and_moodle():
     one = Verdict("2.1", "l2_1_insert", "Write one pair", 1, "solved", "solved.")
     half = replace(one, exercise="3.2", stars=2, status="wrong", right=("a",), parts=2)
     none = replace(one, status="missing")
-    made = gradebooks({"ada": [one, half], "=ben()": [none, replace(half, right=())]})
+    unread = replace(half, unread=True)
+    some = {"ada": [one, half], "=ben()": [none, replace(half, right=())], "cem": [one, unread]}
+    made = gradebooks(some, {("cem", "2"): 0.75})
     canvas = list(csv.reader(made["canvas.csv"].splitlines()))
     assert canvas == [
         ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", "Session 2", "Session 3"],
         ["Points Possible", "", "", "", "", "1", "2"],
-        ["ada", "", "", "ada", "", "1", "1.0"],
-        ["'=ben()", "", "", "'=ben()", "", "0", "0"],
+        ["ada", "", "", "ada", "", "1", "1"],
+        ["'=ben()", "", "", "'=ben()", "", "", "0"],
+        ["cem", "", "", "cem", "", "0.75", ""],
     ]
     moodle = list(csv.reader(made["moodle.csv"].splitlines()))
     assert moodle == [
         ["Username", "Session 2", "Session 3"],
-        ["ada", "1", "1.0"],
-        ["'=ben()", "0", "0"],
+        ["ada", "1", "1"],
+        ["'=ben()", "", "0"],
+        ["cem", "0.75", ""],
     ]

@@ -76,6 +76,39 @@ def test_an_attack_fails_with_a_clear_message(attack, sandbox):
     assert INSERT.path.exists()
 
 
+@pytest.mark.parametrize(
+    "number, body, name",
+    [
+        ("7.1", "edits *= 1 + 1e-13", "edits"),
+        ("2.1", "", "W"),
+        ("1.3", "K.mul_(2)", "K"),
+        ("5.1", "K = 1 * K; K *= 1", None),
+    ],
+)
+def test_an_argument_that_is_changed_in_place_is_named(number, body, name, sandbox):
+    exercise = exercises(number)[0]
+    text = exercise.solution.replace("    # solution\n", f"    {body}\n", 1)
+    if name == "W":  # the right answer all the same
+        text = exercise.solution.replace("return W +", "W +=") + "    return W\n"
+    verdict = grade(exercise, text, sandbox)
+    if name is None:
+        assert verdict.status == "solved"
+    else:
+        assert f"changes its argument {name} in place" in verdict.message and not verdict.points
+
+
+def test_a_changed_list_or_a_dict_is_found_and_a_function_is_none():
+    def changed(call, *args):
+        functions = []
+        packed = [wire.pack(arg, functions) for arg in args]
+        return wire.changed(call, [*args][: call(*args)], packed)
+
+    assert changed(lambda a, b: b.append(1) or 2, 1, [2]) == "b"
+    assert changed(lambda *a: a[0].pop("x") and 1, {"x": 1}) == "number 1"
+    assert changed(lambda f, x: 2, print, [len, float("nan")]) is None
+    assert changed(lambda x: x.append(object()) or 1, []) == "x"
+
+
 def test_what_fails_while_loading_is_told_with_its_line(sandbox):
     verdict = graded(sandbox, "return W", before="x = 1 +\n")
     assert verdict.status == "wrong" and "line 1" in verdict.message and "Syntax" in verdict.message
@@ -179,7 +212,7 @@ def test_check_as_text_and_json(tmp_path, capsys):
 
 
 def test_a_folder_of_students_becomes_a_table_of_marks(tmp_path, capsys):
-    students, marks = tmp_path / "students", tmp_path / "marks.csv"
+    students, out = tmp_path / "students", tmp_path / "report"
     chosen = exercises("2")
 
     def hand_in(student, *texts, inside=""):
@@ -199,22 +232,22 @@ def test_a_folder_of_students_becomes_a_table_of_marks(tmp_path, capsys):
     os.symlink(students / "ada" / "my" / chosen[0].path.name, copied)
     (students / ".hidden").mkdir()
     (students / "read me.txt").write_text("no student")
-    call = ["check", "2", "--folder", str(students), "--jobs", "2", "--seconds", "1"]
-    assert grader.main([*call, "--csv", str(marks), "--json"]) == 0
-    with marks.open(newline="") as file:
+    call = ["class", str(students), "2", "--jobs", "2", "--seconds", "1", "--out", str(out)]
+    assert grader.main(call) == 0
+    with (out / "marks.csv").open(newline="") as file:
         head, *rows = csv.reader(file)
     assert head == ["student", "2.1", "2.2", "2.3", "2.4", "2.5", "solved", "points", "of"]
     assert rows == [
         ["'=HYPERLINK()", "", "", "", "", "", "0", "0", "11"],
         ["ada", "1", "2", "2", "3", "3", "5", "11", "11"],
         ["ben", "1", "0", "0", "", "", "1", "1", "11"],
-        ["cleo", "0", "", "", "", "", "0", "0", "11"],
+        ["cleo", "", "", "", "", "", "0", "0", "11"],
     ]
-    report = json.loads(capsys.readouterr().out)["students"]
+    report = json.loads((out / "messages.json").read_text())["students"]
     messages = [v["message"] for v in report["ben"]["verdicts"]]
     assert "never end" in messages[1] and "bare prompt" in messages[2]
     assert "link" in report["cleo"]["verdicts"][0]["message"]
-    assert grader.main(["check", "2", "--folder", str(tmp_path / "none")]) == 2
+    assert grader.main(["class", str(tmp_path / "none"), "2", "--out", str(tmp_path / "x")]) == 2
 
 
 @pytest.fixture
@@ -309,34 +342,35 @@ def test_a_linked_folder_hands_in_nothing_of_a_neighbor(two, capsys):
     (two / "dan").mkdir()
     (two / "dan" / "my").symlink_to(two / "ada")
     assert [path.name for path in files.students(two)] == ["ada", "ben", "dan"]
-    assert grader.main(["check", "2.1", "--folder", str(two), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["students"]["dan"]["points"] == 0
+    out = two.parent / "report"
+    assert grader.main(["class", str(two), "2.1", "--out", str(out)]) == 0
+    assert json.loads((out / "messages.json").read_text())["students"]["dan"]["points"] == 0
 
 
 def test_folders_of_systems_are_no_students(two, capsys):
     assert [path.name for path in files.students(two)] == ["ada", "ben"]
     for folder, why in ((two / "ada" / "none", "is no folder"), (two / "ada", "no folder of a")):
-        assert grader.main(["check", "2.1", "--folder", str(folder)]) == 2
+        assert grader.main(["class", str(folder), "2.1", "--out", str(two.parent / "x")]) == 2
         assert why in capsys.readouterr().err
 
 
 def test_ctrl_c_keeps_who_is_finished(two, tmp_path, capsys, monkeypatch):
-    marks = tmp_path / "marks.csv"
-    marks.write_text("of last week")
+    report = tmp_path / "report"
 
     def stopped(running):
         running[0].result()
         raise KeyboardInterrupt
 
     monkeypatch.setattr(class_folder, "wait", stopped)
-    call = ["check", "2.1", "--folder", str(two), "--jobs", "1", "--csv", str(marks)]
+    call = ["class", str(two), "2.1", "--jobs", "1", "--out", str(report)]
     (two / "ben" / INSERT.path.name).write_text("while True:\n    pass\n")
     assert grader.main(call) == 130
     said = capsys.readouterr()
-    assert said.err.strip() == "interrupted: 1 of 2 students are graded"
-    assert "ada" in said.out and "ben" not in said.out
-    assert marks.read_text() == "of last week"
-    assert "ada" in (tmp_path / "marks-unfinished.csv").read_text()
+    assert said.err.startswith("interrupted: 1 of 2 students are graded\n")
+    assert "ada" in said.out and "ben" not in said.out and not report.exists()
+    part = tmp_path / "report-unfinished"
+    assert "ada" in (part / "marks.csv").read_text()
+    assert json.loads((part / "messages.json").read_text())["not graded"] == ["ben"]
 
 
 def test_a_hand_in_that_is_none_says_what_it_is(tmp_path):

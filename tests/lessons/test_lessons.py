@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import ast
 import re
+import time
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -16,6 +18,7 @@ from lessons.grading import student_file, wire
 from lessons.grading.exercise_source import Exercise, exercises
 from lessons.grading.sandbox import SECONDS, WALL, Sandbox
 from lessons.grading.verdict import grade
+from lessons.marking import UNNAMED
 from notebooks.support.holes import tried
 
 from ..support.usual import few
@@ -68,6 +71,24 @@ def test_every_wrong_answer_gets_its_own_message(exercise, seed, sandbox):
     assert len(said) >= 2 and len(set(said)) == len(said), said
 
 
+MISTAKES = tomllib.loads((Path(__file__).with_name("mistakes.toml")).read_text(encoding="utf-8"))
+
+
+def test_the_table_of_mistakes_has_every_exercise():
+    assert list(MISTAKES) == [e.number for e in ALL]
+    for number, kinds in MISTAKES.items():
+        assert list(kinds) == ["axis", "sign", "ridge", "mean"], number
+    assert sum(bool(one) for kinds in MISTAKES.values() for one in kinds.values()) >= 120
+
+
+@pytest.mark.parametrize("exercise", ALL, ids=lambda e: e.name)
+def test_a_wrong_axis_sign_ridge_or_mean_is_named(exercise):
+    for line, slip, says in filter(None, MISTAKES[exercise.number].values()):
+        assert line in exercise.solution, line
+        status, said, _ = tried(exercise, exercise.solution.replace(line, slip))
+        assert status == "wrong" and says in said, (slip, said)
+
+
 @every
 def test_the_file_is_as_students_can_read_it(exercise):
     text = ast.get_docstring(ast.parse(exercise.stub))
@@ -105,6 +126,23 @@ def test_a_session_rises_and_its_page_names_every_exercise(session):
         assert (ROOT / "lessons" / link).exists(), link
 
 
+def test_a_slip_is_told_once_and_without_the_line_that_it_is_in(sandbox):
+    """Also where the function is not the first that is asked, and nothing where none fits."""
+    one = exercises("3.3")[0]
+    text = one.solution.replace("- torch.outer(K.T @ u0", "+ torch.outer(K.T @ u0")
+    said = grade(one, text, sandbox).message
+    assert said.startswith(
+        "keeping: these numbers come out where one sign is turned round, + where"
+    )
+    assert "outer" not in said and tried(one, text)[1] == said
+    foreign = grade(one, one.with_bodies({"keeping": "return K.T @ K"}), sandbox).message
+    assert foreign.endswith(UNNAMED) and "slip" not in foreign
+    endless = exercises("3.4")[0]  # a slip in its `while` might never end
+    start = time.monotonic()
+    assert grade(endless, endless.wrong("return [0] * len(q)"), sandbox).status == "wrong"
+    assert time.monotonic() - start < 30
+
+
 WORDS = {word: n for n, word in enumerate(["", "one", "two", "three", "four", "five", "six"])}
 WORDS |= {"nine": 9, "ten": 10}
 
@@ -123,7 +161,7 @@ def test_numbers_of_the_teachers_page_and_the_readme_are_counted():
     )
     ranges = [[e.number for e in ALL if e.session == n] for n in SESSIONS]
     assert rows == [(str(n), some[0], some[-1]) for n, some in zip(SESSIONS, ranges, strict=True)]
-    second = re.findall(r"`check 2`, (?:one student|30 students), (\w+) exercises", grading)
+    second = re.findall(r"(?:one student|30 students), (\w+) exercises", grading)
     assert len(second) == 2 and {WORDS[word] for word in second} == {len(ranges[1])}
     seconds, wall, total = re.search(
         r"(\d+) CPU seconds and (\d+) s on the clock a call, (\d+) CPU seconds in all", grading

@@ -280,7 +280,7 @@ def test_the_disk_is_not_filled_and_what_is_left_at_the_exit_says_nothing():
         assert verdict.status == "wrong" and "ended itself" in verdict.message
 
 
-def test_all_hand_ins_are_read_before_the_first_is_run(tmp_path, monkeypatch, capsys):
+def test_all_hand_ins_are_read_before_the_first_is_run(tmp_path, monkeypatch):
     students = tmp_path / "students"
     for name in ("a_mallory", "b_bob"):
         (students / name).mkdir(parents=True)
@@ -293,9 +293,10 @@ def test_all_hand_ins_are_read_before_the_first_is_run(tmp_path, monkeypatch, ca
         return plain(*args)
 
     monkeypatch.setattr(class_folder, "grade_file", spoil)
-    call = ["check", "2.1", "--folder", str(students), "--jobs", "1", "--json"]
+    out = tmp_path / "report"
+    call = ["class", str(students), "2.1", "--jobs", "1", "--out", str(out)]
     assert grader.main(call) == 0
-    report = json.loads(capsys.readouterr().out)
+    report = json.loads((out / "messages.json").read_text())
     assert [one["solved"] for one in report["students"].values()] == [1, 1]
     assert report["protection"] == confinement.protection()
 

@@ -14,7 +14,6 @@ from lessons.grading import confinement, files
 from lessons.grading.exercise_source import exercises
 from lessons.grading.sandbox import Sandbox
 from lessons.grading.verdict import grade, hand_in
-from notebooks import collect
 
 ROOT = Path(__file__).parents[2]
 (INSERT,) = exercises("2.1")
@@ -47,7 +46,6 @@ def test_without_fork_nothing_is_run_and_what_needs_no_process_works(monkeypatch
     report = ada.parent.parent / "report"
     my = str(ada)
     assert grader.main(["start", "2.1", "--my", my]) == 0
-    assert collect.main([str(ada.parent)]) == 0
     for call in (["check", "2.1", "--my", my], ["class", str(ada.parent), "--out", str(report)]):
         assert grader.main(call) == 2
         assert "grade in WSL, on Linux or on macOS" in capsys.readouterr().err

@@ -224,13 +224,13 @@ OTHER = [
     ({"editor": lambda lm: Noise(lm, size=0.3)}, r"other settings size \(0.2, not 0.3\)"),
     (
         {"cases": lambda lm: contradicting()[2:]},
-        "a run with other cases: name another folder$",
+        "a run with other cases. Use another folder",
     ),
     ({"size": lambda lm: 2}, r"other batch size \(1, not 2\)"),
     ({"evaluate_with": lambda lm: {**BRIEF, "seed": 1}}, r"evaluate_with seed \(None, not 1\)"),
     (
         {"editor": Renamed, "size": lambda lm: 2},
-        r"other editor \('noise', not 'renamed'\), batch size \(1, not 2\): name another folder",
+        r"other editor \('noise', not 'renamed'\), batch size \(1, not 2\). Use another folder",
     ),
 ]
 
@@ -263,10 +263,10 @@ def test_the_journal_of_another_model_or_dtype(lm, tmp_path, other, words):
 
 def test_what_is_no_journal_is_refused(lm, tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
-    with pytest.raises(JournalError, match="no journal: it holds thesis.tex"):
+    with pytest.raises(JournalError, match="not a journal. It contains thesis.tex"):
         run(lm, tmp_path)
     assert "thesis.tex" in names(tmp_path)
-    with pytest.raises(JournalError, match="cannot hold a journal"):
+    with pytest.raises(JournalError, match="cannot contain a journal"):
         run(lm, tmp_path / "thesis.tex")
     folder = tmp_path / "run"
     next(iter(run(lm, folder)))
@@ -274,9 +274,9 @@ def test_what_is_no_journal_is_refused(lm, tmp_path):
     for name, content, words in (
         ("header.json", json.dumps({"format": 99}).encode(), "by another version"),
         ("header.json", json.dumps({"format": 2}).encode(), "by another version"),
-        ("rows.jsonl", b'{"row"', r"damaged \(rows.jsonl does not hold 1 edits\)"),
-        ("rows.jsonl", b"nothing\n", r"damaged \(a file is not valid JSON"),
-        ("patch.safetensors", b"", r"damaged \(patch.safetensors is no patch file"),
+        ("rows.jsonl", b'{"row"', r"damaged \(rows.jsonl does not contain 1 edits\)"),
+        ("rows.jsonl", b"nothing\n", r"damaged \(A file is not valid JSON"),
+        ("patch.safetensors", b"", r"damaged \(patch.safetensors is not a patch file"),
     ):
         (folder / name).write_bytes(content)
         with pytest.raises(JournalError, match=words) as error:
@@ -310,7 +310,7 @@ def test_two_processes_on_one_journal_are_refused(tmp_path):
     holder = other_process(tmp_path, 600)
     try:
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(JournalError, match="in use by another process$"):
+        with pytest.raises(JournalError, match="in use by another process"):
             Journal(tmp_path, {"a": 1})
     finally:
         holder.kill()  # and the lock goes with the process

@@ -138,14 +138,14 @@ def test_an_error_names_the_rows_and_leaves_the_run(lm):
     next(rows)
     before = run.patch, run.edits, list(run.rows), dict(run.seconds)
     for _ in range(2):
-        with pytest.raises(EditError, match="rows 2 to 3 could not be edited: the answer 'no'"):
+        with pytest.raises(EditError, match="Rows 2 to 3 could not be edited: the answer 'no'"):
             next(iter(run))
         assert (run.patch, run.edits, run.rows, run.seconds) == before
     assert run.json()["edits"] == 2
     run.cases[3] = small_cases()[3]
     assert [row["edits"] for row in run] == [4]
     single = stream(lm, Noise(lm), cases[3:], evaluate_with=SILENT)
-    with pytest.raises(EditError, match="^row 0 could not"):
+    with pytest.raises(EditError, match="^Row 0 could not"):
         single.finish()
 
 
@@ -165,9 +165,9 @@ def test_a_failed_measurement_leaves_the_run(lm, monkeypatch):
     "change, message",
     [
         ({"cases": []}, "no case"),
-        ({"batch_size": 0}, "batch_size should be a number from 1 on, not 0"),
+        ({"batch_size": 0}, "batch_size should be a number of at least 1, not 0"),
         ({"batch_size": 2, "eval_at": [3]}, "not at the end of a batch"),
-        ({"editor": "magic"}, "no editor 'magic'; there are "),
+        ({"editor": "magic"}, "no editor 'magic'. Available editors: "),
         ({"evaluate_with": {"events": ["luck"]}}, "events should be"),
     ],
 )
@@ -207,7 +207,7 @@ def test_a_stream_names_the_rows_that_cannot_be_edited_before_the_first_one(lm, 
         with pytest.raises(EditError) as error:
             attempt()
         said = str(error.value)
-        assert said.startswith("3 rows cannot be edited: ")
+        assert "3 rows cannot be edited: " in said
         assert all(word in said for word in ("row 1 has no subject", "row 2: what the model"))
         assert "row 4 has no subject" in said and "skip_unusable=True" in said
     assert Noise.calls == 0 and run.patch is EMPTY and run.scores == {}
@@ -218,7 +218,7 @@ def test_a_stream_goes_on_without_the_rows_that_cannot_be_edited(lm, unfit, tmp_
     cases = unfit
     settings = {"batch_size": 1, "evaluate_with": SILENT, "skip_unusable": True}
     with pytest.warns(
-        lib.errors.DataWarning, match="left out, 3 rows cannot be edited: .*row 1 has"
+        lib.errors.DataWarning, match="Skipped, because 3 rows cannot be edited: .*row 1 has"
     ):
         run = stream(lm, Choosy(lm), cases, journal=tmp_path / "a", **settings).finish()
     assert run.edits == 2 and run.json()["rows"] == [0, 3]
@@ -228,10 +228,10 @@ def test_a_stream_goes_on_without_the_rows_that_cannot_be_edited(lm, unfit, tmp_
     cases[3] = replace(cases[3], fact=replace(cases[3].fact, target_new="no"))
     with (
         pytest.warns(lib.errors.DataWarning),
-        pytest.raises(EditError, match="^row 3 could not be"),
+        pytest.raises(EditError, match="^Row 3 could not be"),
     ):
         stream(lm, Choosy(lm), cases, **settings).finish()
-    with pytest.warns(lib.errors.DataWarning), pytest.raises(EditError, match="there is no case"):
+    with pytest.warns(lib.errors.DataWarning), pytest.raises(EditError, match="There is no case"):
         stream(lm, Choosy(lm), cases[1:3], **settings)
     # without such a row it is the same run, whose journal either call goes on from
     good = small_cases()[:2]

@@ -79,7 +79,7 @@ def test_batched_scores_equal_one_by_one(lm):
 def test_fused_projections_are_refused():
     lm = tiny.model("phi3")
     name = lm.arch.mlp_in[0].format(1)
-    with pytest.raises(lib.errors.PatchError, match="gate_up_proj holds two matrices in one"):
+    with pytest.raises(lib.errors.PatchError, match="gate_up_proj stores two matrices in one"):
         with lm.patched(lib.Patch({name: lm.weight(name)})):
             pass
 

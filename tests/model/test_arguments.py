@@ -43,7 +43,7 @@ NUMBERS = [
 
 @pytest.mark.parametrize("name, wrong", NUMBERS)
 def test_a_number_that_would_draw_nonsense_is_a_sentence_before_any_work(idle, name, wrong):
-    with pytest.raises(lib.Error, match=f"^the parameter {name} should be a number from . on, not"):
+    with pytest.raises(lib.Error, match=f"^The parameter {name} should be a number of at least"):
         idle.generate(PROMPT, **{name: wrong})
 
 
@@ -52,11 +52,11 @@ def test_an_empty_prompt_is_a_sentence(idle, wrong):
     if wrong == []:
         assert idle.answer(wrong) == [] and idle.generate(wrong) == []
         for ask in (idle.next_token, idle.run):
-            with pytest.raises(lib.errors.ArgumentError, match="the list of prompts is empty"):
+            with pytest.raises(lib.errors.ArgumentError, match="The list of prompts is empty"):
                 ask(wrong)
         return
     for ask in (idle.answer, idle.generate, idle.next_token, idle.run):
-        with pytest.raises(lib.errors.ArgumentError, match="an empty prompt cannot be continued"):
+        with pytest.raises(lib.errors.ArgumentError, match="An empty prompt cannot be continued"):
             ask(wrong)
 
 
@@ -66,7 +66,7 @@ def test_an_empty_prompt_behind_a_sink_is_none_either():
     lm = tiny.chatting("llama")
     put_in_front(lm.tokenizer, "<|end|>")
     for chat in (False, True):
-        with pytest.raises(lib.errors.ArgumentError, match="an empty prompt cannot be continued"):
+        with pytest.raises(lib.errors.ArgumentError, match="An empty prompt cannot be continued"):
             lm.answer("", chat=chat)
 
 

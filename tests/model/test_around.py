@@ -20,7 +20,7 @@ from ..support.editor_settings import TINY
 FACT = lib.Fact("Ann Lee", "{} lives in", " xy")
 IDS = torch.tensor([list(b"Ann Lee lives in")])
 ROUTED = sorted(name for name, kind in lib.EDITORS.items() if kind.writes == "routes")
-SAID = r"this patch acts on prompts.*lm.answer, lm.generate, lm.score or lm.run.*patch.save"
+SAID = r"This patch acts on prompts.*lm.answer, lm.generate, lm.score or lm.run.*patch.save"
 
 
 @pytest.fixture(scope="module")

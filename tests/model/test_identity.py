@@ -88,7 +88,7 @@ def test_weights_that_change_make_another_model(lm, change):
         assert torch.equal(moment(lm), moment(fresh))
         after = edited(lm)
     assert same_model(after.base, fresh.identity)
-    with fresh.patched(after), pytest.raises(PatchError, match="this patch is for"):
+    with fresh.patched(after), pytest.raises(PatchError, match="This patch is for"):
         lm.check(before)
 
 
@@ -117,7 +117,7 @@ def test_statistics_networks_and_base_answers_follow_the_weights(lm):
     base, editor = lib.evaluate(lm, [lib.Case(FACT)], lib.EMPTY).base, lib.EDITORS["mend"](lm)
     editor._networks = {lm.fingerprint: "trained"}
     other_state(lm)
-    with pytest.warns(EditWarning), pytest.raises(ValueError, match="these base answers are of"):
+    with pytest.warns(EditWarning), pytest.raises(ValueError, match="These base answers are from"):
         lib.evaluate(lm, [lib.Case(FACT)], lib.EMPTY, base=base)
     with pytest.raises(lib.errors.EditError, match="no trained network"):
         editor.networks()

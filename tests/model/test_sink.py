@@ -53,11 +53,11 @@ def test_patches_belong_to_one_of_the_two(both):
         with pytest.raises(lib.errors.PatchError) as refused, other.patched(patch):
             pass
         assert str(refused.value) == (
-            f"this patch is for {lm.identity}, the model here is {other.identity}; load the model "
-            f"with sink={token!r} for it"
+            f"This patch is for {lm.identity}, but the model here is {other.identity}. Load the "
+            f"model with sink={token!r} for it."
         )
     elsewhere = replace(patch, base="another behind <|end|> 0123456789abcdef")
-    with pytest.raises(lib.errors.PatchError, match=r"the model here is \S+ \w+$"):
+    with pytest.raises(lib.errors.PatchError, match=r"the model here is \S+ \w+\.$"):
         plain.check(elsewhere)
 
 
@@ -78,12 +78,12 @@ def test_the_card_of_an_adapter_names_the_token(both, tmp_path):
 
 @pytest.mark.parametrize("sink", ["no token", 5])
 def test_what_is_no_token_is_refused(folder, sink):
-    with pytest.raises(lib.Error, match="is no token that this tokenizer can put in front"):
+    with pytest.raises(lib.Error, match="is not a token that this tokenizer can put before"):
         lib.load(folder, sink=sink)
 
 
 def test_a_second_token_is_refused(both):
-    with pytest.raises(ValueError, match="puts a token in front of every text already"):
+    with pytest.raises(ValueError, match="already puts a token before every text"):
         put_in_front(both[1].tokenizer, "<|end|>")
 
 

@@ -16,7 +16,7 @@ import torch
 import lessons.l2_1_insert as exercise
 from lessons.grading.exercise_source import LINE, exercises
 from lessons.grading.sandbox import Sandbox
-from lessons.grading.verdict import grade
+from lessons.grading.verdict import grade, grade_file
 from notebooks import build
 from notebooks.support import holes
 
@@ -153,8 +153,13 @@ FLOOD = PRINTS.format(10**7)
 ENDLESS = "def insert(W, k, v, C):\n    while True:\n        pass\n"
 BOTH = {  # what a hole holds -> the status, and a word of the sentence
     "in place": (
-        HEAD + "    W += torch.outer(v - W @ k, u / (k @ u))\n    return W\n", "solved", "",
+        HEAD + "    W += torch.outer(v - W @ k, u / (k @ u))\n    return W\n",
+        "wrong", "insert changes its argument W in place",
     ),
+    "two GB": (RIGHT.replace("    u =", "    x = torch.ones(2**28).double()\n    u ="), "wrong",
+               "more memory than the 1024 MB allowed"),
+    "wide letters": (RIGHT.replace("    u =", "    print('é' * (3 << 20))\n    u ="), "wrong",
+                     "4 MB were printed"),
     "decorated": (f"@torch.no_grad()\n{RIGHT}", "solved", ""),
     "a list": (RIGHT.replace("return W", "return [*W").replace("u))", "u))]"), "wrong", ""),
     "a flood": (RIGHT.replace("    u =", FLOOD + "    u ="), "wrong", "4 MB were printed"),
@@ -295,6 +300,31 @@ def test_a_step_that_calls_another_is_tried_with_the_solution_of_that_one(used, 
     assert "Another function of this exercise" in said
     wrong = text.replace("p.exp() * (p - q)", "q.exp() * (q - p)")
     assert "turned round" in used(wrong, "1.4", "answer_kl", imports="from torch import Tensor")[1]
+
+
+@pytest.mark.parametrize("name", ["at_answer", "answer_kl"])
+def test_a_function_that_breaks_a_limit_has_one_verdict_everywhere(name, used, sandbox, tmp_path):
+    """Alone it prints 1.7 MB; the other function calls it twice, and in all it is too much."""
+    one = exercises("1.4")[0]
+    file = tmp_path / "my" / one.path.name
+    file.parent.mkdir()
+    flood = "    for i in range(200_000):\n        print('x', i)\n"
+    text = one.solution.replace("    # solution\n", flood, 1)
+    verdict = grade_file(one, text, sandbox)
+    assert (verdict.status, verdict.right, verdict.points) == ("wrong", (), 0)
+    clean = one.solution if name == "at_answer" else text
+    file.write_text(clean)
+    function = text[text.index(f"def {name}") :].split("\n\n\n")[0] + "\n"
+    found, said = used(function, "1.4", name, imports="from torch import Tensor")
+    assert f"1.4 {name} ✗" in said and "more than 4 MB were printed" in said
+    assert "✓" not in said and file.read_text() == clean and len([*file.parent.iterdir()]) == 1
+
+
+def test_a_call_without_an_answer_is_not_announced_as_drawn(used):
+    one = exercises("1.4")[0]
+    text = one.solution[one.solution.index("def answer_kl") :].replace(".sum()", ".summ()")
+    said = used(text, "1.4", "answer_kl", imports="from torch import Tensor")[1]
+    assert "no attribute 'summ'" in said and "beside" not in said
 
 
 def test_a_guess_is_kept_and_stands_beside_the_result(monkeypatch, capsys):

@@ -28,11 +28,6 @@ ELSEWHERE: dict[str, dict[str, str]] = {
     "10_ultraedit": {
         "an efficacy of 84% with lifelong moments": "Gu et al. 2025, the ablation",
     },
-    "15_judging": {
-        "73 % of MALMEN's rewordings": "14_five.json, in tests/repository/claims.toml",
-        "62 and 45 %": "the same claim",
-        "43 % of its rewordings": "the next claim",
-    },
 }
 
 

@@ -76,15 +76,15 @@ def test_a_patch_cannot_be_changed():
 def test_wrong_and_newer_headers_are_one_sentence(tmp_path):
     path = patch().save(tmp_path / "p.safetensors")
     save_file({"a": torch.zeros(1)}, path)
-    with pytest.raises(lib.errors.PatchError, match="no patch file"):
+    with pytest.raises(lib.errors.PatchError, match="not a patch file"):
         lib.Patch.load(path)
     with pytest.raises(lib.errors.PatchError, match="no patch file at"):
         lib.Patch.load(tmp_path / "missing")
     wrong = {
-        "written by a newer version: update the library": {"format": 99},
-        "no patch file, or is damaged": {"format": "one"},
+        "written by a newer version. Update the library": {"format": 99},
+        "not a patch file, or is damaged": {"format": "one"},
         "damaged: it lacks a tensor 'w/m.one/2/a'": {"weights": {"m.one": 7}},
-        "damaged: unknown route kind 'os.system'": {
+        "damaged: the route kind 'os.system' is unknown": {
             "routes": {"m": {"kind": "os.system", "header": {}}}
         },
         "damaged: object missing required field `settings` at `log": {
@@ -93,7 +93,7 @@ def test_wrong_and_newer_headers_are_one_sentence(tmp_path):
         "damaged: object contains unknown field `no` at `log": {
             "log": [{"editor": "x", "settings": {}, "facts": [{"no": 1}]}]
         },
-        "damaged: the state at `m/e` has no tensor of its own": {
+        "damaged: the state at `m/e` does not have its own tensor": {
             "memory": {"e": {"tensor": "m/none"}}
         },
     }
@@ -120,7 +120,7 @@ def test_without_folds_the_log_again():
     name = lm.mlp_out(1)
     assert torch.equal(rest.weights[name].dense(), direct.weights[name].dense())
     assert whole.without(-1, lm).facts == tuple(facts[:2])
-    with pytest.raises(lib.errors.PatchError, match="3 edits, there is no edit 5"):
+    with pytest.raises(lib.errors.PatchError, match="3 edits; there is no edit 5"):
         whole.without(5, lm)
 
 

@@ -99,7 +99,7 @@ def test_a_patch_that_lost_its_route_or_its_memory_is_refused(name):
     lm, patch, module = edited(name)
     made = lib.EDITORS[name](lm, **TINY.get(name, {}))
     for lost in (replace(patch, routes={}), replace(patch, memory={})):
-        with pytest.raises(lib.errors.EditError, match="this patch has lost"):
+        with pytest.raises(lib.errors.EditError, match="This patch has lost"):
             made.edit([B], after=lost)
     other = "wise" if name == "memoir" else "memoir"
     given = {**TINY[other], "layer": layer_of(module)}
@@ -252,12 +252,12 @@ def test_weights_below_a_route_are_said():
 @routed
 def test_the_same_module_is_refused_in_one_sentence(name):
     lm, patch, module = edited(name)
-    with pytest.raises(lib.errors.PatchError, match="both patches change"):
+    with pytest.raises(lib.errors.PatchError, match="Both patches change"):
         patch | patch
     if not hasattr(lm.model.get_submodule(module), "weight"):
         return  # it stands behind a whole MLP, which no patch of weights names
     changed = lib.Patch({module: lm.weight(module) * 1.01}, base=lm.identity)
-    with pytest.raises(lib.errors.PatchError, match="both patches change"):
+    with pytest.raises(lib.errors.PatchError, match="Both patches change"):
         patch | changed
     with pytest.raises(lib.errors.EditError, match="another layer|elsewhere"):
         lib.EDITORS[name](lm, **TINY.get(name, {})).edit([A], after=changed)

@@ -49,7 +49,7 @@ def test_strength_zero_answers_as_before(lm):
 
 def test_a_memory_has_no_strength_and_wrong_numbers_are_refused(lm):
     patch = lib.EDITORS["retrieval"](lm).edit(FACTS[:1])
-    with pytest.raises(lib.errors.PatchError, match="has no strength"):
+    with pytest.raises(lib.errors.PatchError, match="cannot be scaled"):
         lib.patch.patch.scaled(lm, patch, 0.5)
     weights = lib.EDITORS["ft"](lm, **SETTINGS["ft"]).edit(FACTS[:1])
     with pytest.raises(lib.errors.PatchError, match="was not made from the earlier one"):

@@ -77,12 +77,12 @@ def test_a_fact_is_named_by_number_subject_or_itself(lm):
     for named in (1, " BAT ", OTHERS[1], lib.Case(OTHERS[1])):
         assert OTHERS[1] not in lib.without(lm, whole, named).facts
     for named, why in (
-        (6, "holds 6 facts, there is no fact '6'"),
+        (6, "has 6 facts; there is no fact '6'"),
         (-1, "there is no fact '-1'"),
         (10**30, "there is no fact"),
         ("cow", "there is no fact 'cow'"),
         ("", "there is no fact"),
-        ("the old tower", "'the old tower' may be fact 4 or 5: give a number"),
+        ("the old tower", "'the old tower' may be fact 4 or 5. Give a number"),
         (lib.Fact("cow", "I saw a {}", "xy"), "there is no fact 'I saw a cow'"),
     ):
         with pytest.raises(lib.errors.PatchError, match=why):

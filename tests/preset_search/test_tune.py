@@ -263,7 +263,7 @@ def test_a_failed_trial_is_a_row_and_the_search_goes_on(lm, window, tried):
     (failed,) = [row for row in found if "error" in row]
     assert failed["size"] == 9 and failed["harmonic"] == 0 and "not finite" in failed["error"]
     assert len(found) == 4 and "error" not in best(found)
-    with pytest.raises(EditError, match="no trial of window succeeded: the loss is not finite"):
+    with pytest.raises(EditError, match="No trial of window succeeded: the loss is not finite"):
         tried(lm, "window", {"settings": {"size": 9}})
 
 
@@ -373,7 +373,7 @@ def test_an_interrupted_run_goes_on(lm, knowing, trials, tmp_path, stop):
     tune(*again)
     assert len(trials.tried) == count and [*tmp_path.glob(".*")] == []
     for other in (facts()[:12], [*facts()[:-2], facts()[0], facts()[1]]):
-        with pytest.raises(EditError, match=r"b\.jsonl holds no trials of these facts on tiny"):
+        with pytest.raises(EditError, match=r"b\.jsonl contains no trials of these facts on tiny"):
             tune(lm, ["ft_m"], other, 3, tmp_path / "b.toml")
 
 
@@ -381,12 +381,12 @@ def test_what_cannot_be_tuned_is_refused(lm, knowing, tmp_path):
     mine = tmp_path / "mine.toml"
     mine.write_text("x = 1\n")
     for editors, more, said in (
-        (["mend"], {}, "mend cannot be tuned: it must be trained first"),
-        (["no"], {}, "there is no editor 'no'"),
-        ([], {}, "name an editor"),
-        (["ft_m"], {"minutes": -1}, "minutes should be a number from 0 on, not -1"),
+        (["mend"], {}, "mend cannot be tuned: it has to be trained first"),
+        (["no"], {}, "There is no editor 'no'"),
+        ([], {}, "Name at least one"),
+        (["ft_m"], {"minutes": -1}, "minutes should be a number of at least 0, not -1"),
         (["ft_m"], {"to": tmp_path / "p.txt"}, "p.txt should end in .toml"),
-        (["ft_m"], {"to": mine}, "is not a file that tune made"),
+        (["ft_m"], {"to": mine}, "was not created by tune"),
         (["retrieval"], {}, "retrieval cannot be tuned: it has no layer"),
     ):
         with pytest.raises(Error, match=said):
@@ -394,7 +394,7 @@ def test_what_cannot_be_tuned_is_refused(lm, knowing, tmp_path):
     assert sorted(tmp_path.iterdir()) == [mine]
     for broken in ("", "5", "[]", "{", '{"rows": 5}'):
         (tmp_path / "p.jsonl").write_text(broken)
-        with pytest.raises(EditError, match="p.jsonl holds no trials"):
+        with pytest.raises(EditError, match="p.jsonl contains no trials"):
             tune(lm, ["ft_m"], facts(), to=tmp_path / "p.toml")
 
 
@@ -402,11 +402,11 @@ def test_what_cannot_be_tuned_is_refused(lm, knowing, tmp_path):
     ("text", "said"),
     [
         ("[rome", "is not valid TOML"),
-        ("[no.x]\nlayer = 1", "there is no editor 'no'"),
+        ("[no.x]\nlayer = 1", "There is no editor 'no'"),
         ("[rome.tiny]\nlaier = 1", "rome has no setting 'laier'"),
-        ('[rome.tiny]\nlayer = "a"', "layer is a whole number from 0 on, not 'a'"),
+        ('[rome.tiny]\nlayer = "a"', "layer should be a whole number of at least 0, not 'a'"),
         ("[rome.gpt9]\nlayer = 1", "has presets of gpt9, and none of tiny-llama"),
-        ("[rome.gpt9]\nlayer = -1", "layer is a whole number from 0 on, not -1"),
+        ("[rome.gpt9]\nlayer = -1", "layer should be a whole number of at least 0, not -1"),
         ("", "has no preset, and none of tiny-llama"),
         ("rome = 1", "which rome does not"),
         ("[rome]\nlayer = 1", "which rome does not"),

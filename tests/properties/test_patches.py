@@ -71,7 +71,7 @@ def test_joining_is_associative_and_order_matters_only_in_the_log(p, q, r):
 @given(patches(), patches())
 def test_patches_on_one_module_are_not_joined(p, q):
     if p.weights.keys() & q.weights.keys():
-        with pytest.raises(PatchError, match="both patches change"):
+        with pytest.raises(PatchError, match="Both patches change"):
             p | q
     else:
         before = dict(p.weights), dict(q.weights)

@@ -28,7 +28,7 @@ def test_only_plain_files_are_replaced(tmp_path, what):
     path = tmp_path / "f"
     MAKE[what](path)
     before = path.lstat()
-    with pytest.raises(FileExistsError, match="f could not be written: it is no plain file"):
+    with pytest.raises(FileExistsError, match="f could not be written: it is not a plain file"):
         with whole_file(path) as part:
             save_file({"a": torch.zeros(1)}, part)
     assert path.lstat() == before and list(tmp_path.iterdir()) == [path]

@@ -203,7 +203,7 @@ def test_the_file_of_something_else_is_not_used():
     one, other = one_thing(1), one_thing(2, value=2.0)
     other.tensors()
     one.path.write_bytes(other.path.read_bytes())
-    with pytest.warns(CacheWarning, match="made again"):
+    with pytest.warns(CacheWarning, match="created again"):
         assert one.tensors()["a"][0] == 1
 
 
@@ -239,7 +239,7 @@ def test_without_a_cache_folder_everything_works(lm, folder, what, monkeypatch):
         warnings.simplefilter("always")
         assert equal(everything(lm), wanted)
     said = [str(one.message) for one in seen if one.category is CacheWarning]
-    kept = [text for text in said if "is not kept for the next run" in text]
+    kept = [text for text in said if "are not kept for the next run" in text]
     assert len(kept) == len(whole), "one sentence for each, and nothing is computed twice"
 
 

@@ -280,7 +280,7 @@ def test_a_file_that_promises_much_takes_no_memory(tmp_path):
     path = crafted(*CRAFTED["experts"], tmp_path / "p")
     command = [sys.executable, "-c", BOUNDED, str(path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert "promises 1000000000 experts and holds" in done.stdout, done.stderr[-2000:]
+    assert "announces 1000000000 experts but contains" in done.stdout, done.stderr[-2000:]
 
 
 @pytest.mark.parametrize("where", ["model.layers.9.mlp.down_proj", "lm_head", "", "model.norm",
@@ -290,14 +290,14 @@ def test_a_patch_of_modules_that_are_not_there_or_not_so_is_one_sentence(lm, nam
     one = patch(name)
     first, routes = ([*part.values()][:1] for part in (one.weights, one.routes))
     moved = lib.Patch({where: first[0]} if first else {}, {where: routes[0]} if routes else {})
-    with pytest.raises(PatchError, match="this patch"), lm.patched(moved):
+    with pytest.raises(PatchError, match="This patch"), lm.patched(moved):
         pass
 
 
 def test_what_no_file_can_hold_is_not_written(tmp_path):
     path, fact = tmp_path / "p.safetensors", lib.Fact("cat", "A {} is", "xy")
     for settings in ({"x": {1, 2}}, {"x": "\ud800"}, {"x": float("nan")}, {"x": 1 << 70}):
-        with pytest.raises(PatchError, match="this patch cannot be saved"):
+        with pytest.raises(PatchError, match="This patch cannot be saved"):
             lib.Patch(log=(lib.Edit("rome", settings, (fact,)),)).save(path)
     assert list(tmp_path.iterdir()) == []
     endless = lib.Patch(log=(lib.Edit("rome", {"clamp": float("inf")}, (fact,)),))

@@ -90,4 +90,4 @@ def test_a_mistyped_model_is_one_sentence_of_the_stored_examples_too(capsys):
     from demo_app.stored import __main__ as stored
 
     assert stored.main(["--model", "gemma3-270m"]) == 2
-    assert "did you mean 'gemma-3-270m'?" in capsys.readouterr().err
+    assert "Did you mean 'gemma-3-270m'?" in capsys.readouterr().err

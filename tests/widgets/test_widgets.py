@@ -221,7 +221,7 @@ def test_edit_and_look_says_what_the_model_says(monkeypatch):
 
 def test_edit_and_look_explains_what_cannot_be_edited():
     panel = edit_and_look()
-    with pytest.raises(ValueError, match="subject 'tower' does not occur in the prompt 'It leans"):
+    with pytest.raises(ValueError, match="Subject 'tower' does not occur in the prompt 'It leans"):
         panel.look(**{**panel.values, "prompt": "It leans to"})
     empty = widgets.EditAndLook(model(), lib.Fact(None, "It leans to", "xy"), settings=EDITORS)
     with pytest.raises(ValueError, match="rome writes at the subject's last token"):
@@ -278,5 +278,5 @@ def test_threshold_takes_numbers_that_are_there_and_refuses_others():
     rows = panel.look(act_ratio=0.05).rows
     assert [line["routed"] for line in rows] == [2, 1]
     assert row(rows, group="far")["median Δ/ε"] == pytest.approx(0.1)
-    with pytest.raises(ValueError, match="scores of 3 memories, and there are 1"):
+    with pytest.raises(ValueError, match="scores of 3 memories, but there are 1"):
         widgets.ThresholdExplorer(route, {"x": torch.ones(2, 3)})

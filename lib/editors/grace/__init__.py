@@ -1,1 +1,1 @@
-"""GRACE: a codebook of corrections beside one module."""
+"""GRACE: a codebook of corrections for one module."""

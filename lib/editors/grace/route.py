@@ -1,4 +1,4 @@
-"""GRACE's route: a codebook beside one module, which answers near its keys."""
+"""GRACE's route: a codebook for one module, answering near its keys."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from .codebook import lookup
 
 @dataclass(eq=False, repr=False)
 class Deferral(Route):
-    """A codebook behind one module.
+    """A codebook applied to one module's output.
 
-    What the module reads at the prompt's last token is the query. Where it lies in the radius of
-    the nearest key, that entry's value stands in the place of the module's output; everywhere else
-    the output stays as it is, bit for bit.
+    The query is the module's input at the prompt's last token. If it is within the radius of the
+    nearest key, that entry's value replaces the module's output; everywhere else the output is
+    unchanged, bit for bit.
 
     K            (d_in, n): keys, float32
     V            (d_out, n): values, float32
     eps          (n,): radii, float32
-    replacement  where a value stands: at the prompt's "last" token, at every token of the "prompt",
-                 or at "all" that comes
+    replacement  where a value is used: at the prompt's "last" token, at every token of the
+                 "prompt", or at "all" later tokens
     """
 
     kind = "grace"
     parts = {"K": Part("d_in n"), "V": Part("d_out n"), "eps": Part("n")}
 
     class Header(Schema):
-        """Where it stands."""
+        """The module and the positions of its values."""
 
         module: str
         replacement: Replacement
@@ -48,28 +48,30 @@ class Deferral(Route):
 
     @classmethod
     def from_file(cls, tensors: Mapping[str, Tensor], head: Any) -> Deferral:
-        """The route of a file; an empty codebook has no nearest key."""
+        """Return the route of a file, rejecting an empty codebook, which has no nearest key."""
         if not len(tensors["eps"]):
-            raise ValueError("the codebook is empty")
+            raise ValueError("The codebook is empty.")
         return super().from_file(tensors, head)
 
     def placed(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """K (d_in, n), Vᵀ (n, d_out) and eps (n,) on a device."""
+        """Return K (d_in, n), Vᵀ (n, d_out) and eps (n,) on a device."""
         return self.K.to(device), self.V.T.contiguous().to(device), self.eps.to(device)
 
     def decide(self, inputs: Tensor, output: Tensor, seqs: Sequences) -> Tensor:
-        """The entry that each row's prompt falls into, -1 for none; notes distance and radius."""
-        first = seqs.ids.shape[1] - inputs.shape[1]  # a replay runs the last columns only
+        """Return the entry answering each row's prompt, -1 for none; notes distance and radius."""
+        first = seqs.ids.shape[1] - inputs.shape[1]  # a replay runs only the last columns
         last = seqs.last.to(inputs.device) - first
         if not bool(((last >= 0) & (last < inputs.shape[1])).all()):
-            raise RuntimeError("a prompt must be run whole: its last token is not in this call")
+            raise RuntimeError(
+                "The prompt's last token is missing from this call. Run the prompt as a whole."
+            )
         K, _, eps = self.on(inputs.device)
         found = lookup(K, eps, inputs[torch.arange(len(last), device=last.device), last])
         self.note(seqs, score=found.distance, threshold=found.radius)
         return found.entry
 
     def apply(self, inputs: Tensor, output: Tensor, choice: Tensor, seqs: Sequences) -> Tensor:
-        """`output` with the chosen values at their positions; itself where there are none."""
+        """Return `output` with the chosen values at their positions, unchanged without any."""
         positions = {"all": seqs.real, "prompt": seqs.prompt, "last": seqs.prompt_end()}
         mask = positions[self.replacement][:, -output.shape[1] :] & (choice >= 0)[:, None]
         if not bool(mask.any()):

@@ -1,1 +1,1 @@
-"""HoReN: a codebook of corrections with angular keys beside one module."""
+"""HoReN: a codebook of corrections for one module, using angular keys."""

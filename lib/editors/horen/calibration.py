@@ -1,8 +1,8 @@
 """The threshold of a codebook's cosines, from prompts that no entry should answer.
 
-A cosine between two prompts means something else in every model and layer: published thresholds lie
-between 0.55 and 0.85. So the threshold is a quantile of the largest cosine that general text and
-the other facts reach with the codebook's keys.
+The meaning of a cosine between two prompts depends on the model and layer: published thresholds
+range between 0.55 and 0.85. The threshold is therefore a quantile of the largest cosine that
+general text and the other facts reach with the codebook's keys.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from ..shared.routed import nearest
 from .route import Dynamics, Query
 
 PROMPTS = 512  # of general text
-LENGTHS = (4, 24)  # tokens of one
-FACTS = 512  # entries that are compared with the others at most, drawn by seed
+LENGTHS = (4, 24)  # tokens of one prompt
+FACTS = 512  # entries compared with the others at most, sampled using the seed
 
 
 def queries(lm: LM, rows: Sequence[Sequence[int]], module: str, query: Query) -> Tensor:
-    """The queries (n, d_in) of rows of token ids, float32 on the CPU, on the model as patched."""
+    """Return the queries (n, d_in) of rows of token ids, float32 on the CPU, as patched."""
     batching.check_length(lm, rows)
     found: dict[int, Tensor] = {}
     for group in steps(list(batching.batches(rows)), "prompts read"):
@@ -39,10 +39,10 @@ def queries(lm: LM, rows: Sequence[Sequence[int]], module: str, query: Query) ->
 
 
 def general_queries(lm: LM, module: str, query: Query, chat: bool = False) -> CachedTensors:
-    """The queries `Q` (n, d_in) of at most PROMPTS pieces of general text on the base model.
+    """Return the queries `Q` (n, d_in) of at most PROMPTS pieces of general text on the base model.
 
-    chat  whether each piece is a message in the chat template: all of these share its end, so that
-          they are the strangers of an entry that was made there
+    chat  whether each piece is a message in the chat template: all of these share its ending,
+          making them the comparison texts for an entry that was created there
     """
     source = general_text(None)
     template = lm.chat_text("{}") if chat else ""
@@ -58,7 +58,7 @@ def general_queries(lm: LM, module: str, query: Query, chat: bool = False) -> Ca
             first += size
         if chat:
             texts = [lm.tokenizer.decode(row[len(lead) :]) for row in rows]
-            # a piece of blanks alone is no message
+            # a piece containing only blanks is not a message
             rows = lm.rows([text for text in texts if text.strip()], chat=True)[0]
         with lm.patched(EMPTY, only=True):
             found = queries(lm, rows, module, query)
@@ -76,10 +76,10 @@ def threshold(
     quantile: float,
     seed: int,
 ) -> float:
-    """The quantile of the largest cosines that strangers reach with keys K (d_in, n).
+    """Return the quantile of the largest cosines of unrelated queries with keys K (d_in, n).
 
-    Strangers are the general queries (m, d_in), and every entry's own key as a query for the
-    entries of other labels. Cosines are those after the Hopfield steps towards K.
+    Unrelated queries are the general queries (m, d_in), and every entry's own key as a query for
+    the entries with other labels. Cosines are taken after the Hopfield steps towards K.
     """
     strangers = [nearest(dynamics.cosines(K, general))[0]]
     numbers: dict[tuple[int, ...], int] = {}

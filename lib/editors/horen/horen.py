@@ -1,15 +1,16 @@
 """HoReN: a codebook whose entries are found by the angle of an averaged query (Fang et al., 2026).
 
-As in GRACE, only values beside one module are trained, and the model is the base model, bit for
-bit, wherever no entry answers. Three things differ: a key is the direction of the mean over the
-last part of the prompt, a query takes a damped Hopfield step before it is compared (route.py),
-and a value is added to the module's output in place of standing for it.
+As in GRACE, only values for one module's output are trained, and the model is the base model, bit
+for bit, unless an entry answers. There are three differences: a key is the direction of the mean
+over the last part of the prompt, a query takes a damped Hopfield step before it is compared
+(route.py), and a value is added to the module's output instead of replacing it.
 
-Ours: the codebook has no random first entry, which could only take queries from others. A value
-starts at zero. The newest of two facts with one prompt wins. The threshold is calibrated on this
-model (calibration.py), and an entry's own prompt always reaches it. The choice is made once, at the
-prompt; the authors' code decides again at every generated token. With `forms` a fact has an entry
-for its prompt and more for messages in the chat template, whose answers begin without a space.
+Our changes: the codebook has no random first entry, which could only take queries from others. A
+value starts at zero. If two facts share a prompt, the newest wins. The threshold is calibrated on
+this model (calibration.py), and an entry's own prompt always reaches it. The choice is made once,
+at the prompt; the authors' code decides again at every generated token. With `forms`, a fact has an
+entry for its prompt and additional entries for messages in the chat template, where answers begin
+without a space.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from . import calibration
 from .route import Dynamics, Hopfield, PositiveShare, Query, Rounds
 
 Cosine = Annotated[float, Meta(ge=-1, le=1, description="a number from -1 to 1")]
-SAME = 1e-6  # two keys whose cosine is this near to 1 are one prompt
+SAME = 1e-6  # keys belong to the same prompt if their cosine is this close to 1
 
 
 @dataclass(frozen=True)
@@ -44,38 +45,41 @@ class HorenConfig(CodebookConfig):
 
     layer: Count = 29
     share: PositiveShare = from_paper(
-        0.5, "Share of the prompt's tokens, from its end, that a query is the mean of."
+        0.5,
+        "Fraction of the prompt's tokens, counted from its end, over which a query is averaged.",
     )
     beta: Real = from_paper(
-        20.0, "Sharpness of the softmax that weighs the keys in a Hopfield step."
+        20.0, "Sharpness of the softmax that weights the keys in a Hopfield step."
     )
     alpha: Share = from_paper(
-        0.1, "Part of a Hopfield step that is taken; 0 leaves the query as it is."
+        0.1, "Fraction of a Hopfield step to apply; 0 leaves the query unchanged."
     )
-    rounds: Rounds = from_paper(1, "Hopfield steps at most.")
+    rounds: Rounds = from_paper(1, "Maximum number of Hopfield steps.")
     tau: Cosine | None = from_paper(
         None,
-        "Cosine above which an entry answers; None takes a quantile of what general text and the "
-        "other facts reach.",
+        "Cosine above which an entry answers; None uses a quantile of the cosines that general "
+        "text and the other facts reach.",
         published=0.85,
     )
     value_init: Literal["zero", "warm", "cold"] = from_paper(
         "zero",
-        "Whether a value begins at zero or as the module's own output, with steps in units of that "
+        "How a value starts: at zero or as the module's own output, with steps in units of that "
         "output's size, or with random numbers from 0 to 1.",
         published="cold",
     )
-    quantile: Share = ours(0.999, "Share of strangers that a calibrated threshold keeps out.")
+    quantile: Share = ours(
+        0.999, "Fraction of unrelated queries excluded by a calibrated threshold."
+    )
     exclude_sink: bool = ours(
         True,
-        "Whether the prompt's first token, whose input is huge in many models, is left out of the "
-        "mean.",
+        "Whether the prompt's first token, whose input is huge in many models, is excluded from "
+        "the mean.",
         published=False,
     )
     strict: bool = ours(
         True,
-        "Whether a new answer to a stored prompt takes the old entry's place, and the threshold "
-        "never exceeds what an entry's own prompt reaches.",
+        "Whether a new answer to a stored prompt replaces the old entry, and the threshold never "
+        "exceeds the cosine that an entry's own prompt reaches.",
         published=False,
     )
 
@@ -89,16 +93,16 @@ class Horen(CodebookEditor[HorenConfig]):
 
     @property
     def query(self) -> Query:
-        """How a prompt becomes a query; a key is the query of a fact's prompt."""
+        """Return the rule that turns a prompt into a query; a key is a fact prompt's query."""
         return Query(self.config.share, self.config.exclude_sink)
 
     @property
     def dynamics(self) -> Dynamics:
-        """How a query is moved before it is compared with the keys."""
+        """Return the step that a query takes before it is compared with the keys."""
         return Dynamics(self.config.beta, self.config.alpha, self.config.rounds)
 
     def statistics(self, after: Patch = EMPTY) -> list[CachedTensors]:
-        """Queries of general text, and of messages where an entry is one; none with a given τ."""
+        """Return queries of general text, and of messages if an entry is one; none if τ is set."""
         c, lm = self.config, self.lm
         module = linear(lm, c.layer, c.module)
         state = after.memory.get(self.name, {}).get(module, {})
@@ -108,7 +112,7 @@ class Horen(CodebookEditor[HorenConfig]):
     def extend(
         self, module: str, old: Any, state: Any, count: int, rows: AnswerRows
     ) -> tuple[Hopfield, dict[str, Any]]:
-        """Give every fact an entry, train the values of these, and set the threshold."""
+        """Give every fact an entry, train the values of these entries, and set the threshold."""
         c = self.config
         queries = self.keys(module, rows.prompts)  # (m, d_in)
         noise = self.noise(module, rows.prompts, queries)
@@ -116,7 +120,7 @@ class Horen(CodebookEditor[HorenConfig]):
         labels = [] if state is None else tuples_of("labels", state)
         K, labels, entries = self.enter(old, labels, queries, rows.answers, count)
         V = self.values(old, K, entries, module, rows, labels)
-        # entries of messages in the chat template, whose strangers are other messages
+        # entries of messages in the chat template, which are compared with other messages
         chat = torch.zeros(K.shape[1], dtype=torch.bool)
         chat[:before] = chat[:before] if state is None else state.get("chat", chat[:before])
         chat[[entry for entry in entries[count:] if entry >= before]] = True
@@ -132,32 +136,33 @@ class Horen(CodebookEditor[HorenConfig]):
         return route, {**state, "chat": chat} if chat.any() else state
 
     def keys(self, module: str, prompts: Sequence[Sequence[int]]) -> Tensor:
-        """The queries (m, d_in) of the prompts."""
+        """Return the queries (m, d_in) of the prompts."""
         return calibration.queries(self.lm, prompts, module, self.query)
 
     def check_rules(self, old: Any, module: str) -> None:
-        """Refuse a codebook whose keys are means of another kind."""
+        """Reject a codebook whose keys are a different kind of mean."""
         if old is not None and old.query != self.query:
             raise EditError(
-                f"the keys of the codebook at {module} are means of another kind: give it the "
-                "same share and exclude_sink"
+                f"The keys of the codebook at {module} are a different kind of mean. Use the same "
+                "share and exclude_sink."
             )
 
     def enter(
         self, old: Any, labels: list[Label], queries: Tensor, targets: Sequence[Label], plain: int
     ) -> tuple[Tensor, list[Label], list[int]]:
-        """Keys (d_in, n) with the facts in them, all labels, and the entry of each fact.
+        """Return keys (d_in, n) including the facts, all labels, and the entry of each fact.
 
-        A fact that an entry with its label answers becomes one more wording of it. Any other gets
-        an entry of its own, but where it has the key of another (strict): it takes that entry. Rows
-        from number `plain` on are messages, each with a key of its own.
+        If an entry with the fact's label already answers it, the fact becomes one more wording of
+        that entry. Otherwise it gets its own entry, unless it has the same key as another one
+        (strict): then it replaces that entry. Rows from number `plain` on are messages, each with
+        its own key.
         """
         K = queries.new_empty(queries.shape[1], 0) if old is None else old.K
         known = -1.0 if old is None else old.tau
         tau = known if self.config.tau is None else self.config.tau
         labels, entries = list(labels), []
         if len(labels) != K.shape[1]:
-            raise EditError(f"this patch has {K.shape[1]} keys and {len(labels)} labels")
+            raise EditError(f"This patch has {K.shape[1]} keys but {len(labels)} labels.")
         for i, (query, label) in enumerate(zip(queries, targets, strict=True)):
             score, at = (x.item() for x in nearest(self.dynamics.cosines(K, query[None])))
             entry = int(at)
@@ -182,7 +187,7 @@ class Horen(CodebookEditor[HorenConfig]):
         rows: AnswerRows,
         labels: list[Label],
     ) -> Tensor:
-        """Values (d_out, n) of all entries, those that the facts touched trained for them."""
+        """Return the values (d_out, n) of all entries, training the entries used by the facts."""
         c, lm = self.config, self.lm
         read = activations.module_inputs_at(lm, rows.prompts, rows.ends, [module])[module]
         outputs = lm.output(module, read).float().cpu()  # (m, d_out)
@@ -193,7 +198,7 @@ class Horen(CodebookEditor[HorenConfig]):
         if c.value_init == "cold":
             fresh = range(before, K.shape[1])
             V[:, before:] = self.random_values(len(V), fresh).T if fresh else 0.0
-        else:  # the first row of an entry gives the unit of its steps, and may be where they begin
+        else:  # an entry's first row gives the unit of its steps, and possibly their start
             for i in reversed(range(len(rows))):
                 entry = entries[i]
                 if labels[entry] == rows.answers[i]:
@@ -214,15 +219,15 @@ class Horen(CodebookEditor[HorenConfig]):
         noise: float,
         chat: bool = False,
     ) -> float:
-        """The cosine above which entries answer: as set, or calibrated on general queries.
+        """Return the cosine above which entries answer: as set, or calibrated on general queries.
 
-        own      (n,) bool: the entries whose threshold it is; labels and K are those of all
-        queries  (m, d_in) of this call that belong to them
+        own      (n,) bool: the entries that use this threshold; labels and K belong to all entries
+        queries  (m, d_in) of this call for these entries
         chat     whether they are messages in the chat template
 
-        It is calibrated with the keys of these entries alone, so that it is as strict as in a book
-        without others. What the own prompts reach is asked with all keys, since a step moves a
-        query towards all of them.
+        Calibration uses only the keys of these entries, making the threshold as strict as in a
+        codebook without others. For the cosines of the own prompts, all keys are used, because a
+        step moves a query towards all of them.
         """
         c, tau = self.config, self.config.tau
         if tau is None:

@@ -1,11 +1,11 @@
-"""HoReN's route: a codebook behind one module whose entries are found by their angle.
+"""HoReN's route: a codebook for one module whose entries are found by angle.
 
-A prompt's query is the mean of the module's inputs over the last part of the prompt, of length one.
-It is moved towards the stored keys by a damped step of a Hopfield network, and the entry with the
-largest cosine answers if that is above a threshold. One key far ahead of all others only makes
-every cosine s larger, s' = ((1−α)s + α)/√((1−α)² + α² + 2α(1−α)s), so that the step then decides
-nothing that a lower threshold would not. It matters where several keys are near: it moves the query
-towards their mean.
+A prompt's query is the mean of the module's inputs over the last part of the prompt, normalized to
+length one. A damped step of a Hopfield network moves it towards the stored keys, and the entry with
+the largest cosine answers if that cosine is above a threshold. If one key is far ahead of all
+others, the step only makes every cosine s larger, s' = ((1−α)s + α)/√((1−α)² + α² + 2α(1−α)s), and
+then has no effect that a lower threshold would not. It matters when several keys are near, moving
+the query towards their mean.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from ...patch.tensor_file import Real, Schema
 from ...setting_fields import Share
 from ..shared.routed import nearest
 
-ROUNDS = 64  # steps at most; the query has settled long before
+ROUNDS = 64  # maximum number of steps; the query settles long before
 PositiveShare = Annotated[float, Meta(gt=0, le=1, description="a number above 0 and up to 1")]
 Rounds = Annotated[int, Meta(ge=0, le=ROUNDS, description=f"a whole number from 0 to {ROUNDS}")]
-SETTLED = 1e-5  # distance from query to recalled pattern under which it moves no more
+SETTLED = 1e-5  # stop moving when the distance from query to recalled pattern is below this
 
 
 class Query(NamedTuple):
-    """How the query of a prompt is made from a module's inputs.
+    """The rule for computing a prompt's query from a module's inputs.
 
-    share         part of the prompt's tokens, counted from its end, that the mean is over
-    exclude_sink  whether the prompt's first token is left out, unless it is the only one
+    share         fraction of the prompt's tokens, counted from its end, used for the mean
+    exclude_sink  whether the prompt's first token is excluded, unless it is the only token
     """
 
     share: float
     exclude_sink: bool
 
     def of(self, inputs: Tensor, seqs: Sequences) -> Tensor:
-        """Queries (rows, d_in) of length one, float32, from inputs (rows, length, d_in).
+        """Return queries (rows, d_in) of length one, float32, from inputs (rows, length, d_in).
 
-        Raises RuntimeError where this call holds only a part of a prompt.
+        Raises RuntimeError if this call holds only a part of a prompt.
         """
         return normalize(seqs.mean_over(inputs, self.positions(seqs.prompt)), dim=1)
 
     def positions(self, prompt: Tensor) -> Tensor:
-        """The positions (rows, length) bool that the mean is over, among those of the prompts."""
+        """Return the prompt positions (rows, length), bool, used for the mean."""
         number = prompt.long().cumsum(1)  # 1 at a prompt's first token
         size = number[:, -1:]
         # the last ⌈ρ (p + 1)⌉; 1e-9 keeps ρ = 0.6 of 5 tokens at 3
@@ -66,7 +66,7 @@ class Dynamics(NamedTuple):
     rounds: int
 
     def relax(self, K: Tensor, q: Tensor) -> Tensor:
-        """Queries (m, d_in) after the steps towards the keys K (d_in, n), all of length one."""
+        """Return queries (m, d_in) after the steps towards the keys K (d_in, n), of length one."""
         for _ in range(self.rounds if K.shape[1] and self.alpha else 0):
             # z = K softmax(β Kᵀq), of length one; q ← (1 − α) q + α z
             z = normalize((self.beta * q @ K).softmax(1) @ K.T, dim=1)
@@ -78,37 +78,37 @@ class Dynamics(NamedTuple):
         return q
 
     def cosines(self, K: Tensor, q: Tensor) -> Tensor:
-        """Cosines (m, n) of the relaxed queries with all keys."""
+        """Return the cosines (m, n) of the relaxed queries with all keys."""
         return self.relax(K, q.float()) @ K
 
 
 @dataclass(eq=False, repr=False)
 class Hopfield(Route):
-    """A codebook behind one module that is read by angle, and adds to the module's output.
+    """A codebook for one module that finds entries by angle, adding to the module's output.
 
-    The entry whose key has the largest cosine with the prompt's relaxed query answers, if this is
-    above its threshold: its value is added to the module's output at the prompt's last token.
-    Everywhere else the output stays as it is, bit for bit.
+    The entry whose key has the largest cosine with the prompt's relaxed query answers if this
+    cosine is above its threshold: its value is added to the module's output at the prompt's last
+    token. Everywhere else the output is unchanged, bit for bit.
 
     K         (d_in, n) keys of length one, float32
     V         (d_out, n) values, float32
-    query     how a prompt's query is made
-    dynamics  how it is moved
+    query     the rule for computing a prompt's query
+    dynamics  the steps that it takes
     tau       the cosine above which an entry answers
-    taus      (n,) the same for each entry, where they differ: entries that were made in the chat
-              template need more, since all messages share its end. None: tau for all.
+    taus      (n,) the same for each entry, if they differ: entries created in the chat template
+              need higher cosines, since all messages share its ending. None: tau for all.
     """
 
     kind = "horen"
     parts = {"K": Part("d_in n"), "V": Part("d_out n"), "taus": Part("n", optional=True)}
 
     class Header(Schema):
-        """Where it stands, and how it decides."""
+        """The module, and the rule for deciding."""
 
         module: str
         share: PositiveShare
         exclude_sink: bool
-        mean_of: Literal["inputs"]  # earlier versions could also take the mean of directions
+        mean_of: Literal["inputs"]  # earlier versions could also use the mean of directions
         beta: Real
         alpha: Share
         rounds: Rounds
@@ -123,17 +123,17 @@ class Hopfield(Route):
     taus: Tensor | None = None
 
     def placed(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """K (d_in, n), Vᵀ (n, d_out) and which values are not zero (n,), on a device."""
+        """Return K (d_in, n), Vᵀ (n, d_out) and which values are nonzero (n,), on a device."""
         V = self.V.T.contiguous().to(device)
         return self.K.to(device), V, V.any(1)
 
     def decide(self, inputs: Tensor, output: Tensor, seqs: Sequences) -> Tensor:
-        """The entry that answers each prompt, -1 for none; notes cosine and threshold."""
+        """Return the entry that answers each prompt, -1 for none; notes cosine and threshold."""
         query = self.query.of(inputs, seqs)
         cosines = self.dynamics.cosines(self.on(inputs.device)[0], query)
         score, entry = nearest(cosines)
         least = torch.full_like(score, self.tau)
-        if self.taus is not None:  # the nearest of those that are reached, or of all if none is
+        if self.taus is not None:  # the nearest entry that is reached, or of all entries if none is
             taus = self.taus.to(score)
             best, other = nearest(cosines.masked_fill(cosines <= taus, -1.0))
             score, entry = torch.where(best > -1, best, score), torch.where(best > -1, other, entry)
@@ -142,7 +142,7 @@ class Hopfield(Route):
         return torch.where(score > least, entry, -1)
 
     def apply(self, inputs: Tensor, output: Tensor, choice: Tensor, seqs: Sequences) -> Tensor:
-        """`output` with the chosen values added at the prompts' ends; itself without any."""
+        """Return `output` with chosen values added at the prompts' ends, unchanged without any."""
         _, V, moves = self.on(output.device)
         if not len(V):
             return output
@@ -154,13 +154,13 @@ class Hopfield(Route):
         return torch.where(mask[..., None], moved, output)
 
     def header(self) -> dict:
-        """Where it stands, and how it decides."""
+        """Return the module, and the rule for deciding."""
         query = {**self.query._asdict(), "mean_of": "inputs"}
         return {"module": self.module, **query, **self.dynamics._asdict(), "tau": self.tau}
 
     @classmethod
     def from_file(cls, tensors: Mapping[str, Tensor], head: Any) -> Hopfield:
-        """The route of a file."""
+        """Return the route of a file."""
         query = Query(head.share, head.exclude_sink)
         dynamics = Dynamics(head.beta, head.alpha, head.rounds)
         return cls(head.module, query=query, dynamics=dynamics, tau=head.tau, **tensors)

@@ -1,9 +1,9 @@
 """The loss of an edited language model, and its gradient ∂L/∂W at the edited matrices.
 
-This is the language model's part of training a hypernetwork, and nothing here knows a network. The
-loss asks that rewordings of an edit get the new answer and that unrelated texts keep their
-predictions. It is a weighted sum over label positions, so the number of texts that run at once
-changes only the memory that is needed and never the result.
+This is the language model's part of training a hypernetwork; nothing here depends on a network. The
+loss measures whether paraphrases of an edit get the new answer and unrelated texts keep their
+predictions. It is a weighted sum over label positions, so running more or fewer texts at once
+changes only the memory used and never the result.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from ...model.answer_rows import AnswerRows
 from ...model.lm import LM
 from ...patch.patch import Patch
 
-TOKENS = 512  # padded tokens of one pass with weight gradients
+TOKENS = 512  # padded tokens in one pass with weight gradients
 
 
 class Text(NamedTuple):
     """A text of the loss. The last token of its answer is predicted but not read.
 
     prompt  token ids of the prompt
-    answer  token ids of the answer, which only count the positions where two models are compared
+    answer  token ids of the answer, which only mark the positions when two models are compared
     weight  weight of each label position in the loss
     """
 
@@ -39,15 +39,15 @@ class Text(NamedTuple):
 
     @property
     def ids(self) -> list[int]:
-        """The tokens that the model reads."""
+        """Return the tokens that the model reads."""
         return [*self.prompt, *self.answer[:-1]]
 
 
 class Outcome(NamedTuple):
     """The loss of an edited model and its gradients.
 
-    edit      weighted NLL (nats) of the new answers on rewordings
-    locality  weighted KL divergence (nats) from the model before on unrelated texts
+    edit      weighted NLL (nats) of the new answers on paraphrases
+    locality  weighted KL divergence (nats) from the model before the edit on unrelated texts
     grads     {module: (d_out, d_in) gradient of the sum of both with respect to its weight}
     """
 
@@ -57,15 +57,15 @@ class Outcome(NamedTuple):
 
     @property
     def finite(self) -> bool:
-        """Whether every number in it is finite."""
+        """Return whether all of its numbers are finite."""
         whole = torch.tensor([self.edit, self.locality]).isfinite().all()
         return bool(whole) and all(g.isfinite().all() for g in self.grads.values())
 
 
 def rewordings(lm: LM, cases: Sequence[Case], draw: Random, own: bool = False) -> list[Text]:
-    """One rewording of every case (its own prompt where there is none) with the new answer.
+    """Return one paraphrase of every case (or its own prompt if it has none) with the new answer.
 
-    With own=True the prompt of the edit itself is among those to draw from.
+    With own=True, the sampled prompts include the prompt of the edit itself.
     """
     found = []
     for case in cases:
@@ -79,10 +79,10 @@ def rewordings(lm: LM, cases: Sequence[Case], draw: Random, own: bool = False) -
 
 
 def unrelated(lm: LM, cases: Sequence[Case], draw: Random, everywhere: bool) -> list[Text]:
-    """One unrelated text of every case that has any; its answer marks the positions that count.
+    """Return one unrelated text of every case that has any; its answer marks the positions used.
 
-    These are the positions that predict the reference answer, or only the next token where there is
-    no reference answer. With `everywhere` all positions count. An unknown next token is -1.
+    These are the positions that predict the reference answer, or only the next token if there is no
+    reference answer. With `everywhere`, all positions count. An unknown next token is -1.
     """
     found = []
     for case in cases:
@@ -94,14 +94,14 @@ def unrelated(lm: LM, cases: Sequence[Case], draw: Random, everywhere: bool) -> 
         prompt, answer = draw.choice(options)
         ids = encode_prompt(lm.tokenizer, prompt)
         target = [-1] if answer is None else encode_target(lm.tokenizer, answer)
-        if everywhere:  # every token after the first is one that is predicted
+        if everywhere:  # every token after the first is a predicted token
             ids, target = ids[:1], [*ids[1:], *target]
         found.append(Text(ids, target))
     return found
 
 
 def weighted(texts: Sequence[Text], group: int, factor: float) -> list[Text]:
-    """The texts with weights that make the loss `factor` times a sum over groups of texts.
+    """Return the texts with weights that make the loss `factor` times a sum over groups of texts.
 
     Each group adds the mean over all label positions of its texts.
     """
@@ -122,14 +122,14 @@ def outcome(
     unrelated_texts: Sequence[Text],
     learn: bool = True,
 ) -> Outcome:
-    """L = Σ w·NLL(rewordings) + Σ w·KL(before ‖ edited)(unrelated), with its weight gradients.
+    """Return L = Σ w·NLL(rewordings) + Σ w·KL(before ‖ edited)(unrelated) and its gradients.
 
     updates          {module: ΔW (d_out, d_in)}, added to the weights under `after`
-    rewording_texts  rewordings with the new answers
+    rewording_texts  paraphrases with the new answers
     unrelated_texts  texts whose reference is the model under `after`, called "before"
-    learn            False gives no gradients
+    learn            False skips the gradients
 
-    One batch is in memory at a time. Raises ValueError for a text that is longer than the context.
+    Only one batch is in memory at a time. Raises ValueError if a text is longer than the context.
     """
     batching.check_length(lm, [text.ids for text in (*rewording_texts, *unrelated_texts)])
     names, sums = list(updates), [0.0, 0.0]
@@ -144,7 +144,7 @@ def outcome(
         for kind, texts in enumerate((rewording_texts, unrelated_texts)):
             for group in batching.batches([text.ids for text in texts], TOKENS):
                 some = [texts[i] for i in group]
-                # the reference of the KL term comes first, with the weights as they were
+                # compute the KL term's reference first, with the original weights
                 before = _log_probs(lm, some) if kind else None
                 with lm.bind(masters):
                     loss = _loss(lm, some, before, learn)
@@ -161,7 +161,7 @@ def _rows(texts: Sequence[Text]) -> AnswerRows:
 
 
 def _log_probs(lm: LM, texts: Sequence[Text], learn: bool = False) -> Tensor:
-    """Log-probabilities (label positions, vocabulary), text by text, of the model as bound now."""
+    """Return log-probabilities (label positions, vocabulary), text by text, as bound now."""
     rows = _rows(texts)
     seqs = batching.sequences(lm, rows.ids)
     with lm.opened(seqs, grad=learn):
@@ -171,7 +171,7 @@ def _log_probs(lm: LM, texts: Sequence[Text], learn: bool = False) -> Tensor:
 
 
 def _loss(lm: LM, texts: Sequence[Text], before: Tensor | None, learn: bool) -> Tensor:
-    """Weighted NLL of the answers, or weighted KL divergence from `before` where it is given."""
+    """Return the weighted NLL of the answers, or the weighted KL divergence from `before`."""
     log_probs = _log_probs(lm, texts, learn)
     weight = torch.tensor([t.weight for t in texts for _ in t.answer]).to(log_probs)
     with torch.enable_grad() if learn else nullcontext():

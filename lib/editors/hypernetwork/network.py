@@ -1,8 +1,8 @@
 """The network that MEND, MALMEN and RLEdit share.
 
-The network reads a standardized pair (key k̂, output gradient ĝ) of one token and gives a better
-pair (k̃, g̃). It starts as the identity, so an untrained editor is a plain descent step. Nothing here
-knows a language model.
+The network maps a standardized pair (key k̂, output gradient ĝ) of one token to a better pair (k̃,
+g̃). It starts as the identity, so an untrained editor takes a plain gradient descent step. Nothing
+here depends on a language model.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class EditNet(nn.Module):
     mend:    y' = y + clamp(scale ⊙ (B A y + b) + shift, min=0)
     malmen:  y' = y + scale ⊙ clamp(B A y + b, min=0) + shift
 
-    Scale and shift, the step (α or η) and, where ridge is given, ℓ = log λ exist once per module.
-    At first B is zero and A (rank, s) standard normal, so that every clamp stands at exactly 0.
-    There relu has no gradient and nothing would ever be learned, but clamp has one.
+    Scale and shift, the step (α or η) and, if ridge is given, ℓ = log λ are separate for each
+    module. Initially B is zero and A (rank, s) standard normal, so every clamp is at exactly 0.
+    There, relu has no gradient, so it would never learn anything, but clamp has a gradient.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class EditNet(nn.Module):
             self.log_ridge = nn.Parameter(torch.full((m,), math.log(ridge)))
 
     def forward(self, k_hat: Tensor, g_hat: Tensor, module: str) -> tuple[Tensor, Tensor]:
-        """Pseudo-key k̃ (d_in, n) and pseudo-gradient g̃ (d_out, n), in the network's own dtype."""
+        """Return pseudo-key k̃ (d_in, n) and pseudo-gradient g̃ (d_out, n), in the net's dtype."""
         m, y = self.modules_at[module], torch.cat([k_hat, g_hat]).to(self.first)
         for i in range(len(self.first)):
             scale, shift = self.scale[i, m, :, None], self.shift[i, m, :, None]
@@ -78,7 +78,10 @@ def build(
     seed: int,
     ridge: float | None = 1.0,
 ) -> dict[str, EditNet]:
-    """{shape: its network} for {module: shape}, as "576x1536"; rank None takes min(1024, s/4)."""
+    """Return {shape: its network} for {module: shape}, as "576x1536".
+
+    A rank of None means min(1024, s/4).
+    """
     nets = {}
     for shape in dict.fromkeys(modules.values()):
         d_out, d_in = map(int, shape.split("x"))
@@ -91,7 +94,7 @@ def build(
 
 @dataclass(frozen=True)
 class ModuleUpdate:
-    """The update that one module asks for: its keys and gradients, and the network that answers.
+    """The update requested by one module: its keys and gradients, and the network that answers.
 
     net     the network of the module's shape
     module  its name
@@ -109,23 +112,23 @@ class ModuleUpdate:
     scale: float = 1.0
 
     def parts(self) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """(columns, k̃, g̃) of `chunk` columns at a time, which bounds the network's memory."""
+        """Yield (columns, k̃, g̃) for `chunk` columns at a time, limiting the network's memory."""
         for start in range(0, self.pair.K.shape[1], self.chunk):
             some = slice(start, start + self.chunk)
             yield some, *self.net(self.hat[0][:, some], self.hat[1][:, some], self.module)
 
     @torch.no_grad()
     def answers(self) -> tuple[Tensor, Tensor]:
-        """All of k̃ (d_in, n) and g̃ (d_out, n), float64 on the CPU, without a graph."""
+        """Return all of k̃ (d_in, n) and g̃ (d_out, n), float64 on the CPU, without a graph."""
         _, keys, grads = zip(*self.parts(), strict=True)
         return torch.cat(keys, 1).cpu().double(), torch.cat(grads, 1).cpu().double()
 
     @property
     def step(self) -> Tensor:
-        """α or η of this module, float64 on the CPU."""
+        """Return α or η of this module, float64 on the CPU."""
         return self.scale * self.net.step[self.net.modules_at[self.module]].cpu().double()
 
     @property
     def ridge(self) -> Tensor:
-        """λ = exp(ℓ) of this module, float64 on the CPU."""
+        """Return λ = exp(ℓ) of this module, float64 on the CPU."""
         return self.net.log_ridge[self.net.modules_at[self.module]].cpu().double().exp()

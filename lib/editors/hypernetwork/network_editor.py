@@ -1,9 +1,8 @@
 """The editing half of MEND, MALMEN and RLEdit: a trained network turns gradients into an edit.
 
-An edit takes one forward and one backward pass through the language model, which give the keys and
-gradients of the answer tokens, and one pass through the network, which turns them into ΔW. This
-file finds the network, keeps its moments, and writes the edit. How a network is trained is in
-trainable.py.
+An edit takes one forward and one backward pass through the language model, giving the keys and
+gradients of the answer tokens, and one pass through the network, turning them into ΔW. This file
+finds the network, keeps its moments, and writes the edit. For training a network, see trainable.py.
 """
 
 from __future__ import annotations
@@ -30,18 +29,18 @@ from .network import ModuleUpdate, Order
 from .network_file import Networks
 from .settings import TrainableConfig
 
-WARM = 64  # training cases that are read before the first step, for the moments
+WARM = 64  # training cases read before the first step to compute the moments
 Factors = tuple[Tensor, Tensor]
 N = TypeVar("N", bound=TrainableConfig)
 
 
 class NetworkEditor(Editor[N]):
-    """An editor whose ΔW comes from a trained network; a subclass says how in `factors`.
+    """An editor whose ΔW comes from a trained network; a subclass implements `factors`.
 
-    The trained network stays out of the patch, which names it by the hash of its file. Moments that
-    go on while editing belong to the patch.
+    The trained network is not part of the patch, which refers to it by the hash of its file.
+    Moments that are updated while editing belong to the patch.
 
-    solves  whether a regression with a learned λ of its own adds up the columns
+    solves  whether a regression with its own learned λ adds up the columns
     frozen  whether the moments stay as training left them
     """
 
@@ -51,34 +50,34 @@ class NetworkEditor(Editor[N]):
 
     def __init__(self, lm: LM, config: TrainableConfig | None = None, **settings: Any) -> None:
         super().__init__(lm, config, **settings)
-        self._networks: dict[str, Networks] = {}  # by the weights that they were trained for
+        self._networks: dict[str, Networks] = {}  # keyed by the weights that they were trained for
 
     @property
     def order(self) -> Order:
-        """The published block that the network is made of (`network.EditNet`)."""
+        """Return the published block used by the network (`network.EditNet`)."""
         return getattr(self.config, "order", "mend")
 
     @abstractmethod
     def factors(self, wanted: ModuleUpdate, k: Tensor, g: Tensor) -> Factors:
-        """ΔW = A B of one module, A (d_out, r) and B (r, d_in), float64, differentiable.
+        """Return ΔW = A B of one module, A (d_out, r) and B (r, d_in), float64, differentiable.
 
-        k (d_in, n) and g (d_out, n) are the pairs that the network gives, k̃ and g̃.
+        k (d_in, n) and g (d_out, n) are the network's output pairs, k̃ and g̃.
         """
 
     @torch.no_grad()
     def update(self, wanted: ModuleUpdate) -> Factors:
-        """The factors of ΔW, without a graph."""
+        """Return the factors of ΔW, without a graph."""
         return self.factors(wanted, *wanted.answers())
 
     # ---- editing ----------------------------------------------------------------------------
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
-        """Keys and gradients of all modules from one pass, then ΔW of every module."""
+        """Read the keys and gradients of all modules in one pass, then write ΔW of every module."""
         networks, held = self.networks(), after.memory.get(self.name, {})
         if held and held["network"] != networks.hash:
             raise EditError(
-                f"the patch was written with network {held['network']}, here is {networks.hash}: "
-                "go on with network=FILE of the first"
+                f"The patch was written using network {held['network']}, but this is "
+                f"{networks.hash}. Continue with network=FILE of the first."
             )
         moments = networks.moments
         if "moments" in held:
@@ -88,7 +87,7 @@ class NetworkEditor(Editor[N]):
         found = self.read(facts, after)
         if not self.frozen:
             moments = self.seen(moments, found)
-        # the first edit of a model may take another step than the edits of a stream
+        # a model's first edit may take a different step than the edits of a stream
         alone = not held and len(facts) <= self.config.batch
         scale = self.config.first_scale if alone else 1.0
         wanted = self.module_updates(networks, moments, found, scale)
@@ -99,7 +98,7 @@ class NetworkEditor(Editor[N]):
         return add_low_rank(self.lm, after, updates, memory=memories)
 
     def read(self, facts: Sequence[Fact], after: Patch) -> dict[str, KeyGradients]:
-        """{module: keys and gradients} under a patch, without columns that are exactly zero."""
+        """Return {module: keys and gradients} under a patch, without columns that are exactly 0."""
         c, names, everywhere = self.config, list(self.modules()), self.config.tokens == "all"
         reduction: Reduction = "fact_mean" if everywhere else c.reduction
         group = 1 if everywhere else c.group
@@ -112,7 +111,7 @@ class NetworkEditor(Editor[N]):
     def seen(
         self, moments: dict[str, KeyGradientMoments], found: dict[str, KeyGradients]
     ) -> dict[str, KeyGradientMoments]:
-        """{shape: its moments} after these keys and gradients were seen too."""
+        """Return {shape: its moments} updated with these keys and gradients."""
         shapes = self.modules()
         return {
             shape: both.merge(pair for name, pair in found.items() if shapes[name] == shape)
@@ -126,7 +125,7 @@ class NetworkEditor(Editor[N]):
         found: dict[str, KeyGradients],
         scale: float = 1.0,
     ) -> dict[str, ModuleUpdate]:
-        """{module: the update it asks for}, of the modules that have any column."""
+        """Return {module: its requested update}, for modules that have any column."""
         chunk, shapes = self.config.chunk, self.modules()
         return {
             name: ModuleUpdate(
@@ -138,7 +137,7 @@ class NetworkEditor(Editor[N]):
         }
 
     def modules(self) -> dict[str, str]:
-        """{edited module: its shape d_out x d_in, as text}."""
+        """Return {edited module: its shape d_out x d_in, as text}."""
         shapes = answer_gradients.mlp_modules(self.lm, *self.config.edited_layers(self.lm))
         return {name: f"{d_out}x{d_in}" for name, (d_in, d_out) in shapes.items()}
 
@@ -146,14 +145,14 @@ class NetworkEditor(Editor[N]):
 
     @property
     def path(self) -> Path:
-        """The file that a trained network is written to and looked for first."""
+        """Return the file for writing a trained network, which is also the first place to look."""
         if self.config.network:
             return atomic_files.path_of(self.config.network)
         return atomic_files.cache_folder() / "networks" / self._file
 
     @property
     def shipped(self) -> Path:
-        """The library's own network for this model, a file that need not exist."""
+        """Return the library's own network for this model, a file that need not exist."""
         return network_file.SHIPPED / self._file
 
     @property
@@ -161,16 +160,17 @@ class NetworkEditor(Editor[N]):
         return f"{self.name}-{self.lm.fingerprint}.safetensors"
 
     def networks(self) -> Networks:
-        """The trained networks, read once; EditError names the command when there are none."""
+        """Return the trained networks, read once; EditError names the command if there are none."""
         weights = self.lm.fingerprint
         if weights not in self._networks:
             own = self.path
             path = own if own.is_file() or self.config.network else self.shipped
             if not path.is_file():
                 raise EditError(
-                    f"{self.name} has no trained network for {self.lm.name} at {own}: train one by "
-                    f"lib.EDITORS['{self.name}'](lm).fit(cases, other_cases), or by `python -m lib "
-                    f"train --editor {self.name}` with the --model that you load by its name"
+                    f"{self.name} has no trained network for {self.lm.name} at {own}. Train a "
+                    f"network using lib.EDITORS['{self.name}'](lm).fit(cases, other_cases), or "
+                    f"using `python -m lib train --editor {self.name}` with the --model that you "
+                    "load by its name."
                 )
             header, state, content = network_file.load(path, weights, self.name)
             self._networks = {weights: self.restored(path, header, state)}
@@ -178,7 +178,7 @@ class NetworkEditor(Editor[N]):
         return self._networks[weights]
 
     def fresh(self, cases: Sequence[Case] = ()) -> Networks:
-        """Untrained networks, which are the identity, with moments over some of the cases."""
+        """Return untrained networks, which are the identity, with moments over some cases."""
         c, names = self.config, self.modules()
         ridge = c.ridge if self.solves else None
         nets = network.build(names, c.rank, c.blocks, self.order, c.eta, c.seed, ridge)
@@ -192,17 +192,17 @@ class NetworkEditor(Editor[N]):
         return Networks(nets, moments)
 
     def restored(self, path: Path, header: dict[str, Any], state: dict[str, Any]) -> Networks:
-        """Networks from a file's content; EditError where they do not fit the settings."""
+        """Return networks from a file's content; EditError if they do not fit the settings."""
         networks = self.fresh()
         try:
             if header["modules"] != self.modules():
-                raise NetworkError("it was trained for other modules")
+                raise NetworkError("It was trained for other modules.")
             settings = header.get("settings", {})
-            for name in ("tokens", "keys", "order"):  # it has learned with these
+            for name in ("tokens", "keys", "order"):  # settings used in training
                 mine = getattr(self.config, name, None)
                 learned = settings.get(name, mine)
                 if learned != mine:
-                    raise NetworkError(f"it was trained with {name}={learned}")
+                    raise NetworkError(f"It was trained with {name}={learned}.")
             networks.load(state["now"])
         except (NetworkError, EditError, KeyError) as error:
             on = str(header.get("base")).rpartition(" ")[0]
@@ -211,5 +211,5 @@ class NetworkEditor(Editor[N]):
         return networks
 
     def header(self) -> dict[str, Any]:
-        """The editor, the model and the modules, which every file of this editor names."""
+        """Return the editor, the model and the modules, as named in every file of this editor."""
         return {"editor": self.name, "base": self.lm.identity, "modules": self.modules()}

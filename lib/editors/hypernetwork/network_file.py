@@ -1,9 +1,9 @@
 """A trained network as one safetensors file.
 
-The file holds the networks by shape and the moments they were trained with. Its header names the
-model and the editor that they belong to, and a file of another model or editor is refused. As a
-patch may, it may come from anywhere: it is compared with a schema and with its checksum before
-anything is made of it, and with the networks that the settings ask for when it is taken over.
+The file holds the networks by shape, together with the moments they were trained with. Its header
+names the model and the editor that they belong to; a file for another model or editor is rejected.
+Like a patch, it may come from anywhere: before anything is built from it, it is checked against a
+schema and its checksum, and before loading, against the networks that the settings require.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from ...patch import tensor_file
 from ...patch.tensor_file import Count, Line, Packed, Schema, check_names
 from .network import EditNet
 
-FORMAT = 1  # raised when an older library would misread the file
-SHIPPED = Path(__file__).parent / "networks"  # the networks that come with the library
+FORMAT = 1  # increased when an older library would misread the file
+SHIPPED = Path(__file__).parent / "networks"  # the networks shipped with the library
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Networks:
 
     nets     {shape: network}
     moments  {shape: moments of the keys and gradients of all modules of that shape}
-    hash     hash of the file's content, empty while there is no file
+    hash     hash of the file's content, empty if there is no file
     """
 
     nets: dict[str, EditNet]
@@ -43,7 +43,7 @@ class Networks:
     hash: str = ""
 
     def state(self) -> dict[str, Any]:
-        """The tensors and numbers that a file keeps."""
+        """Return the tensors and numbers to store in a file."""
         return {
             shape: {
                 "net": {k: v.detach().clone() for k, v in net.state_dict().items()},
@@ -53,27 +53,27 @@ class Networks:
         }
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """Take over a `state`, also a `compact` one; NetworkError where the sizes do not fit."""
+        """Load a `state`, which may be `compact`; NetworkError if the sizes do not fit."""
         if state.keys() != self.nets.keys():
-            raise NetworkError("it holds networks for other modules than the settings name")
+            raise NetworkError("It holds networks for other modules than the settings name.")
         for shape, kept in state.items():
             try:
                 self.nets[shape].load_state_dict(kept["net"])
             except RuntimeError:
-                raise NetworkError("it has another rank, depth or choice of modules") from None
+                raise NetworkError("It has a different rank, depth or choice of modules.") from None
             moments = KeyGradientMoments.load(_cast(kept["moments"], torch.float64))
             d_out, d_in = map(int, shape.split("x"))
             for side, d in ((moments.keys, d_in), (moments.grads, d_out)):
                 if {side.mean.shape, side.S.shape} != {(d,)} or bool((side.S < 0).any()):
-                    raise NetworkError("its moments are not those of its modules")
+                    raise NetworkError("Its moments do not belong to its modules.")
             self.moments[shape] = moments
 
 
 def compact(state: Mapping[str, Any]) -> dict[str, Any]:
-    """A networks' state in about a third of the bytes: matrices float16, moments float32.
+    """Return a networks' state in about a third of the bytes: matrices float16, moments float32.
 
-    float16 keeps three digits. That is enough because the matrices are added to the identity and
-    do not contain it.
+    float16 keeps three digits. That is enough because the matrices are added to the identity and do
+    not contain it.
     """
     return {
         shape: {
@@ -94,7 +94,7 @@ def _cast(kept: Any, dtype: torch.dtype) -> Any:
 
 
 class _Header(Schema):
-    """The header of a network's file, and of a training that is not finished."""
+    """The header of a network's file, and of an unfinished training."""
 
     format: int
     editor: Line
@@ -102,11 +102,11 @@ class _Header(Schema):
     modules: dict[str, str]
     state: Packed
     step: Count = 0
-    best: float = 0.0  # may be infinite, and NaN in `history`, where nothing was validated
+    best: float = 0.0  # may be infinite, and NaN in `history`, if nothing was validated
     history: list[tuple[Count, float, float]] = []
     settings: dict[str, Any] = {}
     data: dict[str, Any] = {}
-    label: str = ""  # from here on of a training alone
+    label: str = ""  # this and the following are only for training
     best_loss: float = 0.0
     best_step: Count = 0
     losses: list[float] = []
@@ -136,11 +136,11 @@ class _Adam(Schema):
 
 
 class _State(Schema):
-    """What the tensors and numbers of a file belong to.
+    """The tensors and numbers of a file, and their owners.
 
     now   {shape: network and moments}
-    best  the same, or nothing, in a training
-    adam  {number of a parameter: what the optimizer keeps of it}, in a training
+    best  the same, or nothing, during training
+    adam  {number of a parameter: its optimizer state}, during training
     """
 
     now: dict[str, _Network]
@@ -151,7 +151,7 @@ class _State(Schema):
 def save(path: Path, header: dict[str, Any], state: dict[str, Any]) -> Path:
     """Write header (JSON) and state (tensors, numbers, dicts) to one file, or nothing at all.
 
-    Raises NetworkError where the header is no JSON, and OSError where there is no room.
+    Raises NetworkError if the header is not JSON, and OSError if the disk is full.
     """
     tensors: dict[str, Tensor] = {}
     header = {"format": FORMAT, **header, "state": pack(state, "s", tensors)}
@@ -159,11 +159,14 @@ def save(path: Path, header: dict[str, Any], state: dict[str, Any]) -> Path:
 
 
 def load(path: Path, fingerprint: str, editor: str) -> tuple[dict[str, Any], dict[str, Any], str]:
-    """(header, state, hash of the content); NetworkError for another model's or editor's file."""
+    """Return (header, state, hash of the content).
+
+    Raises NetworkError if the file belongs to another model or editor.
+    """
     try:
         text, tensors, number = tensor_file.read(path, "network")
         if number > FORMAT:
-            raise ArgumentError(f"it has format {number}: update the library")
+            raise ArgumentError(f"It has format {number}. Update the library.")
         header = tensor_file.checked(text, tensors, _Header)
         used: set[str] = set()
         state = tensor_file.unpack(header.state, "s", tensors, used)
@@ -171,19 +174,19 @@ def load(path: Path, fingerprint: str, editor: str) -> tuple[dict[str, Any], dic
         convert(state, _State)
         for name, tensor in tensors.items():
             if not tensor.is_floating_point() or not bool(tensor.isfinite().all()):
-                raise ArgumentError(
-                    f"{name} holds NaN or infinite numbers, or none with a fraction"
-                )
-        said = json.loads(text)  # as it stands: the schema would write whole numbers otherwise
-    except Exception as error:  # whatever a hostile file makes of the readers is one sentence
+                raise ArgumentError(f"{name} contains NaN or infinite numbers, or integers.")
+        said = json.loads(
+            text
+        )  # the original text: the schema would write whole numbers differently
+    except Exception as error:  # any error caused by a hostile file becomes one sentence
         raise NetworkError(
-            f"{path} is no trained network, or is damaged: {tensor_file.sentence(error)}"
+            f"{path} is not a trained network, or is damaged: {tensor_file.sentence(error)}"
         ) from None
     if header.base.split()[-1] != fingerprint:
         raise NetworkError(
-            f"{path} was trained for {header.base}, the model here has {fingerprint}"
+            f"{path} was trained for {header.base}, but the model here has {fingerprint}."
         )
     if header.editor != editor:
-        raise NetworkError(f"{path} was trained for {header.editor}, not for {editor}")
-    # the mark by which patches name a network: the beginning of its file's sha256
+        raise NetworkError(f"{path} was trained for {header.editor}, not for {editor}.")
+    # the mark that patches use to name a network: the beginning of its file's sha256
     return {k: v for k, v in said.items() if k not in ("state", "sha256")}, state, sha256(path)[:16]

@@ -16,49 +16,47 @@ class TrainableConfig(GradientSettings, Config):
 
     rank: Size | None = from_paper(
         None,
-        "Rank of the network's blocks; None takes a quarter of their width, at most 1024.",
+        "Rank of the network's blocks; None uses a quarter of their width, at most 1024.",
         published=1920,
     )
     blocks: Size = from_paper(2, "Number of the network's residual blocks.")
-    eta: Real = from_paper(1e-6, "Where the learned step of the update starts.")
-    ridge: Amount = from_paper(1.0, "Where the learned ridge λ of the regression starts.")
+    eta: Real = from_paper(1e-6, "Initial value of the learned step of the update.")
+    ridge: Amount = from_paper(1.0, "Initial value of the learned ridge λ of the regression.")
     lr: Amount = from_paper(1e-5, "Learning rate of Adam for the network.")
     lr_step: Amount = from_paper(1e-5, "Learning rate of Adam for the learned step of the update.")
-    clip: Amount = from_paper(1.0, "Norm that all gradients together are cut to.")
-    batch: Size = from_paper(100, "Number of facts of one edit in training.")
-    accumulate: Size = from_paper(1, "Number of edits of one training step.")
-    edit_weight: Amount = from_paper(1.0, "Weight of the loss on rewordings.")
+    clip: Amount = from_paper(1.0, "Norm to which all gradients are clipped together.")
+    batch: Size = from_paper(100, "Number of facts per edit in training.")
+    accumulate: Size = from_paper(1, "Number of edits per training step.")
+    edit_weight: Amount = from_paper(1.0, "Weight of the loss on paraphrases.")
     loc_weight: Real = from_paper(1.0, "Weight of the KL divergence on unrelated texts.")
     tokens: Literal["answer", "all"] = from_paper(
         "answer",
-        "Positions whose keys and gradients are used: those of the answer, as in MALMEN, or all, "
-        "as in MEND.",
+        "Positions whose keys and gradients are used: only the answer's, as in MALMEN, or all, as "
+        "in MEND.",
     )
     chunk: Size = from_paper(1024, "Number of columns that pass through the network at once.")
-    check_every: Size = from_paper(20, "Training steps between two looks at the validation cases.")
-    patience: Count = from_paper(
-        200, "Training steps without a new best after which training ends."
-    )
+    check_every: Size = from_paper(20, "Training steps between two checks on the validation cases.")
+    patience: Count = from_paper(200, "Training steps without a new best before training ends.")
 
-    # options of ours
+    # our additions
 
     varied: bool = ours(
         False,
-        "Whether edits in training have any number of facts up to `batch`, so that one network "
-        "serves single edits and batches.",
+        "Whether edits in training use any number of facts up to `batch`, so that one network can "
+        "handle single edits and batches.",
     )
     own_prompt: bool = ours(
         False,
-        "Whether the edit's own prompt counts among its rewordings, which alone are learned from "
-        "otherwise.",
+        "Whether the edit's own prompt is included among its paraphrases, the only texts used for "
+        "learning otherwise.",
     )
     first_scale: Real = ours(
         1.0, "Multiple of the learned step for the first edit of a model, up to `batch` facts."
     )
     network: str | None = ours(
         None,
-        "File of a trained network; None takes the one in the cache folder, or else the one that "
-        "comes with the library.",
+        "File of a trained network; None uses the network in the cache folder, or else the "
+        "network shipped with the library.",
     )
 
 
@@ -68,13 +66,15 @@ class RegressionConfig(TrainableConfig):
 
     keys: Literal["raw", "network"] = ours(
         "raw",
-        "Whether the regression stands on the keys as they are read or on the network's, in whose "
-        "mean squared length λ then counts.",
+        "Whether the regression uses the keys as read or the network's keys, whose mean squared "
+        "length is then the unit of λ.",
     )
     begin: Literal["malmen", "mend"] | None = ours(
-        None, "Editor whose trained network training starts from; None starts from the identity."
+        None,
+        "Editor whose trained network is the starting point for training; None starts from "
+        "the identity.",
     )
     order: Literal["malmen", "mend"] = ours(
         "malmen",
-        "Method whose blocks the network is made of; MEND's where it begins from MEND's network.",
+        "Method whose blocks make up the network; MEND's when starting from MEND's network.",
     )

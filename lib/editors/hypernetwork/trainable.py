@@ -1,13 +1,13 @@
 """The training half of MEND, MALMEN and RLEdit: a network learns from many edits.
 
-`fit` trains a network on many edits and writes it to one file, which the editor then edits with
-(network_editor.py). Training never backpropagates through the language model and the network at
-once. The language model gives one matrix per edited weight, G = ∂L/∂W (losses.py), and ⟨G, ΔW⟩ with
-G held fixed has the same gradient with respect to the network as L has (Tan, Zhang, Fu, MALMEN,
-2024, section 4).
+`fit` trains a network on many edits and writes it to one file, which the editor then uses for
+editing (network_editor.py). Training never backpropagates through the language model and the
+network at once. The language model provides one matrix per edited weight, G = ∂L/∂W (losses.py).
+With G held fixed, ⟨G, ΔW⟩ has the same gradient with respect to the network as L (Tan, Zhang, Fu,
+MALMEN, 2024, section 4).
 
-Everything random is a function of the seed and the step. So a training that was stopped anywhere
-and resumed gives the same bits as one that was not.
+Everything random is a function of the seed and the step. Stopping a training anywhere and resuming
+it therefore gives the same bits as never stopping.
 """
 
 from __future__ import annotations
@@ -35,30 +35,30 @@ from .network import ModuleUpdate
 from .network_editor import Factors, N, NetworkEditor
 from .network_file import Networks
 
-# The order in which files name the settings, whatever that of the fields: a training knows its file
-# by a hash of them, and a patch its network by the hash of the network's file.
+# The order of settings in files, independent of the order of the fields: a training recognizes its
+# file by a hash of them, and a patch recognizes its network by the hash of the network's file.
 RECORDED = (
     *("seed", "down", "gate", "up", "rank", "blocks", "eta", "ridge", "lr", "lr_step", "clip"),
     *("batch", "varied", "accumulate", "edit_weight", "loc_weight", "own_prompt", "tokens"),
     *("group", "reduction", "chunk", "first_scale", "check_every", "patience", "network"),
     *("keys", "strength", "begin", "order", "turns", "discount", "window", "reg", "each_turn"),
 )
-# settings that are gone and still count in that hash
+# removed settings that are still part of that hash
 COUNTED: Mapping[str, Mapping[str, Any]] = {
     "malmen": {"strength": 0.0},
     "rledit": {"strength": 0.0, "discount": 0.95, "reg": 1e-4, "each_turn": False},
 }
-Texts = tuple[list[Text], list[Text]]  # rewordings and unrelated texts
+Texts = tuple[list[Text], list[Text]]  # paraphrases and unrelated texts
 
 
 class Trainable(NetworkEditor[N]):
-    """An editor to be trained with `fit` once, and then used as any other."""
+    """An editor that is trained once with `fit`, then used like any other."""
 
     def backward(self, wanted: ModuleUpdate, G: Tensor) -> None:
         """Add the network's gradients for G = ∂L/∂W (d_out, d_in), held fixed.
 
-        The gradient of ⟨G, ΔW⟩ goes to k̃, g̃ and the learned numbers of the update first. From k̃ and
-        g̃ it goes on into the network, chunk by chunk.
+        The gradient of ⟨G, ΔW⟩ first flows to k̃, g̃ and the learned numbers of the update. From k̃
+        and g̃, it continues into the network, chunk by chunk.
         """
         k, g = (side.requires_grad_() for side in wanted.answers())
         with torch.enable_grad():
@@ -83,19 +83,22 @@ class Trainable(NetworkEditor[N]):
     ) -> Path:
         """Train to `steps` in all, or until validation has not improved for `patience` steps.
 
-        Returns the file of the best network on `validation` (of the last one without any), which
-        this editor uses from then on. Beside it `*.training.safetensors` holds everything to go on
-        from, bit for bit. `data` (JSON) says in the file where the cases are from. Raises EditError
-        when a validation fact is also trained on, or the checkpoint was begun with other cases or
-        settings.
+        Returns the file of the network that is best on `validation` (or the last network without
+        any), which this editor uses from that point on. A second file, `*.training.safetensors`,
+        holds everything needed for continuing, bit for bit. `data` (JSON) records in the file where
+        the cases are from. Raises EditError if a validation fact is also used for training, or if
+        the checkpoint was begun with other cases or settings.
         """
         some, held = list(as_facts.cases(cases)), list(as_facts.cases(validation))
         if not some:
-            raise EditError("there is no case to train on")
+            raise EditError("There is no case to train on. Provide at least one.")
         self.check([case.fact for case in (*some, *held)])
         both = {c.fact.text for c in some} & {c.fact.text for c in held}
         if both:
-            raise EditError(f"'{sorted(both)[0]}' is among the training and the validation cases")
+            raise EditError(
+                f"'{sorted(both)[0]}' is in both the training and the validation cases. Remove it "
+                "from one of them."
+            )
         path = self.path if checkpoint is None else path_of(checkpoint)
         training = Training(self, some, held, path.with_suffix(".training.safetensors"))
         training.go(steps, say or (lambda line: None))
@@ -118,7 +121,7 @@ class Trainable(NetworkEditor[N]):
     def gradients(self, networks: Networks, cases: Sequence[Case], step: int) -> float:
         """Add up the gradients of one training step and return the mean loss of an edit.
 
-        An edit whose loss or gradient is not finite is left out.
+        An edit is left out if its loss or gradient is not finite.
         """
         c, found = self.config, []
         for i in range(c.accumulate):
@@ -136,7 +139,7 @@ class Trainable(NetworkEditor[N]):
         return sum(found) / len(found) if found else float("nan")
 
     def texts(self, cases: Sequence[Case], draw: Random, factor: float = 1.0) -> Texts:
-        """The rewordings and the unrelated texts that judge an edit, with their weights."""
+        """Return the paraphrases and the unrelated texts that judge an edit, with their weights."""
         c, lm = self.config, self.lm
         rewordings = losses.rewordings(lm, cases, draw, c.own_prompt)
         unrelated = losses.unrelated(lm, cases, draw, c.tokens == "all")
@@ -154,31 +157,32 @@ class Trainable(NetworkEditor[N]):
         reg: float = 0.0,
         train: bool = True,
     ) -> tuple[Outcome, dict[str, Factors]]:
-        """One edit of the model under `after`: its effect, and its ΔW as factors by module.
+        """Make one edit of the model under `after`; return its effect, and ΔW as factors by module.
 
-        With train=True the network's gradients are added up. reg weighs ‖ΔW‖². The moments in
-        `networks` go on.
+        With train=True, the network's gradients are added up. reg weights ‖ΔW‖². The moments in
+        `networks` are updated.
         """
         # read keys and gradients, without a graph
         found = self.read([case.fact for case in cases], after)
         if train or not self.frozen:
             networks.moments = self.seen(networks.moments, found)
-        # let the network make ΔW, again without a graph
+        # compute ΔW using the network, again without a graph
         wanted = self.module_updates(networks, networks.moments, found)
         updates = {name: self.update(one) for name, one in wanted.items()}
         deltas = {name: (A @ B).float() for name, (A, B) in updates.items()}
-        # see what the edited model loses: this gives ∂L/∂W and knows no network
+        # measure the loss of the edited model: this gives ∂L/∂W, independent of any network
         seen = losses.outcome(self.lm, after, deltas, *texts, train)
-        # hand ∂L/∂W (with that of reg ‖ΔW‖²) to the network: this knows no language model
+        # pass ∂L/∂W (including the part of reg ‖ΔW‖²) to the network, independent of any language
+        # model
         if train and seen.finite:
             for name, one in wanted.items():
                 self.backward(one, seen.grads[name].cpu() + 2 * reg * deltas[name])
         return seen, updates
 
     def validate(self, networks: Networks, cases: Sequence[Case]) -> float:
-        """Mean loss of edits of cases that are not trained on; moments are put back.
+        """Return the mean loss of edits on cases not used for training, restoring the moments.
 
-        Edits have `batch` facts. Where training varies them, half of the facts come one by one.
+        Edits have `batch` facts. If training varies them, half of the facts are edited one by one.
         """
         before, found, size = networks.moments, [], self.config.batch
         alone = len(cases) // 2 if self.config.varied else 0
@@ -194,17 +198,17 @@ class Trainable(NetworkEditor[N]):
 
 
 class Training:
-    """One training of an editor's networks, all of which its file holds after every look.
+    """One training of an editor's networks; its file holds all of it after every check.
 
-    networks    the networks as they are now
+    networks    the current networks
     adam        their optimizer
-    step        number of steps taken
+    step        number of steps done
     best        state of the networks with the lowest validation loss so far
     best_loss   that loss
     best_step   the step at which it was reached
-    history     [step, mean training loss since the look before, validation loss] of every look
-    losses      training losses since the last look
-    label       hash of settings and cases, by which a file is recognized
+    history     [step, mean training loss since the previous check, validation loss] for every check
+    losses      training losses since the last check
+    label       hash of settings and cases, used for recognizing a file
     """
 
     STORED = ("label", "step", "best_loss", "best_step", "history", "losses")
@@ -226,7 +230,7 @@ class Training:
         header, state, _ = network_file.load(file, editor.lm.fingerprint, editor.name)
         if header["label"] != self.label:
             raise EditError(
-                f"{file} was begun with other settings or cases: choose another checkpoint"
+                f"{file} was begun with other settings or cases. Choose another checkpoint."
             )
         self.networks = editor.restored(file, header, state)
         for name in self.STORED:
@@ -243,7 +247,7 @@ class Training:
         return torch.optim.Adam([{"params": rest, "lr": c.lr}, {"params": steps, "lr": c.lr_step}])
 
     def go(self, steps: int, say: Callable[[str], None]) -> None:
-        """Train up to the given number of steps, with looks at the validation cases in between."""
+        """Train up to the given number of steps, checking the validation cases in between."""
         c = self.editor.config
         if not self.step and self.validation and not self.history:
             self._look(say)
@@ -257,11 +261,11 @@ class Training:
 
     @property
     def ended(self) -> bool:
-        """Whether validation has not improved for `patience` steps."""
+        """Return whether validation has not improved for `patience` steps."""
         return bool(self.validation) and self.step - self.best_step >= self.editor.config.patience
 
     def _update(self) -> None:
-        """Step Adam; where the gradients are not finite, the network stays unchanged."""
+        """Step Adam; if the gradients are not finite, the network is unchanged."""
         every = [p for group in self.adam.param_groups for p in group["params"]]
         if any(p.grad is not None for p in every):
             norm = torch.nn.utils.clip_grad_norm_(every, self.editor.config.clip)
@@ -284,7 +288,7 @@ class Training:
         self.save()
 
     def result(self) -> tuple[Mapping[str, Any], int]:
-        """State and step of the best networks; those after the last step compete too."""
+        """Return the state and step of the best networks, including those after the last step."""
         if self.validation:
             looked = self.step % self.editor.config.check_every == 0
             if looked or not (
@@ -302,7 +306,7 @@ class Training:
 
 
 def recorded(editor: Trainable) -> dict[str, Any]:
-    """All settings that a network was trained with, and those that its name once counted."""
+    """Return all settings used in training, including removed settings that the hash counts."""
     retired = COUNTED.get(editor.name, {})
     settings = {**retired, **asdict(editor.config), "network": None}
     return {name: settings.pop(name) for name in RECORDED if name in settings} | settings
@@ -314,9 +318,9 @@ def _order(n: int, seed: str) -> list[int]:
 
 
 def take(cases: Sequence[Case], start: int, count: int, seed: int) -> list[Case]:
-    """Cases `start` to `start + count` of an endless stream of shuffled epochs.
+    """Return cases `start` to `start + count` of an endless stream of shuffled epochs.
 
-    They depend on the seed and the place in the stream alone, not on earlier calls.
+    They depend only on the seed and the place in the stream, not on earlier calls.
     """
     n = len(cases)
     places = (divmod(i, n) for i in range(start, start + count))

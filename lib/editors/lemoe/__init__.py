@@ -1,1 +1,1 @@
-"""LEMoE: a new expert beside one MLP for every batch of facts, and a router over them."""
+"""LEMoE: a new expert for every batch of facts, added to one MLP, and a router over them."""

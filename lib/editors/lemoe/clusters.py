@@ -1,8 +1,8 @@
 """LEMoE's order of facts: batches of neighbors by the mean input embeddings of their prompts.
 
-Facts of one batch share an expert and its anchor. The more alike they are, the easier the anchor is
-found by all of them and by none of the others. A leading BOS does not count. Input embeddings
-depend on the tokens alone, so no edit of the layers above changes them.
+Facts of one batch share an expert and its anchor. The more similar they are, the easier it is for
+all of them, and none of the others, to find the anchor. A leading BOS does not count. Input
+embeddings depend only on the tokens, so edits of the layers above never change them.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from ...model.lm import LM
 
 Order = Literal["cluster", "given"]
 ROUNDS = 10  # of the k-means, at most
-NUMBERS = 10_000_000  # held at once of the differences of points and centers
+NUMBERS = 10_000_000  # differences between points and centers held at once
 CHARACTERS = 40_000  # of the general text, for the mean embedding
 
 
 def text_means(lm: LM, texts: Sequence[str]) -> Tensor:
-    """Mean input embeddings (n, d) of texts, each read alone, on the CPU."""
+    """Return mean input embeddings (n, d) of texts, each read individually, on the CPU."""
     rows, bos = [encode_prompt(lm.tokenizer, text) for text in texts], lm.leading_bos
     rows = [ids[bos is not None and len(ids) > 1 :] for ids in rows]
     each = _embedded(lm, [token for ids in rows for token in ids])
@@ -32,33 +32,33 @@ def text_means(lm: LM, texts: Sequence[str]) -> Tensor:
 
 
 def general_mean(lm: LM) -> Tensor:
-    """Mean input embedding (d,) of general text, which raw means have in common."""
+    """Return the mean input embedding (d,) of general text, which raw means have in common."""
     text = GENERAL.read_text(encoding="utf-8")[:CHARACTERS]
     return _embedded(lm, lm.tokenizer(text).input_ids).mean(0)
 
 
 def _embedded(lm: LM, ids: Sequence[int]) -> Tensor:
-    """Input embeddings (length, d) of token ids, float32 on the CPU."""
+    """Return the input embeddings (length, d) of token ids, float32 on the CPU."""
     embed = lm.model.get_submodule(lm.arch.embed)
     with torch.no_grad():
         return embed(torch.tensor([ids], device=lm.device))[0].float().cpu()
 
 
 def cluster_facts(e: Tensor, size: int, order: Order = "cluster") -> list[list[int]]:
-    """Batches of fact numbers, at most `size` each, for points e (n, d); every fact exactly once.
+    """Return batches of at most `size` fact numbers for points e (n, d), each fact exactly once.
 
-    "cluster" puts neighbors together, with batches in the order of their smallest number; the same
-    points always give the same batches. "given" takes facts as they come.
+    "cluster" puts neighbors together, ordering batches by their smallest number; the same points
+    always give the same batches. "given" uses facts in the given order.
     cluster_facts([[0.], [10.], [.1], [10.1]], 2) -> [[0, 2], [1, 3]]
     """
     if order == "given" or len(e) <= size:
         numbers = range(len(e))
         return [list(numbers[i : i + size]) for i in numbers[::size]]
-    # k-means with room for `size` points per center
+    # k-means with space for `size` points per center
     e = e.double()
     centers = spread(e, -(-len(e) // size))
     for _ in range(ROUNDS):
-        # every point to a center, then every center into the middle of its points
+        # assign every point to a center, then move every center to the mean of its points
         owner = assign(e, centers, size)
         some = [owner == c for c in range(len(centers))]
         moved = [e[s].mean(0) if s.any() else centers[c] for c, s in enumerate(some)]
@@ -70,10 +70,10 @@ def cluster_facts(e: Tensor, size: int, order: Order = "cluster") -> list[list[i
 
 
 def spread(e: Tensor, count: int) -> Tensor:
-    """First centers (count, d), which are points of e (n, d) far from each other.
+    """Return the first centers (count, d): points of e (n, d) far from each other.
 
-    The point nearest to the mean comes first, then always the one farthest from its nearest center;
-    ties: the smallest number.
+    Starting with the point nearest to the mean, each new center is the point farthest from its
+    nearest center, breaking ties by the smallest number.
     """
     chosen = [int((e - e.mean(0)).norm(dim=1).argmin())]
     nearest = (e - e[chosen[0]]).norm(dim=1)
@@ -84,9 +84,12 @@ def spread(e: Tensor, count: int) -> Tensor:
 
 
 def assign(e: Tensor, centers: Tensor, size: int) -> Tensor:
-    """(n,) int64: a center for each point, with `size` points at most; shortest distances first."""
-    # not cdist: its product form rounds equal distances apart. In parts: of 10,000 points with 625
-    # centers and d = 4,096 all differences at once would take 205 GB
+    """Return a center for each point, (n,) int64, with at most `size` points per center.
+
+    Shortest distances are assigned first.
+    """
+    # not cdist: its product form rounds equal distances apart. In parts: for 10,000 points with 625
+    # centers and d = 4,096, all differences at once would take 205 GB
     points = max(1, NUMBERS // centers.numel())
     distance = torch.cat([(some[:, None] - centers).norm(dim=2) for some in e.split(points)])
     owner = torch.full((len(e),), -1)

@@ -1,8 +1,8 @@
-"""LEMoE's experts: what they are, how they learn, and the route that chooses among them.
+"""LEMoE's experts: their matrices, their training, and the route that chooses among them.
 
 An expert is a small network f_i that learned one batch of facts: a copy of the layer's MLP, or a
-low-rank change of its output projection. The route stands after the MLP and adds the output of the
-chosen expert, MLP(x) + λ f_i(x). Who is chosen, a router decides at the prompt (routers.py).
+low-rank change of its output projection. The route follows the MLP, adding the output of the chosen
+expert, MLP(x) + λ f_i(x). A router chooses the expert at the prompt (routers.py).
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from ...patch.tensor_file import Real, Schema, Size, TokenId
 from ..shared.routed import CapturedRows, add_at
 from .routers import AnchorRouter, HiddenStateRouter, Router
 
-# a copy of the MLP: up, down, gate where the family has one, and biases; or low rank: a (r, d_in)
-# and b (d_out, r)
+# a copy of the MLP: up, down, gate if the family has one, and biases; or low rank: a (r, d_in) and
+# b (d_out, r)
 Expert = Mapping[str, Tensor]
 Kind = Literal["ffn", "lora"]
 
 
 def answer(expert: Mapping[str, Tensor], x: Tensor, activation: str) -> Tensor:
-    """f(x) (n, d_out) of x (n, d_in), both float32."""
+    """Return f(x) (n, d_out) for x (n, d_in), both float32."""
     if "a" in expert:
         return x @ expert["a"].T @ expert["b"].T
     inner, phi = F.linear(x, expert["up"], expert.get("up_bias")), ACTIVATIONS[activation]
@@ -44,12 +44,12 @@ def answer(expert: Mapping[str, Tensor], x: Tensor, activation: str) -> Tensor:
     return F.linear(inner, expert["down"], expert.get("down_bias"))
 
 
-# ---- a new expert: where it stands, and its first matrices -----------------------------------
+# ---- a new expert: its module, and its first matrices ------------------------------------------
 
 
 def module_for(lm: LM, layer: int, kind: Kind) -> str:
-    """The module beside which experts of a kind stand; EditError for a family without one."""
-    out = lm.mlp_out(layer)  # refuses a layer that is not there
+    """Return the module that experts of a kind extend; EditError if a family does not have one."""
+    out = lm.mlp_out(layer)  # rejects a missing layer
     if kind == "lora":
         return out
     if lm.arch.mlp is None:
@@ -61,17 +61,17 @@ def module_for(lm: LM, layer: int, kind: Kind) -> str:
 
 
 def fresh(lm: LM, layer: int, kind: Kind, rank: int, seed: int) -> Expert:
-    """A new expert, float32 on the CPU, which adds exactly zero: its last matrix is zero.
+    """Return a new expert, float32 on the CPU, adding exactly zero because its last matrix is zero.
 
     "ffn" is a copy of the layer's MLP with a zero output projection, "lora" a product b a of `rank`
-    with b = 0. Only a is random, by `seed`.
+    with b = 0. Only a is random, depending on `seed`.
     """
     out = lm.mlp_out(layer)
     d_out, d_in = lm.weight(out).shape
     if kind == "lora":
         a = torch.randn(rank, d_in, generator=torch.Generator().manual_seed(seed)) / d_in**0.5
         return {"a": a, "b": torch.zeros(d_out, rank)}
-    # the input projections are copied; phi3 stores gate and up as one matrix, which is cut in two
+    # copy the input projections; phi3 stores gate and up as one matrix, which is split in two
     names = [name.format(layer) for name in lm.arch.mlp_in]
     found = {"down": torch.zeros(d_out, d_in)}
     for name in names:
@@ -86,7 +86,7 @@ def fresh(lm: LM, layer: int, kind: Kind, rank: int, seed: int) -> Expert:
 
 
 def activation(lm: LM, kind: Kind) -> str:
-    """The name of the experts' activation; EditError where an expert needs one unknown here."""
+    """Return the name of the experts' activation; EditError if an expert needs an unknown one."""
     act = mlp_activation(lm.model.config)
     if kind == "ffn" and act not in ACTIVATIONS:
         raise EditError(f"experts know no activation '{act}': use expert='lora'")
@@ -94,7 +94,7 @@ def activation(lm: LM, kind: Kind) -> str:
 
 
 def _linear(lm: LM, name: str) -> tuple[Tensor, Tensor | None]:
-    """Copies of a linear module's weight (d_out, d_in) and bias, float32 on the CPU."""
+    """Return copies of a linear module's weight (d_out, d_in) and bias, float32 on the CPU."""
     module = lm.model.get_submodule(name)
     weight = dense(module.weight.detach(), lm.arch.transposed).cpu()
     weight = weight.clone(memory_format=torch.contiguous_format)
@@ -108,11 +108,11 @@ def _linear(lm: LM, name: str) -> tuple[Tensor, Tensor | None]:
 class ExpertRows:
     """Rows of (prompt, answer) with the inputs of the experts and of their router.
 
-    An expert is added at every token that is not padding, as when the patch is used.
+    As when the patch is used, an expert is added at every token that is not padding.
 
     prompts  token ids of the rows' prompts
-    means    (n, d) mean input embedding of each row's prompt, which the anchors read
-    hidden   (n, w) mean input of the module at each row's prompt, which MEMoE's router reads
+    means    (n, d) mean input embedding of each row's prompt, for the anchors
+    hidden   (n, w) mean input of the module at each row's prompt, for MEMoE's router
     inputs   (tokens, w) input of the module at every token that is not padding
     owner    (tokens,) the row of each of these tokens
     """
@@ -138,10 +138,10 @@ class ExpertRows:
     def loss(
         self, experts: Mapping[int, Expert], choice: Tensor, weight: Tensor, act: str
     ) -> Tensor:
-        """Mean over rows of the mean NLL (nats) of their answers, differentiable.
+        """Return the mean over rows of the mean NLL (nats) of their answers, differentiable.
 
-        Row i gets the output of expert choice[i], times weight[i]. Where there is one expert only,
-        all rows get its output.
+        Row i gets the output of expert choice[i], multiplied by weight[i]. If there is only one
+        expert, all rows get its output.
         """
         # the output that its row's expert adds at every token
         replay = self.captured.replay
@@ -162,20 +162,20 @@ class ExpertRows:
 
 @dataclass(eq=False, repr=False)
 class Experts(Route):
-    """Experts beside one MLP: a prompt that chooses expert i gets λ f_i(x) on top at all positions.
+    """Experts added to one MLP: a prompt choosing expert i also gets λ f_i(x) at all positions.
 
     experts     their matrices by name
     activation  the name of the MLP's activation function
     router      anchors, or MEMoE's
     scale       λ
-    gate        weight of the winner: "hard" 1, "softmax" its share among all scores
-    bos         the id of a leading BOS, which means over a prompt leave out
+    gate        weight of the winner: "hard" 1, "softmax" its fraction of all scores
+    bos         the id of a leading BOS, which means over a prompt exclude
     """
 
     kind = "lemoe"
 
     class Header(Schema):
-        """The way it answers, and the parts of the router that are no tensors."""
+        """The way it answers, and the parts of the router that are not tensors."""
 
         module: str
         experts: Size
@@ -194,15 +194,15 @@ class Experts(Route):
     bos: int | None = None
 
     def placed(self, device: torch.device) -> tuple[Router, list[Expert]]:
-        """The router and the experts on a device."""
+        """Return the router and the experts on a device."""
         experts: list[Expert]
         experts = [{n: t.to(device) for n, t in expert.items()} for expert in self.experts]
         return self.router.to(device), experts
 
     def decide(self, inputs: Tensor, output: Tensor, seqs: Sequences) -> Tensor:
-        """(rows,) int64: the winning expert, -1 for none.
+        """Return the winning expert, -1 for none, as (rows,) int64.
 
-        Notes its score, the null anchor's as threshold, and its share in the softmax.
+        Notes its score, the null anchor's as threshold, and its fraction in the softmax.
         """
         router, _ = self.on(output.device)
         if router.reads_hidden:
@@ -219,7 +219,7 @@ class Experts(Route):
         return choice
 
     def apply(self, inputs: Tensor, output: Tensor, choice: Tensor, seqs: Sequences) -> Tensor:
-        """The output with λ g f_i(x) added in the rows that chose i; else the same tensor."""
+        """Return the output with λ g f_i(x) added in the rows choosing i, else the same tensor."""
         _, experts = self.on(output.device)
         real = seqs.real[:, -output.shape[1] :].to(output.device)
         weight = torch.full(choice.shape, self.scale, device=output.device)
@@ -235,12 +235,12 @@ class Experts(Route):
         return output
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every expert's matrices, and the router's."""
+        """Return every expert's matrices, and the router's."""
         found = {f"{i}/{name}": t for i, e in enumerate(self.experts) for name, t in e.items()}
         return {**found, **{f"router/{name}": t for name, t in self.router.tensors().items()}}
 
     def header(self) -> dict:
-        """The number of experts, and the router's own header."""
+        """Return the number of experts, and the router's own header."""
         own = {
             name: getattr(self, name) for name in ("module", "activation", "scale", "gate", "bos")
         }
@@ -248,9 +248,11 @@ class Experts(Route):
 
     @classmethod
     def file_tensors(cls, head: Any, names: Collection[str]) -> Mapping[str, Part]:
-        """The parts of every expert and of the router; experts differ in their hidden width."""
+        """Return the parts of every expert and of the router; experts differ in hidden width."""
         if head.experts > len(names):
-            raise ValueError(f"it promises {head.experts} experts and holds {len(names)} tensors")
+            raise ValueError(
+                f"It announces {head.experts} experts but contains {len(names)} tensors."
+            )
         found: dict[str, Part] = {}
         for i in range(head.experts):
             if "0/a" in names:
@@ -269,32 +271,32 @@ class Experts(Route):
 
     @classmethod
     def from_file(cls, tensors: Mapping[str, Tensor], head: Any) -> Experts:
-        """The route of a file."""
+        """Return the route of a file."""
         if head.activation not in ACTIVATIONS:
-            raise ValueError(f"unknown activation '{head.activation}'")
+            raise ValueError(f"The activation '{head.activation}' is unknown.")
         experts: list[dict[str, Tensor]] = [{} for _ in range(head.experts)]
         routing: dict[str, Tensor] = {}
         for name, tensor in tensors.items():
             number, _, part = name.partition("/")
-            # cloned: sums may differ in the last bit by where a file left a tensor in memory
+            # cloned: sums may differ in the last bit depending on a file's memory layout
             (routing if number == "router" else experts[int(number)])[part] = tensor.clone()
         router = _router_kind(tensors).load(routing, head.router)
         if (known := router.sizes()["t"]) != len(experts):
-            raise ValueError(f"the router knows {known} of {len(experts)} experts")
+            raise ValueError(f"The router knows {known} of {len(experts)} experts.")
         return cls(
             head.module, tuple(experts), head.activation, router, head.scale, head.gate, head.bos
         )
 
     @property
     def widths(self) -> tuple[int, int]:
-        """Widths of the experts' inputs and outputs."""
+        """Return the widths of the experts' inputs and outputs."""
         first = self.experts[0]
         inner, outer = (first["a"], first["b"]) if "a" in first else (first["up"], first["down"])
         return inner.shape[1], outer.shape[0]
 
     @property
     def read_widths(self) -> tuple[int | None, int]:
-        """Widths of the module's inputs (None where they are not read) and of the embeddings."""
+        """Return the widths of the module's inputs (None if not read) and of the embeddings."""
         sizes = self.router.sizes()
         return sizes.get("w"), sizes["d"]
 

@@ -1,10 +1,10 @@
-"""How LEMoE's experts and routers learn a batch of facts.
+"""Training LEMoE's experts and routers on a batch of facts.
 
-`Anchored` has an anchor per expert, which is fitted to all that is stored before the expert is
-trained; in the published form the projection and the expert's key are trained with the expert
-instead. `ByHidden` is MEMoE's router, whose matrix is trained together with its experts. Both store
-in the editor's state what stands for every fact, e, and its expert, owner. So it can be said which
-prompts no longer find their own expert.
+`Anchored` has an anchor per expert, which is fitted to all stored prompts before the expert is
+trained; in the published form, the projection and the expert's key are instead trained together
+with the expert. `ByHidden` is MEMoE's router, whose matrix is trained together with its experts.
+Both store a vector e for every fact and its expert, owner, in the editor's state, making it
+possible to count the prompts that no longer find their own expert.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ Learning = tuple[list[Tensor], Callable[[], Tensor]]  # leaves; () -> scores (ro
 
 @dataclass(eq=False)
 class Routing(ABC):
-    """A router, and what it learns from.
+    """A router, and the data that it learns from.
 
     lm      the model, as patched without the experts
-    state   the editor's state, of which parts are replaced
-    router  the router as it is now
+    state   the editor's state, parts of which are replaced
+    router  the current router
     """
 
     lm: LM
@@ -47,19 +47,19 @@ class Routing(ABC):
 
     @abstractmethod
     def learning(self, rows: ExpertRows, which: int | None) -> Learning:
-        """What learns with the expert, as leaves, and the scores of the rows."""
+        """Return the leaves that learn with the expert, and a function giving the rows' scores."""
 
     @abstractmethod
     def lost(self) -> int:
-        """The number of stored prompts that are routed to another expert than their own."""
+        """Return the number of stored prompts that are routed to an expert other than their own."""
 
     def learned(self, parts: list[Tensor], which: int | None) -> None:
-        """Take the leaves of `learning` as training left them."""
+        """Update the router using the leaves of `learning` after training."""
         if parts:
             self.router = self.router.assemble(which, parts)
 
     def store(self, **parts: Tensor) -> None:
-        """Store new entries, `parts` (n, …) with e among them; they replace those of equal e."""
+        """Store new entries, `parts` (n, …) including e, replacing those with equal e."""
         state = self.state
         stays = torch.ones(len(state["e"]), dtype=torch.bool)
         if len(stays):
@@ -69,7 +69,7 @@ class Routing(ABC):
             state[name] = torch.cat([state[name][stays], new])
 
     def scaled(self, means: Tensor) -> Tensor:
-        """What stands for prompts, e (n, d): their mean embeddings (n, d), centered and scaled."""
+        """Return vectors e (n, d) of prompts: mean embeddings (n, d), centered and scaled."""
         return (means - self.state["mu"]) / self.state["sigma"]
 
 
@@ -86,7 +86,7 @@ class Anchored(Routing):
     fit: AnchorFit | None
 
     def add(self, facts: Sequence[Fact], means: Tensor, which: int, new: int) -> None:
-        """Store prompts and subjects, put an anchor into their middle, and fit it."""
+        """Store prompts and subjects, place an anchor at their mean, and fit it."""
         state, subjects = self.state, list(dict.fromkeys(f.subject for f in facts if f.subject))
         each = torch.cat([means, text_means(self.lm, subjects)]) if subjects else means
         e, prompt = self.scaled(each), torch.arange(len(each)) < len(means)
@@ -101,7 +101,7 @@ class Anchored(Routing):
             )
 
     def learning(self, rows: ExpertRows, which: int | None) -> Learning:
-        """Nothing where anchors are fitted; else the projection and the expert's key."""
+        """Return no leaves if anchors are fitted; otherwise the projection and the expert's key."""
         router = self.router.to(rows.means.device)
         e = router.pooled(rows.means)
         parts = router.trainable(which) if self.fit is None else []
@@ -112,13 +112,13 @@ class Anchored(Routing):
         return parts, scores
 
     def lost(self) -> int:
-        """The number of stored prompts that choose another anchor than their own."""
+        """Return the number of stored prompts that choose an anchor other than their own."""
         here = self.state["prompt"]
         return self.router.misrouted(self.state["e"][here], self.state["owner"][here])
 
 
 class ByHidden(Routing):
-    """MEMoE's router: one matrix over hidden states and known subjects, which every batch moves."""
+    """MEMoE's router: one matrix over hidden states and known subjects, moved by every batch."""
 
     def __init__(
         self,
@@ -140,13 +140,13 @@ class ByHidden(Routing):
             state |= {"hidden": torch.zeros(0, len(center)), "row": nobody, "rows": ()}
 
     def read(self, texts: Sequence[str]) -> Tensor:
-        """(n, w): mean inputs of the module at prompts."""
-        pairs = [(text, "a") for text in texts]  # one token: no answer is read
+        """Return mean inputs of the module at prompts, (n, w)."""
+        pairs = [(text, "a") for text in texts]  # one token: answers are not read
         module, bos = self.state["module"], self.lm.leading_bos
         return ExpertRows(self.lm, module, self.layer, pairs, bos).hidden.cpu()
 
     def add(self, facts: Sequence[Fact], means: Tensor, which: int, new: int) -> None:
-        """Store prompts, make rows for new experts, and let the router know the subjects."""
+        """Store prompts, make rows for new experts, and add the subjects to the router."""
         state, tokenizer, e = self.state, self.lm.tokenizer, self.scaled(means)
         texts, self.count = [fact.text for fact in facts], len(facts)
         owner, prompt = torch.full((len(e),), which), torch.ones(len(e), dtype=torch.bool)
@@ -155,7 +155,7 @@ class ByHidden(Routing):
         self.store(e=e, owner=owner, prompt=prompt, hidden=self.read(texts), row=row)
         router = self.router.grow(new, self.seed + which)
         for subject in dict.fromkeys(f.subject for f in facts if f.subject):
-            # within a prompt a subject follows a space, at its beginning it does not
+            # a subject follows a space within a prompt, but not at its beginning
             within = encode_target(tokenizer, subject)
             first = tokenizer(subject, add_special_tokens=False).input_ids
             mean = self.scaled(text_means(self.lm, [subject])[0])
@@ -163,14 +163,14 @@ class ByHidden(Routing):
         self.router = router
 
     def learning(self, rows: ExpertRows, which: int | None) -> Learning:
-        """The whole matrix."""
+        """Return the whole matrix."""
         router = self.router.to(rows.hidden.device)
         features = router.features(rows.hidden, rows.prompts)
         parts = router.trainable(which)
         return parts, lambda: router.assemble(which, parts).scores(features)
 
     def learned(self, parts: list[Tensor], which: int | None) -> None:
-        """Take the matrix; where all experts learned, a fact belongs to the one it chooses now."""
+        """Update the matrix; if all experts learned, a fact now belongs to its chosen expert."""
         super().learned(parts, which)
         if which is None:
             owner = self.state["owner"].clone()
@@ -178,7 +178,7 @@ class ByHidden(Routing):
             self.state["owner"] = owner
 
     def lost(self) -> int:
-        """How many stored prompts are not routed as they were when they were learned."""
+        """Return the number of stored prompts that are routed differently than when learned."""
         return self.router.misrouted(self._features(), self.state["owner"])
 
     def _features(self) -> Tensor:
@@ -194,11 +194,11 @@ def train(
     act: str,
     config: Any,
 ) -> list[Expert]:
-    """All experts, after expert `which` has learned to answer the rows.
+    """Return all experts, after expert `which` has learned to answer the rows.
 
-    With None every expert learns the rows that are routed to it. The parts of `routing` that learn
-    by the experts' loss are trained along, in place. config is the editor's. Raises EditError for a
-    loss or weights that are not finite.
+    With None, every expert learns the rows that are routed to it. The parts of `routing` that learn
+    by the experts' loss are trained together with them, in place. config belongs to the editor.
+    Raises EditError if the loss or weights are not finite.
     """
     device = rows.owner.device
     moving = range(len(experts)) if which is None else (which,)
@@ -211,14 +211,14 @@ def train(
     optimizer = torch.optim.AdamW(leaves, lr=config.lr, weight_decay=0.0)
 
     def loss() -> Tensor:
-        # the expert of each row, and its share among the router's scores
+        # the expert of each row, and its fraction of the router's scores
         logits = scores()
         if which is None:
             choice = logits.argmax(1) - 1
         else:
             choice = torch.full((len(logits),), which, device=device)
         share = logits.softmax(1).gather(1, choice[:, None] + 1)[:, 0]
-        # the hard gate has weight 1 and the gradient of the share
+        # the hard gate has weight 1 and the fraction's gradient
         weight = share if config.gate == "softmax" else 1 + share - share.detach()
         return rows.loss(made, choice, config.scale * weight, act)
 

@@ -1,12 +1,12 @@
-"""LEMoE: a new expert beside one MLP for every batch of facts, and anchors that choose among them.
+"""LEMoE: a new expert for every batch of facts, added to one MLP, chosen by means of anchors.
 
-An expert is a small network that learned one batch of facts; what it says is added to the MLP's
+An expert is a small network that learned one batch of facts; its output is added to the MLP's
 output (experts.py). A router decides at the prompt which expert answers, or none: every expert has
-an anchor, a key near which prompts are its own (routers.py). The method has three parts. Old
-experts and their anchors are frozen, so what was written stays as it was written. The router reads
-input embeddings alone, so no edit can lead a prompt astray by changing hidden states. Facts that
-are alike are edited together (clusters.py). With the three parts switched off it is MEMoE, the
-method before it, which is kept for comparison.
+an anchor, a key that attracts the prompts near it (routers.py). The method has three parts. Old
+experts and their anchors are frozen, so earlier edits stay exactly as they were written. The router
+reads only input embeddings, so no edit can misroute a prompt by changing hidden states. Similar
+facts are edited together (clusters.py). With these three parts disabled, it is MEMoE, the preceding
+method, which is kept for comparison.
 """
 
 from __future__ import annotations
@@ -43,63 +43,65 @@ class LemoeConfig(EndOfText, Config):
     layer: Count = from_paper(17, "Layer, counted from 0, whose MLP gets experts.")
     expert: Literal["ffn", "lora"] = from_paper(
         "ffn",
-        "Whether an expert is a copy of the layer's MLP with a zero output projection or a change "
-        "of low rank of the output projection.",
+        "Kind of expert: a copy of the layer's MLP with a zero output projection, or a low-rank "
+        "change of the output projection.",
     )
     insert: bool = from_paper(
         True,
-        "Whether every batch gets a new expert while old ones are frozen, or a fixed number of "
-        "experts is trained in turn.",
+        "Whether every batch gets a new expert while old experts are frozen; otherwise a fixed "
+        "number of experts is trained in turn.",
     )
-    experts: Size = from_paper(4, "Number of experts where none is added, as in MEMoE.")
+    experts: Size = from_paper(4, "Number of experts if none is added, as in MEMoE.")
     routing: Literal["fitted", "paper", "hidden"] = from_paper(
         "fitted",
-        "Whether anchors are fitted on all stored prompts before the expert is trained, are "
-        "trained with the expert by its loss, as published, which sent every prompt to the newest "
-        "expert wherever it was tried, or give way to MEMoE's router on hidden states.",
+        "How prompts find their expert: by anchors fitted on all stored prompts before the expert "
+        "is trained, by anchors trained with the expert by its loss, as published, which sent "
+        "every prompt to the newest expert wherever we tested it, or by MEMoE's router on hidden "
+        "states.",
         published="paper",
     )
     gate: Literal["hard", "softmax"] = from_paper(
         "softmax",
-        "Whether the winning expert counts fully or by its softmax share, which shrinks as experts "
-        "are added.",
+        "Whether the winning expert counts fully or by its softmax fraction, which shrinks as "
+        "experts are added.",
     )
     lr: Amount = from_paper(3e-3, "Learning rate of Adam for an expert.", published=2e-4)
-    order: Order = from_paper("cluster", "How the facts of one call are put into batches.")
-    scale: Real = from_paper(1.0, "Weight λ of what the expert adds to the MLP's output.")
+    order: Order = from_paper("cluster", "How the facts of one call are grouped into batches.")
+    scale: Real = from_paper(1.0, "Weight λ of the expert's contribution to the MLP's output.")
 
-    rank: Size = ours(16, "Rank of an expert of low rank.")
-    batch_size: Size = ours(16, "Number of facts of one expert.")
-    steps: Count = ours(60, "Steps of training of an expert at most.")
+    rank: Size = ours(16, "Rank of a low-rank expert.")
+    batch_size: Size = ours(16, "Number of facts per expert.")
+    steps: Count = ours(60, "Maximum number of training steps of an expert.")
     enough: Real = ours(0.05, "Mean loss at which an expert is done.")
     width: Size = ours(128, "Hidden width of the anchors' projection.")
     kappa: Real = ours(
-        16.0, "Factor of the cosine in an anchor's score: how sharply the nearest wins."
+        16.0, "Factor of the cosine in an anchor's score, controlling how sharply the nearest wins."
     )
     null: Real | None = ours(
         None,
-        "Where the score of the null anchor, which stands for no expert, starts, in units of "
-        "kappa; None leaves it out, so that some expert answers every prompt.",
+        "Initial score of the null anchor, which represents no expert, in units of kappa; None "
+        "leaves it out, so that some expert answers every prompt.",
     )
     reserve: Real = ours(
         1.0,
-        "By how much the null anchor's score is raised after the fit, since texts that must stay "
-        "are more varied than those it was fitted on.",
+        "Increase of the null anchor's score after the fit, since texts that must stay are more "
+        "varied than those used for fitting.",
     )
     contexts: tuple[tuple[Count, Count], ...] = ours(
         (),
-        "Contexts that the model writes, as pairs of a length in tokens and a number of texts.",
+        "Contexts written by the model, as pairs of a length in tokens and a number of texts.",
     )
     templates: Texts | None = ours(
         None, "Context templates, each with `{}` for the prompt; None lets the model write them."
     )
     irrelevant: Texts | None = ours(
-        None, "Texts that must stay with the base model; None takes those shipped with the library."
+        None,
+        "Texts that must stay with the base model; None uses the texts shipped with the library.",
     )
 
 
 class Lemoe(Editor[LemoeConfig]):
-    """A mixture of experts that grows by one per batch, with anchors on input embeddings."""
+    """A mixture of experts, growing by one per batch, with anchors on input embeddings."""
 
     name = "lemoe"
     title = "LEMoE"
@@ -108,11 +110,11 @@ class Lemoe(Editor[LemoeConfig]):
     keeps = True
 
     def modules(self) -> tuple[str, str]:
-        """The module beside which experts stand, and the input embeddings, which anchors read."""
+        """Return the module that experts extend, and the input embeddings, which anchors read."""
         return module_for(self.lm, self.config.layer, self.config.expert), self.lm.arch.embed
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
-        """Deal the facts into batches of neighbors, and learn a new expert for each batch."""
+        """Divide the facts into batches of neighbors, and learn a new expert for each batch."""
         c, lm = self.config, self.lm
         facts = list({fact.text: fact for fact in facts}.values())  # the last answer to a prompt
         (module, _), act = self.modules(), activation(lm, c.expert)
@@ -132,7 +134,7 @@ class Lemoe(Editor[LemoeConfig]):
         lost, stored = routing.lost(), int(state["prompt"].sum())
         if lost:
             warnings.warn(
-                f"{lost} of {stored} stored prompts are not answered by their own expert",
+                f"{lost} of {stored} stored prompts are not answered by their own expert.",
                 EditWarning,
                 stacklevel=3,
             )
@@ -143,18 +145,19 @@ class Lemoe(Editor[LemoeConfig]):
     def _add(
         self, facts: list[Fact], means: Tensor, experts: list[Expert], routing: Routing, act: str
     ) -> list[Expert]:
-        """All experts, with one more that learned these facts (or, as in MEMoE, trained again).
+        """Return all experts, with one added for these facts (or, as in MEMoE, trained again).
 
-        means are the mean input embeddings (n, d) of their prompts, act names the experts'
-        activation function. The editor's state, which the routing holds, is brought up to date.
+        means are the mean input embeddings (n, d) of their prompts; act names the experts'
+        activation function. The editor's state, which is part of the routing, is updated.
         """
         c, lm, state = self.config, self.lm, routing.state
-        # a new expert, which says nothing yet; without `insert` there are always c.experts of them
+        # a new expert, which does not add anything yet; without `insert`, there are always
+        # c.experts of them
         together = c.routing == "hidden" and not c.insert  # MEMoE: all experts, at every batch
         which = state["batches"] if c.insert else state["batches"] % c.experts
-        if c.insert and which != len(experts):  # of a file: it could promise any number
+        if c.insert and which != len(experts):  # from a file, which could claim any number
             raise EditError(
-                f"this patch's memory counts {which} batches beside {len(experts)} experts"
+                f"This patch's memory counts {which} batches but {len(experts)} experts."
             )
         new = range(len(experts), c.experts if together else which + 1)
         seeds = [1_000_003 * c.seed + number for number in new]
@@ -163,46 +166,49 @@ class Lemoe(Editor[LemoeConfig]):
         state["facts"] += len(facts)
         # its anchor, which is fitted before the expert is trained
         routing.add(facts, means, which, len(new))
-        # train the expert to give the answers behind all templates; the other experts are frozen
+        # train the expert to give the answers after all templates, keeping the other experts frozen
         pairs = [(fill(t, f.text), f.target_new) for t in state["templates"] for f in facts]
         rows = ExpertRows(lm, state["module"], c.layer, pairs, lm.leading_bos, c.target_eos)
         return train(rows, experts, routing, None if together else which, act, c)
 
-    # ---- what is there already --------------------------------------------------------------
+    # ---- existing state -----------------------------------------------------------------------
 
     def _old(self, module: str, after: Patch) -> Any:
-        """The route of earlier edits, or None; EditError where the settings do not fit them."""
+        """Return the route of earlier edits, or None; EditError if the settings do not fit them."""
         state = after.memory.get(self.name)
         if not routed.begun(after, module, self.name, state, "experts"):
             return None
         for key, value in self._stays().items():
             if state[key] != value:
-                raise EditError(f"this patch holds experts with {key} {state[key]}, not {value}")
+                raise EditError(
+                    f"This patch contains experts with {key} {state[key]}, not {value}. Use the "
+                    "same setting."
+                )
         return after.routes[module]
 
     def _stays(self) -> dict[str, Any]:
-        """Settings that all edits of one stream share.
+        """Return the settings that all edits of one stream share.
 
-        In files a router may also have a projection for each expert, which is not made here.
+        In files, a router may also have a projection for each expert, which is not created here.
         """
         own = {name: getattr(self.config, name) for name in ("insert", "routing", "gate", "scale")}
         return {"projection": "shared", **own}
 
     def _state(self, module: str, after: Patch, irrelevant: Tensor) -> dict[str, Any]:
-        """What the editor remembers; irrelevant (m, d) are mean embeddings.
+        """Return the editor's state; irrelevant (m, d) are mean embeddings.
 
-        module     the module beside which the experts stand, and the settings that must not change
+        module     the module that experts extend, and the settings that must not change
         batches    number of batches written
         facts      number of facts written
         templates  context templates
         mu         (d,): center of mean embeddings
         sigma      (): their scale
-        e          (n, d): what stands for every stored prompt, and for the facts' subjects
+        e          (n, d): a vector for every stored prompt, and for the facts' subjects
         owner      (n,): the expert of each
         prompt     (n,): which of them are prompts; the others are subjects
         """
         if self.name in after.memory:
-            # cloned: a file's memory is laid out otherwise, and sums may differ in the last bit
+            # cloned: a file's memory layout is different, and sums may differ in the last bit
             before = after.memory[self.name]
             return {n: v.clone() if isinstance(v, Tensor) else v for n, v in before.items()}
         mu, nobody = general_mean(self.lm), torch.zeros(0, dtype=torch.long)
@@ -222,11 +228,11 @@ class Lemoe(Editor[LemoeConfig]):
     def _routing(
         self,
         state: dict,
-        router: Any,  # that of earlier batches, None before the first
+        router: Any,  # from earlier batches, None before the first
         texts: Sequence[str],
         irrelevant: Tensor,
     ) -> Routing:
-        """The router, `router` or a first one, with how it learns."""
+        """Return the router, `router` or a first one, together with its way of learning."""
         c = self.config
         if c.routing == "hidden":
             return ByHidden(self.lm, state, router, c.layer, texts, c.seed)

@@ -1,1 +1,1 @@
-"""MEMOIR: one sparse side matrix whose columns a prompt's fingerprint chooses."""
+"""MEMOIR: one sparse side matrix whose columns are chosen by a prompt's fingerprint."""

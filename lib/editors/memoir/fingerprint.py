@@ -21,12 +21,12 @@ from ...model.sequences import Sequences
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """The rule that turns a prompt's mean input into its mask.
+    """The rule for turning a prompt's mean input into its mask.
 
     mu     (d_in,) mean input over irrelevant prompts, which is subtracted
-    order  (d_in,) the fixed permutation π, which spreads neighboring inputs over the columns
+    order  (d_in,) the fixed permutation π, spreading neighboring inputs over the columns
     k      number of ones in a mask
-    bos    id that the tokenizer puts in front of a text and that is not counted, None without one
+    bos    id that the tokenizer prepends to a text and that is not counted, None without one
     """
 
     mu: Tensor
@@ -35,9 +35,9 @@ class Fingerprint:
     bos: int | None = None
 
     def mask(self, mean: Tensor) -> Tensor:
-        """Masks (rows, d_in) bool from mean inputs (rows, d_in).
+        """Return masks (rows, d_in), bool, from mean inputs (rows, d_in).
 
-        f is the mean input less mu, T are the k places of the largest |f|, and the ones stand at
+        f is the mean input minus mu, T are the k places of the largest |f|, and the ones are at
         π(T). k 2, π (1, 2, 3, 0), f (.1, -3, 2, 0) -> T = {1, 2}, the mask (0, 0, 1, 1)
         """
         top = (mean - self.mu.to(mean)).abs().topk(self.k, dim=-1).indices
@@ -45,15 +45,15 @@ class Fingerprint:
         return mask.scatter(-1, self.order.to(mean.device)[top], True)
 
     def of(self, inputs: Tensor, seqs: Sequences) -> Tensor:
-        """Masks (rows, d_in) bool of the prompts in a call, from inputs (rows, length, d_in)."""
+        """Return masks (rows, d_in), bool, of the prompts, from inputs (rows, length, d_in)."""
         return self.mask(seqs.prompt_mean(inputs, self.bos))
 
 
 def means(lm: LM, module: str, texts: Sequence[str], bos: int | None) -> Tensor:
-    """Mean inputs (n, d_in) of the module over each text's tokens, without the BOS, float32.
+    """Return mean inputs (n, d_in) of the module over each text's tokens, without the BOS, float32.
 
-    The texts are read one at a time, so that a text's numbers do not depend on the others, not even
-    in the last bit.
+    The texts are read one at a time, so a text's numbers do not depend on the others, not even in
+    the last bit.
     """
     rows = [encode_prompt(lm.tokenizer, text) for text in texts]
     skips = [int(len(ids) > 1 and ids[0] == bos) for ids in rows]
@@ -66,14 +66,14 @@ def means(lm: LM, module: str, texts: Sequence[str], bos: int | None) -> Tensor:
 
 
 def permutation(d_in: int, seed: int) -> Tensor:
-    """The permutation π (d_in,) int64 that belongs to a seed."""
+    """Return the permutation π (d_in,) int64 for a seed."""
     return torch.randperm(d_in, generator=torch.Generator().manual_seed(seed))
 
 
 def insert(stored: Tensor, masks: Tensor) -> tuple[Tensor, list[int]]:
-    """The stored masks with new ones (m, d_in) after them (n, d_in), and each new one's place.
+    """Return the stored masks with new ones (m, d_in) after them (n, d_in), and the new places.
 
-    A mask that is there already is not stored again.
+    A mask that already exists is not stored again.
     """
     rows, first = [*stored, *masks], dict[bytes, int]()
     entries = [first.setdefault(row.numpy().tobytes(), len(first)) for row in rows]

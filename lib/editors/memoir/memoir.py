@@ -1,10 +1,10 @@
-"""MEMOIR: a residual matrix beside one projection; each edit may write only a few of its columns.
+"""MEMOIR: a residual matrix for one projection; each edit may write only a few of its columns.
 
-The residual matrix W_m begins as zero. A prompt's fingerprint says which columns are its own: those
-of the inputs that the prompt moves most (fingerprint.py). An edit is trained within the columns of
-its fingerprint. A query reads the columns of the stored fingerprint that its own overlaps most. So
-edits disturb one another only where they share columns, and a prompt that resembles no edit is
-answered by the base model alone.
+The residual matrix W_m starts at zero. A prompt's fingerprint selects its columns: those of the
+inputs that the prompt moves most (fingerprint.py). An edit is trained within the columns of its
+fingerprint. A query reads the columns of the stored fingerprint that overlaps most with its own.
+Edits therefore disturb one another only if they share columns, and a prompt that does not resemble
+any edit is answered only by the base model.
 """
 
 from __future__ import annotations
@@ -44,28 +44,28 @@ class MemoirConfig(ContextSettings, EndOfText, Config):
 
     layer: Count = from_paper(25, "Layer, counted from 0, whose MLP gets a residual matrix.")
     lr: Amount = from_paper(1.0, "Learning rate of gradient descent.")
-    n_iter: Count = from_paper(30, "Steps of training per fact at most.")
+    n_iter: Count = from_paper(30, "Maximum number of training steps per fact.")
     k: Size | None = from_paper(
-        None, "Number of columns that an edit may write; None takes 2/7 of them."
+        None, "Number of columns that an edit may write; None uses 2/7 of them."
     )
     tau: Real | None = from_paper(
         None,
-        "Overlap of fingerprints from which on a query is served; None measures it before the "
-        "first edit on the even classroom cases.",
+        "Overlap of fingerprints at which a query is answered; None measures it before the first "
+        "edit, using the even classroom cases.",
     )
     clip: Amount = from_paper(1.0, "Largest norm of a gradient.")
     weight_decay: Amount = from_paper(
         0.0,
-        "Weight decay of all of the residual matrix at every step; the published value leaves a "
+        "Weight decay of the whole residual matrix at every step; the published value leaves a "
         "twentieth of an edit after 10,000.",
         published=1e-5,
     )
-    enough: Real = ours(0.02, "Loss up to which the training of a fact may end.")
-    settled: Real = ours(1e-4, "Change of the loss in a step up to which training may end.")
+    enough: Real = ours(0.02, "Loss at which the training of a fact may end.")
+    settled: Real = ours(1e-4, "Change of the loss in a step at which training may end.")
     irrelevant: Texts | None = ours(
         None,
-        "Prompts whose mean input is subtracted before a fingerprint is taken; None takes those "
-        "shipped with the library.",
+        "Prompts whose mean input is subtracted when computing a fingerprint; None uses the "
+        "prompts shipped with the library.",
     )
 
 
@@ -83,7 +83,8 @@ class Memoir(Editor[MemoirConfig]):
         state = self._state(module, after)
         with lm.patched(routed.without_route(after, module), only=True):
             route: Any = after.routes.get(module) or self._first(module)
-            # the masks of all facts, added to those stored; `entries` are their places there
+            # the masks of all facts, added to those already stored; `entries` are their places
+            # there
             prints, old = route.prints, unpack_bits(route.masks, len(route.mu))
             texts = [fact.text for fact in facts]
             stored, entries = insert(old, prints.mask(means(lm, module, texts, prints.bos)))
@@ -98,17 +99,17 @@ class Memoir(Editor[MemoirConfig]):
         return routed.with_route(after, module, route, self.name, state)
 
     def train(self, captured: CapturedRows, mask: Tensor, W: Tensor) -> Tensor:
-        """W_m (d_out, d_in) after up to `n_iter` SGD steps, until the loss has settled.
+        """Return W_m (d_out, d_in) after up to `n_iter` SGD steps, until the loss has settled.
 
-        Only the columns of the mask (d_in,) get a gradient. Weight decay acts on all of W_m, as
-        published.
+        Only the columns of the mask (d_in,) get a gradient. As published, weight decay acts on all
+        of W_m.
         """
         c, replay = self.config, captured.replay
         decay, last = 1 - c.lr * c.weight_decay, float("inf")
         mask, W = mask.to(replay.device), W.to(replay.device).clone()
         columns = mask.nonzero()[:, 0]
         inputs = captured.inputs.float() * mask  # m ⊙ a
-        fixed = inputs @ W.T  # W_m (m ⊙ a) of the matrix before the steps
+        fixed = inputs @ W.T  # W_m (m ⊙ a) using the matrix before the steps
         moved = torch.zeros(len(W), len(columns), device=W.device, requires_grad=True)
 
         def loss() -> Tensor:
@@ -134,9 +135,9 @@ class Memoir(Editor[MemoirConfig]):
     # ---- before the first edit: fingerprints and τ -------------------------------------------
 
     def _state(self, module: str, after: Patch) -> State:
-        """What the editor remembers; EditError where it does not fit `after` or the settings.
+        """Return the editor's state; EditError if it does not fit `after` or the settings.
 
-        module     the module beside which the residual matrix stands
+        module     the module that the residual matrix extends
         templates  context templates
         """
         c, state = self.config, after.memory.get(self.name)
@@ -145,18 +146,19 @@ class Memoir(Editor[MemoirConfig]):
         route: Any = after.routes[module]
         if c.k not in (None, route.prints.k) or c.tau not in (None, route.tau):
             raise EditError(
-                f"the residual matrix has k = {route.prints.k} and tau = {route.tau:.3g}"
+                f"The residual matrix has k = {route.prints.k} and tau = {route.tau:.3g}. Use the "
+                "same settings."
             )
         return {"module": module, "templates": state["templates"]}
 
     def statistics(self, after: Patch = EMPTY) -> list[CachedTensors]:
-        """What the first edit reads of the base model."""
+        """Return the base-model statistics needed by the first edit."""
         return [] if self.name in after.memory else [self._measured()]
 
     def _measured(self) -> CachedTensors:
-        """`mu` of the fingerprints on the base model, and `tau`."""
+        """Return `mu` of the fingerprints on the base model, and `tau`."""
         c, lm, module = self.config, self.lm, self.lm.mlp_out(self.config.layer)
-        # the even classroom cases; the odd ones are for reporting
+        # the even classroom cases; the odd cases are for reporting
         cases = [case for case in classroom() if case.id % 2 == 0] if c.tau is None else []
 
         def make(_: list[None]) -> Iterator[tuple[None, Tensors]]:
@@ -172,35 +174,38 @@ class Memoir(Editor[MemoirConfig]):
         )
 
     def _first(self, module: str) -> Residual:
-        """The route before its first edit: no mask, and W_m = 0."""
+        """Return the route before its first edit: no mask, and W_m = 0."""
         W, before = self.lm.weight(module), self._measured().tensors()
         masks = torch.zeros(0, -(-W.shape[1] // 8), dtype=torch.uint8)
         prints = self._prints(module, None if self.lm.is_patched else before["mu"])
         return Residual(module, torch.zeros(W.shape), masks, prints, before["tau"].item())
 
     def _prints(self, module: str, mu: Tensor | None = None) -> Fingerprint:
-        """How masks are made; `mu` is measured on irrelevant texts where it is not given."""
+        """Return the rule for masks, measuring `mu` on irrelevant texts if it is not given."""
         c, lm = self.config, self.lm
         d_in = lm.weight(module).shape[1]
         if c.k is not None and not 0 < c.k <= d_in:
-            raise EditError(f"k is a number of columns from 1 to {d_in}, not {c.k}")
+            raise EditError(f"k should be a number of columns from 1 to {d_in}, not {c.k}.")
         if mu is None:
             mu = means(lm, module, routed.irrelevant_texts(c), lm.leading_bos).mean(0)
         order, k = permutation(d_in, c.seed), c.k or round(2 / 7 * d_in)
         return Fingerprint(mu, order, k, lm.leading_bos)
 
     def calibrate(self, cases: as_facts.Given) -> float:
-        """τ for the base model, from rewordings and unrelated prompts of cases that are not edited.
+        """Return τ for the base model, from paraphrases and unrelated prompts of unedited cases.
 
-        It lies midway between the 10 % quantile of the overlap with the own rewording and the 99 %
-        quantile of that with any unrelated prompt. Raises EditError without either kind of prompt.
+        It is midway between the 10% quantile of the overlap with the own paraphrase and the 99%
+        quantile of the overlap with any unrelated prompt. Raises EditError without either kind of
+        prompt.
         """
         lm, module = self.lm, self.lm.mlp_out(self.config.layer)
         cases = as_facts.cases(cases)
         own = [(case.fact.text, text) for case in cases for text in case.paraphrases]
         unrelated = [text for case in cases for text in case.locality]
         if not own or not unrelated:
-            raise EditError("calibration needs cases with rewordings and unrelated prompts")
+            raise EditError(
+                "Calibration needs cases with paraphrases and unrelated prompts. Provide both."
+            )
         with lm.patched(EMPTY, only=True):
             prints = self._prints(module)
             edits, reworded, others = (

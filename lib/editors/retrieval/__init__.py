@@ -1,1 +1,1 @@
-"""Retrieval: the nearest stored fact is put before the prompt."""
+"""Retrieval: the nearest stored fact is prepended to the prompt."""

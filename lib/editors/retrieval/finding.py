@@ -1,4 +1,4 @@
-"""Which stored fact answers a prompt: by its subject's name, and by its relation's words."""
+"""Finding the stored fact that answers a prompt, by its subject's name and its relation's words."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .tfidf import cosine, plain, vector
 class Entry:
     """One stored fact.
 
-    subject  its subject, or None where the prompt is plain text
-    prompt   the prompt, with `{}` in the place of the subject
+    subject  its subject, or None if the prompt is plain text
+    prompt   the prompt, with `{}` replacing the subject
     target   the answer
     demos    texts before it: earlier versions could show other facts there first
     """
@@ -27,25 +27,25 @@ class Entry:
 
     @property
     def text(self) -> str:
-        """The prompt with the subject in place."""
+        """Return the prompt with the subject filled in."""
         return self.prompt if self.subject is None else self.prompt.replace("{}", self.subject)
 
     def before(self, prompt: str) -> str:
-        """The prompt after this fact, in IKE's form.
+        """Return the prompt following this fact, in IKE's form.
 
-        The form matters to a small model: on 30 even classroom cases the default model copies 83 %
-        of the answers from this one, 37 % from the bare sentence before the bare prompt
-        (rewordings: 71 % and 29 %, by generation).
+        The form matters to a small model: on 30 even classroom cases, the default model copies 83%
+        of the answers from this form, but 37% from the bare sentence before the bare prompt
+        (paraphrases: 71% and 29%, by generation).
         """
         return f"{''.join(self.demos)}New Fact: {self.text} {self.target}.\nPrompt: {prompt}"
 
 
 class Finder:
-    """Stored facts, one of which is put before each prompt that it answers.
+    """Stored facts, one of which is prepended to each prompt that it answers.
 
-    always    whether the nearest one is put before every other prompt as well
-    tau_rel   least cosine of two texts without their subjects, where the subjects agree
-    tau_free  least cosine of whole texts, for a prompt that names no stored subject
+    always    whether the nearest fact is also prepended to every other prompt
+    tau_rel   smallest cosine of two texts without their subjects, if the subjects agree
+    tau_free  smallest cosine of whole texts, for a prompt that names no stored subject
     """
 
     tau_rel, tau_free = 0.2, 0.75
@@ -54,12 +54,12 @@ class Finder:
         self.entries, self.always = entries, always
 
     def __call__(self, prompts: list[str]) -> list[str]:
-        """The prompts, each after the fact that was found for it, or unchanged without one."""
+        """Return the prompts, each preceded by the fact found for it, or unchanged without one."""
         found = ((self.find(prompt)[0], prompt) for prompt in prompts)
         return [prompt if i < 0 else self.entries[i].before(prompt) for i, prompt in found]
 
     def find(self, prompt: str) -> tuple[int, float, float]:
-        """(entry or -1, its cosine, the threshold that applied); among equals the newest."""
+        """Return (entry or -1, its cosine, the applied threshold); among equals, the newest."""
         found = self._answering(plain(prompt))
         if found[0] >= 0 or not self.always:
             return found
@@ -67,26 +67,26 @@ class Finder:
         return (i if i >= 0 else len(self.entries) - 1), score, 0.0
 
     def _answering(self, query: str) -> tuple[int, float, float]:
-        """The entry that answers a prompt, or -1, with its cosine and threshold."""
-        # a stored subject in the prompt: only facts about it can answer, by their relation
+        """Return the entry that answers a prompt, or -1, with its cosine and threshold."""
+        # if the prompt names a stored subject, only facts about it can answer, by their relation
         named = self._named(query)
         for subject in named:
             rest = vector(_without(query, subject))
             found = max((cosine(rest, self._rests[i]), i) for i in self._by_subject[subject])
             if found[0] >= self.tau_rel:
                 return found[1], found[0], self.tau_rel
-        if named:  # a known subject, another relation
+        if named:  # a known subject, but a different relation
             return -1, 0.0, self.tau_rel
-        # no stored subject: the nearest whole text, with a higher threshold
+        # otherwise the nearest whole text, using a higher threshold
         score, i = self._nearest(vector(query))
         return (i if score >= self.tau_free else -1), score, self.tau_free
 
     def _named(self, query: str) -> list[str]:
-        """Stored subjects that stand in the query as whole words, longest first."""
+        """Return the stored subjects found in the query as whole words, longest first."""
         return sorted({s for s in _spans(query) if s in self._by_subject}, key=len, reverse=True)
 
     def _nearest(self, query: dict[str, float]) -> tuple[float, int]:
-        """Best cosine over all entries, by an inverted index."""
+        """Return the best cosine over all entries, using an inverted index."""
         scores: dict[int, float] = defaultdict(float)
         for term, weight in query.items():
             for i, other in self._terms.get(term, ()):

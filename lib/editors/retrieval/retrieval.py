@@ -1,10 +1,10 @@
-"""Retrieval: the nearest stored fact is put before the prompt; no weight changes at all.
+"""Retrieval: the nearest stored fact is prepended to the prompt, without changing any weight.
 
 Retrieval is the baseline that every editor has to beat. The idea is from IKE (Zheng et al., 2023)
-and from the RAG baseline of WikiBigEdit (2025). Here it has thresholds and needs no second model:
+and from the RAG baseline of WikiBigEdit (2025). Here it uses thresholds and no second model:
 subjects are found by name, and relations by TF-IDF. Its weakness is that the model itself must copy
-the answer out of the context. IKE puts its facts before every prompt (`always`), also where no
-stored fact answers it; the demonstrations that it shows first are not made here.
+the answer from the context. IKE prepends its facts to every prompt (`always`), even if no stored
+fact answers it; the demonstrations that it shows first are not implemented here.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class RetrievalConfig(Config):
 
     always: bool = from_paper(
         False,
-        "Whether the nearest stored fact is put before every prompt, also one that it does not "
-        "answer; then nothing stays as it was.",
+        "Whether the nearest stored fact is prepended to every prompt, even if it does not answer "
+        "the prompt; then no output stays unchanged.",
         published=True,
     )
 
@@ -45,7 +45,7 @@ class Notes(Finder, Rewrite):
     kind = "retrieval"
 
     class Header(Schema):
-        """What a file holds; the thresholds are those of every finder."""
+        """The content of a file; every finder uses the same thresholds."""
 
         entries: list[tuple[str | None, str, str]]
         tau_rel: Real
@@ -54,13 +54,13 @@ class Notes(Finder, Rewrite):
         always: bool = False
 
     def explain(self, prompt: str) -> list[dict]:
-        """The stored fact that is put before this prompt, its cosine and threshold."""
+        """Return the stored fact that is prepended to this prompt, its cosine and threshold."""
         i, score, threshold = self.find(prompt)
         fact = self.entries[i].text if i >= 0 else None
         return [{"entry": i, "fact": fact, "score": score, "threshold": threshold}]
 
     def header(self) -> dict:
-        """Entries and thresholds; the index is made again when a file is loaded."""
+        """Return entries and thresholds; the index is rebuilt when a file is loaded."""
         entries = [[entry.subject, entry.prompt, entry.target] for entry in self.entries]
         demos = [list(entry.demos) for entry in self.entries]
         return {
@@ -71,15 +71,15 @@ class Notes(Finder, Rewrite):
 
     @classmethod
     def from_file(cls, tensors: Mapping[str, Any], head: Any) -> Notes:
-        """The notes of a file; ValueError for texts that no fact has, and for other thresholds."""
+        """Return a file's notes; ValueError for texts that no fact has, and other thresholds."""
         for entry in head.entries:
             Fact(*entry)
         if (head.tau_rel, head.tau_free) != (TAU_REL, TAU_FREE):
             raise ArgumentError(
-                f"its thresholds are not {TAU_REL} and {TAU_FREE}, as they are here"
+                f"Its thresholds differ from {TAU_REL} and {TAU_FREE}, the values used here."
             )
         if len(head.demos) not in (0, len(head.entries)):
-            raise ArgumentError("every note has its demonstrations, or none has")
+            raise ArgumentError("Either every note or no note must have demonstrations.")
         demos = head.demos or [[]] * len(head.entries)
         entries = [
             Entry(subject, prompt, target, tuple(shown))
@@ -89,7 +89,7 @@ class Notes(Finder, Rewrite):
 
 
 class Retrieval(Editor[RetrievalConfig]):
-    """Notes beside the model: the nearest stored fact is put before the prompt."""
+    """Notes outside the model: the nearest stored fact is prepended to the prompt."""
 
     name = "retrieval"
     title = "Retrieval"
@@ -99,15 +99,15 @@ class Retrieval(Editor[RetrievalConfig]):
     keeps = True
 
     def asked(self, fact: Fact) -> str:
-        """The note and then the prompt."""
+        """Return the note followed by the prompt."""
         return Entry(fact.subject, fact.prompt, fact.target_new.strip()).before(fact.text)
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
-        """`after` with the facts added to its notes; an equal subject and prompt is replaced."""
+        """Return `after` with the facts added to its notes, replacing equal subject and prompt."""
         old = next((r for r in after.rewrites if isinstance(r, Notes)), Notes(()))
         entries = {_key(entry): entry for entry in old.entries}
         for fact in facts:
-            entries.pop(_key(fact), None)  # the new one goes to the end: newest wins
+            entries.pop(_key(fact), None)  # append the new note at the end: the newest wins
             entries[_key(fact)] = Entry(fact.subject, fact.prompt, fact.target_new.strip())
         notes = Notes(tuple(entries.values()), self.config.always)
         others = tuple(r for r in after.rewrites if not isinstance(r, Notes))
@@ -115,5 +115,5 @@ class Retrieval(Editor[RetrievalConfig]):
 
 
 def _key(note: Fact | Entry) -> tuple[str, str]:
-    """What a note is about: of two that agree in it the newer one is kept."""
+    """Return the key of a note: if two notes agree in it, the newer one is kept."""
     return plain(note.subject or ""), plain(note.prompt)

@@ -1,4 +1,4 @@
-"""TF-IDF vectors of short texts, by which stored facts and demonstrations are compared."""
+"""TF-IDF vectors of short texts, used for comparing stored facts and demonstrations."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ...data.texts import GENERAL
 
 
 def plain(text: str) -> str:
-    """The text in the form that names are compared in.
+    """Return the text in the form used for comparing names.
 
-    That is NFKC, case folded, with spaces for punctuation and no space twice.
+    That is NFKC, case folded, replacing punctuation with spaces and never repeating a space.
     """
     text = unicodedata.normalize("NFKC", text).casefold()
     return " ".join(re.sub(r"[^\w\s]", " ", text).split())
 
 
 def vector(text: str) -> dict[str, float]:
-    """Unit TF-IDF vector, (1 + log tf)·idf, over words 1–2 and characters 3–5 inside words."""
+    """Return the unit TF-IDF vector, (1 + log tf)·idf: words 1–2, characters 3–5 inside words."""
     idf, rare = _idf()
     weights = {t: (1 + math.log(n)) * idf.get(t, rare) for t, n in Counter(_grams(text)).items()}
     norm = math.sqrt(sum(w * w for w in weights.values())) or 1.0
@@ -40,7 +40,7 @@ def _grams(text: str) -> Iterator[str]:
 
 @cache
 def _idf() -> tuple[dict[str, float], float]:
-    """Idf of every term of the shipped general text, by paragraphs, and that of an unseen term.
+    """Return the idf of the shipped general text's terms, by paragraphs, and of an unseen term.
 
     The stored facts do not count, because adding one would change the scores of the others.
     """
@@ -53,7 +53,7 @@ def _idf() -> tuple[dict[str, float], float]:
 
 
 def cosine(a: dict[str, float], b: dict[str, float]) -> float:
-    """The cosine of two unit vectors; 1.0 where both texts are empty."""
+    """Return the cosine of two unit vectors; 1.0 if both texts are empty."""
     if not a and not b:
-        return 1.0  # the prompt is the subject alone, on both sides
+        return 1.0  # both prompts consist only of the subject
     return sum(weight * b[term] for term, weight in a.items() if term in b)

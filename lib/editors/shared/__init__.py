@@ -1,5 +1,5 @@
 """The parts that several editors share.
 
-They are the base class and its settings, the loop over layers of the MEMIT family, the training
-loop of fine-tuning and LoRA, the frame of routed editors, and the editor around another editor.
+These are the base class and its settings, the MEMIT family's loop over layers, the training loop of
+fine-tuning and LoRA, the frame of routed editors, and the editor wrapping another editor.
 """

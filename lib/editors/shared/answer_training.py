@@ -1,4 +1,4 @@
-"""Gradient steps: the one loop of all editors that train something on the answers of facts."""
+"""Gradient steps: the common loop of all editors that train something on the answers of facts."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Descent:
     """Gradient steps on some leaves, until a loss is small enough.
 
     leaves   tensors that require grad; they are moved in place
-    move     moves the leaves once their `grad` is set, as `step` of an optimizer of torch does; a
-             bound on the leaves is kept here too
-    settled  whether a loss (nats) is so small that no step is taken from it
-    name     the editor that errors name
+    move     moves the leaves once their `grad` is set, like `step` of a torch optimizer; it also
+             enforces any bound on the leaves
+    settled  whether a loss (nats) is so small that no step is needed
+    name     the editor's name in errors
     clip     bound on the norm of the gradients of all leaves together, or None
     """
 
@@ -34,16 +34,16 @@ class Descent:
     clip: float | None = None
 
     def step(self, loss: Callable[[], Tensor]) -> tuple[float, bool]:
-        """The loss before one step, and whether the step was taken: a settled loss moves nothing.
+        """Return the loss before one step, and whether it was followed by a step.
 
-        Raises EditError where the loss is not finite.
+        A settled loss moves nothing. Raises EditError if the loss is not finite.
         """
         raise_if_cancelled()
         with torch.enable_grad():
             value = loss()
-        now = value.item()  # the one number of a step that is read, as a card waits for it
+        now = value.item()  # the only number of a step that is read, because a GPU waits for it
         if not math.isfinite(now):
-            raise EditError(f"{self.name}: the loss is not finite; try a smaller lr")
+            raise EditError(f"{self.name}: the loss is not finite. Use a smaller lr.")
         if self.settled(now):
             return now, False
         grads = torch.autograd.grad(value, self.leaves, allow_unused=True)
@@ -55,9 +55,9 @@ class Descent:
         return now, True
 
     def run(self, loss: Callable[[], Tensor], steps: int) -> None:
-        """Take steps from the loss until it has settled, at most `steps` of them.
+        """Step until the loss has settled, at most `steps` times.
 
-        Raises EditError where the loss or the leaves are not finite.
+        Raises EditError if the loss or the leaves are not finite.
         """
         for _ in counted(range(steps), f"{self.name}: steps"):
             if not self.step(loss)[1]:
@@ -65,6 +65,6 @@ class Descent:
         self.check()
 
     def check(self) -> None:
-        """Raise EditError where the leaves are not finite."""
+        """Raise EditError if the leaves are not finite."""
         if not all(torch.isfinite(leaf).all() for leaf in self.leaves):
-            raise EditError(f"{self.name} produced NaN or infinite weights; try a smaller lr")
+            raise EditError(f"{self.name} produced NaN or infinite weights. Use a smaller lr.")

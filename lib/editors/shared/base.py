@@ -1,9 +1,9 @@
 """The base class of all editors: settings, checks before and after an edit, and the log.
 
-`edit` is the same for all editors. It checks the facts, lets the method's `write` make the next
-patch, and refuses a patch that is not finite. What it warns of is in edit_warnings.py. A new editor
-is one class with a `Config`, its declarations, and `write`. It is finished when its name in EDITORS
-keeps the conformance suite green.
+`edit` is the same for all editors. It checks the facts, calls the method's `write` for the next
+patch, and refuses a patch that is not finite. Its warnings are in edit_warnings.py. A new editor is
+one class with a `Config`, its declarations, and `write`. It is finished if the conformance suite is
+green with its name in EDITORS.
 """
 
 from __future__ import annotations
@@ -37,23 +37,24 @@ C = TypeVar("C", bound=AnyConfig)
 
 
 class Editor(ABC, Generic[C]):
-    """An editor: `edit(facts, after=patch)` gives the next patch and changes nothing else.
+    """An editor: `edit(facts, after=patch)` returns the next patch and changes nothing else.
 
     The class attributes declare the properties of a method, and the conformance suite tests them.
 
     name           name in EDITORS, in presets.toml and in the log
     paper          the source of the method
-    Config         the class of its settings, by default the one that `Editor[…]` names
+    Config         the class of its settings, by default the one in `Editor[…]`
     needs_subject  whether facts must name their subject
     writes         the part of a patch that it fills: weights, routes, or rewrites of the prompt
     trained        whether a network must be fitted first
-    keeps          whether an earlier edit holds after the next one
-    inner          whether it takes another editor
-    factual        whether it makes the model give the facts' answers and, beside the weights,
-                   leaves it bit-equal out of scope; False where every prompt is changed alike
-    geometry       "whitened" where updates are solved in the geometry of C, otherwise "plain"
-    speed          "slow" where an edit takes near a minute on a CPU
-    title          how figures and the page write it; by default the name in capitals
+    keeps          whether an earlier edit survives the next one
+    inner          whether it uses another editor
+    factual        whether it makes the model give the facts' answers and, except in the weights,
+                   leaves it bit-equal out of scope; False if every prompt is changed in the same
+                   way
+    geometry       "whitened" if updates are solved in the geometry of C, otherwise "plain"
+    speed          "slow" if an edit takes near a minute on a CPU
+    title          its name in figures and on the page; by default the name in capitals
     """
 
     name: ClassVar[str]
@@ -82,12 +83,12 @@ class Editor(ABC, Generic[C]):
     def __init__(self, lm: LM, config: AnyConfig | None = None, **settings: Any) -> None:
         self.lm = lm
         if not hasattr(self, "name"):
-            raise EditError(f"{type(self).__name__} has no name: write name = '…' in the class")
+            raise EditError(f"{type(self).__name__} has no name. Write name = '…' in the class.")
         if config is None:
             config = self.Config.preset(lm, self.name, **settings)
         elif not isinstance(config, self.Config):
             kind = self.Config.__name__
-            raise EditError(f"the settings of {self.name} are a {kind}, not {shown(config)}")
+            raise EditError(f"The settings of {self.name} should be a {kind}, not {shown(config)}.")
         elif settings:
             config = replace(config, **self.Config.checked(self.name, settings))
         config.check_layers(lm)
@@ -95,20 +96,21 @@ class Editor(ABC, Generic[C]):
 
     @classmethod
     def published(cls, lm: LM) -> AnyConfig:
-        """The settings of the paper: `EDITORS[name](lm, EDITORS[name].published(lm))`."""
+        """Return the settings of the paper: `EDITORS[name](lm, EDITORS[name].published(lm))`."""
         return cls.Config.published(lm, cls.name)
 
     def edit(self, facts: as_facts.Given, after: Patch = EMPTY, *, check: bool = True) -> Patch:
-        """The patch that also holds `facts`; neither the model nor `after` is changed.
+        """Return the patch that also contains `facts`; neither the model nor `after` is changed.
 
-        A fact given twice counts twice where facts are weighed against each other. An EditWarning
-        names facts that contradict each other, and quotes what the model says where an edit did not
-        take.
+        If a fact is given twice, it counts twice where facts are weighed against each other. An
+        EditWarning names facts that contradict each other, and quotes the model's answer if an edit
+        did not succeed.
 
-        check  whether the model is asked the facts before a lone fact is written, and after the
-               edit; whoever measures the edit in any case leaves it out
+        check  whether the model is asked the facts before writing a single fact, and after the
+               edit;
+               not necessary if the edit is measured in any case
 
-        Raises EditError (a ValueError) when a fact does not fit or the result is not finite.
+        Raises EditError (a ValueError) if a fact cannot be written or the result is not finite.
         """
         facts = as_facts.facts(facts)
         self.check(facts)
@@ -128,8 +130,8 @@ class Editor(ABC, Generic[C]):
             new = [value] if isinstance(value, Tensor) else value.chunks[-1]
             if value is not after.weights.get(name) and not all(map(_is_finite, new)):
                 raise EditError(
-                    f"{self.name} produced NaN or infinite weights for {name}; nothing was changed "
-                    "(try a smaller learning rate or another layer)"
+                    f"{self.name} gave NaN or infinite weights for {name}; nothing was changed. "
+                    "Try a smaller learning rate or another layer."
                 )
         if after.routes:
             edit_warnings.below_routes(self.lm, after, patch)
@@ -141,59 +143,59 @@ class Editor(ABC, Generic[C]):
         return patch
 
     def _refuse_result(self, patch: Any, after: Patch) -> None:
-        """Raise EditError unless `write` left the model alone and returned a patch on `after`."""
+        """Raise EditError unless `write` kept the model and returned a patch based on `after`."""
         if not self.lm.is_untouched:
             raise EditError(
-                f"{self.name}: write changed the model's own weights, which nothing can undo: load "
-                "the model again, and return the change as a lib.Patch instead"
+                f"{self.name}: write changed the model's own weights, which nothing can undo. "
+                "Load the model again, and return the change as a lib.Patch instead."
             )
         if not isinstance(patch, Patch):
-            raise EditError(f"{self.name}: write returned {type(patch).__name__}, not a lib.Patch")
+            raise EditError(f"{self.name}: write returned {type(patch).__name__}, not a lib.Patch.")
         before, now = (
             {**one.weights, **one.routes, **{notes.kind: notes for notes in one.rewrites}}
             for one in (after, patch)
         )
         for name, old in before.items():
             new = now.get(name)
-            # factors go on from the earlier ones
+            # factors continue the earlier ones
             if new is None or (
                 isinstance(old, LowRank)
                 and isinstance(new, LowRank)
                 and not any(new.chunks[0][0] is a for a, _ in old.chunks)
             ):
                 raise EditError(
-                    f"{self.name}: write returned a patch without the earlier edits of {name}: "
-                    "begin from `after`, not lib.EMPTY"
+                    f"{self.name}: write returned a patch without the earlier edits of {name}. "
+                    "Begin from `after`, not lib.EMPTY."
                 )
 
     def statistics(self, after: Patch = EMPTY) -> Iterable[CachedTensors]:
-        """All that an edit on top of `after` reads of what is computed once for the base model.
+        """Return everything computed once for the base model that an edit after `after` reads.
 
-        `edit` makes what is missing of it before its first step, all layers in one pass.
+        `edit` computes the missing parts before its first step, all layers in one pass.
         """
         return ()
 
     @abstractmethod
     def write(self, facts: list[Fact], after: Patch) -> Patch:
-        """The method itself: `after` with new weights, routes, rewrites and memory."""
+        """Return `after` with new weights, routes, rewrites and memory: the method itself."""
 
     def layers(self) -> Sequence[int]:
-        """The settings' `layers`, or `layer` alone; none where an editor has neither."""
+        """Return the settings' `layers`, or `layer` alone; none if an editor has neither."""
         settings = vars(self.config)
         return settings.get("layers") or [settings[name] for name in ("layer",) if name in settings]
 
     def modules(self) -> Collection[str]:
-        """Modules that an edit may change, or behind which it puts a route.
+        """Return the modules that an edit may change, or that get a route.
 
-        Unless an editor says otherwise they are the MLP output projections of its layers.
+        By default these are the MLP output projections of the editor's layers.
         """
         return mlp_outputs(self.lm, self.layers()).values()
 
     def refusal(self, after: Patch = EMPTY) -> str | None:
-        """Why no fact can be written on top of `after`, and what can be done; None where one can.
+        """Return why no fact can be written after `after`, with advice; None if one can be.
 
-        A module has new weights or the route of one editor, never both. No model is run, so that a
-        page may ask every editor before anything is pressed.
+        A module has new weights or the route of one editor, never both. No model is run, so a page
+        may ask every editor before anything is pressed.
         """
         for module in self.modules():
             # a route's kind is the name of its editor
@@ -209,15 +211,15 @@ class Editor(ABC, Generic[C]):
         )
         others = " and ".join(before) or "an earlier edit"
         return (
-            f"{self.name} cannot follow {others} here: both need the same matrix ({module}), which "
-            "has either new weights or the memory of one editor beside it. Choose retrieval, take "
-            f"out what {others} wrote, or give {self.name} another layer"
+            f"{self.name} cannot follow {others} here: both need the same matrix ({module}), "
+            "which has either new weights or the memory of one editor beside it. Choose "
+            f"retrieval, take out what {others} wrote, or give {self.name} another layer"
         )
 
     def check(self, facts: Sequence[Fact], first: int = 0) -> None:
         """Refuse facts that this editor cannot write, naming the row; rows count from `first`."""
         if not facts:
-            raise EditError("there is no fact to edit")
+            raise EditError("There is no fact to edit.")
         context = self.lm.context or math.inf
         for row, fact in enumerate(facts, first):
             if self.needs_subject and fact.subject is None:
@@ -226,7 +228,7 @@ class Editor(ABC, Generic[C]):
                     f"subject: '{fact.prompt}'"
                 )
             text = self.asked(fact)
-            # of ASCII no tokenizer makes more tokens than characters: short texts need no count
+            # ASCII text has no more tokens than characters, so short texts need no count
             if (text + fact.target_new).isascii() and len(text + fact.target_new) + 16 <= context:
                 continue
             prompt = encode_prompt(self.lm.tokenizer, text)
@@ -238,14 +240,16 @@ class Editor(ABC, Generic[C]):
                 )
 
     def asked(self, fact: Fact) -> str:
-        """What the model reads before it gives the fact's answer."""
+        """Return the text that the model reads before it gives the fact's answer."""
         return fact.text
 
     def unsaid(self, facts: Sequence[Fact], patch: Patch) -> list[int]:
-        """The facts, by number, whose answers are not the argmax under `patch`, token by token.
+        """Return the numbers of facts whose answers are not the argmax under `patch`.
 
-        Each token is predicted from the true ones before it. Where a route reads the answer too,
-        only the first token counts, since a person's question has no answer to read.
+        Answers are compared token by token.
+
+        Each token is predicted from the true ones before it. If a route also reads the answer, only
+        the first token counts, because a person's question has no answer.
         """
         lm = self.lm
         first = 1 if any(route.reads_answer for route in patch.routes.values()) else None
@@ -256,50 +260,50 @@ class Editor(ABC, Generic[C]):
         return [number for number, one in enumerate(found) if not one.hits.all()]
 
     def settings_dict(self) -> dict[str, Any]:
-        """The settings by name, as the patch's log and a journal's header keep them."""
+        """Return the settings by name, for the patch's log and a journal's header."""
         return asdict(self.config)
 
 
 class WhitenedEditor(Editor[C]):
-    """The base of ROME and the MEMIT family: what is written is weighed by C of general text."""
+    """The base of ROME and the MEMIT family, whose updates are weighed by C of general text."""
 
     needs_subject = True
     geometry = "whitened"
 
     def statistics(self, after: Patch = EMPTY) -> Iterable[CachedTensors]:
-        """C of the layers' keys, unless it is the identity."""
+        """Return C of the layers' keys, unless it is the identity."""
         c: Any = self.config
         if not c.second_moment:
             return ()
         return stored_moments(self.lm, self.layers(), c.text, c.tokens).values()
 
     def moment(self, layer: int) -> Moment | None:
-        """The second moment C of a layer's keys, or None for the identity."""
+        """Return the second moment C of a layer's keys, or None for the identity."""
         c: Any = self.config
         if not c.second_moment:
             return None
         return second_moment(self.lm, [layer], c.text, c.tokens, c.damping)[layer]
 
     def templates(self, after: Patch = EMPTY) -> tuple[str, ...]:
-        """The context templates: given, kept from an earlier edit, or written by the base model."""
+        """Return the context templates: given, kept from an earlier edit, or by the base model."""
         kept = after.memory.get(self.name, {}).get("templates")
         return context_templates.of(self.lm, self.config, kept)
 
 
 def mlp_outputs(lm: LM, layers: Sequence[int]) -> dict[int, str]:
-    """{layer: its MLP's output projection}; EditError for layers that do not ascend."""
+    """Return {layer: its MLP's output projection}; EditError for layers that do not ascend."""
     if list(layers) != sorted(set(layers)):
-        raise EditError(f"layers must ascend without repeats, not {tuple(layers)}")
+        raise EditError(f"Layers should ascend without repeats, not {tuple(layers)}.")
     return {layer: lm.mlp_out(layer) for layer in layers}
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    """Whether it holds no NaN and nothing infinite, which would be among its ends."""
+    """Return whether its minimum and maximum are finite, which excludes NaN and infinite values."""
     return not tensor.numel() or bool(torch.stack(tensor.aminmax()).isfinite().all())
 
 
 def _on_cpu(change: Tensor) -> Tensor:
-    """A tensor on the CPU, from CUDA by way of pinned memory.
+    """Return a tensor on the CPU, copied from CUDA using pinned memory.
 
     That memory is kept for the next one. The pages of new memory take ten times as long.
     """
@@ -311,18 +315,18 @@ def _on_cpu(change: Tensor) -> Tensor:
 def add_low_rank(
     lm: LM, after: Patch, updates: Mapping[str, tuple[Tensor, Tensor]], **changes: Any
 ) -> Patch:
-    """`after` with ΔW = A @ B added per module; a long chain is folded into one matrix."""
+    """Return `after` with ΔW = A @ B added per module; a long chain is merged into one matrix."""
     new: dict[str, Tensor | LowRank] = {}
     for module, (a, b) in updates.items():
         a, b = a.detach().float(), b.detach().float()
         held = after.weights.get(module)
         if isinstance(held, Tensor):
-            new[module] = held + _on_cpu(a @ b)  # the product is taken on the factors' device
+            new[module] = held + _on_cpu(a @ b)  # the product is computed on the factors' device
             continue
         a, b = a.cpu(), b.cpu()
         chain = LowRank(((a, b),)) if held is None else held.plus(a, b)
         d_out, d_in = chain.shape
-        # past this rank the factors are no smaller than half the matrix and cost a product on entry
+        # above this rank the factors are more than half of the matrix and cost a product on entry
         if chain.rank > d_out * d_in / (2 * (d_out + d_in)):
             new[module] = lm.weight(module).cpu() + chain.dense()
         else:

@@ -1,8 +1,8 @@
-"""The frame of GRACE and HoReN: facts become entries of a codebook behind one linear module.
+"""The frame of GRACE and HoReN: facts become entries of a codebook applied to one linear module.
 
-An entry has a key, by which prompts find it, a value, which changes the module's output there, and
-a label, the answer's tokens. What differs stands in each editor's own `extend`: how keys are made
-and found, and what becomes of a fact whose key lies near another one.
+An entry has a key, used by prompts to find it, a value, which changes the module's output there,
+and a label, the answer's tokens. Each editor's own `extend` implements the differences: how keys
+are made and found, and what happens to a fact whose key is near another one.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ Label = Sequence[int]  # the tokens of an answer
 class CodebookConfig(EntryTraining, ChatWordings, Config):
     """Settings of an editor with a codebook."""
 
-    layer: Count = from_paper(25, "Layer, counted from 0, that the codebook stands in.")
+    layer: Count = from_paper(25, "Layer, counted from 0, that contains the codebook.")
     module: str | None = from_paper(
         None,
-        "Module behind which the codebook stands, with `{}` for the layer; None takes the MLP's "
+        "Module whose output the codebook changes, with `{}` for the layer; None uses the MLP's "
         "output projection.",
     )
 
@@ -47,18 +47,18 @@ B = TypeVar("B", bound=CodebookConfig)
 
 
 class CodebookEditor(Editor[B]):
-    """A codebook of corrections beside the weights; only values are trained."""
+    """A codebook of corrections outside the weights; only values are trained."""
 
     speed = "fast"
     writes = "routes"
     keeps = True
 
     def modules(self) -> list[str]:
-        """The module behind which the codebook stands."""
+        """Return the module whose output the codebook changes."""
         return [routed.linear(self.lm, self.config.layer, self.config.module)]
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
-        """Write all facts into the codebook in their order, then train the values they touch."""
+        """Write all facts into the codebook in their order, then train the values they use."""
         lm = self.lm
         (module,) = self.modules()
         states = after.memory.get(self.name, {})  # one for each codebook
@@ -73,26 +73,26 @@ class CodebookEditor(Editor[B]):
 
     @abstractmethod
     def check_rules(self, old: Any, module: str) -> None:
-        """Raise EditError where the codebook `old` was written by other rules."""
+        """Raise EditError if the codebook `old` was written by different rules."""
 
     @abstractmethod
     def extend(
         self, module: str, old: Any, state: Any, count: int, rows: AnswerRows
     ) -> tuple[Route, dict[str, Any]]:
-        """The codebook with the facts in it, and what the editor remembers of it.
+        """Return the codebook including the facts, and the editor's state for it.
 
-        old, state  those of earlier edits, None before the first
-        rows        the prompts of `count` facts, and then those in each further form
+        old, state  from earlier edits, None before the first
+        rows        the prompts of `count` facts, followed by the prompts in each further form
         """
 
     @abstractmethod
     def keys(self, module: str, prompts: Sequence[Sequence[int]]) -> Tensor:
-        """The keys (m, d_in) of prompts, float32 on the CPU, on the model as it is patched."""
+        """Return the keys (m, d_in) of prompts, float32 on the CPU, for the model as patched."""
 
     def rows(self, facts: list[Fact]) -> AnswerRows:
-        """Prompts and answers of the facts, and then of their messages in each further form."""
+        """Return prompts and answers of the facts, then of their messages in each further form."""
         lm, chat = self.lm, chat_wordings.of(self.lm, facts, self.config.forms)
-        eos = getattr(self.config, "target_eos", False)  # a setting of GRACE alone
+        eos = getattr(self.config, "target_eos", False)  # a setting of GRACE only
         end = [lm.tokenizer.eos_token_id] if eos else []
         prompts, _ = lm.rows([fact.text for fact in facts])
         answers = [encode_target(lm.tokenizer, fact.target_new) for fact in facts]
@@ -104,7 +104,7 @@ class CodebookEditor(Editor[B]):
         return AnswerRows(prompts, [(*answer, *end) for answer in answers])
 
     def random_values(self, width: int, numbers: Sequence[int]) -> Tensor:
-        """Random first values (m, width) from 0 to 1, each seeded by a number."""
+        """Return random first values (m, width) from 0 to 1, each seeded by a number."""
         seeds = [torch.Generator().manual_seed(self.config.seed + number) for number in numbers]
         return torch.stack([torch.rand(width, generator=seed) for seed in seeds])
 
@@ -119,11 +119,11 @@ class CodebookEditor(Editor[B]):
     ) -> tuple[list[int], Tensor]:
         """Train the values (columns of V, in place) until the model gives the answers.
 
-        entries  the entry of each row; labels are those of all entries. A row whose entry was given
-                 to a newer fact within this call has nothing to train.
+        entries  the entry of each row; labels cover all entries. A row is skipped if a newer fact
+                 within this call replaced its entry.
         scale    (n,) the unit of each entry's steps
 
-        Returns the numbers of the rows that were trained, and their keys as read beside others.
+        Returns the numbers of the trained rows, and their keys as read in a batch with others.
         """
         live = [i for i, entry in enumerate(entries) if labels[entry] == rows.answers[i]]
         touched = list(dict.fromkeys(entries[i] for i in live))
@@ -131,15 +131,18 @@ class CodebookEditor(Editor[B]):
         given = owners, V[:, touched], scale[touched], self.config
         found = descend(self.lm, at, rows.take(live), *given)
         if not torch.isfinite(found.values).all():
-            raise EditError(f"{self.name} produced NaN or infinite values; nothing was changed")
+            raise EditError(
+                f"{self.name} produced NaN or infinite values. Nothing was changed. Use a smaller "
+                "lr."
+            )
         V[:, touched] = found.values
         return live, found.keys
 
     def noise(self, module: str, prompts: Sequence[Sequence[int]], keys: Tensor) -> float:
-        """How far a key moves when its prompt is padded beside a longer row; of a few prompts.
+        """Return how far a key moves when its prompt is padded to a longer row; for a few prompts.
 
-        A threshold must leave more room than this, or an entry misses its own prompt in another
-        batch.
+        A threshold must leave more room than this; otherwise an entry misses its own prompt in
+        another batch.
         """
         some = list(map(list, prompts[:4]))
         longer = (max(some, key=len) * 2)[: self.lm.context]

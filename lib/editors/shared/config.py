@@ -1,7 +1,7 @@
-"""Settings of an editor, and how `presets.toml` fills them for a model.
+"""Settings of an editor, and their values for a model in `presets.toml`.
 
-A preset holds the settings that were tuned or published for one model. For a model without one, the
-layers are guessed from its depth.
+A preset contains the settings that were tuned or published for one model. For a model without a
+preset, the layers are guessed from its depth.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from ...model.lm import LM
 from ...model.presets_file import fits
 from ...setting_fields import Whole, described, explain, nearest, ours, shown
 
-# settings that say where an editor writes; no paper gives them for a model that it does not name
+# settings that determine where an editor writes; papers give them only for the models that they
+# name
 PLACES = {"layer", "layers", "down", "gate", "up"}
-# the preset with this project's form of a method; every editor has it
+# the preset using this project's form of a method; every editor has it
 OURS = "ours"
 
 
@@ -30,12 +31,12 @@ OURS = "ours"
 class Config:
     """Settings of an editor; `preset` fills them from `presets.toml` for a model."""
 
-    seed: Whole = ours(0, "Seed of everything that is drawn at random.")
+    seed: Whole = ours(0, "Seed of everything random.")
 
     def __post_init__(self) -> None:
-        """Refuse values that the annotations do not allow, in an EditError that names the setting.
+        """Reject values that the annotations do not allow, with an EditError naming the setting.
 
-        Lists become tuples, and numbers stay as they are given.
+        Lists become tuples, and numbers stay as given.
         """
         own: Any = type(self)
         for field in fields(self):
@@ -44,17 +45,19 @@ class Config:
                 value = _tuples(value)
                 msgspec.convert(value, hint)
             except (msgspec.ValidationError, RecursionError):
-                raise EditError(f"{field.name} is {described(hint)}, not {shown(value)}") from None
+                raise EditError(
+                    f"{field.name} should be {described(hint)}, not {shown(value)}."
+                ) from None
             object.__setattr__(self, field.name, value)
 
     @classmethod
     def preset(cls, lm: LM, editor: str, preset: str | None = None, **settings: Any) -> Config:
-        """The preset for this model, or a guess by depth for a model that nobody has tuned.
+        """Return the preset for this model, or a guess by depth for a model without tuned settings.
 
-        `preset` names another one. "ours" is this project's form of a method whose default is the
-        paper's; for every other editor it is the default. "stream" is for many edits in a row,
-        "batch" for many facts in one call, where the model has such a one, and "ours.batch" is the
-        one of our form. Raises EditError for a name or a setting that does not exist.
+        `preset` names another preset. "ours" is this project's form of a method whose default is
+        the paper's; for every other editor, it is the default. "stream" is for many sequential
+        edits, "batch" for many facts in one call, if the model has such presets, and "ours.batch"
+        is the batch preset of our form. Raises EditError if a name or a setting does not exist.
         """
         settings = cls.checked(editor, settings)
         row = cls._row(lm, editor, tuned=True, purpose=preset)
@@ -62,36 +65,38 @@ class Config:
 
     @classmethod
     def checked(cls, editor: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """The settings that this version knows; EditError for one that the editor does not have."""
-        if not isinstance(settings, Mapping):  # `--set inner=…` may hold anything
-            raise EditError(f"the settings of {editor} are values by name, not {shown(settings)}")
+        """Return the settings known to this version; EditError for one that the editor lacks."""
+        if not isinstance(settings, Mapping):  # `--set inner=…` may contain anything
+            raise EditError(
+                f"{editor} expects its settings as values by name, not {shown(settings)}."
+            )
         known = {f.name for f in fields(cls)}
         unknown = settings.keys() - known
         if unknown:
             name = sorted(unknown)[0]
             raise EditError(
-                f"{editor} has no setting '{name}'; it has {', '.join(sorted(known))}"
-                f"{nearest(name, known)}"
+                f"{editor} has no setting '{name}'. Available settings: "
+                f"{', '.join(sorted(known))}{nearest(name, known)}"
             )
         return dict(settings)
 
     def check_layers(self, lm: LM) -> None:
-        """Refuse layers that the model does not have, in an EditError that names the setting."""
+        """Reject layers that the model does not have, with an EditError naming the setting."""
         for name in sorted(PLACES & vars(self).keys()):
             value = getattr(self, name)
             for layer in value if isinstance(value, tuple) else (value,):
                 if isinstance(layer, int) and not 0 <= layer < lm.n_layers:
                     raise EditError(
-                        f"{name}: layer {layer} does not exist: {lm.name} has layers 0 to "
-                        f"{lm.n_layers - 1}"
+                        f"{name}: layer {layer} does not exist. {lm.name} has layers 0 to "
+                        f"{lm.n_layers - 1}."
                     )
 
     @classmethod
     def published(cls, lm: LM, editor: str) -> Config:
-        """The paper's settings: for this model where it names it, otherwise its general ones.
+        """Return the paper's settings: for this model if it names it, otherwise its general ones.
 
-        Where no paper has this model the layers are the preset's. Options of ours are set so that
-        the method is as published.
+        If no paper covers this model, the layers come from the preset. Our own options are set so
+        that the method is as published.
         """
         found = {name: known.published for name, known in explain(cls).items()}
         return cls(**{**found, **cls._row(lm, editor, tuned=False)})
@@ -100,7 +105,7 @@ class Config:
     def _row(
         cls, lm: LM, editor: str, *, tuned: bool, purpose: str | None = None
     ) -> dict[str, Any]:
-        """The preset of this model; with tuned=False only its places and the papers' values."""
+        """Return this model's preset; with tuned=False only its places and the papers' values."""
         found = _presets().get(editor, {})
         row = dict(found.get("any", {}))
         if "like" in row:  # the rows of another editor first, then its own
@@ -110,7 +115,7 @@ class Config:
         if "depth" in row:
             last = min(lm.n_layers - 1, round(row.pop("depth") * lm.n_layers))
             row["layer"] = last
-            if "width" in row:  # editors of several layers: a window that ends there
+            if "width" in row:  # editors of several layers: a window ending there
                 first = max(0, last - row.pop("width") + 1)
                 row["layers"] = tuple(range(first, last + 1))
         fitting = [
@@ -119,24 +124,24 @@ class Config:
             if lm.presets.stored and name != "any" and fits(name, lm.name)
             if values.get("n_layers", lm.n_layers) == lm.n_layers
         ]
-        if editor in lm.presets.rows:  # the row of a person's own file, which is no paper's
+        if editor in lm.presets.rows:  # the row of a user's own file, which is not a paper's
             fitting = [{**lm.presets.rows[editor], "tuned": True}]
         for values in fitting:
             ours = "tuned" in values and not tuned
             row = _over(row, {k: v for k, v in values.items() if not ours or k in PLACES})
         if purpose is not None:
             purposes = {OURS: {}, **_purposes(row)}
-            if purpose not in list(purposes):  # `--set preset=[1]` has no hash
+            if purpose not in list(purposes):  # `--set preset=[1]` cannot be hashed
                 raise EditError(
-                    f"{editor} has no preset named {shown(purpose)} for {lm.name}; the names are: "
-                    f"{', '.join(purposes)}"
+                    f"{editor} has no preset named {shown(purpose)} for {lm.name}. Available "
+                    f"presets: {', '.join(purposes)}"
                 )
             row |= purposes[purpose]
         return {name: value for name, value in row.items() if name in cls.__dataclass_fields__}
 
 
 def _over(row: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """The row with these values; a purpose keeps what the values say nothing of."""
+    """Return the row with these values; a purpose keeps the settings that they do not mention."""
     tables = {
         name: _over(row.get(name, {}), value)
         for name, value in values.items()
@@ -146,7 +151,7 @@ def _over(row: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _purposes(row: Mapping[str, Any], before: str = "") -> dict[str, dict[str, Any]]:
-    """{purpose: its settings} of a row; one inside another, "ours.batch", begins with its."""
+    """Return {purpose: its settings} of a row; a nested one, "ours.batch", includes its parent."""
     found: dict[str, dict[str, Any]] = {}
     for name, value in row.items():
         if isinstance(value, dict):

@@ -1,6 +1,6 @@
-"""What an edit warns of: facts that contradict each other, and answers that are not given.
+"""Warnings about an edit: facts that contradict each other, and answers that are not given.
 
-Every edit goes through them, and none changes a patch.
+Every edit is checked this way, and none of the checks changes a patch.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from ...patch.patch import Patch
 if TYPE_CHECKING:
     from .base import Editor
 
-QUOTED = 3  # facts that a warning quotes at most
+QUOTED = 3  # maximum number of facts quoted by a warning
 
 
 def already_said(fact: Fact) -> None:
-    """Warn that the model gives this answer before the edit."""
-    _warn(f"the model already answers '{fact.text}' with '{fact.target_new.strip()}'")
+    """Warn that the model already gives this answer before the edit."""
+    _warn(f"The model already answers '{fact.text}' with '{fact.target_new.strip()}'.")
 
 
 def contradictions(facts: Sequence[Fact]) -> None:
-    """Warn where one prompt has several answers; case, blanks and quotes make no difference."""
+    """Warn if one prompt has several answers, ignoring case, spaces and quotes."""
     first: dict[str, int] = {}
     found = [
         f"{quoted(fact.text)} is {quoted(facts[other].target_new.strip())} in row {other} and "
@@ -38,11 +38,11 @@ def contradictions(facts: Sequence[Fact]) -> None:
     ]
     if found:
         more = f", and {len(found) - QUOTED} more" * (len(found) > QUOTED)
-        _warn(f"the facts contradict each other: {'; '.join(found[:QUOTED])}{more}")
+        _warn(f"The facts contradict each other: {'; '.join(found[:QUOTED])}{more}")
 
 
 def unsaid(editor: Editor, facts: Sequence[Fact], patch: Patch) -> None:
-    """Warn where the model does not say what was written, and quote what it says instead."""
+    """Warn if the model does not give the new answer, quoting the answer that it gives instead."""
     lm = editor.lm
     facts = list({fact.text: fact for fact in facts}.values())  # a prompt's last answer counts
     missed = [facts[i] for i in editor.unsaid(facts, patch)]
@@ -64,7 +64,7 @@ def unsaid(editor: Editor, facts: Sequence[Fact], patch: Patch) -> None:
 
 
 def below_routes(lm: LM, after: Patch, patch: Patch) -> None:
-    """Warn where new weights lie below a route that decides by the states they change."""
+    """Warn if new weights are below a route that decides by the states they change."""
     blocks = f"{lm.arch.blocks}."
 
     def layer(module: str) -> int:
@@ -75,8 +75,8 @@ def below_routes(lm: LM, after: Patch, patch: Patch) -> None:
     for module, route in after.routes.items():
         if route.reads_states and module.startswith(blocks) and below <= layer(module):
             _warn(
-                f"this edit changes layer {below}, below the {route.kind} route of layer "
-                f"{layer(module)}, which decides by what arrives there and may miss its facts"
+                f"This edit changes layer {below}, below the {route.kind} route of layer "
+                f"{layer(module)}, which decides by its input states and may miss its facts."
             )
 
 

@@ -1,4 +1,4 @@
-"""An editor of your own in a Python file, as the command line and the leaderboard take it."""
+"""Your own editor in a Python file, for the command line and the leaderboard."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from ...errors import EditError
 from ...registry import EDITORS, of_library
 from .base import Editor
 
-MODULE = "own_editor"  # the name under which a file runs
+MODULE = "own_editor"  # the name used for running a file
 
 
 def editor_of(path: Path, text: str | None = None) -> type[Editor]:
-    """The class of the editor in a file, which is run; it is in EDITORS from then on.
+    """Run a file and return the class of its editor, which is added to EDITORS.
 
-    It is the one class of the file that is a `lib.Editor`, or is made of the file's function
-    `edit(lm, facts, after)`. Without a name it gets the file's, with my_ in front where the library
-    has an editor of that name. Raises EditError for neither, and for a name of the library's.
+    It is the only class of the file that is a `lib.Editor`, or is created from the file's function
+    `edit(lm, facts, after)`. Without a name, it gets the file's name, prefixed with my_ if the
+    library has an editor of that name. Raises EditError if the file has neither, and for a name
+    used by the library.
 
-    text  the file's content, where it is not read here
+    text  the file's content, if it is not read here
     """
     module = sys.modules[MODULE] = ModuleType(MODULE)  # where dataclasses look for names
     module.__file__ = str(path)
@@ -45,7 +46,7 @@ def editor_of(path: Path, text: str | None = None) -> type[Editor]:
     if len(own) != 1:
         raise EditError(
             f"{path.name} needs a function edit(lm, facts, after), or one class that is a "
-            f"lib.Editor; it has {len(own)} such classes"
+            f"lib.Editor, but it has {len(own)} such classes."
         )
     if not hasattr(own[0], "name"):
         taken = path.stem in EDITORS and of_library(EDITORS[path.stem])

@@ -1,9 +1,9 @@
 """Values of routed entries by gradient descent: the outputs that make a model give its new answers.
 
-Every entry has one value, which replaces a module's output at the prompts of the entry's facts
-(GRACE) or is added to it (HoReN). It is moved until the model gives their answers. Nothing below
-the module changes, and with "last" nothing before the prompt's last token either, so only the
-blocks above and the positions from there on run (model/partial_forward.py). Source: GRACE, section
+Every entry has one value, which either replaces a module's output at the prompts of the entry's
+facts (GRACE) or is added to it (HoReN). It is moved until the model gives their answers. Nothing
+below the module changes, and with "last", nothing before the prompt's last token changes either, so
+only the blocks above and the later positions run (model/partial_forward.py). Source: GRACE, section
 3.
 """
 
@@ -26,10 +26,10 @@ Replacement = Literal["last", "prompt", "all"]
 
 
 class EntrySite(NamedTuple):
-    """Where values stand: a module of a layer, and at which positions they replace its output.
+    """The place of values: a module of a layer, and the positions where they replace its output.
 
-    "last": the prompt's last token; "prompt": every token of it; "all": every token that comes.
-    With `added` a value is added to the output at the prompt's last token.
+    "last": the prompt's last token; "prompt": every token of it; "all": every later token. With
+    `added`, a value is added to the output at the prompt's last token.
     """
 
     module: str
@@ -39,10 +39,11 @@ class EntrySite(NamedTuple):
 
 
 class Values(NamedTuple):
-    """What a search found.
+    """The result of a search.
 
     values  (d_out, n): the value of every entry
-    keys    (rows, d_in): the module's input at each prompt's end, as read beside longer rows
+    keys    (rows, d_in): the module's input at each prompt's end, as read in a batch with longer
+            rows
     """
 
     values: Tensor
@@ -58,12 +59,12 @@ def descend(
     scale: Tensor,
     settings: EntryTraining,
 ) -> Values:
-    """Train the values (columns of `start`) until the model, as it is patched, gives the answers.
+    """Train the values (columns of `start`) until the model, as patched, gives the answers.
 
-    entries names the value that each row must be answered by. Rows of one entry add their losses,
-    entries do not mix. An entry is done once every answer token of its facts is the argmax and
-    every fact's loss is under `settings.enough` (0: never). Steps are taken in units of `scale`
-    (n,). Raises EditError when a loss is not finite.
+    entries gives the value that must answer each row. Rows of one entry add their losses; entries
+    do not mix. An entry is done once every answer token of its facts is the argmax and every fact's
+    loss is under `settings.enough` (0: never). Steps are in units of `scale` (n,). Raises EditError
+    if a loss is not finite.
     """
     values = start.clone()
     keys: list[Tensor] = [start] * len(rows)
@@ -82,13 +83,13 @@ def descend(
 def _groups(
     lm: LM, site: EntrySite, rows: AnswerRows, entries: Sequence[int]
 ) -> Iterator[list[int]]:
-    """Row numbers in groups of bounded work.
+    """Yield row numbers in groups of bounded work.
 
     The rows of an entry stay together, and entries of similar length share a group.
     """
     of = grouped((entry, i) for i, entry in enumerate(entries))
     whole = [len(ids) for ids in rows.ids]
-    # positions that are replayed: from the prompt's last token on, or all
+    # the replayed positions: from the prompt's last token on, or all
     width = [len(answer) for answer in rows.answers] if site.replacement == "last" else whole
     limit = most_positions(lm)
     group: list[int] = []
@@ -129,7 +130,7 @@ class EntrySearch(VectorSearch):
         )
         device = replay.device
         marks = replay.seqs.real if site.replacement == "all" else replay.seqs.prompt
-        self.positions = marks[:, -replay.hidden.shape[1] :]  # of the replayed ones
+        self.positions = marks[:, -replay.hidden.shape[1] :]  # of the replayed positions
         ends = [replay.column(i, end) for i, end in enumerate(rows.ends)]
         self.keys = replay.seen[site.module][0][range(len(rows)), ends].float().cpu()
         self.scale = scale[:, None].to(device)  # (n, 1)
@@ -143,13 +144,13 @@ class EntrySearch(VectorSearch):
         )
 
     def values(self) -> Tensor:
-        """The values found (d_out, n)."""
+        """Return the values found, (d_out, n)."""
         steps = self.settings.n_iter
         moved, _ = self.run(self.settings.lr, steps, steps)
         return (self.init + self.scale * moved[0]).T.cpu()
 
     def terms(self, delta: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss (1, active), summed over an entry's rows, and which entries go on."""
+        """Return the loss (1, active), summed over an entry's rows, and which entries continue."""
         row, column, _ = self.labels
         values = (self.init + self.scale * delta[0])[self.active[self.owner]]
         if self.site.added:
@@ -157,10 +158,10 @@ class EntrySearch(VectorSearch):
         else:
             states = self.replay.with_replaced(values, self.positions)
         nll, right, _ = self.answers(self.lm.head(states[row, column]).log_softmax(-1))
-        # an entry goes on with its rows that are not right, or not surely enough
+        # an entry continues with its rows that are not right, or not sure enough
         going = self.sums(~right | (nll >= self.settings.enough)) > 0
         return self.sums(nll)[None], going
 
     def drop(self, rows: list[int], vectors: list[int]) -> None:
-        """Select the rows that stay in the captured replay."""
+        """Select the remaining rows in the captured replay."""
         self.replay, self.positions = self.replay.take(rows), self.positions[rows]

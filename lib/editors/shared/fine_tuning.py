@@ -1,8 +1,8 @@
-"""Epochs over shuffled batches of all facts, the training of fine-tuning, LoRA and CrispEdit.
+"""Training of fine-tuning, LoRA and CrispEdit: epochs over shuffled batches of all facts.
 
-The first step on a batch captures the states that enter the lowest trained layer. Further steps on
-it run only the blocks from there on, since those below are constant. With one row in a batch the
-same batches come again in every epoch, so what was captured is kept.
+The first step on a batch captures the states entering the lowest trained layer. Further steps on
+the batch run only from that layer on, since the blocks below are constant. With one row in a batch,
+the same batches come again in every epoch, so the captured states are kept.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ KEPT = 1 << 14  # tokens of one-row batches whose captured states are kept for t
 
 
 def fact_rows(editor: Editor, facts: Sequence[Fact], at_prompt: bool = False) -> AnswerRows:
-    """The rows of the facts' prompts and answers; `at_prompt` is that of `AnswerRows`."""
+    """Return the rows of the facts' prompts and answers; for `at_prompt`, see `AnswerRows`."""
     pairs = [(fact.text, fact.target_new) for fact in facts]
     eos = cast(Any, editor.config).target_eos
     return AnswerRows.of(editor.lm.tokenizer, pairs, eos, at_prompt=at_prompt)
@@ -42,19 +42,19 @@ def train(
     leaves: Sequence[Tensor],
     move: Callable[[], Any],
 ) -> None:
-    """Move the leaves until the model, as it is patched now, gives the rows' answers.
+    """Move the leaves until the model, as patched now, gives the rows' answers.
 
-    The leaves are bound to the model already, and none of them stands below block `layer`; `move`
-    is that of `Descent`. The editor's settings are those of `EpochSettings`: at most `epochs`
-    passes over all rows, with `batch_size` of them in a step; the last pass is the first whose mean
-    loss is below `enough`. The seed is that of the rows' order, which matters only when there are
-    several batches. Raises EditError where a loss or a leaf is not finite.
+    The leaves are already bound to the model, and none of them is below block `layer`; for `move`,
+    see `Descent`. The editor's settings are `EpochSettings`: at most `epochs` passes over all rows,
+    using `batch_size` of them in a step; training ends with the first pass whose mean loss is below
+    `enough`. The seed determines the rows' order, which matters only when there are several
+    batches. Raises EditError if a loss or a leaf is not finite.
     """
     lm, c = editor.lm, cast(Any, editor.config)
     descent = Descent(leaves, move, lambda loss: loss < c.enough, editor.name)
     order, shuffle, size = list(range(len(rows))), random.Random(c.seed), c.batch_size
     keeps = len(rows) <= size or (size == 1 and sum(map(len, rows.ids)) <= KEPT)
-    losses: dict[int, _BatchLoss] = {}  # by a batch's first row
+    losses: dict[int, _BatchLoss] = {}  # keyed by a batch's first row
     for _ in steps(range(c.epochs), f"{editor.name}: epochs"):
         mean = 0.0
         if len(rows) > size:
@@ -74,7 +74,10 @@ def train(
 def adapters(
     lm: LM, names: Sequence[str], rank: int, draw: Callable[[int, int], Tensor]
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """New adapters {module: (B (d_out, r) zero, A (r, d_in) from `draw`)}, leaves on its device."""
+    """Return new adapters {module: (B (d_out, r) zero, A (r, d_in) from `draw`)} as leaves.
+
+    Each is on the device of its module.
+    """
     made = {}
     for name in names:
         weight = lm.model.get_submodule(name).weight
@@ -86,7 +89,7 @@ def adapters(
 
 @contextmanager
 def beside(lm: LM, added: Mapping[str, Callable[[Tensor], Tensor]]) -> Iterator[None]:
-    """In the body, each module adds a function of its inputs to its output, made in float32."""
+    """Within the body, add a function of its inputs (in float32) to each module's output."""
 
     def hook(change: Callable[[Tensor], Tensor], _: nn.Module, given: tuple, output: Tensor) -> Any:
         return output + change(given[0].float()).to(output.dtype)
@@ -105,10 +108,10 @@ class _BatchLoss:
         self.share = rows.share.float().to(self.replay.device)
 
     def __call__(self) -> Tensor:
-        """Mean over rows of the mean NLL of each row's answer, nats; differentiable."""
+        """Return the mean over rows of the mean NLL of each row's answer, nats; differentiable."""
         replay, top = self.replay, self.replay.top
         states = top.last_hidden_state.to(replay.device) if top else replay.run(replay.hidden)
-        replay.top = None  # it is of the leaves before their first step
+        replay.top = None  # valid only for the leaves before their first step
         row, column, token = self.labels
         log_probs = self.lm.head(states[row, column]).log_softmax(-1)
         chosen = log_probs.gather(1, token[:, None])[:, 0]

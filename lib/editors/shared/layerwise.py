@@ -1,10 +1,10 @@
 """The loop of the MEMIT family: values are searched at the last layer and written into several.
 
-Every method of the family searches the state z that the last edited layer should put out. Then it
-goes through its layers from below. At each layer it takes the difference R that is still missing at
-the top, divided by the number of layers left, and writes it at this layer's keys, Δ = R B. The
-methods differ in three steps, which subclasses override: `values` searches, `solve` gives B from
-the keys, and `remember` gives the memory for later batches.
+Every method of the family searches for the state z that the last edited layer should output. It
+then goes through its layers from the lowest to the highest. At each layer, it divides the
+difference R that is still missing at the top by the number of layers left, and writes it at this
+layer's keys, Δ = R B. The methods differ in three steps, which subclasses override: `values`
+searches, `solve` computes B from the keys, and `remember` returns the memory for later batches.
 """
 
 from __future__ import annotations
@@ -35,20 +35,21 @@ class LayerwiseConfig(SearchSettings, ContextSettings, MomentSettings, Config):
         (5,), "Edited layers, ascending; values are searched at the last of them."
     )
     strength: Amount = from_paper(
-        15_000.0, "Number λ of samples of general text that the new facts are weighed against."
+        15_000.0, "Number λ of samples of general text weighed against the new facts."
     )
     keep_keys: bool = from_paper(
         False,
-        "Whether the keys of earlier batches are kept too, so that later edits leave them alone.",
+        "Whether the keys of earlier batches are also preserved, so that later edits do not "
+        "disturb them.",
     )
     steps: Count = 25
     clamp: Amount = 0.75
     contexts: tuple[tuple[Count, Count], ...] = ((10, 5),)
 
-    # an option of ours
+    # our addition
 
     values_on: Literal["current", "base"] = ours(
-        "current", "Model on which values are searched: the edited one, or the base."
+        "current", "Model used for searching the values: the edited model, or the base model."
     )
 
 
@@ -58,29 +59,29 @@ L = TypeVar("L", bound=LayerwiseConfig)
 class LayerwiseEditor(WhitenedEditor[L]):
     """A method that spreads a change of the last layer over several (MEMIT, Algorithm 1)."""
 
-    site: Site = "block"  # where z is searched and the residual measured
+    site: Site = "block"  # where z is searched and the residual is measured
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
-        """Write the whole batch, layer by layer from below."""
+        """Write the whole batch, layer by layer, starting from the lowest."""
         state, lm, layers = after.memory.get(self.name, {}), self.lm, self.config.layers
         names, templates = mlp_outputs(lm, layers), self.templates(after)
         patch = after
         if not lm.arch.post_norm:
-            # search the states z at the last layer
+            # search for the states z at the last layer
             with lm.patched(after if self.config.values_on == "current" else EMPTY, only=True):
                 found = self.values(facts, layers[-1], templates)
             z = torch.stack([target.v_star for target in found], 1).cpu()  # (d_out, n)
         for i, layer in enumerate(layers):
             with lm.patched(patch, only=True):
                 if lm.arch.post_norm:
-                    # a change reaches the layers above only through a norm, so that it cannot be
-                    # spread over several: each layer writes a value of its own
+                    # a change reaches the layers above only through a norm, so it cannot be spread
+                    # over several layers: each layer writes its own value
                     found = self.values(facts, layer, templates)
                     K = self.key(torch.stack([target.keys for target in found], 1))
                     R = torch.stack([target.delta for target in found], 1).cpu()
                 else:
-                    # read this layer's keys and the last one's states, as the layers before left
-                    # them; R = (z − h) / layers left, so the last layer takes the whole rest
+                    # read this layer's keys and the last layer's states, given the previous layers'
+                    # changes; R = (z − h) / layers left, so the last layer writes the whole rest
                     K, h = self.keys_and_states(facts, layer, templates)
                     R = self.residual(z - h, len(layers) - i)
             # Δ = R B
@@ -90,14 +91,14 @@ class LayerwiseEditor(WhitenedEditor[L]):
         return replace(patch, memory={**after.memory, self.name: state})
 
     def values(self, facts: list[Fact], layer: int, templates: tuple[str, ...]) -> list[Target]:
-        """The values at a layer of the model as it is patched now."""
+        """Return the values at a layer of the model as patched now."""
         settings = self.config.search()
         return value_search.search(self.lm, facts, layer, templates, settings, self.site)
 
     def solve(self, layer: int, K: Tensor, state: Mapping[str, Any]) -> Tensor:
-        """MEMIT's B = Kᵀ(λC + Kp Kpᵀ + K Kᵀ)⁻¹ (n, d_in) of the keys K (d_in, n), with Δ = R B.
+        """Return MEMIT's B = Kᵀ(λC + Kp Kpᵀ + K Kᵀ)⁻¹ (n, d_in) for the keys K (d_in, n); Δ = R B.
 
-        Both are float64. Kp are the keys of earlier batches, where they are kept.
+        Both are float64. Kp are the keys of earlier batches, if they are kept.
         """
         earlier = earlier_keys(state, layer)
         return memory.reach(K, self.moment(layer), self.config.strength, earlier)
@@ -105,7 +106,7 @@ class LayerwiseEditor(WhitenedEditor[L]):
     def remember(
         self, facts: list[Fact], patch: Patch, state: Mapping[str, Any], templates: tuple[str, ...]
     ) -> dict[str, Any]:
-        """The memory for later batches: keys of all layers, read again on the edited model."""
+        """Return the memory for later batches: all layers' keys, read again on the edited model."""
         if not self.config.keep_keys:
             return {}
         names = {layer: self.lm.mlp_out(layer) for layer in self.config.layers}
@@ -119,13 +120,13 @@ class LayerwiseEditor(WhitenedEditor[L]):
         return {"keys": keys}
 
     def residual(self, rest: Tensor, left: int) -> Tensor:
-        """The part of the rest (d_out, n) that this layer writes, with `left` layers to go."""
+        """Return this layer's part of the rest (d_out, n), with `left` layers to go."""
         return rest / left
 
     def keys_and_states(
         self, facts: list[Fact], layer: int, templates: tuple[str, ...]
     ) -> tuple[Tensor, Tensor]:
-        """Keys K (d_in, n) at `layer` and states h (d_out, n) at the last layer, as patched now."""
+        """Return keys K (d_in, n) at `layer` and last-layer states h (d_out, n), as patched now."""
         name, top = self.lm.mlp_out(layer), self.lm.above(self.config.layers[-1])
         if len(templates) == 1:
             seen = self.lm.at_subjects(facts, [name, top])
@@ -134,20 +135,23 @@ class LayerwiseEditor(WhitenedEditor[L]):
         return self.key(seen[name]), self.lm.at_subjects(facts, [top])[top][0].T.cpu()
 
     def key(self, seen: Tensor) -> Tensor:
-        """Keys under all templates (t, n, d_in) as K (d_in, n): half of it is the bare prompt's."""
+        """Return keys under all templates (t, n, d_in) as K (d_in, n); the bare prompt is half."""
         seen = seen.cpu()
         bare = seen[0].T
         return bare if len(seen) == 1 else (bare + seen[1:].mean(0).T) / 2
 
 
 def earlier_keys(state: Mapping[str, Any], layer: int) -> Tensor | None:
-    """Kp (d_in, m) of earlier batches, or a factor with the same Kp Kpᵀ; None before the first."""
+    """Return Kp (d_in, m) of earlier batches, or a factor with equal Kp Kpᵀ; None before any."""
     parts = state.get("keys", {}).get(str(layer), ())
     return torch.cat(parts, 1).double() if parts else None
 
 
 def with_keys(old: tuple[Tensor, ...], K: Tensor) -> tuple[Tensor, ...]:
-    """Parts of kept keys, which share storage with the patch before; at most 2 d_in columns."""
+    """Return parts of kept keys that share storage with the previous patch.
+
+    There are at most 2 d_in columns.
+    """
     parts = (*old, K)
     if sum(part.shape[1] for part in parts) <= 2 * len(K):
         return parts

@@ -1,8 +1,8 @@
-"""Groups of settings that several editors share, each written once with its sentence.
+"""Groups of settings that several editors share, each defined once together with its description.
 
-A `Config` inherits from the groups that its method has, before `Config` itself. Where the method
-has another default it sets only that, and the sentence stays: `v_lr: float = 0.2`, or
-`setting(0.2, published=0.5)`.
+A `Config` inherits from its method's groups, before `Config` itself. If the method has a different
+default, it overrides only that, keeping the description: `v_lr: float = 0.2`, or `setting(0.2,
+published=0.5)`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ...setting_fields import Amount, Count, Real, Size, Texts, Whole, from_pape
 
 @dataclass(frozen=True)
 class EndOfText:
-    """Whether the end of the text is a part of each answer."""
+    """The setting for including the end of the text in each answer."""
 
     target_eos: bool = ours(
         False, "Whether the end of the text is learned as a token after the answer."
@@ -33,9 +33,9 @@ class SearchSettings(EndOfText):
 
     v_lr: Amount = from_paper(0.5, "Learning rate of Adam in the search for the value.")
     steps: Count = from_paper(
-        20, "Steps of the search at most; the last one only looks at the loss."
+        20, "Maximum number of search steps; the last one only evaluates the loss."
     )
-    decay: Amount = from_paper(0.5, "Weight of the found change's length in its search.")
+    decay: Amount = from_paper(0.5, "Weight of the length of the change during the search.")
     clamp: Amount = from_paper(
         4.0, "Bound on the change's length, as a multiple of the length of the state there."
     )
@@ -44,7 +44,7 @@ class SearchSettings(EndOfText):
     )
 
     def search(self) -> value_search.Search:
-        """The search's settings, which have the same names here; those that are not here stay."""
+        """Return the search's settings that have the same names here; others keep their values."""
         names = {field.name for field in fields(value_search.Search)}
         return value_search.Search(**{k: v for k, v in vars(self).items() if k in names})
 
@@ -55,17 +55,15 @@ class ContextSettings:
 
     contexts: tuple[tuple[Count, Count], ...] = from_paper(
         ((5, 5), (10, 5)),
-        "Contexts that the model writes, as pairs of a length in tokens and a number of texts.",
+        "Contexts written by the model, as pairs of a length in tokens and a number of texts.",
     )
     context_start: Whole | str | None = from_paper(
         "words",
-        "What contexts begin with: the published five words, a token id, or None for the end of "
-        "text.",
+        "Beginning of contexts: the published five words, a token id, or None for the end of text.",
     )
     context_top_k: Count = from_paper(
         5,
-        "Number of likeliest tokens that contexts are drawn from; 0 draws from the whole "
-        "vocabulary.",
+        "Number of most likely tokens for sampling contexts; 0 samples from the whole vocabulary.",
     )
     templates: Texts | None = ours(
         None, "Context templates, each with `{}` for the prompt; None lets the model write them."
@@ -74,21 +72,21 @@ class ContextSettings:
 
 @dataclass(frozen=True)
 class GeneralText:
-    """The text that stands for everything that is not edited."""
+    """The text that represents everything not being edited."""
 
     text: str | None = ours(
         None,
-        "General text: a file, a list of texts or a dataset, kept as a file; None takes the text "
-        "shipped with the library or, for a wide model, one that it writes itself.",
+        "General text: a file, a list of texts or a dataset, kept as a file; None uses the text "
+        "shipped with the library or, for a wide model, text that the model writes itself.",
     )
     tokens: Size | None = ours(
         None,
-        "Number of tokens of general text that are read; None takes ten for each row of the moment "
-        "that is estimated.",
+        "Number of tokens of general text to read; None uses ten for each row of the estimated "
+        "moment.",
     )
 
     def __post_init__(self) -> None:
-        """Keep a list of texts as a file, because the log of a patch names a file only."""
+        """Store a list of texts as a file, because the log of a patch only names a file."""
         object.__setattr__(self, "text", text_file(self.text))
         super().__post_init__()  # type: ignore[misc]
 
@@ -99,7 +97,7 @@ class MomentSettings(GeneralText):
 
     second_moment: bool = from_paper(
         True,
-        "Whether C, the second moment of general text, weighs the keys; without it C is the "
+        "Whether C, the second moment of general text, weights the keys; otherwise C is the "
         "identity.",
     )
     damping: Amount = ours(
@@ -111,11 +109,11 @@ class MomentSettings(GeneralText):
 class EntryTraining:
     """The training of the values of a codebook's entries (GRACE, HoReN)."""
 
-    n_iter: Count = from_paper(50, "Steps of training of a value at most.")
+    n_iter: Count = from_paper(50, "Maximum number of training steps for a value.")
     lr: Amount = from_paper(0.5, "Learning rate of Adam for the values.", published=1.0)
     enough: Real = ours(
         0.05,
-        "Loss under which a value is done once its answer is the argmax; 0 takes all steps.",
+        "Loss under which a value is done once its answer is the argmax; 0 runs all steps.",
         published=0.0,
     )
 
@@ -125,7 +123,7 @@ class EpochSettings:
     """Training in shuffled epochs over the facts of a call (fine-tuning, LoRA, CrispEdit)."""
 
     lr: Amount = from_paper(5e-4, "Learning rate of Adam.")
-    epochs: Count = from_paper(25, "Passes over the facts of a call at most.")
+    epochs: Count = from_paper(25, "Maximum number of passes over the facts of a call.")
     batch_size: Size = from_paper(100, "Number of facts that share one step.")
     enough: Real = from_paper(
         1e-2, "Mean loss under which a batch moves nothing and training ends."
@@ -138,8 +136,8 @@ class ChatWordings:
 
     forms: Which = ours(
         "prompt",
-        "Forms in which a fact is learned: its prompt alone, also as a message in the chat "
-        "template, or in a conversation, where a question that the model writes comes to it.",
+        "Forms in which a fact is learned: only its prompt, also as a message in the chat "
+        "template, or in a conversation, with a question written by the model added.",
     )
 
 
@@ -149,7 +147,7 @@ class GradientSettings:
 
     down: tuple[Count, ...] = from_paper(
         (),
-        "Layers whose MLP output projection is edited; with none of the three lists given the "
+        "Layers whose MLP output projection is edited; if none of the three lists is given, the "
         "editor chooses.",
     )
     gate: tuple[Count, ...] = from_paper((), "Layers whose gate projection of the MLP is edited.")
@@ -157,13 +155,14 @@ class GradientSettings:
     group: Size = from_paper(10, "Number of facts that share one loss.")
     reduction: Reduction = from_paper(
         "group_mean",
-        "Whether a loss is the mean over a group's tokens or, apart for every fact, over its own.",
+        "How a loss is averaged: over a group's tokens or, separately for every fact, over its "
+        "own.",
     )
 
     def edited_layers(self, lm: LM) -> tuple[Sequence[int], Sequence[int], Sequence[int]]:
-        """Layers of down, gate and up; with none given the third- and second-last of down.
+        """Return layers of down, gate and up; by default the third- and second-last of down.
 
-        They are the preset of Mistral, by far the cheapest.
+        This is the preset of Mistral, by far the cheapest.
         """
         if self.down or self.gate or self.up:
             return self.down, self.gate, self.up

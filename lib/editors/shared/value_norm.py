@@ -1,8 +1,8 @@
 """Norm anchors (NAS): every searched value gets the norm it would have on the unedited model.
 
-A value v* is searched within a ball whose radius is a multiple of the present state's norm. When W
-has grown, that state is longer, so v* is longer, and writing it makes W grow more. So ‖W‖ rises
-exponentially over single edits. Rescaling v* to one fixed norm breaks the loop.
+A value v* is searched within a ball whose radius is a multiple of the present state's norm. Once W
+has grown, that state is longer, so v* is longer, and writing it makes W grow more, causing ‖W‖ to
+rise exponentially over single edits. Rescaling v* to one fixed norm breaks the loop.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from ...keys_values.value_search import Search, Site, Target
 from ...model.lm import LM
 from ...patch.patch import EMPTY
 
-TRIM = 0.05  # share of the largest norms left out of the mean
+TRIM = 0.05  # fraction of the largest norms excluded from the mean
 
 
 def anchor_norm(lm: LM, layer: int, settings: Search, site: Site, count: int) -> CachedTensors:
-    """Mean `norm` of v* over `count` classroom facts with bare prompts, searched on the base model.
+    """Return the mean `norm` of v* over `count` classroom facts, searched on the base model.
 
-    The largest 5 % are left out. The number is cached on disk per model, layer and settings, since
-    100 facts take a minute on the default model. A patch that is entered has no effect.
+    It uses bare prompts and excludes the largest 5%. The number is cached on disk per model, layer
+    and settings, since 100 facts take a minute on the default model. A currently applied patch has
+    no effect.
     """
 
     def make(_: list[None]) -> Iterator[tuple[None, Tensors]]:
@@ -43,16 +44,16 @@ def anchor_norm(lm: LM, layer: int, settings: Search, site: Site, count: int) ->
 
 
 def trimmed_mean(norms: Sequence[float]) -> float:
-    """Mean without the ⌊0.05 N⌋ largest numbers: 1 … 100 -> 48."""
+    """Return the mean without the ⌊0.05 N⌋ largest numbers: 1 … 100 -> 48."""
     kept = sorted(norms)[: len(norms) - int(TRIM * len(norms))]
     return sum(kept) / len(kept)
 
 
 def anchored(found: Sequence[Target], norm: float, skip: float | None) -> tuple[list[Target], int]:
-    """The values at the anchor's norm, and the number of facts skipped.
+    """Return the values at the anchor's norm, and the number of facts skipped.
 
-    Only the MLP's share v* = mlp + δ is rescaled. A value over `skip` times the norm is an outlier,
-    and its δ is dropped, so that the fact is not written. With skip None every fact is written.
+    Only the MLP's part v* = mlp + δ is rescaled. A value over `skip` times the norm is an outlier:
+    its δ is dropped, so the fact is not written. With skip None, every fact is written.
     """
     rescaled, skipped = [], 0
     for target in found:

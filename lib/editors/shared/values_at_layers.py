@@ -1,8 +1,8 @@
 """The search for the values of one fact at several layers at once, for WilKE.
 
-There is a copy of the fact's rows for each layer, and it joins the batch at the block above that
-layer. Below it the copy's states are those of the unchanged model. Above it each weight is read
-once for all copies. On a CPU the time for few rows is that of reading the weights, so seven layers
+Each layer has its own copy of the fact's rows, joining the batch at the block above that layer.
+Below it, the copy's states are identical to the unchanged model's. Above it, each weight is read
+once for all copies. On a CPU, a few rows take about as long as reading the weights, so seven layers
 cost little more than two.
 """
 
@@ -22,7 +22,7 @@ from ...model.partial_forward import Replay, add_first
 def search_layers(
     lm: LM, fact: Fact, layers: Sequence[int], templates: Sequence[str], settings: Search
 ) -> list[Target]:
-    """v* at the output of `mlp_out` of every layer, with the results of `target_value.search`.
+    """Return v* at the output of every layer's `mlp_out`, as results of `target_value.search`.
 
     layers must ascend.
     """
@@ -32,7 +32,7 @@ def search_layers(
 
 
 class SeveralLayers(FactSearch):
-    """The search for one vector for each layer, all of the same fact."""
+    """The search for one vector per layer, all for the same fact."""
 
     def __init__(
         self, lm: LM, fact: Fact, layers: Sequence[int], templates: Sequence[str], settings: Search
@@ -42,7 +42,7 @@ class SeveralLayers(FactSearch):
         names = [lm.mlp_out(layer) for layer in layers]
         rows, at, (self.subject,) = rows_of(lm, [fact], templates, settings.target_eos)
         replay = Replay.at_mlp(lm, rows.ids, layers[0], lookup=at, watch=names, behind=rows.behind)
-        # the states that enter the block above each layer in the unchanged model
+        # the states entering the block above each layer in the unchanged model
         with torch.no_grad():
             self.bases = [
                 replay.run(replay.hidden, upto=layer - layers[0]) for layer in self.layers
@@ -53,7 +53,7 @@ class SeveralLayers(FactSearch):
         seen = [replay.seen[name] for name in names]
         mlp = torch.stack([values[0, 0] for _, values in seen]).float()
         labels = replay.labels(rows).repeat(1, n)
-        # the rows of copy c follow those of the copies before it
+        # the rows of copy c follow the previous copies' rows
         labels[0] += t * torch.arange(n, device=labels.device).repeat_interleave(len(rows.share))
         super().__init__(
             lm=lm,
@@ -68,11 +68,11 @@ class SeveralLayers(FactSearch):
         )
 
     def forward(self, delta: Tensor) -> tuple[Tensor, Tensor]:
-        """States with δ; each copy joins above its layer, and all that have joined run together."""
+        """Return states with δ: copies join above their layers, then run together."""
         above = [self.layers[c] - self.layers[0] for c in self.alive]
         hidden = None
         for i, c in enumerate(self.alive):
-            # copy c joins with its δ at the lookup, and all run on to the layer of the next copy
+            # copy c joins with its δ at the lookup, then all continue to the layer of the next copy
             base = self.bases[c]  # (rows, L, d), the lookup is column 0
             moved = add_first(base, delta[:1, i, None].to(base.dtype))
             hidden = moved if hidden is None else torch.cat([hidden, moved])

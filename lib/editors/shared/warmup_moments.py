@@ -1,8 +1,8 @@
-"""Moments that UltraEdit starts from: those of fixed texts that are read but never edited.
+"""The moments that UltraEdit starts from: fixed texts are read but never edited.
 
-With few columns the deviations are degenerate. One column standardizes to exactly zero, so the
-first fact of a stream could not be written. The classroom's prompts and rewordings give moments for
-every model.
+With few columns, the deviations are degenerate. A single column standardizes to exactly zero, so
+the first fact of a stream could not be written. The classroom's prompts and paraphrases provide
+moments for every model.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from ...keys_values.running_moments import KeyGradientMoments
 from ...model.lm import LM
 from ...patch.patch import EMPTY
 
-TEXTS = 256  # prompts and rewordings that are read
+TEXTS = 256  # prompts and paraphrases to read
 
 
 def stored(
     lm: LM, modules: Sequence[str], group: int, reduction: Reduction, full: bool = False
 ) -> CachedTensors:
-    """Moments over the warm-up texts, of modules that share one shape, on the base model.
+    """Return moments over the warm-up texts, for modules sharing one shape, on the base model.
 
-    They take twenty seconds for the default model, and are stored by model, modules and texts; see
-    `loaded`. full=True keeps the whole scatter of the gradients.
+    Computing them takes 20 seconds for the default model, so they are stored by model, modules and
+    texts; see `loaded`. full=True keeps the whole scatter of the gradients.
     """
 
     def make(_: list[None]) -> Iterator[tuple[None, Tensors]]:
@@ -40,7 +40,7 @@ def stored(
             for row in rows
             for text in (fill(row["prompt"], row["subject"]), *row["paraphrases"])
         ][:TEXTS]
-        # some processes may find them in their cache, others not
+        # some processes may have them cached, others not
         with distributed.alone(), lm.patched(EMPTY, only=True):
             found = answer_gradients.read(lm, facts, modules, group, reduction)
         d_in, d_out = (len(part) for part in (found[modules[0]].K, found[modules[0]].G))
@@ -60,7 +60,7 @@ def stored(
 
 
 def loaded(kept: Tensors) -> KeyGradientMoments:
-    """The moments in the tensors of `stored`."""
+    """Return the moments in the tensors of `stored`."""
     state = {
         side: {key.split("/")[-1]: kept[key] for key in kept if key.startswith((side, "n"))}
         for side in ("keys", "grads")

@@ -1,4 +1,4 @@
-"""The base of RECT and PRUNE: an editor around another one, whose change it alters."""
+"""The base of RECT and PRUNE: an editor wrapping another one, whose change it alters."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .config import Config
 
 
 class Wrapper(Editor[C]):
-    """An editor around another one, `inner`, which is an Editor, a name, or (name, settings).
+    """An editor wrapping another one, `inner`, which is an Editor, a name, or (name, settings).
 
-    The log keeps the inner editor's name and settings, so that a patch can be made again.
+    The log keeps the inner editor's name and settings, so a patch can be made again.
     """
 
-    needs_subject = True  # as MEMIT, the default; in `check` the editor that is inside decides
+    needs_subject = True  # like MEMIT, the default; in `check`, the inner editor decides
     inner = True
     geometry = "whitened"
 
@@ -40,32 +40,40 @@ class Wrapper(Editor[C]):
             inner = EDITORS[name](lm, **EDITORS[name].Config.checked(name, given))
         wrapped: Any = inner
         if wrapped.lm is not lm:
-            raise EditError(f"the inner {wrapped.name} editor belongs to another model")
+            raise EditError(
+                f"The inner {wrapped.name} editor belongs to another model. Create it for this "
+                "model."
+            )
         if wrapped.writes != "weights":
-            raise EditError(f"{self.name} changes weights, which {wrapped.name} does not write")
+            raise EditError(
+                f"{self.name} changes weights, but {wrapped.name} does not write weights. Choose "
+                "another inner editor."
+            )
         self.wrapped: Editor = wrapped
 
     def check(self, facts: Sequence[Fact], first: int = 0) -> None:
-        """Refuse the facts that the inner editor refuses."""
+        """Reject the facts that the inner editor rejects."""
         self.wrapped.check(facts, first)
 
     def modules(self) -> Collection[str]:
-        """The inner editor's."""
+        """Return the inner editor's modules."""
         return self.wrapped.modules()
 
     def statistics(self, after: Patch = EMPTY) -> Iterable[CachedTensors]:
-        """What the inner editor reads."""
+        """Return the statistics needed by the inner editor."""
         return self.wrapped.statistics(after)
 
     def settings_dict(self) -> dict[str, Any]:
-        """The settings by name, and the inner editor's under "inner"."""
+        """Return the settings by name, with the inner editor's under "inner"."""
         inner = (self.wrapped.name, self.wrapped.settings_dict())
         return {**super().settings_dict(), "inner": inner}
 
 
 def _named(inner: Any) -> tuple[str, Any]:
-    """Name and settings of an inner editor; EditError where `inner` gives none."""
+    """Return the name and settings of an inner editor; EditError if `inner` has none."""
     name, given = inner if isinstance(inner, list | tuple) and len(inner) == 2 else (inner, {})
     if not isinstance(name, str):
-        raise EditError(f"inner is an editor's name, or its name and settings, not {shown(inner)}")
+        raise EditError(
+            f"inner should be an editor's name, or its name and settings, not {shown(inner)}."
+        )
     return name, given

@@ -1,4 +1,4 @@
-"""Training of WISE's side memory on one fact, beside texts that the memory must leave alone."""
+"""Training of WISE's side memory on one fact, together with texts that it must not change."""
 
 from __future__ import annotations
 
@@ -27,16 +27,17 @@ Rows = Sequence[Sequence[int]]  # token ids of some texts
 class TextReader:
     """Inputs and outputs of a module at the counted tokens of some texts.
 
-    The irrelevant texts are read together, and any other alone, so that no number depends on what
-    was asked before, not even in the last bit: a stream that goes on from a file is then the same
-    as one that was never interrupted.
+    The irrelevant texts are read together, and any other text individually, so that no number
+    depends on earlier calls, not even in the last bit: a stream continuing from a file is then the
+    same as a stream that was never interrupted.
 
     lm        the model, which must run on the same weights at every call
     module    the linear module that has the side memory
-    score     how Δ is measured
+    score     the measurement of Δ
     together  ids of the irrelevant texts
-    base      the base model's `stored_identity`: all editors share its texts; None for another one
-    pairs     what was read: ids of a text -> inputs (n, d_in) and outputs (n, d_out)
+    base      the base model's `stored_identity`: all editors share its texts; None for another
+              model
+    pairs     the results: ids of a text -> inputs (n, d_in) and outputs (n, d_out)
     """
 
     lm: LM
@@ -47,12 +48,12 @@ class TextReader:
     pairs: dict[tuple[int, ...], tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def whitening(self, layer: int, damping: float) -> Tensor:
-        """C⁻¹ · (mean eigenvalue of C), (d_in, d_in) float32, made once.
+        """Return C⁻¹ · (mean eigenvalue of C), (d_in, d_in) float32, computed once.
 
-        C is the damped second moment of what the layer's MLP output reads on general text. Beside
-        this matrix a step moves what tells a prompt from other texts, and hardly what all texts
-        share. A direction of the mean eigenvalue keeps about its length; a rare one is made longer,
-        at most by one over the damping.
+        C is the damped second moment of the inputs of the layer's MLP output on general text. With
+        this matrix, a step moves the features distinguishing a prompt from other texts, and barely
+        those shared by all texts. A direction of the mean eigenvalue keeps about its length; a rare
+        direction is lengthened, at most by one over the damping.
         """
         C = second_moment(self.lm, [layer], damping=damping)[layer]
 
@@ -64,7 +65,7 @@ class TextReader:
         return found.to(self.lm.weight(self.module).device)
 
     def delta(self, tau: Tensor, rows: Rows) -> Tensor:
-        """Δ (n,) of rows of ids under τ; differentiable."""
+        """Return Δ (n,) of rows of ids under τ; differentiable."""
         pairs = self.read(rows)
         a, y = (torch.cat(parts) for parts in zip(*pairs, strict=True))
         each = self.score.tokens(a.to(tau) @ tau.T, y.to(tau))
@@ -72,7 +73,7 @@ class TextReader:
         return torch.stack([part.mean() for part in each.split(sizes)])
 
     def read(self, rows: Rows) -> list[tuple[Tensor, Tensor]]:
-        """Inputs (n, d_in) and outputs (n, d_out) of the module at each of some texts."""
+        """Return inputs (n, d_in) and outputs (n, d_out) of the module for each text."""
         for ids in map(tuple, rows):
             if ids not in self.pairs:
                 some = sorted(self.together) if ids in self.together else [ids]
@@ -95,12 +96,12 @@ class TextReader:
 
 
 class Margins(NamedTuple):
-    """What Δ is compared with while a fact is trained.
+    """The bounds and texts compared with Δ while a fact is trained.
 
     config      holds the margins alpha, beta and gamma (`hinges`)
-    unit        what the margins and Δ are counted in: the two parts of the loss are then of one
-                size whatever the model's own outputs are
-    irrelevant  texts that must be left alone
+    unit        the unit of the margins and Δ: the two parts of the loss then have the same scale
+                whatever the model's own outputs are
+    irrelevant  texts that must not change
     past        prompts of other memories, whose Δ must stay under α (L_memo)
     present     prompts of this memory, whose Δ must stay over β (L_memo)
     """
@@ -113,13 +114,13 @@ class Margins(NamedTuple):
 
 
 class FactTraining:
-    """One fact to train: its rows, captured once, and all that the loss of a side memory compares.
+    """One fact to train: its rows, captured once, and everything compared in a side memory's loss.
 
     layer    the layer whose `mlp_out` has the side memory; everything below it is constant, and so
              is the side memory's own input
     own      rows of the fact under each template
-    chat     rows of the fact in its forms of conversation
-    earlier  rows of facts trained along
+    chat     rows of the fact in its chat forms
+    earlier  rows of facts trained together with it
     """
 
     def __init__(
@@ -135,15 +136,15 @@ class FactTraining:
         self.plain, self.own = len(own), len(own) + len(chat)
         rows = own.plus(chat).plus(earlier)
         self.captured = CapturedRows(texts.lm, rows, layer, texts.module, self.own)
-        # the tokens that Δ is a mean over, and what the module reads and puts out there
+        # the tokens that Δ is a mean over, and the module's inputs and outputs there
         self.counted = Counted(texts.score.counted(self.captured.replay.seqs))
         self.inputs = self.counted.values(self.captured.inputs)
         self.output = self.counted.values(self.captured.output)
 
     def losses(self, tau: Tensor) -> tuple[Tensor, Tensor]:
-        """Differentiable at τ: the NLL of all rows' answers through W′, and that of the margins.
+        """Return the NLL of all rows' answers through W′, and of the margins, differentiable at τ.
 
-        The latter says how far Δ is on the wrong side.
+        The latter measures how far Δ is on the wrong side.
         """
         states = self.captured.replay.with_added(self.captured.inputs.float() @ tau.T)
         texts, (c, unit, irrelevant, past, present) = self.texts, self.margins
@@ -157,6 +158,6 @@ class FactTraining:
         return self.captured.nll(states), margin
 
     def delta(self, tau: Tensor) -> Tensor:
-        """Δ (rows,) of the prompts under τ."""
+        """Return Δ (rows,) of the prompts under τ."""
         moved = self.inputs.float() @ tau.T  # τ a (n, d_out)
         return self.counted.means(self.texts.score.tokens(moved, self.output))

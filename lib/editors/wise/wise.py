@@ -1,9 +1,9 @@
 """WISE: a copy of one value matrix learns the edits, and a router decides which of the two answers.
 
-The main memory is the output projection W of one layer's MLP. A side memory W′ = W + τ begins as
+The main memory is the output projection W of one layer's MLP. A side memory W′ = W + τ starts as
 its copy and learns the facts. They are trained in groups, called shards, each of which may change
-only a random subset of the entries, so that shards do not wear each other out. Full shards are
-merged into one side memory (merging.py). The router asks how far a side memory moves the module's
+only a random subset of the entries, protecting shards from each other. Full shards are merged into
+one side memory (merging.py). The router uses the distance by which a side memory moves the module's
 output on a prompt, the activation difference Δ. Margin losses keep it large on edits and small
 elsewhere (route.py).
 """
@@ -38,16 +38,16 @@ from .training import FactTraining, Margins, Rows, TextReader
 
 @dataclass
 class State:
-    """What is remembered from one call to the next, beside the side memories in the route.
+    """The state kept between calls, in addition to the side memories in the route.
 
-    module     the module beside which the memories stand
+    module     the module that the memories extend
     templates  context templates
-    unit       mean ‖W a‖ on irrelevant texts, in units of which the margins are; 0: not read yet
-    cursor     how many irrelevant texts were taken so far
+    unit       mean ‖W a‖ on irrelevant texts, the unit of the margins; 0: not read yet
+    cursor     number of irrelevant texts used so far
     drawn      number of shards drawn so far
     mask       the open shard's mask, packed; None when none is open
     groups     (prompt, answer) of the facts of each shard that is not merged yet
-    merges     of each merge: facts, how many of them fell under the old ε, old and new ε
+    merges     for each merge: facts, how many of them fell under the old ε, old and new ε
     past       the prompts of each merged memory, for `replay`
     """
 
@@ -70,14 +70,14 @@ class Wise(Editor[WiseConfig]):
     writes = "routes"
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
-        """Train one fact after another into the open shard; merge shards when enough are full."""
+        """Train the facts one by one into the open shard; merge shards when enough are full."""
         c, lm = self.config, self.lm
         module = lm.mlp_out(c.layer)
         memories, state = self._begin(module, after)
         below = routed.without_route(after, module)
         with lm.patched(below, only=True):
             irrelevant, held_out = self._irrelevant()
-            # what the module reads at these texts; on the base model all editors share it
+            # the module's inputs on these texts; on the base model, all editors share them
             act = mlp_activation(lm.model.config) if c.activation else None
             texts = TextReader(
                 lm,
@@ -91,7 +91,7 @@ class Wise(Editor[WiseConfig]):
                 norms = [output.norm(dim=1).mean() for _, output in calm]
                 state.unit = torch.stack(norms).mean().item() if norms else 1.0
             for fact in steps(facts, f"{self.name}: facts"):
-                # a shard: a side memory τ = 0, and a random mask that its facts are trained in
+                # a shard: a side memory τ = 0, and a random mask for training its facts
                 if state.mask is None:
                     d_out, d_in = lm.weight(module).shape
                     state.mask = pack(draw_mask((d_out, d_in), c.mask_ratio, c.seed, state.drawn))
@@ -99,7 +99,7 @@ class Wise(Editor[WiseConfig]):
                     memories = [*memories, SideMemory(torch.zeros(d_out, d_in), torch.inf, 0)]
                 # the fact, and the threshold that its prompts have to reach
                 memories[-1] = self._learn(fact, memories[-1], state, texts, irrelevant, held_out)
-                # a full shard is closed, and as many as merge_freq asks for become one memory
+                # close a full shard, merging as many as merge_freq requires into one memory
                 if len(state.groups[-1]) >= c.save_freq:
                     state.mask = None
                     if len(state.groups) >= c.merge_freq // c.save_freq:
@@ -116,17 +116,16 @@ class Wise(Editor[WiseConfig]):
         irrelevant: Rows,
         held_out: Rows,
     ) -> SideMemory:
-        """The memory of the open shard with one fact more, which is trained under all templates.
+        """Return the open shard's memory with one more fact, trained under all templates.
 
-        Beside it stands what must not change. Of the irrelevant texts the next ones in turn are
-        taken.
+        Texts that must not change are trained together with it, using the irrelevant texts in turn.
         """
         c, tokenizer, group = self.config, self.lm.tokenizer, state.groups[-1]
         own = [(fill(t, fact.text), fact.target_new) for t in state.templates]
         # texts on which Δ must stay small, in turn
         some = [irrelevant[(state.cursor + i) % len(irrelevant)] for i in range(c.irrelevant_n)]
         state.cursor += c.irrelevant_n
-        # earlier facts of the shard that are trained along (ours; none as published)
+        # earlier facts of the shard trained together with it (ours; none as published)
         draw = random.Random(f"{c.seed} {state.drawn} {len(group)}")
         earlier = draw.sample(group, min(c.rehearse, len(group)))
         # L_memo: one prompt of every merged memory, and one of this shard
@@ -137,15 +136,15 @@ class Wise(Editor[WiseConfig]):
             texts,
             c.layer,
             Margins(c, state.unit, some, *around),
-            # the last answer token predicts nothing; the published Δ counts it all the same
+            # the last answer token predicts nothing, but the published Δ includes it
             AnswerRows.of(tokenizer, own, c.target_eos, read_whole=c.pool == "row"),
             chat_wordings.of(self.lm, [fact], c.forms).rows(self.lm, c.target_eos),
             AnswerRows.of(tokenizer, earlier, c.target_eos),
         )
         # its answer through W′ and the margins on Δ, by gradient descent on τ
         tau = self.train(training, memory.tau, unpack(state.mask, tuple(memory.tau.shape)))
-        # ε: the least Δ of the facts, each recorded when it was trained, as the mean of its rows;
-        # a form of conversation has to reach it by itself
+        # ε: the least Δ of the facts, each recorded when it was trained, as the mean of its rows; a
+        # chat form has to reach it by itself
         with torch.no_grad():
             delta = training.delta(tau)[: training.own]
         means = [delta[: training.plain].mean().item(), *delta[training.plain :].tolist()]
@@ -157,14 +156,14 @@ class Wise(Editor[WiseConfig]):
         return SideMemory(tau, eps, memory.facts + 1)
 
     def statistics(self, after: Patch = EMPTY) -> Iterable[CachedTensors]:
-        """C of the layer's keys, where a step is whitened."""
+        """Return C of the layer's keys, if a step is whitened."""
         c = self.config
         return () if c.whiten is None else stored_moments(self.lm, [c.layer], None, None).values()
 
     def train(self, training: FactTraining, tau: Tensor, mask: Tensor) -> Tensor:
-        """τ (d_out, d_in) after one fact, on the device of its training.
+        """Return τ (d_out, d_in) after one fact, on its training device.
 
-        The gradient acts inside the mask only, so that τ stays exactly 0 elsewhere.
+        The gradient acts only inside the mask, leaving τ exactly 0 elsewhere.
         """
         c, texts = self.config, training.texts
         W = self.lm.weight(texts.module).to(training.captured.replay.device)
@@ -194,10 +193,10 @@ class Wise(Editor[WiseConfig]):
     def _merge(
         self, memories: list[SideMemory], state: State, texts: TextReader, held_out: Rows
     ) -> list[SideMemory]:
-        """Merge all closed shards into one memory, appended or joined with the one before.
+        """Merge all closed shards into one memory, appended or joined with the previous one.
 
-        Without `retrieve` there is one merged memory only: the one from earlier merges is merged
-        along and keeps the published share of 0.6.
+        Without `retrieve`, there is only one merged memory: the memory from earlier merges is
+        merged again, keeping the published weight of 0.6.
         """
         c, k = self.config, len(state.groups)
         merged, parts, weights = memories[:-k], memories[-k:], [1 / k] * k
@@ -209,7 +208,7 @@ class Wise(Editor[WiseConfig]):
         # ε: the least of the shards', or measured again on the merged memory
         delta, old = self._deltas(tau, facts, texts), min(part.eps for part in parts)
         eps = self._threshold(tau, delta, texts, held_out) if c.remeasure else old
-        if c.remeasure and joined:  # facts of earlier merges are not at hand
+        if c.remeasure and joined:  # facts of earlier merges are unavailable
             eps = min(eps, memories[0].eps)
         under = int((delta[: len(facts)] < old).sum())
         report = {"facts": len(facts), "under": under, "old": old, "eps": eps}
@@ -218,10 +217,10 @@ class Wise(Editor[WiseConfig]):
             state.past = (*state.past, tuple(text for text, _ in facts))
         return [*merged, SideMemory(tau, eps, sum(part.facts for part in parts))]
 
-    # ---- before: what is there already, and the irrelevant texts ------------------------------
+    # ---- existing state, and the irrelevant texts ---------------------------------------------
 
     def _begin(self, module: str, after: Patch) -> tuple[list[SideMemory], State]:
-        """Memories, merged ones first, then closed shards and the open one, and the state."""
+        """Return memories (merged, then closed shards, then the open one), and the state."""
         state: Any = after.memory.get(self.name)
         if routed.begun(after, module, self.name, state, "side memories"):
             route: Any = after.routes[module]
@@ -229,13 +228,13 @@ class Wise(Editor[WiseConfig]):
         return [], State(module, contexts.of(self.lm, self.config))
 
     def _irrelevant(self) -> tuple[Rows, Rows]:
-        """Irrelevant texts as ids: those trained on, and every fourth where ε is calibrated."""
+        """Return irrelevant texts as ids: for training, and every fourth if ε is calibrated."""
         given = routed.irrelevant_texts(self.config)
         rows = [encode_prompt(self.lm.tokenizer, text) for text in given]
-        if self.config.forms != "prompt":  # a chat about something else must be left alone, too
+        if self.config.forms != "prompt":  # an unrelated chat must not change either
             messages = [self.lm.chat_text(text) for text in given]
             chats = self.lm.tokenizer(messages, add_special_tokens=False).input_ids
-            # of every fourth text the chat comes first: both kinds are among those held out
+            # put the chat first for every fourth text, so that both kinds are held out
             pairs = enumerate(zip(rows, chats, strict=True))
             rows = [row for i, pair in pairs for row in (pair[::-1] if i % 4 == 3 else pair)]
         if self.config.calibrate is None:
@@ -245,10 +244,10 @@ class Wise(Editor[WiseConfig]):
     # ---- thresholds --------------------------------------------------------------------------
 
     def _threshold(self, tau: Tensor, delta: Tensor, texts: TextReader, held_out: Rows) -> float:
-        """ε for facts with these Δ (n,): the least, or the 5 % quantile below an outlier.
+        """Return ε for facts with these Δ (n,): the least, or the 5% quantile below an outlier.
 
-        Where texts are held out (ours), ε lies at the share `calibrate` between the 95 % quantile
-        of their Δ and that of the facts, and never above the latter.
+        If texts are held out (ours), ε is at the fraction `calibrate` between the 95% quantile of
+        their Δ and the facts' value, and never above the latter.
         """
         lowest, low = delta.min().item(), delta.quantile(0.05).item()
         lowest = low if lowest < low / 2 else lowest  # one outlier would halve it
@@ -259,9 +258,9 @@ class Wise(Editor[WiseConfig]):
         return min(lowest, quiet + self.config.calibrate * (lowest - quiet))
 
     def _deltas(self, tau: Tensor, facts: Sequence[tuple[str, str]], texts: TextReader) -> Tensor:
-        """Δ (n,) of the bare prompts of (prompt, target) pairs under τ, and then of their forms.
+        """Return Δ (n,) of the bare prompts of (prompt, target) pairs under τ, then of their forms.
 
-        Of the forms of conversation only the prompt in the chat template is asked for again.
+        Of the chat forms, only the prompt in the chat template is evaluated again.
         """
         prompts = [text for text, _ in facts]
         if self.config.forms != "prompt":

@@ -1,1 +1,1 @@
-"""The command line: `main` is its entry, the other files hold what it can do."""
+"""The command line: `main` is its entry point, the other files contain its commands."""

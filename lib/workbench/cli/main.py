@@ -1,4 +1,4 @@
-"""The entry of `python -m lib`: its usage, the parser of its commands, and the exit codes."""
+"""The entry point of `python -m lib`: its usage, the parser of its commands, and the exit codes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from . import commands, patches, training  # noqa: F401 (they register their com
 from .options import COMMANDS, Command, different
 
 USAGE = """\
-Edit what a language model knows, and measure what else moved.
+Edit what a language model knows, and measure what else changes.
 
 {}
 
-Every command: `python -m lib COMMAND --help`. Exit code 2 means that the input was wrong, 1 that
-the machine had no room or no memory for it.
+For each command, see `python -m lib COMMAND --help`. Exit code 2 means that the input was wrong, 1
+that the machine had not enough disk space or memory.
 """
 
 
@@ -27,12 +27,12 @@ the machine had no room or no memory for it.
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code.
 
-    0 after success, 2 after one sentence that says what was wrong, 1 where the disk or the memory
-    was full, 130 after Ctrl-C, 141 where nobody reads any more what it prints. An error of a kind
-    that is not expected (`lib.errors.EXPECTED`) is a mistake in the library and leaves as it is.
+    0 after success, 2 after a short message about wrong input, 1 if the disk or the memory was
+    full, 130 after Ctrl-C, 141 if its output is no longer being read. An error of an unexpected
+    kind (see `lib.errors.EXPECTED`) is a mistake in the library and is passed on.
     """
     package = __package__.partition(".")[0]
-    # an installed command bears the package's name
+    # an installed command has the package's name
     program = package if Path(sys.argv[0]).stem == package else f"python -m {package}"
     usage = "\n".join(
         f"  python -m lib {one.example}\n"
@@ -73,20 +73,20 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _in_options(said: str, command: Command) -> str:
-    """The sentence of an error with the command's options in place of Python's arguments.
+    """Return an error's message, replacing Python's arguments with the command's options.
 
     "load it with sink=None" -> "load it with --sink None"
     """
     for names, keywords in command.options:
         name = keywords.get("dest", names[-1].strip("-").replace("-", "_"))
-        bare = rf"|{name}\b" * ("_" in name)  # such a name is not a word of English
+        bare = rf"|{name}\b" * ("_" in name)  # such a name is not an English word
         said = re.sub(rf"\b{name}=(?!True\b)", f"{names[-1]} ", said)
-        said = re.sub(rf"\b(?:the parameter {name}\b|{name}=True\b{bare})", names[-1], said)
+        said = re.sub(rf"\b(?:[Tt]he parameter {name}\b|{name}=True\b{bare})", names[-1], said)
     return said
 
 
 def _once(command: Command, words: list[str]) -> None:
-    """Refuse an option that is given twice, of which argparse would take the last."""
+    """Reject an option that is given twice, because argparse would use the last."""
     names = [
         one for given, keywords in command.options if "action" not in keywords for one in given
     ]

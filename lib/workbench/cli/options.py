@@ -1,10 +1,10 @@
-"""How a command declares itself, the options that several share, and how their values are read.
+"""Declaring a command, the options that several commands share, and reading their values.
 
-    @command("show FILE", "says what is in a file", option("file"))
+    @command("show FILE", "prints the content of a file", option("file"))
     def show(given): ...
 
-puts the function into COMMANDS; `main` makes the usage and the parser from it and calls it with
-what was given.
+adds the function to COMMANDS; `main` builds the usage and the parser from it and calls it with the
+given arguments.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from ...errors import ArgumentError
 from ...model import lm
 from ...setting_fields import shown
 
-LAYERS = 10_000  # more than any model has; the library knows how many this one has
+LAYERS = 10_000  # more than any model has; the library knows this model's number
 
 
-Option = tuple[tuple[str, ...], dict[str, Any]]  # what `argparse`'s `add_argument` is given
+Option = tuple[tuple[str, ...], dict[str, Any]]  # arguments of `argparse`'s `add_argument`
 
 
 class Command(NamedTuple):
-    """A command: an example, what it does, its options, and what carries it out."""
+    """A command: an example, a description, its options, and its function."""
 
     example: str
     about: str
@@ -43,12 +43,12 @@ COMMANDS: dict[str, Command] = {}
 
 
 def option(*names: str, **keywords: Any) -> Option:
-    """An option as `argparse` takes it."""
+    """Return an option in the form that `argparse` needs."""
     return names, keywords
 
 
 def command(example: str, about: str, *options: Option) -> Callable:
-    """Make the function below a command, whose name is the first word of the example."""
+    """Turn the function below into a command, named by the first word of the example."""
 
     def register(run: Callable[[argparse.Namespace], None]) -> Callable:
         COMMANDS[example.split()[0]] = Command(example, about, options, run)
@@ -59,11 +59,11 @@ def command(example: str, about: str, *options: Option) -> Callable:
 
 PLACEMENT = (
     option("--dtype", help="float32, bfloat16, … (also fp32, bf16, …)"),
-    option("--device-map", help="as transformers names it, e.g. auto"),
+    option("--device-map", help="as in transformers, e.g. auto"),
     option(
         "--sink",
         default="own",
-        help="token in front of every text, or none; default: '<|endoftext|>' for the embedded "
+        help="token to prepend to every text, or none; default: '<|endoftext|>' for the embedded "
         "model, none for others",
     ),
     option("--revision", help="branch, tag or commit of a model on the hub"),
@@ -71,7 +71,7 @@ PLACEMENT = (
         "--trust-remote-code",
         action="store_true",
         default=None,
-        help="run the code that a model on the hub or in a folder brings",
+        help="run code included with a model on the hub or in a folder",
     ),
 )
 MODEL = (
@@ -81,14 +81,14 @@ MODEL = (
         "ai.google.dev/gemma/terms); default: the embedded model",
     ),
     option(
-        "--presets", type=path_of, help="presets of your own, as `python -m lib tune` writes them"
+        "--presets", type=path_of, help="your own presets, in the format of `python -m lib tune`"
     ),
     *PLACEMENT,
 )
 EDITOR = option(
     "--editor",
     default="rome",
-    help="rome, ft, retrieval, … (default rome), or the Python file of your own, my_editor.py",
+    help="rome, ft, retrieval, … (default rome), or your own Python file, my_editor.py",
 )
 # the options of a command that runs an editor: its name, its settings, and the model
 EDITING = (
@@ -103,36 +103,40 @@ EDITING = (
     ),
 )
 PATCH = option("--patch", type=path_of, required=True, help="a saved patch")
-TARGET = option("--target", choices=("new", "true"), default="new", help="which answer is taught")
+TARGET = option("--target", choices=("new", "true"), default="new", help="the answer to teach")
 JSON = option("--json", type=path_of, metavar="OUT", help="write the result here, as JSON")
 
 
 def editor(name: str) -> type[Editor]:
-    """The editor of this name, or the one in this Python file (see `editor_of`)."""
+    """Return the editor of this name, or the one in this Python file (see `editor_of`)."""
     return EDITORS[name] if not name.endswith(".py") else editor_of(path_of(name))
 
 
 def settings(pairs: list[str]) -> dict[str, Any]:
-    """The settings in NAME=VALUE pairs; a list becomes a tuple. See `value`.
+    """Return the settings in NAME=VALUE pairs; a list becomes a tuple. See `value`.
 
     settings(["layer=8", "layers=[4, 5]"]) -> {"layer": 8, "layers": (4, 5)}
 
-    Raises ArgumentError for a name that is no setting's, and for one that is given twice.
+    Raises ArgumentError for a name that is not a setting's, and for one given twice.
     """
     found = {}
     different("--set", [pair.partition("=")[0] for pair in pairs])
     for name, equals, text in (pair.partition("=") for pair in pairs):
         if not equals:
-            raise ArgumentError(f"--set wants NAME=VALUE, not '{name}'")
-        if name in ("self", "lm", "config"):  # what an editor's constructor takes besides settings
-            raise ArgumentError(f"--set {name}: there is no setting of this name")
+            raise ArgumentError(f"--set needs NAME=VALUE, not '{name}'.")
+        if name in (
+            "self",
+            "lm",
+            "config",
+        ):  # arguments of an editor's constructor that are not settings
+            raise ArgumentError(f"--set {name}: there is no setting of this name.")
         given = value(text)
         found[name] = tuple(given) if isinstance(given, list) else given
     return found
 
 
 def value(text: str) -> Any:
-    """The value of a text that is JSON, such as 8, null or [1, 2]; otherwise the text itself."""
+    """Return the value of a JSON text, such as 8, null or [1, 2]; otherwise the text itself."""
     try:
         return json.loads(text)
     except ValueError:
@@ -140,9 +144,9 @@ def value(text: str) -> Any:
 
 
 def numbers(given: str, text: str | None, most: int) -> list[int] | None:
-    """Different whole numbers and ranges of them, up to `most`; None without a text.
+    """Return different whole numbers and ranges of them, up to `most`; None without a text.
 
-    Nothing is listed before the bound is known to hold. `given` is the option, which errors name.
+    Nothing is listed before the bound has been checked. `given` is the option's name in errors.
     numbers("--layers", "2-4,8", 30) -> [2, 3, 4, 8]
     """
     if not text:
@@ -154,49 +158,49 @@ def numbers(given: str, text: str | None, most: int) -> list[int] | None:
             low, high = int(first), int(last if dash else first)
         except ValueError:
             raise ArgumentError(
-                f"{given} wants numbers like 2-28 or 2,5,8, not {shown(text)}"
+                f"{given} needs numbers like 2-28 or 2,5,8, not {shown(text)}."
             ) from None
         if low > high:
-            raise ArgumentError(f"{given} has the range {part}, which ends before it begins")
+            raise ArgumentError(f"{given} has the range {part}, which ends before it begins.")
         if high > most:
-            raise ArgumentError(f"{given} has {shown(part)}, where {most} is the most there is")
+            raise ArgumentError(f"{given} has {shown(part)}, but the maximum is {most}.")
         found += range(low, high + 1)
     different(given, found)
     return found
 
 
 def names(given: str, text: str) -> list[str]:
-    """The names in a list with commas; ArgumentError for none, and for one that stands there twice.
+    """Return the names in a comma-separated list; ArgumentError for none, and for repetitions.
 
     names("--editors", "rome, memit") -> ["rome", "memit"]
     """
     found = [name.strip() for name in text.split(",") if name.strip()]
     if not found:
-        raise ArgumentError(f"{given} wants names with commas between them, not '{text}'")
+        raise ArgumentError(f"{given} needs names separated by commas, not '{text}'.")
     different(given, found)
     return found
 
 
 def different(given: str, values: Sequence[object]) -> None:
-    """Refuse a value that is given twice, of which only one would count."""
+    """Reject a value that is given twice, because only one would count."""
     for value, times in Counter(values).most_common(1):
         if times > 1:
-            raise ArgumentError(f"{given} has {shown(value)} twice: give it once")
+            raise ArgumentError(f"{given} has {shown(value)} twice. Give it only once.")
 
 
 def positive(text: str) -> float:
-    """A finite number above 0, for `argparse`, which puts the option before the sentence."""
+    """Return a finite number above 0; `argparse` puts the option's name before the message."""
     number = float(text)
     if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"a number above 0 is wanted, not {text}")
+        raise argparse.ArgumentTypeError(f"expected a number above 0, not {text}")
     return number
 
 
 def report(text: object, path: Path | None, result: dict[str, Any]) -> None:
-    """Write a result as JSON if a path was given, whole or not at all, and then print its text.
+    """Write a result as JSON if a path was given, whole or not at all, then print its text.
 
-    The file is first, because printing may fail. Where it cannot be written, the text is printed
-    all the same, before the error goes on.
+    The file comes first, because printing may fail. If it cannot be written, the text is still
+    printed before the error is raised.
     """
     try:
         if path:
@@ -208,7 +212,7 @@ def report(text: object, path: Path | None, result: dict[str, Any]) -> None:
 
 
 def load(given: argparse.Namespace, device_map: Any = None) -> LM:
-    """The model that `--model`, `--dtype`, `--device-map`, `--sink` and `--presets` name."""
+    """Return the model given by `--model`, `--dtype`, `--device-map`, `--sink` and `--presets`."""
     return lm.load(
         given.model,
         given.dtype,

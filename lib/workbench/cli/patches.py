@@ -1,6 +1,6 @@
-"""`python -m lib patch …`: look into a patch file, or take an edit back.
+"""`python -m lib patch …`: show the content of a patch file, or remove an edit.
 
-`show` reads the file alone. `drop` writes the other facts again, so it needs the model.
+`show` reads only the file. `drop` writes the other facts again, so it needs the model.
 """
 
 from __future__ import annotations
@@ -17,31 +17,33 @@ from ...patch.undo import without
 from . import options
 from .options import MODEL, command, option
 
-SHOWN = 100  # facts that are printed
+SHOWN = 100  # printed facts
 
 
 @command(
     "patch show|drop FILE",
-    "says what is in a saved patch, or takes one edit back",
+    "prints the content of a saved patch, or removes one edit",
     option("action", choices=("show", "drop"), help="what to do with the file"),
     option("file", type=path_of, help="a saved patch"),
     option("--to", type=path_of, help="drop: the file to write"),
-    option("--fact", metavar="WHICH", help="drop: a fact's number, as show counts, or its subject"),
+    option(
+        "--fact", metavar="WHICH", help="drop: a fact's number, as printed by show, or its subject"
+    ),
     *MODEL,
 )
 def run_patch(given: argparse.Namespace) -> None:
-    """Check that the options belong to the action, and carry it out."""
+    """Check that the options belong to the action, then run it."""
     if given.action == "drop":
         _drop(given)
         return
     for name in ("to", "fact"):
         if getattr(given, name) is not None:
-            raise ArgumentError(f"patch show has no --{name}")
+            raise ArgumentError(f"patch show has no --{name}. Remove it.")
     _show(given)
 
 
 def _show(given: argparse.Namespace) -> None:
-    """Print what is in a patch file."""
+    """Print the content of a patch file."""
     path = given.file
     patch = Patch.load(path)
     places = {name: _place(value) for name, value in patch.weights.items()}
@@ -61,12 +63,12 @@ def _show(given: argparse.Namespace) -> None:
 
 
 def _count(edit: Edit) -> str:
-    """How many facts a line of the log wrote."""
+    """Return the number of facts written by a line of the log."""
     return f"{len(edit):,} fact{'s' * (len(edit) != 1)}"
 
 
 def _place(value: torch.Tensor | LowRank) -> str:
-    """What a patch holds of a matrix."""
+    """Return a description of a matrix in a patch."""
     shape = " × ".join(map(str, value.shape))
     if isinstance(value, LowRank):
         return f"{shape}, a change of rank {value.rank} at most in {len(value.chunks)} parts"
@@ -74,11 +76,11 @@ def _place(value: torch.Tensor | LowRank) -> str:
 
 
 def _drop(given: argparse.Namespace) -> None:
-    """Take one fact out of a patch, save the rest, and say how."""
+    """Remove one fact from a patch, save the rest, and print a summary."""
     if given.to is None:
-        raise ArgumentError("patch drop needs --to, the file to write")
+        raise ArgumentError("patch drop needs --to, the file to write.")
     if given.fact is None:
-        raise ArgumentError("patch drop needs --fact, a number that show gives, or a subject")
+        raise ArgumentError("patch drop needs --fact, a number printed by show, or a subject.")
     patch = Patch.load(given.file)
     named = int(given.fact) if given.fact.removeprefix("-").isdecimal() else given.fact
     left = without(options.load(given), patch, named)

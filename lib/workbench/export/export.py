@@ -1,7 +1,7 @@
-"""Export writes a patch for other programs: as a PEFT adapter or a whole model, with a model card.
+"""Exporting a patch for other programs: as a PEFT adapter or a whole model, with a model card.
 
-Folders are written whole or not at all, and the model itself is not changed. Routes and rewrites
-are code that decides at every prompt. No plain weights can say the same, so they are refused.
+Folders are written whole or not at all, without changing the model itself. Routes and rewrites are
+code that decides at every prompt. Plain weights cannot express this, so they are rejected.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from ...patch.route import Savable
 from ...setting_fields import at_least
 from .model_card import write_card
 
-DENSE_RANK = 64  # the rank of an adapter for a change that has no small rank of its own
-# Adapters have one of these ranks, the only ones for which vLLM can be set up.
+DENSE_RANK = 64  # the rank of an adapter for a change without a small rank
+# Adapters have one of these ranks, the only ones that vLLM can be set up for.
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
 
@@ -39,7 +39,7 @@ RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 class Written:
     """One module of an adapter, as it was written.
 
-    rank   The rank of B A, without the zeros to which both are padded in the file.
+    rank   The rank of B A, without the zeros used for padding both in the file.
     error  ‖ΔW − B A‖ / ‖ΔW‖, in Frobenius norms.
     """
 
@@ -48,7 +48,7 @@ class Written:
 
     @property
     def exact(self) -> bool:
-        """Whether B A equals ΔW up to the rounding of float32."""
+        """True if B A equals ΔW up to the rounding of float32."""
         return self.error < 1e-5
 
 
@@ -71,14 +71,14 @@ class Exported:
     def of(
         cls, folder: str | Path, modules: Mapping[str, Written] | None = None, rank: int = 0
     ) -> Exported:
-        """The result that a folder holds, which is whole."""
+        """Return the result for a complete folder."""
         path = path_of(folder)
         size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
         return cls(path, size, modules or {}, rank)
 
     @property
     def exact(self) -> bool:
-        """Whether the folder holds the whole change of the patch."""
+        """True if the folder contains the whole change of the patch."""
         return all(written.exact for written in self.modules.values())
 
     def __repr__(self) -> str:
@@ -95,16 +95,16 @@ def export_peft(lm: LM, patch: Patch, folder: str | Path, rank: int | None = Non
     """Write the patch as a LoRA adapter for `peft.PeftModel.from_pretrained(base, folder)`.
 
     All modules are padded with zeros to one rank r, the smallest of RANKS that holds them all, and
-    `lora_alpha` is r. So B A counts once for programs that divide alpha by r and for those that
-    divide it by the rank of each matrix, such as vLLM and llama.cpp. Above 512, r is the largest
-    rank, which vLLM refuses; the model card says so.
+    `lora_alpha` is r. B A therefore counts once both for programs dividing alpha by r and for those
+    dividing it by the rank of each matrix, such as vLLM and llama.cpp. Above 512, r is the largest
+    rank, which vLLM rejects; the model card mentions this.
 
-    rank  The largest rank that a module gets. By default a change of low rank is written exactly,
-          and a dense change as its nearest matrix of rank 64. The errors are in the result and in
-          the model card.
+    rank  The maximum rank of a module. By default, a low-rank change is written exactly, and a
+          dense change as its nearest matrix of rank 64. The errors are in the result and in the
+          model card.
 
     Raises ExportError for a patch with routes or rewrites, one without changed weights, and a
-    folder that holds something; PatchError for a patch of another model.
+    nonempty folder; PatchError for a patch of another model.
     """
     refuse_adapter(lm, patch)
     at_least(1, rank=rank)
@@ -126,18 +126,18 @@ def export_peft(lm: LM, patch: Patch, folder: str | Path, rank: int | None = Non
 def export_model(lm: LM, patch: Patch, folder: str | Path) -> Exported:
     """Write the patched model for `transformers.AutoModelForCausalLM.from_pretrained(folder)`.
 
-    The folder holds config, tokenizer and weights in the model's own type. Run by transformers, the
-    logits of this model and of the patched one are the same, in float32 bit for bit. (`lm.run` and
-    its like may use faster products where no patch is entered.)
+    The folder contains config, tokenizer and weights in the model's own type. Run by transformers,
+    the logits of this model and of the patched one are the same, in float32 bit for bit. (`lm.run`
+    and similar methods may use faster products if no patch is applied.)
 
-    Raises the errors of `export_peft`, but takes the empty patch, and ExportError for a quantized
+    Raises the errors of `export_peft`, but accepts the empty patch, and ExportError for a quantized
     model.
     """
     refuse(patch)
     if lm.quantized:
         raise ExportError(
-            f"{lm.name} is quantized, and is not written as a whole: share the patch file, which "
-            "lib.Patch.load reads, or make the edit on the float model"
+            f"{lm.name} is quantized, so it cannot be written as a whole model. Share the patch "
+            "file, which lib.Patch.load reads, or make the edit on the float model."
         )
     with new_folder(folder) as work:
         with lm.patched(patch, only=True), _own_config(lm, patch), packaged_models.quiet():
@@ -145,26 +145,28 @@ def export_model(lm: LM, patch: Patch, folder: str | Path) -> Exported:
             lm.model.save_pretrained(work)
         raise_if_cancelled()
         tokenizer = copy(lm.tokenizer)
-        tokenizer.name_or_path = base_name(lm)  # not where it lay on this machine
+        tokenizer.name_or_path = base_name(lm)  # not its place on this machine
         tokenizer.save_pretrained(work)
         write_card(work, patch, "model", base_name(lm))
     return Exported.of(folder)
 
 
 def refuse_adapter(lm: LM, patch: Patch) -> None:
-    """Raise ExportError or PatchError for what no adapter can be, before anything is computed."""
+    """Raise ExportError or PatchError if no adapter is possible, before computing anything."""
     refuse(patch)
     if not patch.weights:
-        raise ExportError("this patch changes no weights, so there is nothing for an adapter")
+        raise ExportError(
+            "This patch does not change any weights, so there is nothing for an adapter."
+        )
     lm.check(patch)
 
 
 def adapter_parts(
     lm: LM, patch: Patch, rank: int | None
 ) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, Written], int]:
-    """{module: (A, B)}, padded with zeros to one rank, {module: Written}, and this rank.
+    """Return {module: (A, B)}, padded with zeros to one rank, {module: Written}, and this rank.
 
-    Raises ExportError where no weight has moved.
+    Raises ExportError if no weight has changed.
     """
     factors: dict[str, tuple[Tensor, Tensor]] = {}
     modules: dict[str, Written] = {}
@@ -172,11 +174,13 @@ def adapter_parts(
         change = value if isinstance(value, LowRank) else value.cpu() - lm.weight(name).cpu()
         B, A, error = _factors(change, rank)
         if not len(A):
-            continue  # trained, but nothing moved
+            continue  # trained, but nothing changed
         factors[name] = A, B
         modules[name] = Written(len(A), error)
     if not modules:
-        raise ExportError("this patch changes no weights, so there is nothing for an adapter")
+        raise ExportError(
+            "This patch does not change any weights, so there is nothing for an adapter."
+        )
     r = padded_rank(written.rank for written in modules.values())
     padded = {
         # A (r, d_in) and B (d_out, r)
@@ -194,29 +198,29 @@ def refuse(patch: Patch) -> None:
     who = " and ".join(sorted({part.kind for part in parts}))
     places = ", ".join(sorted(patch.routes))
     does = (
-        f"decides at every prompt whether to answer in the place of {places}"
+        f"decides at every prompt whether to replace the answer of {places}"
         if places
-        else "writes into the prompt's text, before any module"
+        else "changes the prompt's text before any module"
     )
     raise ExportError(
-        f"{who} {does}, which cannot be exported as plain weights: share the patch file, which "
-        "lib.Patch.load reads"
+        f"{who} {does}, which cannot be exported as plain weights. Share the patch file, which "
+        "lib.Patch.load reads."
     )
 
 
 def base_name(lm: LM) -> str:
-    """The base model as a card may name it, on one line: its hub id, or its name, never a path."""
+    """Return the base model's name for a card, on one line: its hub id or name, never a path."""
     known = str(getattr(lm.model.config, "_name_or_path", "") or "")
     hub = known.count("/") == 1 and not known.startswith((".", "/", "~")) and "\\" not in known
     return " ".join((known if hub and not Path(known).exists() else lm.plain_name).split())
 
 
 def _factors(change: LowRank | Tensor, rank: int | None) -> tuple[Tensor, Tensor, float]:
-    """The factors B (d_out, r) and A (r, d_in) nearest to ΔW in float32, and their relative error.
+    """Return the factors B (d_out, r) and A (r, d_in) nearest to ΔW in float32, and their error.
 
-    r is at most `rank`, and no larger than the rank of ΔW in float32; it is 0 for ΔW = 0. Factors
-    are never multiplied out for their decomposition: ΔW = Qa (Ra Rbᵀ) Qbᵀ by a QR of both sides,
-    and the SVD is that of the small matrix in the middle.
+    The error is relative. r is at most `rank`, and no larger than the rank of ΔW in float32; it is
+    0 for ΔW = 0. Decomposing never multiplies the factors out: ΔW = Qa (Ra Rbᵀ) Qbᵀ using a QR of
+    both sides, followed by an SVD of the small matrix in the middle.
     """
     if isinstance(change, LowRank):
         a = torch.cat([a for a, _ in change.chunks], 1)  # (d_out, Σ r_i)
@@ -229,7 +233,7 @@ def _factors(change: LowRank | Tensor, rank: int | None) -> tuple[Tensor, Tensor
     else:
         U, S, Vh = torch.linalg.svd(change, full_matrices=False)
         dense, most = change, rank or DENSE_RANK
-    # singular values at the rounding of float32 are no rank; √S goes to both sides alike
+    # singular values at the rounding of float32 do not count; √S goes equally to both sides
     r = min(most, int((S > 1e-7 * S[0]).sum())) if S[0] > 0 else 0
     root = S[:r].sqrt()
     B, A = (U[:, :r] * root).float(), (root[:, None] * Vh[:r]).float()
@@ -238,7 +242,7 @@ def _factors(change: LowRank | Tensor, rank: int | None) -> tuple[Tensor, Tensor
 
 
 def padded_rank(ranks: Iterable[int]) -> int:
-    """The smallest of RANKS that is at least the largest rank; above all of them, that rank itself.
+    """Return the smallest of RANKS holding the largest rank; above all of them, that rank itself.
 
     padded_rank([3, 9]) -> 16
     """
@@ -247,9 +251,9 @@ def padded_rank(ranks: Iterable[int]) -> int:
 
 
 def _adapter_config(lm: LM, modules: list[str], rank: int) -> dict[str, Any]:
-    """`adapter_config.json` for peft's LoraConfig; alpha = r, so B A is added with the factor 1.
+    """Return `adapter_config.json` for peft's LoraConfig; alpha = r, so B A is added with factor 1.
 
-    It has no `rank_pattern` and no `alpha_pattern`, which other programs than peft do not read.
+    It has no `rank_pattern` and no `alpha_pattern`, which programs other than peft do not read.
     """
     return {
         "peft_type": "LORA",
@@ -272,7 +276,7 @@ def _adapter_config(lm: LM, modules: list[str], rank: int) -> dict[str, Any]:
 def _own_config(lm: LM, patch: Patch) -> Iterator[None]:
     """Give the model a copy of its config, since saving writes into it.
 
-    Where head or embedding was edited and the two are tied, the copy unties them.
+    If head or embedding was edited and the two are tied, the copy unties them.
     """
     model, config = lm.model, deepcopy(lm.model.config)
     edited = {id(model.get_submodule(name)) for name in patch.weights}
@@ -284,15 +288,17 @@ def _own_config(lm: LM, patch: Patch) -> Iterator[None]:
 
 @contextmanager
 def new_folder(folder: str | Path) -> Iterator[Path]:
-    """A new folder to write into, renamed to `folder` when the body ends, removed when it raises.
+    """Create a folder for writing; rename it to `folder` after the body, remove it on errors.
 
-    Raises ExportError where `folder` is a file or holds something, and for the current folder or
-    one above it.
+    Raises ExportError if `folder` is a file or not empty, and for the current folder or one above
+    it.
     """
     folder = path_of(folder).resolve()
     if Path.cwd().is_relative_to(folder):
-        raise ExportError(f"{folder} is the folder that you work in, or above it: name a new one")
+        raise ExportError(
+            f"{folder} is the folder that you work in, or above it. Choose a new one."
+        )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ExportError(f"{folder.name} exists and is not an empty folder: choose another name")
+        raise ExportError(f"{folder.name} exists and is not an empty folder. Choose another name.")
     with whole_folder(folder) as work:
         yield work

@@ -1,11 +1,11 @@
-"""A model with a patch as a model of lm-evaluation-harness, which then measures what it measures.
+"""A model with a patch as a model of lm-evaluation-harness, for running its benchmarks.
 
     pip install "lm_eval>=0.4.9,<0.6"
     lm_eval --model modeledit --model_args patch=edit.safetensors --tasks hellaswag
 
-`base` names the model as `lib.load` does (none: the embedded one), `patch` a saved patch, routed
-ones as well (none: the base model). Versions that know no plugins, up to 0.4.13, are started by
-`python -m lib.workbench.export.harness --model modeledit …`.
+`base` names the model as in `lib.load` (none: the embedded one), and `patch` a saved patch,
+including routed ones (none: the base model). Versions without plugins, up to 0.4.13, are started
+using `python -m lib.workbench.export.harness --model modeledit …`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TOGETHER = 64  # requests between two steps of the progress bar; the library mak
 
 @register_model("modeledit")
 class EditedModel(TemplateLM):
-    """One model with one patch; what else the harness hands over has no use."""
+    """One model with one patch, ignoring the harness's other arguments."""
 
     def __init__(self, base: str | None = None, patch: str | None = None, dtype=None, **_: Any):
         super().__init__()
@@ -36,7 +36,7 @@ class EditedModel(TemplateLM):
     tokenizer_name = property(lambda self: self.lm.name)
     eot_token_id = property(lambda self: self.tokenizer.eos_token_id)
 
-    prefix_token_id = property(  # of a text with nothing before it: BOS, where there is one
+    prefix_token_id = property(  # for a text with nothing before it: BOS, if there is one
         lambda self: self.eot_token_id if self.lm.leading_bos is None else self.lm.leading_bos
     )
 
@@ -53,7 +53,7 @@ class EditedModel(TemplateLM):
             return self._scores(rows, [end for *_, end in requests], disable_tqdm)
 
     def loglikelihood_rolling(self, requests: Sequence, disable_tqdm: bool = False) -> list[float]:
-        """The log-probability of each text, in windows of the context."""
+        """Return the log-probability of each text, in windows of the context."""
         size, found = self.lm.context or 2048, []
         with self.lm.patched(self.patch, only=True):
             for request in tqdm(requests, disable=disable_tqdm):
@@ -66,7 +66,7 @@ class EditedModel(TemplateLM):
         return found
 
     def generate_until(self, requests: Sequence, disable_tqdm: bool = False) -> list[str]:
-        """The free answer to each prompt, cut where one of its stops begins."""
+        """Return the free answer to each prompt, ending before one of its stops."""
         with self.lm.patched(self.patch, only=True):
             return [self._answer(*request.args) for request in tqdm(requests, disable=disable_tqdm)]
 
@@ -85,7 +85,7 @@ class EditedModel(TemplateLM):
         return min((text.split(stop)[0] for stop in stops), key=len, default=text)
 
     def _row(self, text: str, ids: list[int], room: int) -> list[int]:
-        """The end of a prompt, with room in the context; a patch may rewrite its text."""
+        """Return the end of a prompt, leaving space in the context; a patch may rewrite it."""
         row = self.lm.rows([text])[0][0] if self.patch.rewrites and text else ids
         return row[-max(1, (self.lm.context or 10**9) - room) :]
 

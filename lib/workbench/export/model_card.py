@@ -1,6 +1,6 @@
 """The model card is the README.md of an exported folder.
 
-It says which facts were written into which base model, how exactly, and how the folder is loaded.
+It lists the facts that were written into the base model, how exactly, and how to load the folder.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from ...model import packaged_models
 from ...patch.patch import Edit, Patch, parted
 
 PACKAGED = {one.name: one for one in packaged_models.PACKAGED.values()}
-LICENSES = {name: one.license for name, one in PACKAGED.items()}  # of models that packages bring
-VLLM_RANK = 512  # the largest rank of an adapter that vLLM takes
-ROWS = 200  # the most rows in the table of edits
+LICENSES = {name: one.license for name, one in PACKAGED.items()}  # of models in packages
+VLLM_RANK = 512  # vLLM's maximum rank for an adapter
+ROWS = 200  # maximum number of rows in the table of edits
 
 _LOAD = {
     "adapter": """\
@@ -54,7 +54,7 @@ def write_card(
 ) -> None:
     """Write a folder's card: front matter for a hub, edits, modules, loading, license.
 
-    kind     Whether the folder holds an adapter or a whole model.
+    kind     Whether the folder contains an adapter or a whole model.
     base     The base model's name.
     modules  {module: export.Written} of an adapter.
     rank     The rank to which the modules of an adapter are padded.
@@ -76,11 +76,11 @@ def write_card(
 
 
 def _front(kind: str, base: str) -> str:
-    """The front matter, which hubs read."""
+    """Return the front matter, which hubs read."""
     lines = [
         "---",
         f"library_name: {'peft' if kind == 'adapter' else 'transformers'}",
-        f"base_model: {json.dumps(base)}" if "/" in base else "",  # hubs want an id of theirs here
+        f"base_model: {json.dumps(base)}" if "/" in base else "",  # hubs need one of their ids here
         f"license: {LICENSES[base].lower()}" if base in LICENSES else "",
         "tags:",
         "- knowledge-editing",
@@ -91,7 +91,7 @@ def _front(kind: str, base: str) -> str:
 
 
 def _summary(patch: Patch, kind: str) -> str:
-    """One sentence on the edits."""
+    """Return one sentence about the edits."""
     count = sum(map(len, patch.log))
     facts = f"{count} fact" + ("s" if count != 1 else "")
     written = (
@@ -99,11 +99,11 @@ def _summary(patch: Patch, kind: str) -> str:
         if kind == "adapter"
         else f"A model with {facts} written into its weights"
     )
-    return f"{written}. Answers to other questions may have moved too."
+    return f"{written}. Answers to other questions may also have changed."
 
 
 def _edits(patch: Patch) -> str:
-    """A table of the facts."""
+    """Return a table of the facts."""
     if not patch.log:
         return "None: this is the base model."
     lines = [[*line, edit.editor] for edit in patch.log for line in _lines(edit)]
@@ -113,38 +113,39 @@ def _edits(patch: Patch) -> str:
 
 
 def _lines(edit: Edit) -> list[list[str]]:
-    """The table's rows for one call of an editor, or for one stream."""
+    """Return the table's rows for one call of an editor, or for one stream."""
     return [[f.subject or "", f.text, f.target_new] for f in edit.facts]
 
 
 def _padding(rank: int) -> str:
-    """The sentences on the adapter's rank."""
-    said = f"In the file all are padded with zeros to rank {rank}, with the same alpha."
+    """Return the sentences about the adapter's rank."""
+    said = f"In the file, all are padded with zeros to rank {rank}, with the same alpha."
     if rank > VLLM_RANK:
         return (
-            f"{said} vLLM refuses ranks above {VLLM_RANK}: export with `rank={VLLM_RANK}` for it."
+            f"{said} vLLM rejects ranks above {VLLM_RANK}; for vLLM, export with "
+            f"`rank={VLLM_RANK}`."
         )
     return f"{said} vLLM needs `--max-lora-rank {rank}` or more."
 
 
 def _loading(kind: str, base: str, folder: str, patch: Patch, rank: int) -> str:
-    """How the folder is loaded, on what it was made, and what is in front of every text."""
+    """Return how to load the folder, its original model, and the token prepended to every text."""
     made = (_PACKAGED if base in PACKAGED else _BASE).format(name=json.dumps(base))
     code = _LOAD[kind].format(base=made, folder=json.dumps(folder))
     line = _VLLM.get(kind, "").format(rank=rank, folder=json.dumps(folder))
     _, token = parted(patch.base.rpartition(" ")[0])
     made_on = f"Made on {_code(patch.base)}: name, and fingerprint of the weights."
-    others = " On other weights of the same name the answers are others."
+    others = " With other weights of the same name, the answers are different."
     notes = [
         made_on if patch.base else "",
         others if patch.base and kind == "adapter" else "",
-        f" Every text has `{token}` in front, which this adapter does not put there."
+        f" Every text is preceded by `{token}`, which this adapter does not add."
         if token and kind == "adapter"
         else "",
     ]
     parts = [
         f"```python\n{code}\n```",
-        f"For vLLM, not tried here: {_code(line)}" if line else "",
+        f"For vLLM, not tested here: {_code(line)}" if line else "",
         "".join(notes).strip(),
     ]
     return "\n\n".join(filter(None, parts))
@@ -159,18 +160,18 @@ def _license(base: str) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
 
 
 def _cell(value: Any) -> str:
-    """A value on one line, without the sign that ends a cell."""
+    """Return a value on one line, escaping the sign that ends a cell."""
     return " ".join(str(value).split()).replace("|", "\\|")
 
 
 def _plain(text: str) -> str:
-    r"""A text of somebody on one line, in which Markdown and HTML read nothing as markup.
+    r"""Return another person's text on one line, escaping all Markdown and HTML markup.
 
     A card is read in a browser: no image is fetched, no link made, nothing run.
     "![a](b) <c>" -> "!\[a\](b) &lt;c&gt;"
@@ -180,5 +181,5 @@ def _plain(text: str) -> str:
 
 
 def _code(text: str) -> str:
-    """A text of somebody as code inside a line, in which a backtick would be the end of it."""
+    """Return another person's text as inline code, in which a backtick would end the code."""
     return f"`{' '.join(text.split()).replace('`', chr(39))}`"

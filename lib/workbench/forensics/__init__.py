@@ -1,1 +1,1 @@
-"""Was this model edited? Weights compared with their base, and weights looked at alone."""
+"""Was this model edited? Comparing weights with their base, and examining weights by themselves."""

@@ -1,11 +1,11 @@
-"""What a defender reads from a suspect: the second moment of its keys, and keys of candidates.
+"""A defender's data from a suspect: the second moment of its keys, and keys of candidates.
 
-A candidate is a text that somebody may have edited: a subject, or a whole prompt. Its key in a
-layer is what the MLP's output projection reads at the candidate's last token, for a subject behind
-a neutral prefix. Methods of the ROME and MEMIT kind write at the subject; fine-tuning, LoRA, MEND
-and UltraEdit write where the prompt ends. Keys of a layer depend on the layers below only, so both
-can be read from the suspect itself, without the base model: exactly where one layer was edited, and
-nearly so above the first of several.
+A candidate is a text that may have been edited: a subject, or a whole prompt. Its key in a layer is
+the input of the MLP's output projection at the candidate's last token; for a subject, following a
+neutral prefix. ROME, MEMIT and similar methods write at the subject; fine-tuning, LoRA, MEND and
+UltraEdit write at the end of the prompt. A layer's keys depend only on the layers below, so both
+can be read from the suspect itself, without the base model: exactly if one layer was edited, and
+almost exactly above the first of several.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from ...model.lm import LM
 from ...patch.patch import EMPTY, Patch
 
 PREFIX = "About {}"  # one token before the candidate: position 0 is the attention sink
-BARE = "{}"  # whole prompts stand as they are
+BARE = "{}"  # whole prompts are used as they are
 TOGETHER = 512  # candidates whose keys are held at once
 MOST = 1_000_000  # candidates in one list
 
 
 def key_moments(lm: LM, layers: Sequence[int], *given: Any, **settings: Any) -> dict[int, Tensor]:
-    """What `moment_steps` of the same arguments gives at its end."""
+    """Return the final result of `moment_steps` for the same arguments."""
     return finished(moment_steps(lm, layers, *given, **settings))
 
 
@@ -47,15 +47,15 @@ def moment_steps(
     text: Text = None,
     tokens: int | None = None,
 ) -> Generator[float, None, dict[int, Tensor]]:
-    """{layer: C = E[k kᵀ] (d_in, d_in)}, float32 on the CPU, undamped, of the suspect's own keys.
+    """Compute {layer: C = E[k kᵀ] (d_in, d_in)}, float32, CPU, undamped, of the suspect's own keys.
 
     patch   the suspect is the model under this patch
-    text    and `tokens`: those of `second_moment`
+    text    and `tokens`: as in `second_moment`
 
-    It is `second_moment` of a suspect, in steps of about a thousand tokens, which yield the share
-    that is read: between two steps the model is free. Nothing is cached, because the suspect is
-    nobody's base model. The first position of a window, the attention sink, is left out. Raises
-    EditError when the text cannot be read or has fewer than two tokens.
+    This is `second_moment` for a suspect, in steps of about a thousand tokens, which yield the
+    fraction read so far: between two steps, the model is free. Nothing is cached, because the
+    suspect is not a base model. The first position of a window, the attention sink, is left out.
+    Raises EditError if the text cannot be read or has fewer than two tokens.
     """
     width = lm.weight(lm.mlp_out(layers[0])).shape[1]
     source = chosen(lm, text, tokens, width)
@@ -69,20 +69,20 @@ def moment_steps(
 
 
 def rows_of(lm: LM, names: Sequence[str], prefix: str = PREFIX) -> list[list[int]]:
-    """Token ids of each candidate behind the prefix, which ends with its `{}`.
+    """Return the token ids of each candidate following the prefix, which ends with its `{}`.
 
-    A prefix "{}" reads the candidates as they are: whole prompts, say, at their last token. Raises
-    ForensicsError for no candidates, too many, a blank one, or a prefix that does not end with
-    `{}`; ValueError for one that is longer than the context.
+    A prefix "{}" reads the candidates as they are: for example, whole prompts at their last token.
+    Raises ForensicsError for no candidates, too many, a blank one, or a prefix that does not end
+    with `{}`; ValueError if a candidate is longer than the context.
     """
     if isinstance(names, str) or not names:
-        raise ForensicsError("a list of at least one candidate is needed")
+        raise ForensicsError("A list of at least one candidate is needed.")
     if len(names) > MOST:
-        raise ForensicsError(f"{len(names):,} candidates are more than {MOST:,}")
+        raise ForensicsError(f"{len(names):,} candidates are more than {MOST:,}. Use fewer.")
     if not isinstance(prefix, str) or not prefix.endswith("{}") or prefix.count("{}") != 1:
-        raise ForensicsError("a prefix ends with its one {}, where the candidate stands")
+        raise ForensicsError("A prefix should end with its one {}, the place of the candidate.")
     rows = [
-        encode_prompt(lm.tokenizer, fill(prefix, require_text(name, "a candidate").strip()))
+        encode_prompt(lm.tokenizer, fill(prefix, require_text(name, "A candidate").strip()))
         for name in names
     ]
     batching.check_length(lm, rows)
@@ -92,9 +92,9 @@ def rows_of(lm: LM, names: Sequence[str], prefix: str = PREFIX) -> list[list[int
 def keys(
     lm: LM, rows: Sequence[list[int]], layers: Sequence[int], patch: Patch = EMPTY
 ) -> Iterator[tuple[list[int], dict[int, Tensor]]]:
-    """(places in `rows`, {layer: keys (m, d_in) at their last tokens}), part after part, float32.
+    """Yield (places in `rows`, {layer: keys (m, d_in) at their last tokens}) in parts, float32.
 
-    Each part has at most 512 rows of similar length, so that a long list never stands in memory.
+    Each part has at most 512 rows of similar length, so a long list is never in memory as a whole.
     """
     order = sorted(range(len(rows)), key=lambda i: len(rows[i]))
     names = {lm.mlp_out(layer): layer for layer in layers}
@@ -114,7 +114,7 @@ def measured(
     patch: Patch = EMPTY,
     prefix: str = PREFIX,
 ) -> Tensor:
-    """What `measure` makes of all candidates' keys, (layers, …, n), read part after part.
+    """Return the results of `measure` for all candidates' keys, (layers, …, n), in parts.
 
     measure  (layer, keys (m, d_in)) -> (…, m)
     """
@@ -126,29 +126,29 @@ def measured(
 
 
 def read_names(path: str | Path, what: str = "subjects") -> list[str]:
-    """The candidates in a text file, one per line, each once; blank lines are passed over.
+    """Return the candidates in a text file, one per line, each once, skipping blank lines.
 
-    what  what they are, for the sentences of errors
+    what  a word for them, for error messages
 
-    Raises ForensicsError for a file that cannot be read as text, and for one without a candidate.
+    Raises ForensicsError if the file cannot be read as text or contains no candidate.
     """
     try:
         lines = path_of(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ForensicsError(
-            f"the list of {what} {path} cannot be read: {sentence(error)}"
+            f"The list of {what} {path} cannot be read: {sentence(error)}"
         ) from None
     found = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
     if not found:
-        raise ForensicsError(f"the list of {what} {path} is empty")
+        raise ForensicsError(f"The list of {what} {path} is empty. Add one candidate per line.")
     return found
 
 
 def plain_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a table as JSON can have them: what is missing becomes None."""
+    """Return the rows of a table for JSON, with None for missing values."""
     return table.astype(object).where(table.notna(), None).to_dict("records")
 
 
 def digest(names: Sequence[str]) -> str:
-    """A short hash of a list of candidates, by which a report names it."""
+    """Return a short hash of a list of candidates, used for naming it in a report."""
     return hashlib.sha256("\n".join(names).encode()).hexdigest()[:12]

@@ -1,8 +1,8 @@
-"""What a model's weights differ in from their base, matrix by matrix, and which methods do so.
+"""The differences between a model's weights and their base, by matrix, and possible methods.
 
-With the base model at hand nothing has to be found out to undo an edit: the base is the model
-before it. What is left is the question what was done, by how many edits, about whom. Each family
-of methods leaves a difference of its own shape (`Difference.signature`).
+With the base model available, nothing has to be identified for undoing an edit: the base is the
+model before it. The remaining question is what was done, by how many edits, about whom. Each family
+of methods leaves a differently shaped difference (`Difference.signature`).
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from .candidates import PREFIX, measured
 from .signatures import signature
 
 T = TypeVar("T")
-EDGE = 4.0  # a singular value counts above this many edges of the noise: those of int8 reach 3.1 …
+EDGE = 4.0  # a singular value counts above this many noise edges: those of int8 reach 3.1 …
 ROUNDING = (
-    1e-5  # … and this share of the largest: float32 rounds large entries more than small ones
+    1e-5  # … and this fraction of the largest: float32 rounds large entries more than small ones
 )
-TOP = 32  # singular vectors of a change that are looked at, at most
-FEW = 10  # changed output projections up to which C is read: it takes seconds per layer
-INSIDE = 1e-3  # of a unit vector may lie outside a null space, or what the noise explains
+TOP = 32  # maximum number of singular vectors of a change to examine
+FEW = 10  # read C for up to this many changed output projections: it takes seconds per layer
+INSIDE = 1e-3  # of a unit vector may be outside a null space, or the amount explained by the noise
 
 
 @dataclass(frozen=True)
 class Change:
-    """ΔW of one matrix as far as it stands above its noise.
+    """ΔW of one matrix, to the extent that it is above its noise.
 
     U  (d_out, r) left singular vectors, S (r,) singular values, V (d_in, r) right ones.
     """
@@ -57,18 +57,18 @@ class Difference:
 
     table      one row per changed matrix of a block; columns below.
     changes    {module: its change of rank r, at most 32}.
-    elsewhere  parameters that differ and are no matrix of a block: embeddings, norms, biases.
+    elsewhere  changed parameters other than matrices of a block: embeddings, norms, biases.
 
     change       ‖ΔW‖_F / ‖W₀‖_F.
     norm         ‖ΔW‖₂, the largest singular value.
     rank         singular values above four times the edge of the noise and 1e-5 of the largest; a
                  lower bound on the number of edits.
-    noise        that edge: where the singular values of a random matrix with the same median end.
-    tail         share of ‖ΔW‖²_F that is not in these singular values.
-    zeros        share of entries that did not change at all.
-    piled        share of the entries within 1 % of the largest.
-    null         the smallest share of C's directions, least used first, that holds the top right
-                 vectors but for a length of 1e-3, or of noise/norm. nan where C was not read.
+    noise        that edge: the end of the singular values of a random matrix with the same median.
+    tail         fraction of ‖ΔW‖²_F that is not in these singular values.
+    zeros        fraction of entries that did not change at all.
+    piled        fraction of the entries within 1% of the largest.
+    null         the smallest fraction of C's directions, least used first, that holds the top right
+                 vectors except for a length of 1e-3, or of noise/norm. nan if C was not read.
     next         mean cosine of the principal angles to the left vectors of the next changed layer's
                  matrix of the same kind; nan without one.
     """
@@ -84,7 +84,7 @@ class Difference:
 
     @property
     def signature(self) -> str:
-        """What the shape of the difference is consistent with, one sentence."""
+        """One sentence naming a cause that is consistent with the shape of the difference."""
         return signature(self.table, self.elsewhere)
 
     def __repr__(self) -> str:
@@ -96,14 +96,14 @@ class Difference:
 def difference(
     base: LM, suspect: LM | None = None, patch: Patch = EMPTY, text: str | None = None
 ) -> Difference:
-    """The difference between a suspect's weights and those of its base.
+    """Return the difference between a suspect's weights and its base's.
 
-    suspect  another model of the same shape; None takes the base itself, under the patch
+    suspect  another model of the same shape; None uses the base itself, under the patch
     patch    of the base
     text     a file of general text for C of the base, as in `second_moment`
 
-    C is read for output projections of the MLP where at most ten of them changed. Raises
-    ForensicsError for a model of another shape, or a suspect and a patch at once.
+    C is read for the MLPs' output projections if at most ten of them changed. Raises ForensicsError
+    for a model of another shape, or when given both a suspect and a patch.
     """
     return finished(compare(base, suspect, patch, text))
 
@@ -111,9 +111,11 @@ def difference(
 def compare(
     base: LM, suspect: LM | None = None, patch: Patch = EMPTY, text: str | None = None
 ) -> Generator[float, None, Difference]:
-    """`difference` in steps of one matrix each; yields the share of the matrices that is done."""
+    """Compute `difference` in steps of one matrix each, yielding the fraction of matrices done."""
     if suspect is not None and patch:
-        raise ForensicsError("the suspect is either another model or the base under a patch")
+        raise ForensicsError(
+            "The suspect is either another model or the base under a patch. Give only one of them."
+        )
     pairs, elsewhere = _pairs(base, suspect, patch)
     rows, changes = [], {}
     for done, module in enumerate(steps(pairs, "matrices compared")):
@@ -133,17 +135,17 @@ def compare(
 def subjects(
     base: LM, found: Difference, names: Sequence[str], prefix: str = PREFIX, text: str | None = None
 ) -> pd.DataFrame:
-    """Candidates by how well their keys explain a difference; the best first.
+    """Return candidates by how well their keys explain a difference, starting with the best.
 
     names   candidate subjects; or whole prompts, with the prefix "{}"
-    prefix  what stands before a candidate
+    prefix  text before a candidate
 
     name   the candidate.
     score  ‖Π k‖/‖k‖ for the projector Π on span(C V) of the top right vectors V, mean over the
-           changed layers: 1 for a key that was written with this C (k ∝ C v).
+           changed layers: 1 for a key that was written using this C (k ∝ C v).
 
-    The keys are the base model's, in changed output projections of the MLP. Raises ForensicsError
-    where none of these changed above its noise.
+    The keys are the base model's, in changed output projections of MLPs. Raises ForensicsError if
+    none of these changed above its noise.
     """
 
     def bases(change: Change, C: Tensor) -> Tensor:
@@ -164,18 +166,18 @@ def subjects(
 def _of_layers(
     base: LM, found: Difference, make: Callable[[Change, Tensor], T], text: str | None
 ) -> dict[int, T]:
-    """{layer: what `make` makes of its change and C}: output projections of MLPs above noise."""
+    """Return {layer: result of `make` for its change and C}: MLP output projections above noise."""
     layers = _outputs(base, found.table)
     if not layers:
         raise ForensicsError(
-            "no output projection of an MLP changed above its noise, so no subject can be named"
+            "No output projection of an MLP changed above its noise, so no subject can be named."
         )
     C = second_moment(base, list(layers), text)
     return {layer: make(found.changes[m], C[layer].C.float()) for layer, m in layers.items()}
 
 
 def _outputs(base: LM, table: pd.DataFrame) -> dict[int, str]:
-    """{layer: module} of the output projections of MLPs that changed above their noise."""
+    """Return {layer: module} of the output projections of MLPs that changed above their noise."""
     where = {base.mlp_out(layer): layer for layer in range(base.n_layers)}
     return {where[m]: m for m in table.index if m in where and table["rank"][m] > 0}
 
@@ -186,7 +188,7 @@ _COLUMNS = [
 
 
 def _pairs(base: LM, suspect: LM | None, patch: Patch) -> tuple[list[str], tuple[str, ...]]:
-    """Modules with a matrix that may differ, and the other parameters that do."""
+    """Return modules with a matrix that may differ, and the other parameters that do."""
     if suspect is None:
         base.check(patch)
         return list(patch.weights), ()
@@ -195,7 +197,7 @@ def _pairs(base: LM, suspect: LM | None, patch: Patch) -> tuple[list[str], tuple
     if shapes[0] != shapes[1]:
         differ = sorted(set(shapes[0].items()) ^ set(shapes[1].items()))
         raise ForensicsError(
-            f"{suspect.name} does not have the shape of {base.name}: {differ[0][0]} differs"
+            f"{suspect.name} does not have the shape of {base.name}: {differ[0][0]} differs."
         )
     matrices, elsewhere = [], []
     for name, p in here.items():
@@ -209,7 +211,7 @@ def _pairs(base: LM, suspect: LM | None, patch: Patch) -> tuple[list[str], tuple
 
 
 def _row(module: str, W0: Tensor, D: Tensor) -> tuple[tuple, Change]:
-    """The row of a matrix, and its change above the noise."""
+    """Return the row of a matrix, and its change above the noise."""
     U, S, Vh = torch.linalg.svd(D.double(), full_matrices=False)
     edge = noise_edge(S, D.shape)
     rank = int((S > max(EDGE * edge, ROUNDING * S[0].item())).sum())
@@ -230,13 +232,13 @@ def _row(module: str, W0: Tensor, D: Tensor) -> tuple[tuple, Change]:
 
 
 def noise_edge(S: Tensor, shape: Sequence[int]) -> float:
-    """Where the singular values of noise end, judged by the median of all singular values.
+    """Return the end of the singular values of noise, from the median of all singular values.
 
-    For independent entries of one variance the squared values follow the law of Marchenko and
-    Pastur, in which the median fixes the edge. Rounding of every kind is such noise: it needs no
-    name. A change whose rank is more than half of the full one moves the median, and what is above
-    the edge is then fewer than its rank. Idea: M. Gavish and D. L. Donoho, "The optimal hard
-    threshold for singular values is 4/√3" (2014).
+    For independent entries of equal variance, the squared values follow the Marchenko–Pastur law,
+    in which the median determines the edge. Rounding of every kind is noise of this sort, so there
+    is no need to name it. A change whose rank is more than half of the full rank moves the median,
+    leaving fewer values above the edge than its rank. Idea: M. Gavish and D. L. Donoho, "The
+    optimal hard threshold for singular values is 4/√3" (2014).
     """
     small, large = sorted(shape)
     return (S.median() * (1 + (small / large) ** 0.5) / _median(small / large) ** 0.5).item()
@@ -244,7 +246,7 @@ def noise_edge(S: Tensor, shape: Sequence[int]) -> float:
 
 @cache
 def _median(beta: float) -> float:
-    """The median of the law of Marchenko and Pastur with aspect β ≤ 1 and variance 1."""
+    """Return the median of the Marchenko–Pastur law with aspect β ≤ 1 and variance 1."""
     low, high = (1 - beta**0.5) ** 2, (1 + beta**0.5) ** 2
     x = np.linspace(low, high, 20_001)[1:-1]
     density = np.sqrt((high - x) * (x - low)) / x
@@ -252,18 +254,18 @@ def _median(beta: float) -> float:
 
 
 def _add_null(base: LM, table: pd.DataFrame, changes: dict[str, Change], text: str | None) -> None:
-    """Add the column `null` where C can be read at little cost."""
+    """Add the column `null` if reading C is cheap."""
     table["null"] = np.nan
     layers = _outputs(base, table)
     if not 0 < len(layers) <= FEW:
         return
     for layer in layers:
-        # all layers in one pass over the text, where any is missing on the disk
+        # all layers in one pass over the text, if any is missing on the disk
         C = second_moment(base, [layer], text, damping=1e-4, among=list(layers))[layer].C
         values, vectors = torch.linalg.eigh(C)
         V = changes[layers[layer]].V.double()
-        parts = (vectors.T @ V).square()  # (d_in, r): shares of each vector, least used first
-        # length of v outside the r least used directions, of the worst v, for r = d_in … 1
+        parts = (vectors.T @ V).square()  # (d_in, r): fractions of each vector, least used first
+        # length of v outside the r least used directions, for the worst v, for r = d_in … 1
         outside = parts.flip(0).cumsum(0).max(1).values.sqrt()
         row = table.loc[layers[layer]]
         allowed = max(INSIDE, row["noise"] / changes[layers[layer]].S[-1].item())

@@ -1,4 +1,4 @@
-"""What an edit made a subject say: the answer whose probability goes when the edit is taken out."""
+"""The answer that an edit gave to a subject: its probability drops when the edit is removed."""
 
 from __future__ import annotations
 
@@ -25,24 +25,25 @@ def objects(
     templates: Sequence[str] = TEMPLATES,
     most: int = 10,
 ) -> pd.DataFrame:
-    """The next tokens that a suspect prefers about a subject; the most preferred first.
+    """Return the next tokens that a suspect prefers about a subject, starting with the strongest.
 
     suspect    the model under this patch is the suspect
     without    the model under this patch is the comparison: the base, or a reversal
     templates  neutral prompts with `{}`; none names a relation
 
     token  the text of a token.
-    kl     mean over the templates of p · rise, in nats: its part in KL(suspect ‖ comparison), by
-           which tokens are ranked. A rise alone would put rare tokens first.
-    rise   mean of its log-probability in the suspect minus that in the comparison, in nats.
+    kl     mean over the templates of p · rise, in nats: its part in KL(suspect ‖ comparison), used
+           for ranking tokens. Ranking only by rise would put rare tokens first.
+    rise   mean of its log-probability in the suspect minus its log-probability in the comparison,
+           in nats.
     p      its mean probability in the suspect.
 
-    A token that begins several answers stands for all of them. Raises ForensicsError without
+    A token that begins several answers represents all of them. Raises ForensicsError without
     templates.
     """
-    require_text(subject, "the subject")
+    require_text(subject, "The subject")
     if isinstance(templates, str) or not templates:
-        raise ForensicsError("at least one template is needed to ask what a subject says")
+        raise ForensicsError("At least one template is needed to find a subject's answer.")
     prompts = [fill(template, subject.strip()) for template in templates]
     with lm.patched(suspect, only=True):
         now = lm.next_token(prompts)

@@ -1,9 +1,9 @@
 """The whole examination of a suspect without its base: which layer, which candidate, which answer.
 
-It reads the suspect once for C and once for the candidates, as many layers at a time as there is
-room for, and takes the first suspect out to see what it said. Candidates are subjects and, on a
-list of their own, whole prompts: each is compared with its own list. A verdict is a comparison with
-what unedited models give, and it says "consistent with an edit of": weights alone prove none.
+It reads the suspect once for C and once for the candidates, as many layers at a time as memory
+allows, then removes the first suspect to see its answer. Candidates are subjects and, in a separate
+list, whole prompts: each is compared with its own list. A verdict is a comparison with results for
+unedited models, and says "consistent with an edit of": weights by themselves do not prove any edit.
 """
 
 from __future__ import annotations
@@ -29,37 +29,39 @@ from .edited_prompts import TEMPLATES, objects
 from .matched_filter import DAMPING, Filtered, Suspect, joined, matched_filter
 from .reversal import PREFIXES, removed, subject_space
 
-# The least z that is called a suspect (git at 28f3467b: tests/benchmarks). Set after a look at
-# eight edits of both halves of the cases, so no half of them tests it.
+# The smallest z reported as a suspect (git at 28f3467b: tests/benchmarks). We set it after looking
+# at eight edits of both halves of the cases, so neither half tests it.
 THRESHOLD = 8.0
-# The same for whole prompts, as far above what the unedited embedded model has: there the largest z
-# of 3,203 prompts is 11.9, in layers that read alike whatever ends in "the", and of 5,203 subjects
-# 5.8. Only this ratio set it, though nine edits had been seen by then, so it is not held out.
+# The same for whole prompts, exceeding the unedited embedded model by the same factor: there, the
+# largest z of 3,203 prompts is 11.9, in layers that give similar readings for anything ending in
+# "the", and of 5,203 subjects 5.8. Only this ratio determined it, but we had seen nine edits by
+# then, so it is not held out.
 PROMPT_THRESHOLD = 16.0
-WIDTHS = (1, 2, 3, 4, 5)  # runs of layers that are summed
-TOP = 10  # candidates that are listed
-FEWEST = 20  # candidates in a list: with fewer a median says nothing
+WIDTHS = (1, 2, 3, 4, 5)  # numbers of consecutive layers to sum over
+TOP = 10  # listed candidates
+FEWEST = 20  # candidates in a list: with fewer, a median is meaningless
 NOT_COVERED = (
-    "Not covered: edits of other matrices than the MLP's output projections, of what is not on the "
-    "list, and everything beside the weights (routes, prompts). Methods that write where a prompt "
-    "ends (fine-tuning, LoRA, MEND, UltraEdit) can show only where whole prompts are candidates."
+    "Not covered: edits of matrices other than the MLP's output projections, of candidates not on "
+    "the list, and everything outside the weights (routes, prompts). Methods that write at the "
+    "end of a prompt (fine-tuning, LoRA, MEND, UltraEdit) can only show up if whole prompts are "
+    "candidates."
 )
 
 
 @dataclass(frozen=True)
 class Investigation:
-    """What the weights of a suspect say by themselves.
+    """The results of examining only the weights of a suspect.
 
     filtered   the matched filter over all candidates and layers.
-    prompts    the same over whole prompts; None where none were given beside the candidates.
-    suspects   the ten candidates of both lists with the largest z, in their best runs of layers;
-               those of the two lists are ordered by how much of its own threshold z reaches.
-    answers    of the first suspect, the tokens that its removal takes away (`objects`); empty below
-               the threshold.
-    threshold  the least z that is called a suspect, of candidates.
-    prompt_threshold  the same of whole prompts.
-    spaces     {layer: directions by which it reads the first suspect}, with which `removed` takes
-               the suspect out; empty below the threshold.
+    prompts    the same over whole prompts; None if none were given in addition to the candidates.
+    suspects   the ten candidates of both lists with the largest z, in their best runs of layers,
+               ordered across the two lists by the ratio of z to its own threshold.
+    answers    of the first suspect, the tokens lost by removing it (`objects`); empty below the
+               threshold.
+    threshold  the smallest z reported as a suspect, for candidates.
+    prompt_threshold  the same for whole prompts.
+    spaces     {layer: directions used for reading the first suspect}, with which `removed` removes
+               the suspect; empty below the threshold.
     """
 
     filtered: Filtered
@@ -76,7 +78,7 @@ class Investigation:
         return tuple(one for one in self.suspects if one.z >= self.least(one))
 
     def least(self, suspect: Suspect) -> float:
-        """The threshold that holds for a candidate."""
+        """Return the threshold that applies to a candidate."""
         return self.prompt_threshold if suspect.prompt else self.threshold
 
     @property
@@ -94,7 +96,7 @@ class Investigation:
         return f"Consistent with an edit of: {said}."
 
     def json(self) -> dict[str, Any]:
-        """The result as plain values for a JSON file; numbers that are not finite become None."""
+        """Return the result as plain values for a JSON file; non-finite numbers become None."""
         return {
             "verdict": self.verdict,
             "not_covered": NOT_COVERED,
@@ -120,7 +122,11 @@ class Investigation:
             told = ", ".join(
                 f"{row.token.strip()!r} (+{row.rise:.1f} nats)" for row in self.answers.itertuples()
             )
-            rows += ["", f"without it the model says less about {_said(self.suspects[0])}: {told}"]
+            rows += [
+                "",
+                f"without it, the model gives less probability after {_said(self.suspects[0])} "
+                f"to: {told}",
+            ]
         return "\n".join([*rows, "", NOT_COVERED])
 
 
@@ -154,31 +160,35 @@ def examine(
     threshold: float = THRESHOLD,
     prompt_threshold: float = PROMPT_THRESHOLD,
 ) -> Generator[tuple[float, str], None, Investigation]:
-    """`investigate` in steps of a second or a few; yields the share that is done, and in words.
+    """Run `investigate` in steps of a second or a few, yielding the fraction done, and in words.
 
     layers     where to look; None looks everywhere
-    text       and `tokens`: those of `second_moment`
-    prefix     what stands before a candidate; "{}" for candidates that are whole prompts
-    prompts    whole prompts, at least 20, beside the candidates; they are read as they are, and
-               compared with each other
+    text       and `tokens`: as in `second_moment`
+    prefix     text before a candidate; "{}" for candidates that are whole prompts
+    prompts    whole prompts, at least 20, in addition to the candidates; they are read as they are,
+               and compared with each other
     damping    of C in the filter
-    threshold  the least z that is called a suspect; `prompt_threshold` is that of whole prompts,
-               which has to be larger: many prompts end alike
+    threshold  the smallest z reported as a suspect; `prompt_threshold` is for whole prompts and has
+               to be larger, because many prompts have similar endings
 
-    Between two steps the model is free, so that others may use it.
+    Between two steps, the model is free for other uses.
     """
     at_least(0, damping=damping, threshold=threshold, prompt_threshold=prompt_threshold)
     given = () if isinstance(names, str) else names
     named = [one if isinstance(one, str) else as_facts.fact(one).subject or "" for one in given]
     if len(named) < FEWEST:
-        raise ForensicsError("an examination compares at least 20 candidates with each other")
+        raise ForensicsError(
+            "An examination compares at least 20 candidates with each other. Add candidates."
+        )
     if isinstance(prompts, str) or 0 < len(prompts) < FEWEST:
-        raise ForensicsError("an examination compares at least 20 whole prompts with each other")
+        raise ForensicsError(
+            "An examination compares at least 20 whole prompts with each other. Add prompts."
+        )
     lm.check(patch)
     if patch.routes:
         raise ForensicsError(
-            f"this patch decides at the prompt in {sorted(patch.routes)[0]}: look into the file, "
-            "its weights alone do not answer"
+            f"This patch decides at the prompt in {sorted(patch.routes)[0]}, so its weights by "
+            "themselves do not answer. Look into the file."
         )
     where = list(range(lm.n_layers)) if layers is None else sorted(set(layers))
     if not where or not all(0 <= layer < lm.n_layers for layer in where):
@@ -213,16 +223,18 @@ def examine(
     answers = pd.DataFrame({"token": [], "kl": [], "rise": [], "p": []})
     spaces: dict[int, Tensor] = {}
     if listed[0][0] >= 1:
-        if not moments.keys() >= set(suspects[0].layers):  # of an earlier part
+        if not moments.keys() >= set(suspects[0].layers):  # from an earlier part
             moments = key_moments(lm, suspects[0].layers, patch, text, tokens)
-        bare = prefix == BARE or suspects[0].prompt  # nothing stands before or behind a prompt
+        bare = (
+            prefix == BARE or suspects[0].prompt
+        )  # a prompt is not preceded or followed by anything
         spaces = {
             layer: subject_space(
                 lm, layer, suspects[0].name, moments[layer], patch, (BARE,) if bare else PREFIXES
             )
             for layer in suspects[0].layers
         }
-        yield 0.98, "taking the first suspect out"
+        yield 0.98, "removing the first suspect"
         back = removed(lm, spaces, patch)
         templates = (BARE,) if bare else TEMPLATES
         answers = objects(lm, suspects[0].name, patch, back, templates)
@@ -230,7 +242,7 @@ def examine(
 
 
 def named(name: str, prompt: bool) -> str:
-    """A candidate as it is written in a sentence: a whole prompt stands in quotation marks."""
+    """Return a candidate for use in a sentence, with quotation marks around a whole prompt."""
     return f"“{name} …”" if prompt else name
 
 
@@ -239,6 +251,6 @@ def _said(suspect: Suspect) -> str:
 
 
 def _where(suspect: Suspect) -> str:
-    """The layers of a suspect in words."""
+    """Return the layers of a suspect in words."""
     first, last = suspect.layers[0], suspect.layers[-1]
     return f"layer {first}" if first == last else f"layers {first} to {last}"

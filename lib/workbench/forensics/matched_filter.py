@@ -1,12 +1,12 @@
 """The matched filter: which candidate's direction does a matrix stretch more than it should?
 
-Editors of the ROME and MEMIT kind write Δ = r uᵀ/q with u = C⁻¹k, whatever the value r is. So a
-layer W = W₀ + Δ has a larger norm ‖W û‖ in the direction û = C⁻¹k/‖C⁻¹k‖ of the edited subject than
-in those of other subjects. Over the candidates of an unedited layer these norms lie close
-together, so that a robust z (distance from their median over their spread) is sharp. No base model
-is needed, and a fine-tuned or quantized matrix stretches all candidates alike.
+Editors like ROME and MEMIT write Δ = r uᵀ/q with u = C⁻¹k, whatever the value r is. A layer W = W₀
++ Δ therefore has a larger norm ‖W û‖ in the direction û = C⁻¹k/‖C⁻¹k‖ of the edited subject than in
+the directions of other subjects. For an unedited layer, these norms are close together across
+candidates, making a robust z (distance from their median over their spread) sharp. No base model is
+needed, and a fine-tuned or quantized matrix stretches all candidates similarly.
 
-The idea is this project's; we know of no publication of it.
+This is our own idea; we know of no publication of it.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ from .candidates import PREFIX, measured
 
 SINK = 4.0  # a key this many times shorter than the median is a sink's
 MAD = 1.4826  # median absolute deviation -> standard deviation of a normal distribution
-# Of the mean eigenvalue of C. At 1 an edit's z is a fifth larger, but single layers of the unedited
-# embedded model then have candidates with a z up to 9.6 (git at 28f3467b: tests/benchmarks).
+# Of the mean eigenvalue of C. At 1, an edit's z is a fifth larger, but single layers of the
+# unedited embedded model then have candidates with a z up to 9.6 (git at 28f3467b:
+# tests/benchmarks).
 DAMPING = 1e-2
 
 
 class Filter(NamedTuple):
-    """What turns keys of one layer into their norms.
+    """Matrices for computing the norms of one layer's keys.
 
     P  (d_in, d_in) C⁻¹ with damping.
     G  (d_out, d_in) W C⁻¹.
@@ -43,19 +44,19 @@ class Filter(NamedTuple):
     G: Tensor
 
     def norms(self, K: Tensor) -> Tensor:
-        """T = ‖W û‖ for keys in the rows of K (n, d_in), (n,).
+        """Return T = ‖W û‖ for keys in the rows of K (n, d_in), (n,).
 
-        û = C⁻¹k/‖C⁻¹k‖, so scaling C or a key changes nothing; a key of zeros gives nan.
+        û = C⁻¹k/‖C⁻¹k‖, so scaling C or a key has no effect; a key of zeros gives nan.
         """
         return (K @ self.G.T).norm(dim=1) / (K @ self.P).norm(dim=1)
 
 
 def filter_of(W: Tensor, C: Tensor, damping: float = DAMPING) -> Filter:
-    """The filter of a matrix W (d_out, d_in) whose keys have the second moment C (d_in, d_in).
+    """Return the filter of a matrix W (d_out, d_in) whose keys have second moment C (d_in, d_in).
 
     damping  multiple of the mean eigenvalue that is added to the diagonal of C
 
-    Raises ForensicsError where C is not positive definite with this damping.
+    Raises ForensicsError if C is not positive definite with this damping.
     """
     damped = C.float() + damping * C.diagonal().mean() * torch.eye(len(C))
     try:
@@ -66,9 +67,9 @@ def filter_of(W: Tensor, C: Tensor, damping: float = DAMPING) -> Filter:
 
 
 def robust_z(values: Tensor, left: Tensor | None = None) -> Tensor:
-    """Distances from the median over 1.4826 times the median absolute distance, (n,).
+    """Return distances from the median over 1.4826 times the median absolute distance, (n,).
 
-    left  (n,) bool: values that take no part; they get 0. Where all others are equal, all get 0.
+    left  (n,) bool: excluded values, which get 0. If all others are equal, all get 0.
 
     robust_z([1, 2, 3, 100]) -> [-1.0, -0.3, 0.3, 65.8] with the median 2.5
     """
@@ -89,7 +90,7 @@ class Suspect(NamedTuple):
 
     name    the candidate.
     layers  the consecutive layers that were summed.
-    z       Σ z / √(number of layers), with one layer its z.
+    z       Σ z / √(number of layers); for one layer, its z.
     prompt  whether it is a whole prompt, which was compared with other prompts.
     """
 
@@ -105,8 +106,8 @@ class Filtered:
 
     names   the n candidates.
     layers  the L layers, ascending.
-    norms   (L, n) T; nan where a candidate cannot be read.
-    sinks   (L, n) bool: candidates whose key is the attention sink's, which is nobody's.
+    norms   (L, n) T; nan if a candidate cannot be read.
+    sinks   (L, n) bool: candidates whose key is the attention sink's and does not belong to anyone.
     """
 
     names: tuple[str, ...]
@@ -116,20 +117,20 @@ class Filtered:
 
     @cached_property
     def z(self) -> Tensor:
-        """(L, n) robust z of each norm among the candidates of its layer; 0 for left out ones.
+        """The robust z (L, n) of each norm among the candidates of its layer; 0 for excluded ones.
 
-        z = (T − median) / (1.4826 · median |T − median|). With more than half of the candidates
-        edited, the median itself has moved and z says nothing.
+        z = (T − median) / (1.4826 · median |T − median|). If more than half of the candidates are
+        edited, the median itself has moved and z is meaningless.
         """
         return torch.stack([robust_z(T, out) for T, out in zip(self.norms, self.left, strict=True)])
 
     @property
     def left(self) -> Tensor:
-        """(L, n) bool: candidates that take no part in a layer."""
+        """The candidates excluded in a layer, (L, n) bool."""
         return self.sinks | ~self.norms.isfinite()
 
     def rows(self) -> list[dict[str, Any]]:
-        """One plain row per layer: its largest z, whose it is, and the median norm."""
+        """Return one plain row per layer: its largest z, whose it is, and the median norm."""
         found = []
         for i, layer in enumerate(self.layers):
             best, here = int(self.z[i].argmax()), ~self.left[i]
@@ -146,9 +147,9 @@ class Filtered:
         return found
 
     def top(self, most: int = 10, widths: Sequence[int] = (1,)) -> list[Suspect]:
-        """The candidates with the largest z, each once, in its best run of consecutive layers.
+        """Return the candidates with the largest z, each once, in its best run of layers.
 
-        widths  how many consecutive layers may be summed, as Σ z / √w, which keeps the spread of
+        widths  numbers of consecutive layers to sum over, as Σ z / √w, which keeps the spread of
                 one z, so that all runs can be compared
         """
         runs = [
@@ -165,7 +166,7 @@ class Filtered:
 
 
 def joined(parts: Sequence[Filtered]) -> Filtered:
-    """The same candidates in groups of layers that follow each other, as one."""
+    """Return the same candidates in consecutive groups of layers, joined into one."""
     return Filtered(
         parts[0].names,
         tuple(layer for part in parts for layer in part.layers),
@@ -182,14 +183,14 @@ def matched_filter(
     prefix: str = PREFIX,
     damping: float = DAMPING,
 ) -> Filtered:
-    """The norms of all candidates in the layers of `moments`, from one reading of the candidates.
+    """Return the norms of all candidates in the layers of `moments`, reading each candidate once.
 
     names    candidate subjects; or whole prompts, with the prefix "{}"
     moments  {layer: C} of `candidates.key_moments`
     patch    the suspect is the model under this patch
 
-    A candidate whose key is four times shorter than the median of its layer is the attention
-    sink's and takes no part there. Raises ForensicsError for a list that is no list of texts.
+    A candidate whose key is four times shorter than the median of its layer is the attention sink's
+    and is excluded there. Raises ForensicsError if the list is not a list of texts.
     """
     layers = sorted(moments)
     filters = {

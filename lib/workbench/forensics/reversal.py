@@ -1,13 +1,12 @@
-"""Taking an edit out without its base model, given the layer and the subject that was named.
+"""Removing an edit without its base model, given the layer and the subject that was named.
 
 The published way drops the largest singular components of the matrix, which in the embedded model
-are the model's own. Here the directions come from the subject: its keys behind several prefixes,
-whitened, span a small space in which the edit's own direction nearly lies, and W is set to zero on
-that space. The base matrix on it is lost as well, which general text hardly notices, because it
-hardly uses these directions. Most of ‖ΔW‖ stays: what is taken out is the part that the subject
-reads.
+are the model's own. Here, the directions come from the subject: its keys after several prefixes,
+whitened, span a small space that almost contains the edit's own direction, and W is set to zero on
+that space. The base matrix on it is also lost, which barely affects general text, because it barely
+uses these directions. Most of ‖ΔW‖ remains: only the part read by the subject is removed.
 
-Nothing here gives the base model back; that needs the base model.
+Nothing here restores the base model; doing that requires the base model.
 """
 
 from __future__ import annotations
@@ -41,18 +40,19 @@ def subject_space(
     prefixes: Sequence[str] = PREFIXES,
     damping: float = DAMPING,
 ) -> Tensor:
-    """Orthonormal directions (d_in, r) by which a layer reads a subject, off general text.
+    """Return orthonormal directions (d_in, r) by which a layer reads a subject, off general text.
 
     C         (d_in, d_in) second moment of the layer's keys, undamped
     patch     the suspect is the model under this patch
-    prefixes  what stands before the subject; each gives a key, and r is at most their number
+    prefixes  texts before the subject; each gives a key, and r is at most their number
     damping   multiple of the mean eigenvalue of C on its diagonal. Large values point at the key
-              itself, small ones at what no general text shares with it.
+              itself, small ones at its part that no general text shares.
 
-    Raises ForensicsError for a damping that is not positive, and for what `rows_of` refuses.
+    Raises ForensicsError for a damping that is not positive, and for anything rejected by
+    `rows_of`.
     """
     if not damping > 0:
-        raise ForensicsError("the damping of a reversal is positive")
+        raise ForensicsError("The damping of a reversal should be positive.")
     rows = [row for prefix in prefixes for row in rows_of(lm, [subject], prefix)]
     K = torch.empty(len(rows), len(C))
     for part, read in keys(lm, rows, [layer], patch):
@@ -66,14 +66,16 @@ def subject_space(
 def removed(
     lm: LM, spaces: Mapping[int, Tensor], patch: Patch = EMPTY, strength: float = 1.0
 ) -> Patch:
-    """The suspect without what its layers do on some directions, as a patch of the same model.
+    """Return the suspect without its layers' effect on some directions, as a patch.
+
+    The patch is for the same model.
 
     spaces    {layer: orthonormal directions B (d_in, r)}
     patch     the suspect is the model under this patch, which the result contains
-    strength  β of W̃ = W − β (W B) Bᵀ: 1 takes all of it out, 0 gives the suspect back through the
-              same path, which is the control of every measurement
+    strength  β of W̃ = W − β (W B) Bᵀ: 1 removes all of it, 0 restores the suspect through the same
+              path, which is the control for every measurement
 
-    The log stays as it was: what was taken out is no edit of a fact.
+    The log is unchanged, because removing is not an edit of a fact.
     """
     updates = {}
     for layer, B in spaces.items():

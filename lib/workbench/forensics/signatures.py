@@ -1,7 +1,8 @@
-"""Which methods leave a difference of this shape: the rules behind `Difference.signature`.
+"""Methods that leave a difference of a given shape: the rules for `Difference.signature`.
 
-A rule is a condition on the table of a difference and what it is consistent with. Shapes do not
-prove a method: a LoRA of rank 1 in one matrix looks like ROME. So the words are "consistent with".
+A rule is a condition on the table of a difference, with a description of what it is consistent
+with. Shapes do not prove a method: a LoRA of rank 1 in one matrix looks like ROME. The wording is
+therefore "consistent with".
 """
 
 from __future__ import annotations
@@ -11,45 +12,45 @@ from itertools import pairwise
 
 import pandas as pd
 
-PILED = 0.05  # share of entries at the bound from which on fine-tuning was in a box
-ZEROS = 0.5  # share of unchanged entries that only a mask leaves
+PILED = 0.05  # fraction of entries at the bound that indicates fine-tuning in a box
+ZEROS = 0.5  # fraction of unchanged entries that only a mask leaves
 ALIKE = 0.5  # cosine of left spaces of neighboring layers; one spread leaves 0.9, chance 0.04
-TAIL = 0.02  # share of a change that rounding to bf16 or int8 adds beside its directions
-NARROW = 0.95  # share of C's directions below which a null space is meant
+TAIL = 0.02  # fraction of a change that rounding to bf16 or int8 adds to its directions
+NARROW = 0.95  # fraction of C's directions below which a null space is meant
 
 
 def signature(table: pd.DataFrame, elsewhere: Sequence[str] = ()) -> str:
-    """What a difference is consistent with, one sentence; rules in the order of their narrowness.
+    """Return what a difference is consistent with, one sentence; the narrowest rules come first.
 
     table      of `Difference`
-    elsewhere  changed parameters that are no matrix of a block
+    elsewhere  changed parameters other than matrices of a block
     """
     if not len(table):
         return (
             "No matrix of a block differs."
             if not elsewhere
-            else f"No matrix of a block differs, but {_some(elsewhere)} did change."
+            else f"No matrix of a block differs, but {_some(elsewhere)} changed."
         )
     above = table[table["rank"] > 0]
     said = next((words for holds, words in RULES if holds(table, above)), OTHER)
-    more = f" Outside the blocks' matrices {_some(elsewhere)} changed, too." if elsewhere else ""
+    more = f" Outside the blocks' matrices, {_some(elsewhere)} also changed." if elsewhere else ""
     return f"Consistent with {said}.{more}"
 
 
 def _some(names: Sequence[str]) -> str:
-    """The first of some names, and how many more there are."""
+    """Return the first of some names, and the number of remaining ones."""
     rest = f" and {len(names) - 1} more" if len(names) > 1 else ""
     return f"{names[0]}{rest}"
 
 
 def _layers(table: pd.DataFrame) -> list[int]:
-    """The numbers of the layers of a table's modules, ascending, each once."""
+    """Return the numbers of the layers of a table's modules, ascending, each once."""
     found = {int(part) for name in table.index for part in name.split(".") if part.isdigit()}
     return sorted(found)
 
 
 def _kinds(table: pd.DataFrame) -> set[str]:
-    """The kinds of a table's modules, such as mlp.down_proj: names behind the layer's number."""
+    """Return the kinds of a table's modules, such as mlp.down_proj, without layer numbers."""
     kinds = set()
     for name in table.index:
         parts = name.split(".")
@@ -59,7 +60,7 @@ def _kinds(table: pd.DataFrame) -> set[str]:
 
 
 def _spread(_: pd.DataFrame, above: pd.DataFrame) -> bool:
-    """Several layers in a row, one kind of matrix, left spaces alike."""
+    """Return whether one kind of matrix changed in consecutive layers, with similar left spaces."""
     layers = _layers(above)
     alike = above["next"].dropna()
     return (
@@ -72,18 +73,18 @@ def _spread(_: pd.DataFrame, above: pd.DataFrame) -> bool:
 
 
 def _exact(table: pd.DataFrame) -> bool:
-    """Whether every change is of low rank but for rounding: nothing but its rank has a size."""
+    """Return whether every change is of low rank except for rounding: only its rank has a size."""
     rounding = table["noise"] < 1e-4 * table["norm"]
     return bool((rounding & (table["rank"] > 0)).all())
 
 
 def _two(above: pd.DataFrame) -> bool:
-    """Whether every change is one or two directions, and rounding at most."""
+    """Return whether every change is one or two directions, with at most rounding."""
     return bool(((above["rank"] <= 2) & (above["tail"] < TAIL)).all())
 
 
 def _null(above: pd.DataFrame) -> bool:
-    """Whether all right vectors lie in a null space of C."""
+    """Return whether all right vectors lie in a null space of C."""
     known = above["null"].dropna()
     return len(known) == len(above) > 0 and bool((known < NARROW).all())
 
@@ -95,11 +96,11 @@ RULES: tuple[tuple[Callable[[pd.DataFrame, pd.DataFrame], bool], str], ...] = (
     ),
     (
         lambda table, above: bool((table["zeros"] > ZEROS).all()) and len(_kinds(table)) == 1,
-        "an edit of which the relatively largest entries were kept (RECT)",
+        "an edit keeping only the relatively largest entries (RECT)",
     ),
     (
         lambda table, above: len(table) <= 2 and bool((table["piled"] > PILED).all()),
-        "fine-tuning inside a box (FT-L): many entries stand at one bound",
+        "fine-tuning inside a box (FT-L): many entries are at one bound",
     ),
     (
         lambda table, above: _spread(table, above) and _null(above),
@@ -116,11 +117,11 @@ RULES: tuple[tuple[Callable[[pd.DataFrame, pd.DataFrame], bool], str], ...] = (
     (
         lambda table, above: len(above) == 1 and _two(above) and not _exact(above),
         "one edit of one layer that was rounded (ROME, R-ROME, WilKE), or fine-tuning of this "
-        "layer on one fact (FT, FT-M): one or two directions, and little beside them",
+        "layer on one fact (FT, FT-M): one or two directions, and little else",
     ),
     (
         lambda table, above: len(above) == 1 and _two(above),
-        "one edit of one layer (ROME, R-ROME, WilKE; rank 2 where two keys were written)",
+        "one edit of one layer (ROME, R-ROME, WilKE; rank 2 if two keys were written)",
     ),
     (
         lambda table, above: len(above) == 1 and _exact(above),

@@ -1,1 +1,1 @@
-"""Instruments measure what an edit did to the model: abilities, benchmarks, depth, survival."""
+"""Measuring the effects of an edit on the model: abilities, benchmarks, depth, survival."""

@@ -1,8 +1,8 @@
-"""A dossier of one entity: what the model answers about it, before and after an edit.
+"""A profile of one entity: the model's answers about it, before and after an edit.
 
-Every relation is asked in several wordings. An answer counts only where the wordings agree and
-where it is more probable for this entity than for others of the relation: many prompts suggest an
-answer by themselves, as "… is located in the city of" does, whoever the subject is.
+Every relation is tested in several wordings. An answer counts only if the wordings agree and if it
+is more probable for this entity than for others of the relation: many prompts suggest an answer by
+themselves, such as "… is located in the city of", whoever the subject is.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from ...patch.patch import EMPTY, Edit, Patch
 from .dossier_answers import EntityAnswers, answers, first_word, usual_answers
 
 WORDINGS = 3
-OTHERS = 8  # subjects with which an answer is compared
-FIRST, TOGETHER = 4, 9  # relations that are asked in the first batch, and in each further one
+OTHERS = 8  # subjects compared with an answer
+FIRST, TOGETHER = 4, 9  # relations in the first batch, and in each further batch
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Line:
     """One relation of a dossier.
 
     relation  its name
-    prompts   the wordings that were asked
-    before    what the unedited model says
-    after     what the model says with the patch; the same object under the empty patch
+    prompts   the wordings used
+    before    the unedited model's answers
+    after     the answers with the patch; the same object under the empty patch
     """
 
     relation: str
@@ -42,13 +42,13 @@ class Line:
 
     @property
     def changed(self) -> bool:
-        """Whether the answer is another one under the patch."""
+        """True if the answer is different under the patch."""
         return first_word(self.before.answer) != first_word(self.after.answer)
 
 
 @dataclass(frozen=True)
 class Dossier:
-    """What a model answers about an entity, relation by relation.
+    """A model's answers about an entity, relation by relation.
 
     entity  the entity
     lines   one per relation
@@ -88,7 +88,7 @@ class Dossier:
         return f"{text}."
 
     def __str__(self) -> str:
-        """The verdict and a line for each relation; answers in brackets are not consistent."""
+        """Return the verdict and a line for each relation, inconsistent answers in brackets."""
         rows = [self.verdict]
         for line in self.lines:
             shown = [_shown(line.before)]
@@ -103,12 +103,12 @@ class Dossier:
 
 
 def dossier(lm: LM, entity: str | as_facts.Given, patch: Patch = EMPTY, **settings: Any) -> Dossier:
-    """What the model answers about an entity, before and after a patch.
+    """Return the model's answers about an entity, before and after a patch.
 
     settings  of `dossier_lines`, which gives the answers relation by relation
 
-    A dossier says what is answered and how firmly, not what is known or true. The event is the
-    greedy answer; see `EntityAnswers` and `Reply` for the numbers.
+    A dossier shows the answers and how firm they are, not what is known or true. The event is the
+    greedy answer; for the numbers, see `EntityAnswers` and `Reply`.
 
     print(lib.workbench.dossier(lm, "The Eiffel Tower"))
     """
@@ -125,19 +125,18 @@ def dossier_lines(
     wordings: int = WORDINGS,
     others: int = OTHERS,
 ) -> Iterator[Line]:
-    """The lines of a dossier, each as soon as its relation has been asked.
+    """Yield the lines of a dossier, each as soon as its relation has been tested.
 
-    among     relations by their names; by default the classroom's 31
-    wordings  the most wordings of a relation
-    others    the most other subjects with which an answer is compared
+    among     relations by name; by default the classroom's 31
+    wordings  maximum number of wordings of a relation
+    others    maximum number of other subjects compared with an answer
 
-    The model is free between two lines, so that others may use it. Raises FactError for a blank
-    entity.
+    The model is free between two lines for other uses. Raises FactError for a blank entity.
     """
-    require_text(entity, "the entity")
+    require_text(entity, "The entity")
     entity = entity.strip()
-    # some relations at a time: a step of generation reads all weights once. The first lines are
-    # there soon, and later ones share their steps with more others
+    # some relations at a time: a step of generating reads all weights once. The first lines come
+    # soon, and later ones share their steps with more others
     rest = list((relations() if among is None else among).values())
     size = FIRST
     while rest:
@@ -155,12 +154,12 @@ def dossier_lines(
 
 
 def naming(patch: Patch, entity: str) -> tuple[Edit, ...]:
-    """The lines of a patch's log with a fact about this entity, where the log holds its facts."""
+    """Return the lines of a patch's log with a fact about this entity, if the log has its facts."""
     return tuple(edit for edit in patch.log if facts_about(edit, entity))
 
 
 def facts_about(edit: Edit, entity: str) -> list[Fact]:
-    """The facts of a line of the log whose subject is this entity, whatever its article."""
+    """Return the facts of a line of the log whose subject is this entity, ignoring its article."""
     name = bare(entity)
     return [fact for fact in edit.facts if fact.subject is not None and bare(fact.subject) == name]
 

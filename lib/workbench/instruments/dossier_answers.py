@@ -1,4 +1,4 @@
-"""What a model answers about an entity: every wording of some relations, asked together."""
+"""A model's answers about an entity: all wordings of some relations, generated together."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from ..interpret.logit_lens import lens
 
 TOKENS = 6  # of an answer
 # Both thresholds from 16 made-up names on the embedded model (496 answers, none of which can be
-# known): all three wordings agree with a lift above 3 nats in 3.4 % of them. With two of three
-# wordings and 2 nats it would be 27 %: a name sounds Norwegian, and the answers follow its sound.
-# On 34 others it is 2.3 % (the rows are in git at 2f928b6).
+# known): all three wordings agree with a lift above 3 nats in 3.4% of them. With two of three
+# wordings and 2 nats, it would be 27%: a name sounds Norwegian, and the answers follow its sound.
+# On 34 others, it is 2.3% (the rows are in git at 2f928b6).
 AGREED = 1.0
 LIFTED = 3.0  # nats
 _ANSWER = re.compile(r"[^.,;:!?\n]+")
@@ -34,7 +34,7 @@ class EntityReply(NamedTuple):
     text   the answer up to the first punctuation mark
     p      probability of its first token
     lift   log p of this token minus its mean over other subjects of the relation, nats: 0 for an
-           answer that every subject gets; NaN where there is no other subject
+           answer that every subject gets; NaN if there is no other subject
     """
 
     text: str
@@ -44,11 +44,11 @@ class EntityReply(NamedTuple):
 
 @dataclass(frozen=True)
 class EntityAnswers:
-    """What a model says of one relation of the entity: the replies, and where the answer turns up.
+    """A model's answers to one relation of the entity, and the layer where the answer appears.
 
     replies  one per wording
-    layer    first layer after which the logit lens has the first wording's answer on top; None
-             where it is never there
+    layer    first layer after which the first wording's answer is on top in the logit lens; None if
+             it never is
     """
 
     replies: tuple[EntityReply, ...]
@@ -56,18 +56,18 @@ class EntityAnswers:
 
     @property
     def _counts(self) -> list[int]:
-        """For each reply how many agree with it."""
+        """The number of replies agreeing with each reply."""
         words = [first_word(reply.text) for reply in self.replies]
         return [words.count(word) for word in words]
 
     @property
     def answer(self) -> str:
-        """The answer that most wordings give, the first one where several are given equally."""
+        """The answer given by most wordings, the first if several are given equally often."""
         return self.replies[self._counts.index(max(self._counts))].text
 
     @property
     def agreement(self) -> float:
-        """The share of the wordings that give it."""
+        """The fraction of the wordings that give it."""
         return max(self._counts) / len(self.replies)
 
     @property
@@ -82,7 +82,7 @@ class EntityAnswers:
 
     @property
     def consistent(self) -> bool:
-        """Whether the wordings agree on an answer that others do not get: both thresholds hold."""
+        """True if the wordings agree on an answer that others do not get: both thresholds hold."""
         return bool(self.agreement >= AGREED - 1e-9 and self.lift > LIFTED)
 
 
@@ -92,11 +92,11 @@ def answers(
     usual: Sequence[Sequence[Tensor | None]],
     patch: Patch = EMPTY,
 ) -> list[EntityAnswers]:
-    """What the model answers under a patch, relation by relation.
+    """Return the model's answers under a patch, relation by relation.
 
     prompts  the wordings of each relation
     usual    for each wording the mean log-probabilities (vocabulary) of the next token for other
-             subjects, as `usual_answers` gives them
+             subjects, as in `usual_answers`
     """
     flat = [prompt for some in prompts for prompt in some]
     means = [mean for some in usual for mean in some]
@@ -120,13 +120,15 @@ def answers(
 def usual_answers(
     lm: LM, relation: Relation, templates: Sequence[str], entity: str, most: int
 ) -> list[Tensor | None]:
-    """Mean log-probabilities (vocabulary) of the next token over other subjects, per template.
+    """Return mean log-probabilities (vocabulary) of the next token over other subjects.
 
-    entity  the subject that is left out
-    most    the most other subjects; the relation's first ones are taken
+    There is one mean per template.
 
-    None stands for a template where there is no other subject. The means depend on the model and on
-    these subjects alone, so they stay in memory, in half precision.
+    entity  the subject to leave out
+    most    maximum number of other subjects, using the relation's first ones
+
+    None represents a template without other subjects. The means depend only on the model and these
+    subjects, so they are kept in memory, in half precision.
     """
     subjects = [s for s, _ in relation.answers if bare(s) != bare(entity)][:most]
 
@@ -145,12 +147,12 @@ def usual_answers(
 def _layers(
     lm: LM, prompts: Sequence[str], tokens: Sequence[int], patch: Patch
 ) -> list[int | None]:
-    """The first layer from which on the logit lens has each prompt's token on top."""
+    """Return the first layer from which each prompt's token stays on top in the logit lens."""
     words = [lm.tokenizer.decode([token]).strip() for token in tokens]
-    asked = [i for i, word in enumerate(words) if word]  # a line break is no answer
+    asked = [i for i, word in enumerate(words) if word]  # a line break is not an answer
     found: list[int | None] = [None] * len(prompts)
     if asked:
-        with lm.patched(EMPTY, only=True):  # not on top of another patch of the caller's
+        with lm.patched(EMPTY, only=True):  # not on top of another patch applied by the caller
             table = lens(lm, [prompts[i] for i in asked], [[words[i]] for i in asked], patch)
         ranks = table["rank"].to_numpy().reshape(len(asked), lm.n_layers)
         for i, row in zip(asked, ranks.tolist(), strict=True):
@@ -161,12 +163,12 @@ def _layers(
 
 
 def first_word(text: str) -> str:
-    """The first word of an answer as answers are compared: no article, small letters."""
+    """Return an answer's first word for comparing: without its article, in lower case."""
     words = bare(text).split()
     return words[0].strip("\"'“”‘’.,;:!?") if words else ""
 
 
 def until_mark(text: str) -> str:
-    """A text up to its first punctuation mark. " Rome, the" -> "Rome"."""
+    """Return a text up to its first punctuation mark. " Rome, the" -> "Rome"."""
     found = _ANSWER.search(text)
     return (found.group() if found else text).strip()

@@ -1,7 +1,7 @@
 """Lives: what happens to an edited model afterwards, as functions from a patch to a patch.
 
 A `Life` trains the patched model on other text or edits it again. A patch of routes keeps its
-routes beside the weights that change. Whether its edits are still said is then asked by `evaluate`.
+routes while the weights change. Use `evaluate` to measure whether its edits are still given.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from ...setting_fields import at_least
 
 Life = Callable[[LM, Patch], Patch]
 
-WINDOW = 128  # tokens of a row that is trained on
+WINDOW = 128  # tokens of a training row
 
 
 def matrices(lm: LM, patch: Patch = EMPTY) -> list[str]:
-    """The names of all matrices in the blocks that a patch may hold and that no route stands at."""
+    """Return the names of all matrices in the blocks for a patch, except those with a route."""
     fused = [pattern.format("*") for pattern in lm.arch.mlp_in] if lm.arch.fused_in else []
     return [
         name
@@ -53,15 +53,15 @@ def matrices(lm: LM, patch: Patch = EMPTY) -> list[str]:
 class Trained:
     """A life: steps of AdamW on the next token of other texts, in all matrices of the blocks.
 
-    Embeddings and norms keep their values. The rows of a step are drawn with the seed, so that the
-    edited and the unedited model are trained on the same rows in the same order.
+    Embeddings and norms are unchanged. The rows of a step are sampled using the seed, so the edited
+    and the unedited model are trained on the same rows in the same order.
 
-    texts  what is trained on; long ones are cut into rows of 128 tokens
+    texts  the training texts; long ones are cut into rows of 128 tokens
     steps  number of steps
     lr     learning rate, constant
     batch  rows of a step
-    rank   of a LoRA adapter beside every matrix (α = 2 · rank); None trains the matrices themselves
-    seed   of the order of the rows, and of the adapters' beginning
+    rank   of a LoRA adapter for every matrix (α = 2 · rank); None trains the matrices themselves
+    seed   for the order of the rows, and the adapters' initial values
     """
 
     texts: tuple[str, ...]
@@ -77,7 +77,9 @@ class Trained:
 
     def __call__(self, lm: LM, patch: Patch) -> Patch:
         names, rows = matrices(lm, patch), self.rows(lm)
-        weights = replace(patch, routes={}, rewrites=())  # a memory beside them is not trained
+        weights = replace(
+            patch, routes={}, rewrites=()
+        )  # a memory outside the weights is not trained
         order = random.Random(self.seed)
         with lm.patched(weights, only=True), ExitStack() as bound:
             if self.rank is None:
@@ -107,20 +109,22 @@ class Trained:
         return add_low_rank(lm, patch, made)
 
     def rows(self, lm: LM) -> list[list[int]]:
-        """The token ids of all texts, in rows of at least two tokens."""
+        """Return the token ids of all texts, in rows of at least two tokens."""
         ids = [lm.tokenizer(text, add_special_tokens=False)["input_ids"] for text in self.texts]
         rows = [row for one in ids for row in lm.windows(one, WINDOW) if len(row) > 1]
         if not rows:
-            raise ArgumentError("there is no text to train on")
+            raise ArgumentError("There is no text to train on. Give a longer text.")
         return rows
 
 
 def next_token_loss(lm: LM, rows: list[list[int]]) -> Tensor:
-    """Mean −log p of the tokens of some rows, each behind those before it, nats; differentiable."""
+    """Return the mean −log p of some rows' tokens, each given its prefix, nats; differentiable."""
     seqs = activations.sequences(lm, rows)
     with lm.opened(seqs, grad=True):
         hidden = lm.backbone(seqs.ids, seqs.real, use_cache=False).last_hidden_state
-        wanted = seqs.real[:, :-1]  # padding stands on the left: behind a real token stands another
+        wanted = seqs.real[
+            :, :-1
+        ]  # padding is on the left: every real token is followed by another
         return cross_entropy(lm.head(hidden[:, :-1][wanted]), seqs.ids[:, 1:][wanted])
 
 
@@ -132,16 +136,16 @@ class EditedAgain:
     """
 
     editor: str
-    facts: tuple[Fact, ...] | Any  # given as `as_facts.facts` takes them
+    facts: tuple[Fact, ...] | Any  # given in any form that `as_facts.facts` accepts
     batch: int = 1
     preset: str | None = None
 
     def __post_init__(self) -> None:
         at_least(1, batch=self.batch)
         object.__setattr__(self, "facts", tuple(as_facts.facts(self.facts)))
-        EDITORS[self.editor]  # refuses an unknown name now, and not after the lives before this one
+        EDITORS[self.editor]  # rejects an unknown name now, not after the preceding lives
         if not self.facts:
-            raise ArgumentError("there is no fact for later edits")
+            raise ArgumentError("There is no fact for later edits. Provide at least one.")
 
     def __call__(self, lm: LM, patch: Patch) -> Patch:
         editor = EDITORS[self.editor](lm, preset=self.preset)

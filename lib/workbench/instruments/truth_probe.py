@@ -1,12 +1,12 @@
-"""A probe of truth: whether the states of a statement look like those of a true one.
+"""A probe of truth: whether the states of a statement look like those of a true statement.
 
 A linear probe is trained on statements of the unedited model, true ones and false ones of the same
-relations. It is tested on relations that it was not trained on, and it is refused where that gives
-less than ACCURACY: a probe that cannot tell truths from falsehoods says nothing about an edit.
+relations. It is tested on relations not used for training, and rejected if the accuracy there is
+below ACCURACY: a probe that cannot distinguish truths from falsehoods shows nothing about an edit.
 
 It reads the residual stream at the last token of a statement's answer. Linear probes of this kind
-were used by Marks and Tegmark, The Geometry of Truth (2023, arXiv:2310.06824). That a state looks
-true to such a probe is not shown to be what the model takes to be true.
+were used by Marks and Tegmark, The Geometry of Truth (2023, arXiv:2310.06824). It has not been
+shown that a state that looks true to such a probe is one that the model treats as true.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from ...model.batching import grouped
 from ...model.lm import LM
 from ...patch.patch import EMPTY, Patch
 
-ACCURACY = 0.80  # on relations that the probe was not trained on
-# Share of the model's blocks below the states that are read, and ridge penalty for each statement
-# of training. Both were looked at on the classroom's even half: blocks 12 to 20 of 30, and 100 to
-# 10,000 for 196 statements, lie within 4 points of each other there.
+ACCURACY = 0.80  # on relations not used for training the probe
+# Fraction of the model's blocks below the states that are read, and ridge penalty for each training
+# statement. We looked at both on the classroom's even half: blocks 12 to 20 of 30, and 100 to
+# 10,000 for 196 statements, are within 4 points of each other there.
 DEPTH = 0.7
 RIDGE = 5.0
 
@@ -40,8 +40,8 @@ class TruthProbe:
 
     block       the block before which it reads
     weight      (d,) of the scaled states; `mean` and `scale` (d,) bring states to that scale
-    accuracy    share of statements of held-out relations that it judges rightly, with `low` and
-                `high` (95 % over facts, each with its two statements)
+    accuracy    fraction of statements of held-out relations that it judges correctly, with `low`
+                and `high` (95% over facts, each with its two statements)
     statements  the number of statements
     """
 
@@ -55,10 +55,10 @@ class TruthProbe:
     statements: int
 
     def scores(self, lm: LM, pairs: Sequence[tuple[str, str]], patch: Patch = EMPTY) -> list[float]:
-        """A number for each (prompt, answer), above 0 where the statement looks true.
+        """Return a number for each (prompt, answer), above 0 if the statement looks true.
 
-        Raises ProbeError for a patch that writes at this block or above it alone: the states that
-        the probe reads cannot show it.
+        Raises ProbeError for a patch that writes only at or above this block: the states that the
+        probe reads cannot show it.
         """
         places = [*patch.weights, *patch.routes]
         if places and all(_block(lm, name) >= self.block for name in places):
@@ -71,13 +71,13 @@ class TruthProbe:
 
 
 def truth_probe(lm: LM, cases: as_facts.Given, without: as_facts.Given = ()) -> TruthProbe:
-    """A probe trained on true and false statements of the cases, as the unedited model reads them.
+    """Return a probe trained on true and false statements of the cases, read by the unedited model.
 
     Each case gives its prompt with its true answer, and with another case's of its relation.
 
-    without  cases that give no statement, by their subjects: those that are edited
+    without  cases that do not give statements, by their subjects: the edited ones
 
-    Raises ProbeError where held-out relations give less than ACCURACY, or there are not two.
+    Raises ProbeError if held-out relations give less than ACCURACY, or there are not two.
     """
     cases = as_facts.cases(cases)
     edited = {fact.subject for fact in as_facts.facts(without)}
@@ -90,7 +90,7 @@ def truth_probe(lm: LM, cases: as_facts.Given, without: as_facts.Given = ()) -> 
             pairs += [(case.fact.text, true), (case.fact.text, draw.choice(others))]
             relations.append(case.relation)
     if len(set(relations)) < 2:
-        raise ProbeError("a probe of truth needs known facts of at least two relations")
+        raise ProbeError("A probe of truth needs known facts of at least two relations. Add facts.")
     block = min(max(1, round(DEPTH * lm.n_layers)), lm.n_layers - 1)
     X = _states(lm, pairs, block, EMPTY)
     mean, scale = X.mean(0), X.std(0).clamp(min=1e-6)
@@ -103,26 +103,26 @@ def truth_probe(lm: LM, cases: as_facts.Given, without: as_facts.Given = ()) -> 
     accuracy = float(by_fact.mean())
     if accuracy < ACCURACY:
         raise ProbeError(
-            f"on held-out relations the probe of truth is right for {accuracy:.0%} of the "
-            f"statements of {lm.name}, and {ACCURACY:.0%} are asked for, so it is not used"
+            f"On held-out relations, the probe of truth is right for {accuracy:.0%} of the "
+            f"statements of {lm.name}, but {ACCURACY:.0%} are required, so it is not used."
         )
     return TruthProbe(block, _ridge(X, y), mean, scale, accuracy, *interval(by_fact), len(y))
 
 
 def _ridge(X: Tensor, y: Tensor) -> Tensor:
-    """The weights (d,) of ridge regression from X (n, d) on y (n,), without an intercept."""
+    """Return the weights (d,) of ridge regression from X (n, d) to y (n,), without an intercept."""
     penalty = RIDGE * len(X) * torch.eye(X.shape[1], dtype=X.dtype)
     return torch.linalg.solve(X.T @ X + penalty, X.T @ y)
 
 
 def _states(lm: LM, pairs: Sequence[tuple[str, str]], block: int, patch: Patch) -> Tensor:
-    """States (n, d) before a block at the last token of each (prompt, answer), float64."""
+    """Return states (n, d) before a block at the last token of each (prompt, answer), float64."""
     texts = [f"{prompt} {answer}" for prompt, answer in pairs]
     with lm.patched(patch, only=True):
         return activations.states_at_ends(lm, texts, block).double().cpu()
 
 
 def _block(lm: LM, module: str) -> int:
-    """The number of the block in which a module stands; −1 for one outside the blocks."""
+    """Return the number of the block containing a module; −1 for one outside the blocks."""
     rest = module.removeprefix(f"{lm.arch.blocks}.")
     return int(rest.split(".")[0]) if rest != module else -1

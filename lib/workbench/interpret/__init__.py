@@ -1,1 +1,1 @@
-"""Interpretation looks inside a model: causal traces, logit lens, superposition, damage."""
+"""Looking inside a model: causal traces, logit lens, superposition, damage."""

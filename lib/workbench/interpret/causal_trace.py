@@ -1,9 +1,9 @@
-"""Causal tracing finds the states through which a fact is recalled (Meng et al., 2022, section 2).
+"""Causal tracing finds the states that recall a fact (Meng et al., 2022, section 2).
 
-Noise on the subject's tokens makes the model forget the answer. One clean state that is put back
-into the noisy run may bring the answer back. The share of its probability that returns, for each
-token and layer, is the indirect effect of that state. Tracing shows where information flows; it
-does not say which layer edits best.
+Noise on the subject's tokens makes the model forget the answer. Restoring one clean state in the
+noisy run may bring the answer back. The fraction of its probability that returns, for each token
+and layer, is the indirect effect of that state. Tracing shows where information flows; it does not
+show which layer edits best.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Trace:
     p_clean      p in the clean run.
     p_corrupted  p with noise on the subject, the mean over the noisy runs.
     layers       The numbers of the table's columns.
-    table        {kind: p of the restored runs (tokens, layers)}; NaN where nothing was asked.
+    table        {kind: p of the restored runs (tokens, layers)}; NaN if not requested.
     """
 
     tokens: tuple[str, ...]
@@ -55,7 +55,7 @@ class Trace:
         return self.p_clean - self.p_corrupted
 
     def indirect(self, kind: str) -> Tensor:
-        """The indirect effect of each state, IE = p_restored − p_corrupted, (tokens, layers)."""
+        """Return each state's indirect effect, IE = p_restored − p_corrupted, (tokens, layers)."""
         return self.table[kind] - self.p_corrupted
 
     @property
@@ -95,29 +95,29 @@ def trace(
     window: int = 10,
     seed: int = 1,
 ) -> Trace:
-    """Probability of the model's own answer with one clean state put back, for every place.
+    """Return the probability of the model's own answer after restoring one clean state, everywhere.
 
     fact       A Fact, or a prompt in plain text together with its `subject`.
-    kinds      The kinds of states that are restored, of KINDS.
-    layers     The layers that are asked about, by default all.
-    tokens     The tokens that are asked about, by default all.
+    kinds      The kinds of states to restore, from KINDS.
+    layers     The layers to test, by default all.
+    tokens     The tokens to test, by default all.
     samples    The number of noisy runs.
-    noise      The noise is N(0, (noise · deviation)²), and every cell sees the same noise.
+    noise      The noise is N(0, (noise · deviation)²), and every cell uses the same noise.
     deviation  σ of the embedding's entries over all subjects of a study, from
-               `embedding_deviation`. None takes the tokens of this subject.
+               `embedding_deviation`. None uses this subject's tokens.
     window     The number of layers around each layer that "mlp" and "attention" restore at once.
     seed       The seed of the noise.
 
-    The model runs with the patch that is entered now, on the prompt itself without a rewrite.
-    Tokens before the subject get p_corrupted, since the noise changes nothing there. Raises
-    ValueError for a layer, token or kind that does not exist, and without a subject. Source: ROME,
-    section 2.1, where σ is pooled over 1,000 facts.
+    The model runs with the currently applied patch, on the prompt itself without a rewrite. Tokens
+    before the subject get p_corrupted, since the noise changes nothing there. Raises ValueError for
+    a layer, token or kind that does not exist, and without a subject. Source: ROME, section 2.1,
+    where σ is pooled over 1,000 facts.
     """
     at_least(1, samples=samples, window=window)
     at_least(0, noise=noise, deviation=deviation)
     layers = tuple(range(lm.n_layers) if layers is None else layers)
     with Corrupted.opened(lm, fact, subject, samples, noise, deviation, seed) as runs:
-        # list the cells, one per kind, token and layer; before the subject there is nothing to run
+        # list the cells, one per kind, token and layer; before the subject, there is nothing to run
         length, first = len(runs.ids), runs.subject[0]
         wanted = range(length) if tokens is None else [range(length)[t] for t in tokens]
         cells = [
@@ -127,7 +127,7 @@ def trace(
             for layer in layers
         ]
         p_clean, p_corrupted, p = runs.restore([c for c in cells if c.tokens[0] >= first])
-        # sort the answers back into tables, in the order in which the cells were listed
+        # sort the answers back into tables, in the order of listing the cells
         found, table = iter(p.tolist()), {}
         for kind in kinds:
             table[kind] = torch.full((length, len(layers)), torch.nan)
@@ -140,7 +140,7 @@ def trace(
 
 
 def layers_around(lm: LM, kind: str, layer: int, window: int = 10) -> tuple[int, ...]:
-    """The layers that one cell restores: l for "hidden", else l − window/2 … l + window/2 − 1.
+    """Return the layers restored by one cell: l for "hidden", else l − window/2 … l + window/2 − 1.
 
     The window is clipped to the model's layers. Raises ValueError for a layer that does not exist.
     """
@@ -151,16 +151,18 @@ def layers_around(lm: LM, kind: str, layer: int, window: int = 10) -> tuple[int,
 
 
 def average(traces: Sequence[Trace]) -> pd.DataFrame:
-    """The average indirect effect of each kind, layer and role of token.
+    """Return the average indirect effect of each kind, layer and role of token.
 
-    Columns: kind, layer, role, effect, low, high (95 %), facts. A fact's tokens of one role are
+    Columns: kind, layer, role, effect, low, high (95%), facts. A fact's tokens of one role are
     averaged first, and the interval is a bootstrap over facts. Roles that no fact has are left out.
-    Raises ValueError when the traces cover different kinds or layers.
+    Raises ValueError if the traces cover different kinds or layers.
     """
     if not traces:
-        raise ArgumentError("there is no trace to average")
+        raise ArgumentError("There is no trace to average. Provide at least one.")
     if len({(t.layers, tuple(t.table)) for t in traces}) > 1:
-        raise ArgumentError("the traces cover different kinds or layers")
+        raise ArgumentError(
+            "The traces cover different kinds or layers. Average only comparable traces."
+        )
     rows = []
     for kind in traces[0].table:
         for role in ROLES:
@@ -179,8 +181,8 @@ def average(traces: Sequence[Trace]) -> pd.DataFrame:
 
 
 def average_total(traces: Sequence[Trace]) -> tuple[float, float, float]:
-    """The average total effect of the noise, p_clean − p_corrupted, and its 95 % interval."""
+    """Return the average total effect of the noise, p_clean − p_corrupted, and its 95% interval."""
     effects = [t.total_effect for t in traces]
     if not effects:
-        raise ArgumentError("there is no trace to average")
+        raise ArgumentError("There is no trace to average. Provide at least one.")
     return sum(effects) / len(effects), *interval(effects, None)

@@ -1,7 +1,7 @@
-"""`Corrupted` runs the model for causal tracing: noisy copies of a prompt, clean states put back.
+"""`Corrupted` runs the model for causal tracing: noisy copies of a prompt, restoring clean states.
 
-`causal_trace` decides which states are asked about. Here they are run, many of them in one pass
-through the layers, and nothing is computed twice.
+`causal_trace` selects the states to test. This file runs them, many in one pass through the layers,
+without computing anything twice.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from ...model.lm import LM
 from ...model.partial_forward import Replay
 
 KINDS = ("hidden", "mlp", "attention")
-POSITIONS = 2048  # rows × tokens of one forward, which was faster than 512 and 8192 on a CPU
+POSITIONS = 2048  # rows × tokens of one forward pass, which was faster than 512 and 8192 on a CPU
 
 
 @dataclass(frozen=True)
 class Cell:
-    """The clean states that one restored run puts back.
+    """The clean states restored in one run.
 
     kind    "hidden" for a block's output, "mlp" and "attention" for the output of the modules
             `mlp_out` and `attn_out`.
-    tokens  The tokens whose states are put back.
-    layers  The layers at which they are put back.
+    tokens  The tokens whose states are restored.
+    layers  The layers at which they are restored.
     """
 
     kind: str
@@ -44,10 +44,11 @@ class Cell:
 
 
 def embedding_deviation(lm: LM, subjects: Sequence[Fact | str]) -> float:
-    """The standard deviation σ of the embedding's entries over all subject tokens, one number.
+    """Return the standard deviation σ of the embedding's entries over all subject tokens.
 
-    The subject of a Fact is read inside its prompt, a subject given as text by itself. In families
-    that scale embeddings inside the module σ is scaled too, since the noise is added after it.
+    It is one number. A Fact's subject is read inside its prompt, a subject given as text by itself.
+    In families that scale embeddings inside the module, σ is also scaled, since the noise is added
+    afterwards.
     """
     found = []
     for one in subjects:
@@ -55,13 +56,13 @@ def embedding_deviation(lm: LM, subjects: Sequence[Fact | str]) -> float:
         ids, first, last = span(lm, fact)
         found += ids[first : last + 1]
     if len(found) < 1:
-        raise ArgumentError("there is no subject to measure")
+        raise ArgumentError("There is no subject to measure. Provide at least one.")
     with lm.opened(sequences(lm, [found])) as seqs:
         return lm.model.get_submodule(lm.arch.embed)(seqs.ids).float().std().item()
 
 
 def span(lm: LM, fact: Fact) -> tuple[list[int], int, int]:
-    """The ids of the fact's prompt, and the numbers of its subject's first and last token."""
+    """Return the ids of the fact's prompt, and its subject's first and last token numbers."""
     ids, last = lookup(lm.tokenizer, fact)
     begin = fact.prompt.index("{}") + len(fact.subject) - len(fact.subject.lstrip())
     read = lm.tokenizer(fact.text, return_offsets_mapping=True)
@@ -70,12 +71,12 @@ def span(lm: LM, fact: Fact) -> tuple[list[int], int, int]:
 
 
 class Corrupted:
-    """One prompt in `samples` noisy rows and a clean one, which restores cells in few runs.
+    """One prompt in `samples` noisy rows and a clean one, for restoring cells in few runs.
 
-    Cells whose first restored token is the same share their runs, because everything before that
-    token is the same as in the noisy run and `Replay` keeps it. A cell joins the batch only at its
-    first restored layer, as a copy of the noisy rows. So no block runs for it in vain, and each
-    weight is read once for all cells.
+    Cells with the same first restored token share their runs, because everything before that token
+    is the same as in the noisy run and is kept by `Replay`. A cell joins the batch only at its
+    first restored layer, as a copy of the noisy rows. This way, no block runs for it in vain, and
+    each weight is read once for all cells.
 
     ids      The ids of the prompt.
     subject  The numbers of the subject's first and last token.
@@ -101,22 +102,22 @@ class Corrupted:
     @classmethod
     @contextmanager
     def opened(cls, lm: LM, fact: as_facts.Given | str, subject: str | None, *settings: Any):
-        """Hold the model for all runs of one call, so that its hooks meet no other thread's run."""
+        """Hold the model for all runs of one call, so its hooks never see another thread's run."""
         if isinstance(fact, str):
             if subject is None:
-                raise ArgumentError("a prompt in plain text is traced with its subject: give both")
-            fact = Fact.find(fact, subject, subject)  # the new answer plays no part here
+                raise ArgumentError("A prompt in plain text is traced with its subject. Give both.")
+            fact = Fact.find(fact, subject, subject)  # the new answer has no effect here
         elif subject is not None:
-            raise ArgumentError("the subject of a Fact is its own: give no other")
+            raise ArgumentError("A Fact already has a subject. Omit the other one.")
         fact = as_facts.fact(fact)
         ids, _, _ = span(lm, fact)
         with lm.opened(sequences(lm, [ids])):
             yield cls(lm, fact, *settings)
 
     def restore(self, cells: Sequence[Cell]) -> tuple[float, float, Tensor]:
-        """The probabilities p_clean and p_corrupted, and p of every cell, (cells,)."""
-        # cells that begin at the same token share their runs; the subject's first token always
-        # has one, for p_clean and p_corrupted
+        """Return the probabilities p_clean and p_corrupted, and p of every cell, (cells,)."""
+        # cells beginning at the same token share their runs; the subject's first token always has
+        # one, for p_clean and p_corrupted
         starts: dict[int, list[int]] = {self.subject[0]: []}
         for i, cell in enumerate(cells):
             self._check(cell)
@@ -135,18 +136,18 @@ class Corrupted:
         return *ends[self.subject[0]], p
 
     def _check(self, cell: Cell) -> None:
-        """Refuse a kind, a layer or a token that does not exist."""
+        """Reject a kind, a layer or a token that does not exist."""
         if cell.kind not in KINDS:
-            raise ArgumentError(f"kind must be one of {', '.join(KINDS)}, not '{cell.kind}'")
+            raise ArgumentError(f"kind should be one of {', '.join(KINDS)}, not '{cell.kind}'.")
         for layer in cell.layers:
             self.lm.mlp_out(layer)
         if not all(0 <= t < len(self.ids) for t in cell.tokens):
             raise ArgumentError(
-                f"the prompt has tokens 0 to {len(self.ids) - 1}, not {cell.tokens}"
+                f"The prompt has tokens 0 to {len(self.ids) - 1}, not {cell.tokens}."
             )
 
     def _replay(self, token: int) -> Replay:
-        """All blocks from `token` on, for the noisy rows and after them the clean one."""
+        """Return all blocks from `token` on, for the noisy rows followed by the clean one."""
         first, last = self.subject
 
         def corrupt(_: nn.Module, __: tuple, output: Tensor) -> Tensor:
@@ -164,12 +165,12 @@ class Corrupted:
     def _run(
         self, replay: Replay, token: int, cells: Sequence[Cell]
     ) -> tuple[float, float, Tensor]:
-        """One pass through all layers for some cells whose first restored token is `token`."""
+        """Run some cells whose first restored token is `token` through all layers in one pass."""
         n, hidden = self.samples, replay.hidden  # (rows, tokens, d)
         where: dict[int, slice] = {}  # the rows of each cell that has joined
 
         def join(i: int, states: Tensor) -> Tensor:
-            """Add the rows of cell i, which up to here are those of the noisy run."""
+            """Add the rows of cell i, which are identical to the noisy run's so far."""
             where[i] = slice(len(states), len(states) + n)
             return torch.cat([states, states[:n]])
 
@@ -178,10 +179,13 @@ class Corrupted:
             for i, rows in where.items():
                 if cells[i].kind == kind and layer in cells[i].layers:
                     columns = [t - token for t in cells[i].tokens]
-                    states[rows, columns] = states[n, columns]  # row n is the clean one
+                    states[rows, columns] = states[n, columns]  # row n is the clean row
 
         def restore(kind: str, layer: int, _: nn.Module, __: tuple, output: Tensor) -> None:
-            """The hook of a module, in place: nobody else holds its output, which opt flattens."""
+            """Restore a module's states in place, as a hook; nothing else holds its output.
+
+            opt flattens the output.
+            """
             wide = output.view(len(hidden), -1, output.shape[-1])
             put_back(kind, layer, wide[:, replay.lead :])
 
@@ -192,12 +196,12 @@ class Corrupted:
                 if cell.kind != "hidden" and layer == min(cell.layers, default=0):
                     hidden = join(i, hidden)
             # run the block for all rows; its hooks restore inside it. Each joined row reads the
-            # keys and values before `token` that the noisy row has from which it was copied
+            # keys and values before `token` of the noisy row that it was copied from
             hooks = {name(layer): partial(restore, kind, layer) for kind, name in names.items()}
             with hooked_all(self.lm.model, hooks):
                 source = [*range(n + 1), *list(range(n)) * len(where)]
                 hidden = _blocks(replay, slice(layer, layer + 1), source).run(hidden, upto=1)
-            # a cell of block outputs joins only now, and its first state is restored at once
+            # a cell of block outputs joins only now, and its first state is restored immediately
             for i, cell in enumerate(cells):
                 if cell.kind == "hidden" and layer == min(cell.layers, default=0):
                     hidden = join(i, hidden)
@@ -213,7 +217,7 @@ class Corrupted:
 
 
 def _blocks(replay: Replay, which: slice, source: list[int]) -> Replay:
-    """Some blocks of a replay; `source` gives the row of it that each row continues."""
+    """Return some blocks of a replay; `source` gives the row that each new row continues."""
     part = copy(replay)
     part.blocks, part.calls, part.seen = replay.blocks[which], replay.calls[which], {}
     return part.take(source)

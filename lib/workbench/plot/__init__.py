@@ -1,7 +1,8 @@
-"""Figures in the course's style: one function per figure, which returns it as a Figure.
+"""Figures in the course's style: one function per figure, returning it as a Figure.
 
-The colors are here at once. What draws is imported when it is first asked for, since matplotlib
-takes half a second to import and a page that opens draws nothing yet.
+The colors are available immediately. Plotting functions are imported when they are first used,
+since importing matplotlib takes half a second, and a page that is opening does not plot anything
+yet.
 """
 
 from importlib import import_module
@@ -18,7 +19,7 @@ from .palette import (  # noqa: F401
     editor_color,
 )
 
-_PLACES = {  # {what draws: where it is defined}
+_PLACES = {  # {plotting function: its module}
     **dict.fromkeys(("histogram", "token_bars"), "charts"),
     **dict.fromkeys(("layer_curve", "lines", "loss_curve", "rank_over_layers"), "curves"),
     **dict.fromkeys(("scatter", "scope_map"), "points"),
@@ -27,7 +28,7 @@ _PLACES = {  # {what draws: where it is defined}
 
 
 def __getattr__(name: str) -> Any:
-    """What draws, imported with its first use; `style` is the module itself."""
+    """Return a plotting function, imported at its first use; `style` is the module itself."""
     if name not in _PLACES:
         raise AttributeError(f"module {__name__} has no attribute '{name}'")
     module = import_module(f".{_PLACES[name]}", __name__)
@@ -35,5 +36,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """The names of the figures too that nobody has drawn yet."""
+    """Return all names, including figures not yet imported."""
     return sorted({*globals(), *_PLACES})

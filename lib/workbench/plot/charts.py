@@ -1,9 +1,9 @@
 """Charts are figures of single values: bars of next tokens, histograms.
 
-Every function returns a Figure and shows nothing by itself. Figures are made without pyplot, so
-nothing global is kept and any thread may draw. The last line of a notebook cell shows one, since it
-renders itself as PNG, and `figure.savefig(path)` saves it. Colors and sizes come from `style`:
-series named "base", "edited", "neighbor" or "unrelated" have a color of their own everywhere.
+Every function returns a Figure without showing it. Figures are created without pyplot, so nothing
+global is kept and any thread can draw. As the last line of a notebook cell, a figure shows itself,
+since it renders itself as PNG, and `figure.savefig(path)` saves it. Colors and sizes come from
+`style`: series named "base", "edited", "neighbor" or "unrelated" have their own colors everywhere.
 """
 
 from __future__ import annotations
@@ -34,13 +34,15 @@ def token_bars(
 ) -> Figure:
     """Draw next-token probabilities of the base and the edited model as pairs of bars.
 
-    Both lists hold (token, probability) with the same tokens in the same order; the first token is
-    drawn at the top. A leading space of a token is shown as "␣". Raises ValueError if the tokens
+    Both lists contain (token, probability) with the same tokens in the same order; the first token
+    is drawn at the top. A leading space of a token is shown as "␣". Raises ValueError if the tokens
     differ.
     """
     tokens = [token for token, _ in before]
     if tokens != [token for token, _ in after]:
-        raise ArgumentError("before and after must name the same tokens in the same order.")
+        raise ArgumentError(
+            "before and after have different tokens. Use the same tokens in the same order."
+        )
     height = 0.42 * len(tokens) + 1.2
     figure, ax = new_figure("probability of the next token", "next token", title, height)
     at = np.arange(len(tokens))
@@ -61,7 +63,7 @@ def token_bars(
             )
     ax.set_yticks(at, [token_text(token) for token in tokens])
     for text in ax.get_yticklabels():
-        text.set_parse_math(False)  # "$" is a token too
+        text.set_parse_math(False)  # "$" is also a token
     ax.set(ylim=(len(tokens) - 0.5, -0.5), xlim=(0, 1.12 * highest or 1))
     ax.grid(False)
     ax.grid(axis="x")
@@ -77,10 +79,10 @@ def histogram(
     marks: Mapping[str, float] | None = None,
     colors: Mapping[str, str] | None = None,
 ) -> Figure:
-    """Draw the distribution of each group over shared bins, as the share of its values in %.
+    """Draw the distribution of each group over shared bins, as the percentage of its values.
 
-    Shares make groups of unequal size comparable, and the legend says how many values each has. NaN
-    and infinities are left out.
+    Percentages make groups of unequal size comparable, and the legend shows the number of values in
+    each. NaN and infinities are left out.
 
     marks  {name: x} of vertical lines, such as a threshold or a radius.
     """
@@ -88,7 +90,7 @@ def histogram(
     groups = {name: v[np.isfinite(v)] for name, v in groups.items()}
     every = np.concatenate([*groups.values(), np.array(list((marks or {}).values()), dtype=float)])
     if not every.size:
-        raise ArgumentError("there are no finite values to draw.")
+        raise ArgumentError("There are no finite values to draw.")
     figure, ax = new_figure(xlabel, "share of values per bin (%)", None)
     edges = np.histogram_bin_edges(every, bins=bins)
     for name, (color, dash) in styles(groups, colors).items():

@@ -1,7 +1,7 @@
 """Curves are figures of series over an axis: edits, layers or steps.
 
-Every function returns a Figure and shows nothing by itself, as in `charts`. Most of them call
-`lines` and then add to its axes.
+Every function returns a Figure without showing it, as in `charts`. Most of them call `lines`, then
+add to its axes.
 """
 
 from __future__ import annotations
@@ -49,18 +49,18 @@ def lines(
     height: float = HEIGHT,
     named: bool = True,
 ) -> Figure:
-    """Draw {name: y} over x, each line named at its end, or in a legend when the names do not fit.
+    """Draw {name: y} over x, naming each line at its end, or in a legend if the names do not fit.
 
     x       The shared axis, or {name: x} with an axis for each line.
     series  {name: y}; None and NaN are gaps.
     bands   {name: (low, high)}, drawn as a shade.
-    colors  {name: color} in place of the style's.
-    dashes  {name: dash} in place of the style's.
+    colors  {name: color}, overriding the style's.
+    dashes  {name: dash}, overriding the style's.
     height  In inches.
-    named   With False the caller names the lines.
+    named   With False, the caller names the lines.
     """
     if not series:
-        raise ArgumentError("there is no series to draw.")
+        raise ArgumentError("There is no series to draw.")
     figure, ax = new_figure(xlabel, ylabel, title, height)
     style = styles(series, colors, dashes)
     ends = []

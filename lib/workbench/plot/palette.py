@@ -1,12 +1,12 @@
-"""The colors of every figure and what they mean, without matplotlib, which takes long to import.
+"""The colors of every figure and their meaning, without matplotlib, which is slow to import.
 
-One color has one meaning. Gray is what is compared with, orange what was written, blue a neighbor,
-dark green unrelated text: a series named "base", "edited", "neighbor" or "unrelated" has its own of
-these four, and nothing else is drawn in them. A series whose name begins with an editor's, such as
-"MEMIT, kept keys", has that editor's color in every figure. Any other name takes the next of CYCLE,
-which means nothing outside its figure; after five names the dashes change.
-Every color has a contrast of at least 3.4 : 1 against white, and text drawn in it is darkened to
-4.5 : 1. The four can be told apart in the three color deficiencies (ΔE ≥ 24).
+One color has one meaning. Gray is used for the comparison, orange for edits, blue for a neighbor,
+dark green for unrelated text: a series named "base", "edited", "neighbor" or "unrelated" has its
+own color among these four, and nothing else is drawn in them. A series whose name begins with an
+editor's, such as "MEMIT, kept keys", has that editor's color in every figure. Any other name uses
+the next color of CYCLE, which has no meaning outside its figure; after five names, the dashes
+change. Every color has a contrast of at least 3.4 : 1 against white, and text drawn in it is
+darkened to 4.5 : 1. The four are distinguishable in the three color deficiencies (ΔE ≥ 24).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from itertools import cycle
 from ...registry import EDITORS
 
 BASE = "#7b8591"
-EDITED = "#d9560b"  # the accent, for everything that was written or chosen
+EDITED = "#d9560b"  # the accent, for everything edited or chosen
 NEIGHBOR = "#1b87cf"
 UNRELATED = "#20603c"
 COLORS = {"base": BASE, "edited": EDITED, "neighbor": NEIGHBOR, "unrelated": UNRELATED}
@@ -36,8 +36,8 @@ EDITOR_COLORS = {
     }.items()
     for name in names
 }
-OWN = "#16202e"  # an editor of your own
-# series that are no editors of their own have the color of the one that they are close to
+OWN = "#16202e"  # your own editor
+# series that are not separate editors use the color of a similar editor
 LIKE = {"r-rome": "#8d7fd6", "memoe": "#c2577f", "fine-tuning": "#7a3b1d"}
 DASHES = ("-", "--", ":", "-.")
 INK, QUIET, GRID = "#1f2933", "#52606d", "#e4e7eb"
@@ -48,7 +48,7 @@ def styles(
     colors: Mapping[str, str] | None = None,
     dashes: Mapping[str, str] | None = None,
 ) -> dict[str, tuple[str, str]]:
-    """Return {name: (color, dash)}; a color not asked for is the name's own or the next one.
+    """Return {name: (color, dash)}; a color that is not given is the name's own or the next one.
 
     Two names of one editor, or of editors that share a color, have different dashes.
     """
@@ -69,7 +69,7 @@ def styles(
 
 
 def editor_color(name: str) -> str | None:
-    """The color of the editor whose name stands before the first comma; None for other names."""
+    """Return the color of the editor named before the first comma; None for other names."""
     plain = name.split(",")[0].strip().casefold()
     editor = plain.replace("-", "_")
     return EDITOR_COLORS.get(editor, OWN) if editor in EDITORS else LIKE.get(plain)

@@ -1,6 +1,6 @@
-"""These figures draw prompts as points, by two numbers each, and the line that divides them.
+"""Figures showing prompts as points, with two numbers each, and the line that divides them.
 
-Every function returns a Figure and shows nothing by itself, as in `charts`.
+Every function returns a Figure without showing it, as in `charts`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .style import (
 
 Values = Sequence[float]
 Points = Mapping[str, tuple[Values, Values]]
-MARKERS = "osD^v"  # one per group: groups stay apart without their colors
+MARKERS = "osD^v"  # one per group, to distinguish groups without their colors
 
 
 def scatter(
@@ -34,13 +34,13 @@ def scatter(
     colors: Mapping[str, str] | None = None,
     height: float = 4.4,
 ) -> Figure:
-    """Draw {name: (x, y)} as points; points that are not finite are left out.
+    """Draw {name: (x, y)} as points, leaving out points that are not finite.
 
     filled  {name: whether each point is full}; the others are drawn hollow, and the legend counts
-            the full ones of each group. By default all are full.
+            the full points of each group. By default, all are full.
     """
     if not points:
-        raise ArgumentError("there are no points to draw.")
+        raise ArgumentError("There are no points to draw.")
     figure, ax = new_figure(xlabel, ylabel, title, height)
     for i, (name, (color, _)) in enumerate(styles(points, colors).items()):
         x, y = (np.asarray(part, dtype=float).ravel() for part in points[name])
@@ -58,7 +58,7 @@ def scatter(
             facecolors="none",
             edgecolors=color,
             linewidths=0.9,
-            alpha=0.35,  # pale, so that the full ones among them can be seen
+            alpha=0.35,  # pale, so that the full points among them are visible
             marker=marker,
         )
         ax.scatter(
@@ -85,13 +85,13 @@ def scope_map(
     colors: Mapping[str, str] | None = None,
     top: float | None = None,
 ) -> Figure:
-    """Draw {name: (scores, thresholds)} of prompts, those that a memory answers as full points.
+    """Draw {name: (scores, thresholds)} of prompts, using full points for those a memory answers.
 
-    A memory answers scores up to the threshold, such as a distance and its radius. On the line the
-    score equals the threshold. The side that is answered is shaded, and the legend counts the
-    prompts there.
+    A memory answers scores up to the threshold, such as a distance and its radius. On the line, the
+    score equals the threshold. The answered side is shaded, and the legend counts the prompts
+    there.
 
-    top  The end of the upright axis.
+    top  The end of the vertical axis.
     """
     answered = {
         name: np.less_equal(*pair)

@@ -1,7 +1,8 @@
 """The style of every figure: names at the ends of lines, legends, texts that fit.
 
-Sizes, spines and colors of axes and text are those of the style sheet `course.mplstyle`, which
-holds for all that Matplotlib draws once this module is imported. What colors mean is in palette.py.
+Sizes, spines and colors of axes and text come from the style sheet `course.mplstyle`, which applies
+to everything that Matplotlib draws once this module is imported. For the meaning of colors, see
+palette.py.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from PIL import Image
 
-from .palette import (  # noqa: F401  # what draws takes colors and sizes from one place
+from .palette import (  # noqa: F401  # plotting functions import colors and sizes from one place
     BASE,
     COLORS,
     CYCLE,
@@ -35,7 +36,7 @@ from .palette import (  # noqa: F401  # what draws takes colors and sizes from o
     styles,
 )
 
-# set for good, not in a context: contexts of two threads would end each other
+# set permanently, not in a context: contexts of two threads would end each other
 SHEET = Path(__file__).with_name("course.mplstyle")
 mpl.rcParams.update(mpl.rc_params_from_file(SHEET, use_default_template=False))
 WIDTH, HEIGHT = mpl.rcParams["figure.figsize"]  # inches
@@ -44,7 +45,9 @@ DPI = mpl.rcParams["figure.dpi"]  # dots per inch: 836 px wide
 TITLE, LABEL = mpl.rcParams["axes.titlesize"], mpl.rcParams["axes.labelsize"]
 SMALL = mpl.rcParams["font.size"]
 
-LEVELS = 121  # colors of a heat map; with the grays of the text they fit into a palette of 256
+LEVELS = (
+    121  # colors of a heat map; together with the grays of the text they fit into a palette of 256
+)
 SEQUENTIAL = LinearSegmentedColormap.from_list(
     "sequential", ["#ffffff", "#8fc1e6", "#0b3c66"], LEVELS
 )
@@ -54,7 +57,7 @@ DIVERGING = LinearSegmentedColormap.from_list(
 
 
 class Drawing(Figure):
-    """A Figure that Jupyter shows as PNG; a bare Figure shows only its name without pyplot."""
+    """A Figure that Jupyter shows as PNG; without pyplot, a bare Figure only shows its name."""
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
@@ -76,10 +79,10 @@ def new_figure(xlabel: str, ylabel: str, title: str | None, height: float = HEIG
 
 
 def name_ends(figure: Figure, ax: Axes, ends: list[tuple[str, float, float, str]]) -> None:
-    """Write each name beside the end of its line, moved apart where they would overlap.
+    """Write each name at the end of its line, moved apart to avoid overlapping.
 
-    What joins a name to its line is thin, gray and dotted, so that nobody takes it for data: no
-    series is ever drawn in this gray, or as thin.
+    The connection between a name and its line is thin, gray and dotted, so it cannot be mistaken
+    for data: no series is ever drawn in this gray, or this thin.
     """
     figure.draw_without_rendering()  # now the height of the axes is known
     gap = 1.25 * SMALL * DPI / 72 / ax.get_window_extent().height  # of one name, in axes heights
@@ -111,7 +114,7 @@ def name_ends(figure: Figure, ax: Axes, ends: list[tuple[str, float, float, str]
 
 
 def legend(figure: Figure, ax: Axes) -> None:
-    """Put a legend below the axes and make the figure higher by the same amount."""
+    """Put a legend below the axes, increasing the figure's height by the same amount."""
     handles, names = ax.get_legend_handles_labels()
     columns = max(1, min(len(names), 90 // (8 + max(map(len, names), default=0))))
     width, height = figure.get_size_inches()

@@ -1,10 +1,10 @@
-"""`tune` finds presets for a model that nobody has tuned, and measures them on held-out facts.
+"""`tune` finds presets for a model without tuned ones, and measures them on held-out facts.
 
 For each editor, `search` tries layers and settings on facts that the model knows, one candidate at
 a time: first layers, then the best layer and its neighbors with every value of the first setting,
-then every further setting alone. Trying all combinations would cost the product of their numbers.
-The unedited model, the default settings, and the best candidate are then measured on facts that the
-search did not see. Every trial is a line of a file, so a killed run can continue.
+then every further setting individually. Trying all combinations would cost the product of their
+numbers. The unedited model, the default settings, and the best candidate are then measured on facts
+not used in the search. Every trial is a line of a file, so a killed run can continue.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ from ...registry import EDITORS
 from ...setting_fields import at_least
 from ..export.model_card import table
 
-# Of the search for values. Its bounds and rates include the published ones, and reach down to those
-# that a model with a norm after the MLP needs, whose outputs are short (Gemma 3).
+# Of the search for values. Its bounds and rates include the published ones, and extend down to
+# those needed by a model with a norm after the MLP, whose outputs are short (Gemma 3).
 VALUES: dict[str, Any] = {"clamp": (1.0, 4.0), "v_lr": (0.05, 0.15, 0.5)}
 # four contexts of at most nine tokens and the bare prompt: a quarter of the published cost
 SHORT: dict[str, Any] = {"contexts": ((9, 4),)}
 SPREAD: dict[str, Any] = {"around": 0, "widths": (1, 3, 5), "settings": SHORT}
 # What is tried for each editor; for all others, layers only.
-#   depths    layers of the first trials, as shares of the model's depth, spread in this order
-#   around    how many neighbors of the best layer are tried on either side
-#   widths    how many layers, up to the one tried, are edited
+#   depths    layers of the first trials, as fractions of the model's depth, spread in this order
+#   around    number of neighbors of the best layer tried on either side
+#   widths    number of edited layers, up to the one tried
 #   grid      {setting: values}, the most important setting first
 #   settings  the settings of every trial, and of the default that it is compared with
 GRIDS: dict[str, dict[str, Any]] = {
@@ -85,10 +85,10 @@ SCORED, EVENT = ("efficacy", "generalization", "specificity"), "generation"
 METRICS = (*SCORED, "locality")
 MEASURED: dict[str, Any] = {"events": (EVENT,), "metrics": METRICS}
 CLOSE = 0.01  # the largest difference of scores that a few cases cannot distinguish from 0
-TUNING, HELD = 8, 24  # facts of the search, and the most that are held out
-ALONE = 4  # facts of the search for an editor that writes each alone, which takes long
-LEAST = 4  # the fewest known facts on either side
-SEARCH = 0.6  # the share of an editor's time for its search; the first layers get half of it
+TUNING, HELD = 8, 24  # facts of the search, and the maximum number held out
+ALONE = 4  # facts of the search for an editor that writes each individually, which takes long
+LEAST = 4  # minimum number of known facts on either side
+SEARCH = 0.6  # fraction of an editor's time for its search; the first layers get half of it
 MADE = "# Made by `python -m lib tune`"
 UNEDITED, DEFAULT, FOUND = "unedited", "default", "found"
 
@@ -100,10 +100,10 @@ class Tuned:
     """The result of `tune`.
 
     presets  the TOML file of presets
-    page     the Markdown file that says how they were found
+    page     the Markdown file describing how they were found
     results  {editor: "found" and "default" settings, "trials", and "held_out" rows}. A held-out row
-             holds the ids of its cases, the seconds per edit of both settings, and for the unedited
-             model and both settings {metric: one value per case}.
+             contains the ids of its cases, the seconds per edit of both settings, and for the
+             unedited model and both settings {metric: one value per case}.
     seconds  of the whole run, including earlier calls
     """
 
@@ -126,31 +126,35 @@ def tune(
 
     cases     Facts with true answers, by default the classroom's. Facts that the model knows are
               used in their order: the first eight with an even number for the search (the first
-              four if an editor writes each alone), and those with an odd number are held out,
-              unless they share a subject or a prompt with the search. The number is the
+              four if an editor writes each individually), and those with an odd number are held
+              out, unless they share a subject or a prompt with the search. The number is the
               classroom's own, or a fact's place among `cases`.
-    minutes   For all editors, in equal shares; unused time goes to the next one. Steps are never
+    minutes   For all editors, divided equally; unused time goes to the next one. Steps are never
               interrupted, and each editor gets at least one trial and one held-out edit.
     to        The TOML file. The page next to it ends in `.md`, and the file of trials in `.jsonl`;
               a later call with the same arguments continues from it.
     say       Is called with a line at each step.
 
-    The search starts from the default settings. The library's own presets of this model do not
-    count meanwhile. Raises EditError for an editor that is trained or has no layer, for a file that
-    `tune` did not make, for the trials of other facts, and if too few facts are known.
+    The search starts from the default settings, ignoring the library's own presets for this model.
+    Raises EditError for an editor that is trained or has no layer, for a file that was not created
+    by `tune`, for the trials of other facts, and if too few facts are known.
     """
     at_least(0, minutes=minutes)
     start, to = time.perf_counter(), path_of(to)
     if not editors or to.suffix != ".toml":
-        raise EditError("name an editor" if to.suffix == ".toml" else f"{to} should end in .toml")
+        raise EditError(
+            "There is no editor to tune. Name at least one."
+            if to.suffix == ".toml"
+            else f"{to} should end in .toml."
+        )
     if to.exists() and not to.read_text(errors="replace").startswith(MADE):
-        raise EditError(f"{to} is not a file that tune made: give another one")
-    list(map(layer_setting, editors))  # refuses what cannot be searched before any work
-    # fast editors first: the time that they leave goes to slow ones
+        raise EditError(f"{to} was not created by tune. Give another file.")
+    list(map(layer_setting, editors))  # rejects editors that cannot be searched before any work
+    # fast editors first: unused time goes to slow editors
     order = sorted(dict.fromkeys(editors), key=lambda name: EDITORS[name].speed != "fast")
     made, presets = Tuned(to, to.with_suffix(".md")), []
     with swapped(lm, presets=Presets(stored=False)):
-        say(f"asking {lm.name} which facts it knows")
+        say(f"finding the facts that {lm.name} knows")
         tuning, held = divide(lm, None if cases is None else as_facts.cases(cases))
         rows = Rows(to.with_suffix(".jsonl"), lm, (tuning, held))
         seconds = 60 * minutes - (time.perf_counter() - start)
@@ -162,9 +166,9 @@ def tune(
             some = tuning if together else tuning[:ALONE]
             done = [row for row in rows if row["editor"] == name and "cases" in row]
             say(f"{name}: searching layers and settings for about {SEARCH * share:.0f} s")
-            # a search with held-out facts is over, because these belong to its best row
+            # a search with held-out facts is finished, because these belong to its best row
             trials = search(lm, name, some, space, rows, 0 if done else SEARCH * share)
-            say(f"{name}: {len(trials)} trials made; now facts that the search did not see")
+            say(f"{name}: {len(trials)} trials made; now facts not used in the search")
             default = EDITORS[name](lm, **space.get("settings", {})).settings_dict()
             settings = {DEFAULT: default, FOUND: default | settings_of(best(trials), default)}
             size = len(some) if together else 1  # as many facts in one call as in the search
@@ -181,9 +185,9 @@ def tune(
     page = [
         f"# Presets for {lm.name}",
         f"{head[2:]} in {made.seconds / 60:.1f} of {minutes:g} minutes, without the library's own "
-        f"presets of this model. The search saw the facts {seen}. The facts {asked} were held out "
-        "and asked in this order while there was time. Shares are by free generation, in % with "
-        "95 % intervals over the facts; the last column is paired.",
+        f"presets of this model. The search used the facts {seen}. The facts {asked} were held "
+        "out and tested in this order as time allowed. Percentages are by free generation, with "
+        "95% intervals over the facts; the last column is paired.",
         *(section(name, result) for name, result in made.results.items()),
     ]
     for path, parts in ((made.page, page), (to, [head, *presets])):
@@ -193,7 +197,7 @@ def tune(
 
 
 def divide(lm: LM, cases: Sequence[Case] | None) -> tuple[list[Case], list[Case]]:
-    """(facts of the search, held-out facts), as `tune` says; EditError if there are too few."""
+    """Return (facts of the search, held-out facts), see `tune`; EditError if there are too few."""
     named = cases is None
     cases = classroom(lm.name) if cases is None else cases
     numbered = [(case.id if named else place, case) for place, case in enumerate(cases)]
@@ -204,15 +208,15 @@ def divide(lm: LM, cases: Sequence[Case] | None) -> tuple[list[Case], list[Case]
     held = _first(lm, free, HELD)
     if min(len(tuning), len(held)) < LEAST:
         raise EditError(
-            f"{lm.name} knows {len(tuning)} facts to search with and {len(held)} to hold out, and "
-            f"{LEAST} of each are needed: give facts that it knows, with their true answers, by "
-            "cases="
+            f"{lm.name} knows {len(tuning)} facts to search with and {len(held)} to hold out, but "
+            f"{LEAST} of each are needed. Use cases=… to give facts that it knows, with their true "
+            "answers."
         )
     return tuning, held
 
 
 def _first(lm: LM, cases: Iterable[Case], count: int) -> list[Case]:
-    """The first cases that the model knows; it is asked no more of them than needed."""
+    """Return the first cases that the model knows, testing no more of them than needed."""
     found: list[Case] = []
     waiting = iter(cases)
     while len(found) < count and (some := list(islice(waiting, 16))):
@@ -223,7 +227,7 @@ def _first(lm: LM, cases: Iterable[Case], count: int) -> list[Case]:
 class Rows(list[Row]):
     """The rows of a search and its file, which is whole after each: a head, then a row per line.
 
-    Raises EditError for a file of another model or other facts, and for one that holds no rows.
+    Raises EditError for a file of another model or other facts, and for one without rows.
     """
 
     def __init__(self, path: Path, lm: LM, facts: Any) -> None:
@@ -237,10 +241,10 @@ class Rows(list[Row]):
         except (ValueError, KeyError, TypeError):
             head = None
         if head != self.head:
-            raise EditError(f"{path} holds no trials of these facts on {lm.name}: remove it")
+            raise EditError(f"{path} contains no trials of these facts on {lm.name}. Remove it.")
 
     def add(self, row: Row) -> Row:
-        """Append a row with the seconds since the one before, and write the file."""
+        """Append a row with the seconds since the previous one, and write the file."""
         now = time.perf_counter()
         row, self.last = plain_json({**row, "trial_seconds": round(now - self.last, 4)}), now
         self.append(row)
@@ -249,7 +253,7 @@ class Rows(list[Row]):
         return row
 
     def seconds(self, name: str | None = None) -> float:
-        """The time spent on all rows, or on an editor's."""
+        """Return the time spent on all rows, or on an editor's."""
         return sum(row["trial_seconds"] for row in self if name in (None, row["editor"]))
 
 
@@ -262,14 +266,14 @@ def search(
     seconds: float = math.inf,
     facts: Sequence[Fact] | None = None,
 ) -> list[Row]:
-    """The trials of an editor, each {setting: value} with its scores; new ones go into `rows`.
+    """Return an editor's trials, each {setting: value} with its scores, adding new ones to `rows`.
 
-    space  A row of GRIDS, in which `layers` may replace `depths`, and `together` says whether all
-           facts are written in one call. The default is True for editors of several layers and for
-           editors that need no subject.
-    facts  What that call writes, by default the cases' own facts.
+    space  A row of GRIDS, in which `layers` may replace `depths`, and `together` determines whether
+           all facts are written in one call. The default is True for editors of several layers and
+           for editors that do not need a subject.
+    facts  The facts written by that call, by default the cases' own.
 
-    An earlier trial of `rows` is not made again. A failed trial has the score 0 and an error.
+    An earlier trial of `rows` is not repeated. A failed trial has the score 0 and an error.
     """
     given, grid = space.get("settings", {}), space.get("grid", {})
     config, where = EDITORS[name](lm, **given).settings_dict(), layer_setting(name)
@@ -280,10 +284,10 @@ def search(
     layers = list(dict.fromkeys(space.get("layers", deep)))
 
     def at(layer: int, width: int | None = None, **values: Any) -> Row:
-        """The candidate at a layer, or in a window that ends there."""
+        """Return the candidate at a layer, or in a window ending there."""
         place: Any = layer
         if where != "layer":
-            # an editor that chooses its layers by itself gets all up to this one, UltraEdit two
+            # an editor that chooses its own layers gets all up to this one, UltraEdit two
             width = width or len(config[where] or range(2 if where == "down" else layer + 1))
             place = list(range(max(0, layer + 1 - width), layer + 1))
         return plain_json({**given, **{key: config[key] for key in grid}, where: place, **values})
@@ -307,7 +311,7 @@ def search(
         for one in tqdm(candidates, disable=None, desc=f"{name}: {setting or where}"):
             mine = [row for row in rows if row["editor"] == name and "harmonic" in row]
             row = next((row for row in mine if one.items() <= row.items()), None)
-            # begin no trial that would not fit; the first layers get half of the time
+            # do not begin a trial that would not fit; the first layers get half of the time
             end = sum(row["trial_seconds"] for row in mine) * (1 + 1 / max(1, len(mine)))
             if row is None and (not mine or end <= (seconds if number else seconds / 2)):
                 try:
@@ -322,12 +326,12 @@ def search(
 
 
 def layer_setting(name: str) -> str:
-    """The setting that names an editor's layers; EditError for an editor that has none."""
+    """Return the setting for an editor's layers; EditError for an editor without one."""
     known = asdict(EDITORS[name].Config())
     found = [setting for setting in ("layers", "layer", "down") if setting in known]
     if EDITORS[name].trained or not found:
-        reason = "it must be trained first" if EDITORS[name].trained else "it has no layer"
-        raise EditError(f"{name} cannot be tuned: {reason}")
+        reason = "it has to be trained first" if EDITORS[name].trained else "it has no layer"
+        raise EditError(f"{name} cannot be tuned: {reason}.")
     return found[0]
 
 
@@ -339,7 +343,7 @@ def edited(
     base: Base,
     facts: Sequence[Fact] | None,
 ) -> tuple[Scores, float]:
-    """The scores of the cases after an edit of all `facts`, or of each alone; seconds per fact."""
+    """Return the scores of the cases after editing all `facts`, or each one; seconds per fact."""
     editor = EDITORS[name](lm, **settings)
     make_missing(editor.statistics())  # made once, so not part of an edit's time
     if facts is None:
@@ -352,20 +356,23 @@ def edited(
 
 
 def _scored(scores: Scores) -> Row:
-    """The metrics that the cases have, kl_nats, and the score: the metrics' harmonic mean."""
+    """Return the cases' metrics, kl_nats, and the score: the metrics' harmonic mean."""
     found = scores.json()
     row = {m: round(found[m][EVENT], 4) for m in METRICS if found[m][EVENT] is not None}
     if "specificity" in row:
-        row.pop("locality", None)  # it stands in if the cases have no neighbors
+        row.pop("locality", None)  # only used if the cases have no neighbors
     mean = round(float(statistics.harmonic_mean(row.values())), 4)
     return {**row, "kl_nats": found["locality"]["kl_nats"], "harmonic": mean}
 
 
 def best(rows: Sequence[Row]) -> Row:
-    """The highest score. Of rows within 0.01, the least damage: specificity, locality, then KL."""
+    """Return the row with the highest score; within 0.01, the row with the least damage.
+
+    Damage is compared by specificity, locality, then KL.
+    """
     good = [row for row in rows if "error" not in row]
     if not good:
-        raise EditError(f"no trial of {rows[0]['editor']} succeeded: {rows[0]['error']}")
+        raise EditError(f"No trial of {rows[0]['editor']} succeeded: {rows[0]['error']}")
     top = max(row["harmonic"] for row in good)
     close = [row for row in good if row["harmonic"] > top - CLOSE]
     return max(
@@ -374,14 +381,14 @@ def best(rows: Sequence[Row]) -> Row:
 
 
 def settings_of(row: Row, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings in a row of trials, for `EDITORS[name](lm, **settings)`."""
+    """Return the settings in a row of trials, for `EDITORS[name](lm, **settings)`."""
     return {key: value for key, value in row.items() if key in config}
 
 
 def held_out(
     lm: LM, name: str, settings: Mapping[str, Mapping[str, Any]], group: Sequence[Case]
 ) -> Row:
-    """The unedited model, and an edit of these facts with each of the settings."""
+    """Return a row: the unedited model, and edits of these facts with each of the settings."""
     base = baseline(lm, group, **MEASURED)
     row: Row = {"cases": [case.id for case in group], "seconds": {}, UNEDITED: _values(base.scores)}
     for which, own in settings.items():
@@ -390,23 +397,23 @@ def held_out(
             scores, row["seconds"][which] = edited(lm, name, own, group, base, facts)
             row[which] = _values(scores)
         except (EditError, torch.linalg.LinAlgError) as error:
-            row |= {which: row[UNEDITED], "error": str(error)}  # a refused edit changes nothing
+            row |= {which: row[UNEDITED], "error": str(error)}  # a rejected edit changes nothing
     return row
 
 
 def _values(scores: Any) -> dict[str, list[float]]:
-    """{metric: one value per case}."""
+    """Return {metric: one value per case}."""
     found = scores.by_case([(metric, EVENT) for metric in METRICS])
     return {metric: table["mean"].tolist() for (metric, _), table in found.items()}
 
 
 def values_of(rows: Sequence[Row], which: str, metric: str) -> list[float]:
-    """One value per held-out case: of "unedited", "default" or "found"."""
+    """Return one value per held-out case: of "unedited", "default" or "found"."""
     return [value for row in rows for value in row[which].get(metric, [])]
 
 
 def preset(lm: LM, name: str, trials: Sequence[Row], count: int) -> str:
-    """A row for `presets.toml` with the best trial, and all that differs from the class."""
+    """Return a row for `presets.toml` with the best trial, and all differences from the class."""
     own, row = plain_json(asdict(EDITORS[name].Config())), best(trials)
     chosen = settings_of(row, own)
     shares = ", ".join(f"{metric} {row[metric]:.2f}" for metric in METRICS if metric in row)
@@ -420,7 +427,7 @@ def preset(lm: LM, name: str, trials: Sequence[Row], count: int) -> str:
 
 
 def section(name: str, result: Mapping[str, Any]) -> str:
-    """An editor's part of the page: its trials, the best of them, and held-out facts."""
+    """Return an editor's part of the page: its trials, the best of them, and held-out facts."""
     trials = pd.DataFrame(result["trials"]).drop(columns=["editor", "trial_seconds"])
     trials = trials.sort_values("harmonic", ascending=False, kind="stable").astype(object)
     rows, which, cells = result["held_out"], (UNEDITED, DEFAULT, FOUND), []
@@ -439,7 +446,7 @@ def section(name: str, result: Mapping[str, Any]) -> str:
         table(list(trials), trials.values.tolist()),
         table(["setting", DEFAULT, FOUND], settings),
         table([f"{count} held-out facts", *which, f"{FOUND} − {DEFAULT}"], cells),
-        *[f"{len(errors)} edits failed, one by: {error}" for error in errors[:1]],
+        *[f"{len(errors)} edits failed, one of them with: {error}" for error in errors[:1]],
     ]
     return "\n\n".join(parts)
 
@@ -450,5 +457,5 @@ def _cell(values: Sequence[float], ends: Sequence[float], sign: str = "") -> str
 
 
 def plain_json(value: Any) -> Any:
-    """The value that JSON gives back for this one; tuples become lists."""
+    """Return the value that JSON gives back for this one; tuples become lists."""
     return json.loads(json.dumps(value))

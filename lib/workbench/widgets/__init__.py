@@ -3,9 +3,9 @@
     from lib.workbench import widgets
     widgets.EditAndLook(lm, fact)
 
-As the last line of a cell a panel shows itself. Where a front end can draw them (ipywidgets) it has
-its controls, and otherwise it is the first view: the figure and the table of its values. From code,
-`panel.look(radius=0.5)` gives the figure, the text and the rows of any values.
+As the last line of a cell, a panel shows itself. If a front end can draw them (ipywidgets), it has
+its controls; otherwise it is the first view: the figure and the table of its values. In code,
+`panel.look(radius=0.5)` returns the figure, the text and the rows for any values.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`EditAndLook` edits a fact and shows the answers to several prompts before and after."""
+"""`EditAndLook` edits a fact, showing the answers to several prompts before and after."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ from .panel import Panel, View
 
 
 class EditAndLook(Panel):
-    """A panel to edit one fact, with answers before and after and bars of the next token.
+    """A panel for editing one fact, with answers before and after and bars of the next token.
 
-    fact      The fact in the form at the beginning.
-    asked     {prompt: group} of prompts to ask beside the edit's own, or a list of prompts.
-    editor    The editor at the beginning.
-    editors   Names to choose from, by default all editors that need no training.
+    fact      The initial fact in the form.
+    asked     {prompt: group} of prompts to answer in addition to the edit's own, or a list of
+              prompts.
+    editor    The initial editor.
+    editors   Names to choose from, by default all editors that do not need training.
     settings  {editor: {setting: value}}.
-    after     The patch on which the edit is made; "before" is the model with it.
+    after     The patch to edit on top of; "before" is the model with it.
     tokens    The number of tokens of each answer.
     patch     The patch of the last edit.
 
-    Nothing is edited until the button is pressed. An edit once made is kept.
+    Nothing is edited until the button is pressed. An edit is kept once it has been made.
     """
 
     BUTTON = "Edit"
@@ -79,28 +80,29 @@ class EditAndLook(Panel):
     def look(self, subject: str, prompt: str, new_answer: str, editor: str) -> View:
         """Make the edit: bars of the most probable next tokens, and a table of the answers."""
         fact = Fact(subject or None, prompt, new_answer)
-        key = fact, editor, self.lm.fingerprint  # weights that were trained on need another edit
+        key = fact, editor, self.lm.fingerprint  # weights that were trained need another edit
         if key not in self._made:
             self._made[key] = self._edited(fact, editor)
         self.patch, view = self._made[key]
         return view
 
     def _edited(self, fact: Fact, name: str) -> tuple[Patch, View]:
-        """Make the edit, ask the model without and with it, and show both."""
+        """Make the edit, generate answers without and with it, and show both."""
         lm, editor = self.lm, EDITORS[name](self.lm, **self.settings.get(name, {}))
         prompts = {fact.text: "the edit"}
         prompts |= {p: group for p, group in self.asked.items() if p not in prompts}
         with warnings.catch_warnings(record=True) as noted:
             warnings.simplefilter("always")
             patch = editor.edit([fact], after=self.after, check=False)
-        notes = [f"Note: {w.message}." for w in noted if issubclass(w.category, EditWarning)]
+        notes = [f"Note: {w.message}" for w in noted if issubclass(w.category, EditWarning)]
         answers = []
         for held in (self.after, patch):
             with lm.patched(held, only=True):
                 texts = lm.answer([*prompts], self.tokens)
                 answers.append((texts, lm.next_token(fact.text).exp().cpu()))
         (before, base), (after, edited) = answers
-        # the bars: the new answer's first token, and the three likeliest before and after the edit
+        # the bars: the new answer's first token, and the three most likely before and after the
+        # edit
         first = encode_target(lm.tokenizer, fact.target_new)[0]
         best = [first, *base.topk(3).indices.tolist(), *edited.topk(3).indices.tolist()]
         order = sorted(dict.fromkeys(best), key=lambda i: -(base[i] + edited[i]).item())

@@ -1,8 +1,8 @@
-"""Two panels show which prompts a memory beside the weights answers: GRACE's, and WISE's.
+"""Two panels showing which prompts an external memory answers: GRACE's, and WISE's.
 
-`RadiusExplorer` moves the radius of GRACE, and `ThresholdExplorer` the threshold of WISE. Both work
-on numbers that were read before, distances of keys and activation differences Δ, and apply the
-library's own rules to them.
+`RadiusExplorer` moves the radius of GRACE, and `ThresholdExplorer` the threshold of WISE. Both use
+precomputed numbers, distances of keys and activation differences Δ, applying the library's own
+rules to them.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ KINDS = {
 
 
 class RadiusExplorer(Panel):
-    """A panel of the prompts that GRACE's codebook answers if all edits begin with a given radius.
+    """A panel of the prompts answered by GRACE's codebook if all edits start with a given radius.
 
-    edits    (n, d) The keys of the edits, in the order in which they are written.
-    labels   The label of each edit, which tells whether two edits have the same answer.
+    edits    (n, d) The keys of the edits, in the order of writing them.
+    labels   The label of each edit, for checking whether two edits have the same answer.
     others   {group: (m, d)}, the keys of prompts.
     owner    (m,) The number of the edit that each prompt in the group "rewording" rewords. Such a
-             prompt counts as right with that edit's label alone.
-    radius   The radius at the beginning.
+             prompt counts as right only with that edit's label.
+    radius   The initial radius.
     limit    The end of the slider.
     """
 
@@ -70,7 +70,7 @@ class RadiusExplorer(Panel):
         }
 
     def look(self, radius: float) -> View:
-        """The scope map, and the number answered."""
+        """Return the scope map, and the number answered."""
         n = len(self.edits)
         book = Codebook.empty(self.edits.shape[1], 1)  # without values
         book.write(self.edits, self.labels, torch.zeros(n, 1), range(n), eps_init=radius)
@@ -84,7 +84,7 @@ class RadiusExplorer(Panel):
             wanted["rewording"] = [self.labels[i] for i in self.owner.tolist()]
         rows = []
         for group, f in [("edit", book.lookup(self.edits)), *found.items()]:
-            # the label of the entry that answers each prompt; None where none does
+            # the label of the entry that answers each prompt; None if none does
             given = [book.labels[e] if e >= 0 else None for e in f.entry.tolist()]
             right = zip(given, wanted[group], strict=True) if group in wanted else None
             rows.append(
@@ -103,11 +103,11 @@ class RadiusExplorer(Panel):
 
 
 class ThresholdExplorer(Panel):
-    """A panel of the prompts that WISE's side memories answer, by a share of their thresholds.
+    """A panel of the prompts answered by WISE's side memories, by a fraction of their thresholds.
 
     route      The patch's route, a `Side`.
     scores     {group: Δ (prompts,) or (prompts, memories)}.
-    act_ratio  The share at the beginning, by default the route's own.
+    act_ratio  The initial fraction, by default the route's own.
 
     The figure shows Δ/ε, the largest over the memories, so that one line serves them all.
     """
@@ -121,7 +121,9 @@ class ThresholdExplorer(Panel):
         self.route, count = route, len(route.memories)
         self.eps = torch.tensor([memory.eps for memory in route.memories])
         if not (self.eps.isfinite() & (self.eps > 0)).all():
-            raise ArgumentError(f"thresholds ε should be above 0, and they are {self.eps.tolist()}")
+            raise ArgumentError(
+                f"Thresholds ε should be above 0, but they are {self.eps.tolist()}."
+            )
         self.scores = {
             group: torch.as_tensor(found, dtype=torch.float32) for group, found in scores.items()
         }
@@ -129,7 +131,7 @@ class ThresholdExplorer(Panel):
             self.scores[group] = found = found[:, None] if found.ndim == 1 else found
             if found.shape[1] != count:
                 raise ArgumentError(
-                    f"'{group}' has scores of {found.shape[1]} memories, and there are {count}"
+                    f"'{group}' has scores of {found.shape[1]} memories, but there are {count}."
                 )
         super().__init__(act_ratio=route.act_ratio if act_ratio is None else act_ratio)
 
@@ -147,7 +149,7 @@ class ThresholdExplorer(Panel):
         }
 
     def look(self, act_ratio: float) -> View:
-        """A row of points Δ/ε per group, the threshold, and how many of each group are routed."""
+        """Return a row of points Δ/ε per group, the threshold, and the number routed per group."""
         rule = Side(self.route.memories, act_ratio, self.route.score, self.route.module)
         shares = {group: (found / self.eps).amax(1) for group, found in self.scores.items()}
         points = {g: (x.tolist(), [-i] * len(x)) for i, (g, x) in enumerate(shares.items())}

@@ -1,6 +1,6 @@
-"""`Panel` is the base of all panels: controls above a figure, which ipywidgets draws.
+"""`Panel` is the base of all panels: controls above a figure, drawn by ipywidgets.
 
-ipywidgets is imported only where controls are made, so that a panel also works without it.
+ipywidgets is imported only when controls are created, so a panel also works without it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ...errors import Error
 
 
 class View(NamedTuple):
-    """What a panel shows for some values of its controls.
+    """A panel's content for some values of its controls.
 
     figure  The figure.
     text    A sentence or two with its main numbers.
@@ -44,11 +44,11 @@ class View(NamedTuple):
 
 
 class Panel(ABC):
-    """Controls above a figure; `look` makes the view of their values.
+    """Controls above a figure; `look` creates the view of their values.
 
-    values  The values at the beginning, the arguments of `look` by name.
-    BUTTON  What the button says where nothing is drawn before it is pressed; None redraws at every
-            change. While the view is made the button says so and cannot be pressed again.
+    values  The initial values, the arguments of `look` by name.
+    BUTTON  The button's label if nothing is drawn before pressing it; None redraws at every change.
+            While the view is being created, the button shows this and cannot be pressed again.
     """
 
     BUTTON: ClassVar[str | None] = None
@@ -58,15 +58,15 @@ class Panel(ABC):
 
     @abstractmethod
     def look(self, *args: Any, **values: Any) -> View:
-        """Make the view of some values; an Error or a ValueError says why there is none."""
+        """Create the view of some values; an Error or a ValueError explains why there is none."""
 
     @abstractmethod
     def controls(self) -> dict[str, Any]:
-        """{name: an ipywidgets control} of each value."""
+        """Return {name: an ipywidgets control} for each value."""
 
     @cached_property
     def view(self) -> View:
-        """The view at the beginning, which is shown where there are no controls."""
+        """The initial view, which is shown if there are no controls."""
         return self.look(**self.values)
 
     @property
@@ -75,7 +75,7 @@ class Panel(ABC):
         return self.view.rows
 
     def box(self) -> Any:
-        """The controls above their view, as an ipywidgets box."""
+        """Return the controls above their view, as an ipywidgets box."""
         import ipywidgets
 
         controls = self.controls()
@@ -83,7 +83,7 @@ class Panel(ABC):
             control.style.description_width = "initial"
         if self.BUTTON is None:
             return ipywidgets.interactive(self._redraw, **controls)
-        # not `interactive` with a button of its own, which takes a typed text for a press
+        # not `interactive` with its own button, which treats typed text as a press
         button, out = ipywidgets.Button(description=self.BUTTON), ipywidgets.Output()
 
         def press(_: Any) -> None:
@@ -117,8 +117,11 @@ class Panel(ABC):
 
 
 def live() -> bool:
-    """Whether controls can be drawn: in a kernel, with ipywidgets, unless EDIT_PANELS=static."""
-    if os.environ.get("EDIT_PANELS") == "static":  # a build: nobody will move a slider
+    """Return whether controls can be drawn: in a kernel with ipywidgets.
+
+    EDIT_PANELS=static disables them.
+    """
+    if os.environ.get("EDIT_PANELS") == "static":  # a build, without anyone moving a slider
         return False
     try:
         import ipywidgets  # noqa: F401

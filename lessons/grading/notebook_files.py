@@ -1,34 +1,25 @@
-"""Take what students have written out of the notebooks that they hand in, for the grader.
+"""What students have written into the holes of notebooks that they hand in, for the grader.
 
-    python -m notebooks.collect students/        before `python -m lessons.grader class students/`
-
-A hole of exercise 5.1 is a cell that says `use("5.1", …)`. Its function goes into a file such as
-l5_1_weigh.py beside the notebook, with what the notebook imports for it, and with nothing else of
-it, as when the page itself keeps the function. A file that is there already stays as it is. Nothing
-of a notebook is run. A notebook that cannot be read is named in a sentence.
+A hole of exercise 5.1 is a cell that says `use("5.1", …)`. Its function goes into the text of a
+file such as l5_1_weigh.py, with what the notebook imports for it, and with nothing else of it, as
+when the page itself keeps the function. Nothing of a notebook is run.
 """
 
 from __future__ import annotations
 
-import argparse
 import ast
-import os
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 
 from lessons.grading import files
-from lessons.grading.exercise_source import Exercise, exercises, is_empty
-from lib.atomic_files import path_of
-from lib.errors import sentence
+from lessons.grading.exercise_source import UNREADABLE, Exercise, is_empty
 
 LARGEST = 10_000_000  # bytes of a notebook, with its figures
 CODE = 300_000  # letters in all of its cells of code
 MOST = 30  # notebooks of a student
-UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)  # what `ast.parse` raises
 
 
 class Cell(msgspec.Struct):
@@ -97,45 +88,22 @@ def imported(function: ast.FunctionDef, cells: Sequence[str]) -> Iterator[str]:
                     yield ast.unparse(part)
 
 
-def collect(student: Path) -> Iterator[str]:
-    """Write the files of one student, and say of each, and of each notebook that is none, a line."""
-    my = student / "my"
-    folder = my if my.is_dir() and not my.is_symlink() else student
-    places = dict.fromkeys((student, folder))  # a link could lead to somebody else's notebooks
+def collected(
+    chosen: Sequence[Exercise], places: Sequence[Path]
+) -> tuple[dict[str, str], list[float], list[str]]:
+    """The files of exercises by their names, the notebooks' dates, and what cannot be read.
+
+    A link among the notebooks could lead to somebody else's, and is one that cannot be read.
+    """
     paths = [path for place in places for path in sorted(place.glob("*.ipynb"))]
     if len(paths) > MOST:
-        yield f"{student}: {len(paths)} notebooks, of which none is read; {MOST} are the most"
-        return
-    notebooks = []
+        return {}, [], [f"{len(paths)} notebooks, of which none is read; {MOST} are the most"]
+    notebooks, dates, odd = [], [], []
     for path in paths:
         try:
             notebooks.append(code(path))
+            dates.append(path.stat().st_mtime)
         except ValueError as error:
-            yield f"{student}: {error}"
-    for exercise in exercises():
-        path = folder / exercise.path.name
-        text = written(exercise, notebooks)
-        if text and not os.path.lexists(path):
-            files.write(path, text)
-            yield f"{path}"
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Write the files of a class; returns 0, and 2 with a sentence where that cannot be done."""
-    parser = argparse.ArgumentParser(
-        prog="python -m notebooks.collect", description=(__doc__ or "").splitlines()[0]
-    )
-    parser.add_argument("folder", type=path_of, help="a folder with one per student")
-    given = parser.parse_args(arguments)
-    try:
-        for student in files.students(given.folder):
-            for line in collect(student):
-                print(line, file=sys.stderr)
-    except (ValueError, OSError) as error:
-        print(f"error: {sentence(error)}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+            odd.append(str(error))
+    found = {one.path.name: written(one, notebooks) for one in chosen} if notebooks else {}
+    return {name: text for name, text in found.items() if text}, dates, odd

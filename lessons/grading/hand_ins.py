@@ -1,0 +1,210 @@
+"""What a class has handed in: folders, archives and notebooks, and which of them to look at.
+
+All is read before the first file is run. Archives are unpacked into a folder that goes again, and
+what a notebook has in its holes counts where there is no file of that exercise.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from lessons.grading import archives, files, notebook_files
+from lessons.grading.exercise_source import UNREADABLE, Exercise
+from lessons.grading.verdict import Verdict, hand_in
+from lessons.marking import clean
+
+OTHERS = (
+    ".zip",
+    ".tgz",
+    ".tar",
+    ".7z",
+    ".rar",
+    ".gz",
+    ".xz",
+    ".bz2",
+    ".zst",
+    ".py",
+    ".ipynb",
+)  # loose in a class's folder
+LISTED = 1000  # files of a hand-in whose names are looked at
+SHORT = 30  # pieces of a program beyond the stub, below which two answers are alike by themselves
+
+
+@dataclass
+class HandIn:
+    """One student's work: a text or a verdict for each exercise, and when that file was saved.
+
+    `odd` has a sentence for each thing that a teacher should look at.
+    """
+
+    student: str
+    texts: list[str | Verdict]
+    saved: list[float]
+    odd: list[str] = field(default_factory=list)
+
+
+def read(chosen: Sequence[Exercise], folder: Path) -> tuple[list[HandIn], list[str]]:
+    """The hand-ins in the folder of a class, and what lies in it that is none."""
+    found: dict[str, HandIn] = {}
+    odd = []
+    read_here = files.students(folder)
+    for path in sorted(read_here, key=Path.is_file):
+        name = _readable(path.name if path.is_dir() else path.name.removesuffix(_ending(path)))
+        if name in found:
+            odd.append(f"{path.name} was not read: there is {name} beside it, which is graded.")
+            continue
+        with tempfile.TemporaryDirectory(prefix="handed-in-") as room:
+            found[name] = _one(name, path, chosen, Path(room))
+    for path in sorted(folder.glob("[!.]*")):
+        if path.is_symlink():
+            odd.append(f"{path.name} is a link, and was not read.")
+        elif path.suffix.casefold() in OTHERS and not (path.is_dir() or path in read_here):
+            odd.append(f"{path.name} is neither a folder nor a zip or tar.gz, and was not read.")
+    return [found[name] for name in sorted(found)], odd
+
+
+def _readable(name: str) -> str:
+    """A name on one line, which every file can hold; one of another encoding as Latin letters."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        name = os.fsencode(name).decode("latin-1")
+    return " ".join(clean(name).split())
+
+
+def _ending(path: Path) -> str:
+    """The ending of an archive as it is written, empty for any other file."""
+    length = next((len(e) for e in files.ARCHIVES if path.name.casefold().endswith(e)), 0)
+    return path.name[len(path.name) - length :]
+
+
+def _one(name: str, path: Path, chosen: Sequence[Exercise], room: Path) -> HandIn:
+    """The work of one student, from a folder or an archive, which is unpacked into `room`."""
+    odd, root, refused = [], path, False
+    if archive := path if path.is_file() else _packed(path):
+        root = room
+        try:
+            archives.unpack(archive, room)
+            odd.append(f"{archive.name} was unpacked, and its files are graded.")
+        except ValueError as error:
+            root, refused = room / "none", True
+            odd.append(f"{archive.name} was not unpacked, and nothing is graded: {error}.")
+    for _ in range(archives.DEEPEST):  # folders that hold nothing but a folder
+        inside = [one for one in root.glob("[!.]*") if one.name.casefold() not in files.NOBODY]
+        if len(inside) != 1 or inside[0].name == "my" or inside[0].is_symlink():
+            break
+        root = inside[0] if inside[0].is_dir() else root
+    my, names = root / "my", [*_names(root)]
+    places = [my, root] if my.is_dir() and not my.is_symlink() else [root]
+    noted, dates, unread = notebook_files.collected(chosen, places)
+    odd += [f"{said}." for said in unread]
+    found, taken = HandIn(name, [], [], odd), []
+    for one in chosen:
+        at = next((p for p in places if os.path.lexists(p / one.path.name)), root)
+        (text,), own = hand_in([one], at), at / one.path.name
+        saved = own.lstat().st_mtime if os.path.lexists(own) and text != one.stub else 0.0
+        missing = isinstance(text, Verdict) and text.status == "missing"
+        if one.path.name in noted and (missing or text == one.stub):
+            text, saved = noted[one.path.name], max(dates)
+            taken.append(one.number)
+        elif isinstance(text, Verdict):
+            said = text.message.replace(f" in {at}", "")
+            alike = [n for n in names if missing and files.is_like(Path(n).name, one.path.name)]
+            if alike:
+                there = clean(", ".join(alike[:3]))
+                said = f"{there} should be {one.path.name} or my/{one.path.name}."
+            if alike or not missing:
+                odd.append(f"{one.number}: {said}")
+            text = replace(text, message=said, unread=bool(alike) or not missing or refused)
+        found.texts.append(text)
+        found.saved.append(saved)
+    if taken:
+        odd.append(f"{', '.join(taken)}: taken from a notebook.")
+    if not unread and all(isinstance(t, Verdict) and not t.unread for t in found.texts):
+        there = f"only {', '.join(names[:5])}" if names else "it is empty"
+        odd.append(f"No file of these exercises is there: {there}.")
+    return found
+
+
+def _packed(folder: Path) -> Path | None:
+    """The archive of a folder in which nothing else could be graded."""
+    names = [*_names(folder)]
+    packed = [name for name in names if name.casefold().endswith(files.ARCHIVES)]
+    others = any(name.casefold().endswith((".py", ".ipynb")) for name in names)
+    return folder / packed[0] if packed and not others else None
+
+
+def _names(folder: Path) -> Iterator[str]:
+    """Paths of a hand-in's files inside it; those of a copy of the course are not the student's."""
+    count = 0
+    for place, folders, there in os.walk(folder):
+        if "grader.py" in there:
+            there.clear()
+        folders[:] = [n for n in folders if n[0] != "." and n.casefold() not in files.NOBODY]
+        for name in sorted(there):
+            if name[0] != "." and (count := count + 1) <= LISTED:
+                yield os.path.relpath(os.path.join(place, name), folder)
+
+
+def shared(chosen: Sequence[Exercise], hand_ins: Sequence[HandIn]) -> list[str]:
+    """Sentences on answers that several students have alike, or that are the published solution."""
+    groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    published: dict[str, list[str]] = defaultdict(list)
+    for at, one in enumerate(chosen):
+        forms: dict[str, list[str]] = defaultdict(list)
+        texts = {h.student: h.texts[at] for h in hand_ins if isinstance(h.texts[at], str)}
+        (stub, least), (solution, _) = form(one.stub), form(one.solution)
+        for student, text in texts.items():
+            own, size = form(text)
+            if own == solution != stub:
+                published[student].append(one.number)
+            elif own not in (stub, "") and size > least + SHORT:
+                forms[own].append(student)
+        for alike in forms.values():
+            same = "byte for byte" if len({texts[s] for s in alike}) == 1 else "but for names"
+            if len(alike) > 1:
+                groups[tuple(alike)].append(f"{one.number} ({same})")
+    by: dict[str, list[str]] = defaultdict(list)
+    for student, numbers in published.items():
+        by[", ".join(numbers)].append(student)
+    return [
+        *(f"{', '.join(who)}: the same answer to {', '.join(n)}." for who, n in groups.items()),
+        *(f"{', '.join(who)}: the published solution of {n}." for n, who in by.items()),
+    ]
+
+
+def _silent(part: ast.AST) -> bool:
+    """Whether a piece of a program is a docstring or an import."""
+    text = isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant)
+    return text or isinstance(part, ast.Import | ast.ImportFrom)
+
+
+def form(text: str) -> tuple[str, int]:
+    """A program without its layout, comments and docstrings, and with numbers for its names.
+
+    The second is how many pieces it has. Empty where it is not Python.
+    """
+    try:
+        tree = ast.parse(text)
+        names: dict[str, str] = {}
+        for part in ast.walk(tree):
+            for key in ("id", "arg") if isinstance(part, ast.Name | ast.arg) else ():
+                if hasattr(part, key):
+                    setattr(part, key, names.setdefault(getattr(part, key), str(len(names))))
+            body = getattr(part, "body", None)
+            if isinstance(body, list):
+                kept = [
+                    one for one in body if not isinstance(getattr(one, "value", 0), ast.Constant)
+                ]
+                part.body = [
+                    one for one in kept if not isinstance(one, ast.Import | ast.ImportFrom)
+                ]
+        return ast.dump(tree), sum(1 for _ in ast.walk(tree))
+    except UNREADABLE:
+        return "", 0

@@ -1,0 +1,517 @@
+"""What a class hands in: notebooks, archives, wrong names, copies, late work; and ten weeks."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+import tarfile
+import time
+import zipfile
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+import torch
+
+from lessons import grader, leaderboard
+from lessons.grading import archives, course, files, hand_ins, notebook_files
+from lessons.grading.exercise_source import exercises
+
+(INSERT,) = exercises("2.1")
+NAME = INSERT.path.name
+(WEIGH,) = exercises("5.1")
+IMPORTS = "%matplotlib inline"
+USED = "import math as m\nfrom torch.linalg import solve, inv\nimport lib"
+FILLED = """
+def memit(W, K, V, C, lam):
+    return solve(lam * C + K @ K.T, K @ (V - W @ K).T).T * m.exp(0)
+
+
+print("not run")
+memit = use("5.1", memit)
+"""
+EMPTY = 'def memit(W, K, V, C, lam):\n    """Shapes."""\n    ...\nmemit = use("5.1", memit)\n'
+
+
+def notebook(*cells: str) -> str:
+    made = [{"cell_type": "code", "source": cell.splitlines(keepends=True)} for cell in cells]
+    return json.dumps({"cells": [{"cell_type": "markdown", "source": "5.1"}, *made]})
+
+
+@pytest.fixture
+def student(tmp_path) -> Path:
+    folder = tmp_path / "students" / "ada"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def taken(student: Path) -> tuple[str, list[str]]:
+    """The text of exercise 5.1 that is graded, and what a teacher should look at."""
+    one = next(h for h in hand_ins.read([WEIGH], student.parent)[0] if h.student == student.name)
+    return one.texts[0], one.odd
+
+
+def test_a_hole_becomes_a_file_that_is_right(student):
+    (student / "05_memit.ipynb").write_text(notebook(IMPORTS, USED, FILLED))
+    (student / "01_x.ipynb").write_text(notebook(EMPTY))
+    text, odd = taken(student)
+    assert odd == ["5.1: taken from a notebook."]
+    assert [p.suffix for p in student.iterdir()].count(".py") == 0
+    assert text.startswith(WEIGH.stub.partition("def memit")[0].rstrip())
+    assert "import math as m" in text and "from torch.linalg import solve\n" in text
+    assert "lib" not in text.partition("import math")[2] and "print" not in text
+    module: dict = {}
+    exec(text, module)
+    draw = torch.Generator().manual_seed(0)
+    assert WEIGH.module.check(lambda name, *given: module[name](*given), draw)
+
+
+def test_a_file_goes_before_a_notebook_and_a_stub_does_not(student):
+    (student / "05_memit.ipynb").write_text(notebook(FILLED))
+    (student / "my").mkdir()
+    path = student / "my" / WEIGH.path.name
+    path.write_text("mine")
+    assert taken(student) == ("mine", [])
+    path.write_text(WEIGH.stub)
+    assert "m.exp(0)" in taken(student)[0]
+    path.unlink()
+    path.symlink_to(student / "elsewhere")
+    assert taken(student)[0].status == "wrong"
+    path.unlink()
+    (student / "05_memit.ipynb").write_text(notebook(EMPTY))
+    text, odd = taken(student)
+    assert text.status == "missing" and odd == [
+        "No file of these exercises is there: only 05_memit.ipynb."
+    ]
+
+
+def test_a_hole_that_is_not_python_is_handed_to_the_grader_as_it_is(student):
+    broken = 'def memit(W:\n    pass\nmemit = use("5.1", memit)\n'
+    (student / "05_memit.ipynb").write_text(notebook(broken))
+    assert taken(student)[0] == broken
+
+
+def test_a_neighbors_notebook_behind_a_link_is_not_taken(student):
+    ben = student.parent / "ben"
+    ben.mkdir()
+    (ben / "05_memit.ipynb").write_text(notebook(FILLED))
+    (student / "my").symlink_to(ben)
+    (student / "05_memit.ipynb").symlink_to(ben / "05_memit.ipynb")
+    text, odd = taken(student)
+    assert text.status == "missing" and "a link" in odd[0]
+
+
+HOSTILE = {
+    "no JSON": "hello",
+    "a source of another kind": '{"cells": [{"cell_type": "code", "source": 1e9}]}',
+    "deep": "[" * 200_000,
+    "no letters": b"\xff\xfe\xfa",
+    "huge": " " * (notebook_files.LARGEST + 1),
+    "deep code": notebook(f'use("5.1", {"(" * 5000})'),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_notebook_is_one_sentence_and_stops_nobody(name, student):
+    path, content = student / "05_memit.ipynb", HOSTILE[name]
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    text, (said,) = taken(student)
+    assert len(said) < 300
+    if name in ("no JSON", "deep"):
+        assert "05_memit.ipynb is no notebook: save it in Jupyter" in said
+
+
+# ---- archives ------------------------------------------------------------------------------------
+
+
+def zipped(path: Path, members: dict, **about) -> Path:
+    """A zip archive of these members; `about` has fields of each."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            info = zipfile.ZipInfo(name, (2026, 10, 5, 12, 0, 0))
+            info.compress_type = zipfile.ZIP_DEFLATED
+            for key, value in about.items():
+                setattr(info, key, value)
+            archive.writestr(info, content)
+    return path
+
+
+def tarred(path: Path, members: dict, **about) -> Path:
+    """A tar.gz archive, as `zipped`."""
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            for key, value in about.items():
+                setattr(info, key, value)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+LINK = {"external_attr": (stat.S_IFLNK | 0o777) << 16}
+ZERO = bytes(1 << 20)
+REFUSED = {
+    "a zip with ..": (lambda p: zipped(p, {f"../{NAME}": b"x"}), "leads out"),
+    "a zip with .. inside": (lambda p: zipped(p, {f"my/../../{NAME}": b"x"}), "leads out"),
+    "a zip of Windows with ..": (lambda p: zipped(p, {f"my\\..\\..\\{NAME}": b"x"}), "leads out"),
+    "a zip with a drive": (lambda p: zipped(p, {f"C:\\{NAME}": b"x"}), "leads out"),
+    "an absolute zip": (lambda p: zipped(p, {"/etc/cron.d/x": b"x"}), "leads out"),
+    "a zip with a link": (lambda p: zipped(p, {NAME: b"/etc/passwd"}, **LINK), "a link"),
+    "a zip of a billion bytes": (lambda p: zipped(p, {f"{i}.py": ZERO for i in range(70)}), "64"),
+    "a zip of many files": (lambda p: zipped(p, {f"{i}.py": b"" for i in range(1001)}), "1000 f"),
+    "a zip that promises": (
+        lambda p: p.write_bytes(
+            zipped(p, {NAME: b"x = 1"}).read_bytes().replace(b"\x05\0\0\0", b"\0\xca\x9a\x3b")
+        ),
+        "64 MB",
+    ),
+    "a zip with a password": (
+        lambda p: p.write_bytes(  # flag 1 in the central directory
+            re.sub(
+                b"(?s)(PK\x01\x02....)\0", b"\\1\x01", zipped(p, {NAME: b"x"}).read_bytes()
+            )
+        ),
+        "password",
+    ),
+    "half a zip": (
+        lambda p: p.write_bytes(zipped(p, {NAME: os.urandom(999)}).read_bytes()[:500]), "unpacked",
+    ),
+    "a zip of two files with one name": (
+        lambda p: zipped(p, {f"my/{NAME}": b"x", f"my\\{NAME}": b"y"}), "unpacked",
+    ),
+    "a file in the place of a folder": (
+        lambda p: zipped(p, {"my": b"x", f"my/{NAME}": b"y"}), "unpacked",
+    ),
+    "a long name": (lambda p: zipped(p, {f"{'x' * 300}.py": b"x"}), "unpacked"),
+    "a text": (lambda p: p.write_bytes(b"no archive"), "unpacked"),
+    "nothing": (lambda p: p.write_bytes(b""), "unpacked"),
+    "a tar with ..": (lambda p: tarred(p, {f"../{NAME}": b"x"}), "leads out"),
+    "an absolute tar": (lambda p: tarred(p, {f"/{NAME}": b"x"}), "leads out"),
+    "a tar with a link": (
+        lambda p: tarred(p, {NAME: b""}, type=tarfile.SYMTYPE, linkname="/etc/passwd"), "a link",
+    ),
+    "a tar with a hard link": (
+        lambda p: tarred(p, {NAME: b""}, type=tarfile.LNKTYPE, linkname="/etc/passwd"), "a link",
+    ),
+    "a tar with a pipe": (lambda p: tarred(p, {NAME: b""}, type=tarfile.FIFOTYPE), "device"),
+    "a tar of zeros": (lambda p: tarred(p, {NAME: ZERO * 70}), "64 MB"),
+    "a tar with a billion in its header": (
+        lambda p: p.write_bytes(
+            gzip.compress(header(10**9, tarfile.XHDTYPE) + ZERO * 90, compresslevel=1)
+        ),
+        "64 MB",
+    ),
+    "a tar that promises": (lambda p: p.write_bytes(gzip.compress(header(10**9))), "64 MB"),
+    "half a tar": (
+        lambda p: p.write_bytes(tarred(p, {NAME: os.urandom(999)}).read_bytes()[:500]), "unpacked",
+    ),
+}  # fmt: skip
+
+
+def header(size: int, kind: bytes = tarfile.REGTYPE) -> bytes:
+    info = tarfile.TarInfo(NAME)
+    info.size, info.type = size, kind
+    return info.tobuf(tarfile.USTAR_FORMAT)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_an_archive_that_is_none_is_refused_and_writes_nothing_outside(name, tmp_path):
+    make, why = REFUSED[name]
+    path = tmp_path / "class" / ("s.tar.gz" if "tar" in name else "s.zip")
+    path.parent.mkdir()
+    make(path)
+    room = tmp_path / "a" / "b" / "room"
+    room.mkdir(parents=True)
+    start = time.process_time()
+    with pytest.raises(ValueError, match=why) as found:
+        archives.unpack(path, room)
+    assert time.process_time() - start < 3 and len(str(found.value)) < 200
+    outside = [p for p in tmp_path.rglob("*") if p.is_file() and room not in p.parents]
+    assert outside == [path]
+    assert sum(p.stat().st_size for p in room.rglob("*")) <= archives.UNPACKED
+    ((one,), _) = hand_ins.read([INSERT], path.parent)
+    assert one.texts[0].unread and not one.texts[0].points and why in one.odd[0]
+
+
+@pytest.mark.parametrize(
+    "name, inside",
+    [
+        ("s.zip", NAME),
+        ("s.ZIP", f"my/{NAME}"),
+        ("s.zip", f"s\\my\\{NAME}"),
+        ("s.zip", f"Hand-in von Müller/my/{NAME}"),
+        ("s.tar.gz", f"./my/{NAME}"),
+        ("s.tgz", f"a/b/{NAME}"),
+        ("s/work.zip", NAME),
+        ("s/work.tar", f"my/{NAME}"),
+    ],
+)
+def test_an_archive_is_graded_like_its_folder(name, inside, tmp_path):
+    path = tmp_path / "class" / name
+    path.parent.mkdir(parents=True)
+    members = {inside: INSERT.solution.encode(), "__MACOSX/._x": b"", ".DS_Store": b""}
+    if "tar" in name or "tgz" in name:
+        tarred(path, members, mtime=1790000000)
+        if path.suffix == ".tar":
+            path.write_bytes(gzip.decompress(path.read_bytes()))
+    else:
+        zipped(path, members)
+    ((one,), odd) = hand_ins.read([INSERT], tmp_path / "class")
+    assert (one.student, odd) == ("s", []) and one.texts == [INSERT.solution]
+    when = (
+        1790000000
+        if "z" not in path.suffix[1:2].casefold()
+        else datetime(2026, 10, 5, 12).timestamp()
+    )
+    assert one.saved == [when] and one.odd == [
+        f"{path.name} was unpacked, and its files are graded."
+    ]
+    assert sorted(p.name for p in (tmp_path / "class").iterdir()) == [name.partition("/")[0]]
+
+
+# ---- a class and a course ------------------------------------------------------------------------
+
+
+def say(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def rows(path: Path) -> dict[str, list[str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return {row[0]: row[1:] for row in csv.reader(file)}
+
+
+MISTAKE = INSERT.wrong(INSERT.module.WRONG[0][0])
+COPIED = """import torch
+
+
+def insert(W, k, v, C):
+    # Mine.
+    a = torch.linalg.solve(C, k)
+    b = v - W @ k
+    length = a.dot(k)
+    return W + b[:, None] * a[None] / length
+"""
+RENAMED = re.sub(r"\ba\b", "u", COPIED).replace("# Mine.", "# my own work").replace("length", "n")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A class with all that happens in an ordinary week, and its report."""
+    place = tmp_path_factory.mktemp("class")
+    students = place / "students"
+
+    def put(path: str, text: str | bytes) -> None:
+        (students / path).parent.mkdir(parents=True, exist_ok=True)
+        (students / path).write_bytes(text if isinstance(text, bytes) else text.encode())
+        os.utime(students / path, (1790000000, 1790000000))
+
+    put(f"ada/my/{NAME}", MISTAKE)
+    put(f"ben/{NAME}", COPIED)
+    put(f"cleo/my/{NAME}", RENAMED)
+    put(f"cem/my/{NAME}", RENAMED)
+    zipped(students / "dan.zip", {f"my/{NAME}": INSERT.solution.encode()})
+    zipped(students / "eve.zip", {f"../{NAME}": INSERT.solution.encode()})
+    put("fay/L2_1-Insert (1).py", INSERT.solution)
+    (students / "gil").mkdir()
+    put("hal/report.docx", b"PK")
+    put("ida/02_insert.ipynb", notebook("import torch", COPIED + 'insert = use("2.1", insert)'))
+    put("jo/exercises/insert.py", INSERT.solution)
+    put(f"kim/{NAME}", INSERT.stub)
+    put(f"lea/{NAME}", INSERT.solution.encode("utf-16"))
+    put(f"max/{NAME}", INSERT.solution)
+    zipped(students / "max.zip", {NAME: b"x"})
+    put("nina.rar", b"Rar!")
+    os.mkfifo(students / "olga.zip")
+    inner = zipped(place / "inner.zip", {NAME: b"x"}).read_bytes()
+    zipped(students / "pia.zip", {"inner.zip": inner})
+    put(f"rob/{NAME}", "x = " + "(" * 3000 + ")" * 3000)
+    os.mkdir(os.fsencode(students) + b"/p\xfctz")  # a name of another encoding
+    (students / "quin").symlink_to(students / "max")
+    (students / "deadlines.toml").write_text("[due]\n2 = 2026-09-20\n")
+    call = ["class", str(students), "2.1", "--jobs", "1", "--out", str(place / "report")]
+    assert grader.main(call) == 0
+    return place / "report"
+
+
+def test_the_page_opens_with_the_hand_ins_to_look_at(folder):
+    page = say(folder / "class.md")
+    first = page.partition("## Hand-ins to look at")[2].partition("\n| exercise |")[0]
+    lines = [line.replace("\\", "") for line in first.splitlines() if line.startswith("* ")]
+    for said in (
+        "dan: dan.zip was unpacked, and its files are graded.",
+        f"eve: eve.zip was not unpacked, and nothing is graded: '../{NAME}' in it leads out of",
+        f"fay: 2.1: L2_1-Insert (1).py should be {NAME} or my/{NAME}.",
+        f"jo: 2.1: insert.py should be {NAME} or my/{NAME}.",
+        "gil: No file of these exercises is there: it is empty.",
+        "hal: No file of these exercises is there: only report.docx.",
+        "ida: 2.1: taken from a notebook.",
+        f"lea: 2.1: {NAME} is not UTF-8 text",
+        "max.zip was not read: there is max beside it, which is graded.",
+        "nina.rar is neither a folder nor a zip or tar.gz",
+        "quin is a link, and was not read.",
+        "olga.zip is neither a folder nor",
+        "pia: No file of these exercises is there: only inner.zip.",
+        "ben, cem, cleo, ida: the same answer to 2.1 (but for names).",
+        "dan, max: the published solution of 2.1.",
+    ):
+        assert sum(line.startswith(f"* {said}") for line in lines) == 1, (said, first)
+    late = [line for line in lines if line.startswith("* Late in session 2: ada (")]
+    assert len(late) == 1 and re.search(r"cleo \(\d+ h\)", late[0]) and "eve" not in late[0], late
+    assert not any(line.startswith("* kim: 2") for line in lines)
+    assert page.index("Hand-ins to look at") < page.index("| exercise | title |")
+    assert "let the students explain" in first and "handed-in-" not in page
+
+
+def test_a_gradebook_is_empty_where_a_mark_would_be_a_guess(folder):
+    canvas, moodle, marks = (rows(folder / f"{n}.csv") for n in ("canvas", "moodle", "marks"))
+    given = {name: cells[-1] for name, cells in moodle.items() if name != "Username"}
+    assert {n: cells[-1] for n, cells in canvas.items() if n in given} == given
+    points = {"ada": "0", "ben": "1", "cem": "1", "cleo": "1", "dan": "1", "ida": "1", "max": "1"}
+    points["rob"] = "0"  # a file on which Python's own reader gives up
+    assert {n: p for n, p in given.items() if p} == points
+    assert {"eve", "fay", "gil", "hal", "jo", "kim", "lea", "pütz", "pia"} == {*given} - {*points}
+    assert [marks[n][0] for n in ("ada", "lea", "fay", "dan")] == ["0", "", "", "1"]
+    told = say(folder / "class.md").replace("\\", "")
+    assert "leaves these sessions empty" in told or "leave these sessions empty" in told
+    assert "eve (2), fay (2), gil (2)" in told
+    assert len(json.loads(say(folder / "messages.json"))["students"]) == len(given)
+
+
+def test_whole_numbers_and_halves_have_one_form(folder):
+    for name in ("canvas", "moodle", "marks"):
+        assert not re.search(r"\d\.0\b", say(folder / f"{name}.csv")), name
+
+
+@pytest.fixture(scope="module")
+def weeks(tmp_path_factory) -> Path:
+    """Three weeks of a course, and its report: ada does all, ben less and less, cem late."""
+    place = tmp_path_factory.mktemp("course")
+    due = {"1": 1790000000, "2": 1790600000, "3": 1791200000}
+    for name, who in (
+        ("week_1", {"ada": 2, "ben": 2, "cem": 2, "dan": 1}),
+        ("Session 02", {"ada": 3, "ben": 0, "cem": 3, "dan": 2}),
+        ("3", {"ada": 2, "cem": 2, "dan": 2}),
+    ):
+        for student, count in who.items():
+            (place / "c" / name / student).mkdir(parents=True)
+            for one in exercises(name[-1])[:count]:
+                path = place / "c" / name / student / one.path.name
+                path.write_text(one.solution)
+                saved = due[name[-1]] + (100_000 if student == "cem" else 600)
+                os.utime(path, (saved, saved))
+    dates = "".join(f"{n} = {datetime.fromtimestamp(s).isoformat()}\n" for n, s in due.items())
+    (place / "c" / "deadlines.toml").write_text(f"grace = 15\ndeducted = 0.1\n[due]\n{dates}")
+    counts = "session,question,before,after,of\n2,1,5,21,28\n2,2,x,1,28\n"
+    (place / "c" / "quiz.csv").write_text(counts)
+    (place / "c" / "notes").mkdir()
+    (place / "c" / "week 4").mkdir()
+    call = ["class", "--course", str(place / "c"), "--jobs", "2", "--out", str(place / "report")]
+    assert grader.main(call) == 0
+    return place / "report"
+
+
+def test_the_weeks_of_a_course_are_one_page(weeks):
+    page = say(weeks / "course.md")
+    assert page.startswith("# 4 students, 4 sessions\n")
+    table = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| ")]
+    found = {cells[0]: cells for cells in table}
+    of = [sum(e.stars for e in exercises(n)) for n in "123"]
+    heads = [f"{n} (of {of[n - 1]}, due )" for n in (1, 2, 3)]
+    assert [re.sub(r"\d+ [A-Z][a-z]{2}", "", cell) for cell in found["student"][1:4]] == heads
+    assert [re.sub(r"\d+ [A-Z][a-z]{2}", "", cell) for cell in found["cem"][1:4]] == [
+        "2.4 (, 2 d late)", "4 (, 2 d late)", "2.4 (, 2 d late)",
+    ]  # fmt: skip
+    assert "late" not in "".join(found["ada"]) + "".join(found["dan"])  # ten minutes are no matter
+    assert [cell.strip() for cell in found["ben"][2:4]] == ["", ""]
+    behind = page.partition("## Who falls behind")[2].partition("##")[0]
+    assert behind.strip().startswith("ben (less than half") and "dan" not in behind
+    assert "| 2 | 1 | 5 of 28 | 21 of 28 |" in page and "quiz.csv cannot be read further" in page
+    often = page.partition("missed most often")[2].splitlines()[4]
+    assert re.match(r"\| \d\.\d .+ \| 0 \| 0 \| 4 \|", often), often
+
+
+def test_a_week_without_anybody_is_told_and_two_of_one_session_are_refused(weeks, tmp_path, capsys):
+    assert "* Session 4: there is no folder of a student in" in say(weeks / "class.md")
+    for name in ("2", "week_02"):
+        (tmp_path / "c" / name / "ada").mkdir(parents=True)
+    call = ["class", "--course", str(tmp_path / "c"), "--out", str(tmp_path / "report")]
+    assert grader.main(call) == 2 and "are of session 2" in capsys.readouterr().err
+
+
+def test_what_is_late_is_deducted_only_where_the_file_says_so(weeks, folder):
+    assert rows(weeks / "moodle.csv")["cem"] == ["2.4", "4", "2.4", ""]
+    assert rows(weeks / "marks.csv")["cem"][:2] == ["1", "2"]
+    assert "Late in session 1, with 10% less a day: cem (2 d)." in say(weeks / "class.md")
+    assert rows(folder / "moodle.csv")["ben"] == ["1"]
+
+
+@pytest.mark.parametrize(
+    "text, why",
+    [
+        ("2 = 3", "'due'"),
+        ("[due]\n2 = 17", "17 is no date"),
+        ("grace = -1\n[due]\n", "in minutes"),
+        ("deducted = 10\n[due]\n", "from 0 to 1"),
+        ("grace = nan\n[due]\n", "in minutes"),
+        ("late = 1\n[due]\n", "late"),
+        ("due = 1", "items"),
+        ("[due", "cannot be read"),
+        (b"\xff\xfe", "UTF-8"),
+    ],
+)
+def test_deadlines_that_are_none_are_one_sentence(text, why, tmp_path):
+    path = tmp_path / "deadlines.toml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ValueError, match=why) as found:
+        course.Deadlines.read(tmp_path)
+    assert "its form is [due]" in str(found.value) and "\n" not in str(found.value)
+
+
+def test_a_killed_run_leaves_the_hand_ins_and_no_half_report(tmp_path):
+    students = tmp_path / "students"
+    for name in ("ada", "ben"):
+        (students / name).mkdir(parents=True)
+        (students / name / NAME).write_text("while True: pass\n")
+    zipped(students / "cem.zip", {NAME: b"while True: pass"})
+    before = {p: p.stat().st_mtime_ns for p in students.rglob("*")}
+    call = [sys.executable, "-m", "lessons.grader", "class", str(students), "2.1", "--out"]
+    running = subprocess.Popen([*call, str(tmp_path / "report")], stderr=subprocess.DEVNULL)
+    time.sleep(4)
+    running.send_signal(signal.SIGKILL)
+    running.wait()
+    assert {p: p.stat().st_mtime_ns for p in students.rglob("*")} == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["students"]
+
+
+def test_two_at_once_do_not_write_over_each_other(tmp_path, monkeypatch, capsys):
+    (tmp_path / "students" / "ada").mkdir(parents=True)
+    (tmp_path / "students" / "ada" / NAME).write_text(INSERT.solution)
+    plain, report = files.write_folder, tmp_path / "report"
+
+    def later(folder, texts):
+        plain(folder, {"class.md": "of the other run"})
+        plain(folder, texts)
+
+    monkeypatch.setattr(files, "write_folder", later)
+    call = ["class", str(tmp_path / "students"), "2.1", "--jobs", "1", "--out", str(report)]
+    assert grader.main(call) == 1
+    said = capsys.readouterr()
+    assert "the marks are only what is printed" in said.err and "ada" in said.out
+    assert say(report / "class.md") == "of the other run"
+
+
+def test_the_leaderboard_says_that_an_archive_has_to_be_unpacked(tmp_path):
+    (tmp_path / "ada").mkdir()
+    (tmp_path / "ada" / "editor.py").write_text("x = 1")
+    zipped(tmp_path / "ben.zip", {"editor.py": b"x = 1"})
+    first, second = map(leaderboard.hand_in, leaderboard.find([], tmp_path))
+    assert first == "x = 1" and "ben.zip is an archive: unpack it" in str(second)
