@@ -354,9 +354,9 @@ far = guess(f"By how many percent does one of {few} facts whose gradients are al
 #
 # </details>
 #
-# Now we take the prompts that the model answers correctly with the highest probability, and write them in a single
-# turn: unmodified, and with every gradient set to 0. The plain step is `turn` without standardizing, using the single
-# step size at which new facts move the weights as far as they do with UltraEdit.
+# Now we take prompts that the model answers correctly with the highest probability, and write them in a single turn:
+# unmodified, and with every gradient set to 0. The plain step is `turn` without standardizing, using the single step
+# size at which new facts move the weights as far as they do with UltraEdit.
 #
 # **Predict.** How far do both rules move the weights for known facts, and for gradients of zero? And what happens to
 # the loss of the *new* facts when we write known ones?
@@ -565,8 +565,8 @@ figures.tradeoff(panels, damage, "facts held (%)", COLORS, xscale="log")
 # %% [markdown]
 # **Frozen moments do the most damage**: with the same step more than twice as much as lifelong ones, in all six
 # streams. Without any moments, the damage was larger in the 60 edits but not in the hundred, and neither panel shows
-# a difference in facts held. In the hundred, the step matters most: half of the largest step holds more facts, doing
-# a fraction of the damage.
+# a difference in facts held. In the hundred, it is the step that matters: half of the largest step holds more facts,
+# doing a fraction of the damage.
 #
 # Our form makes more passes and includes old keys and general text in the regression (notebooks 05 and 06). It holds
 # three of four facts, at less than a twentieth of the damage of the largest step. **So what is left without a
@@ -584,8 +584,9 @@ figures.tradeoff(panels, damage, "facts held (%)", COLORS, xscale="log")
 # The $n$ numbers to the right of $V$ show how much of each shift arrives at $k'$.
 #
 # **Your turn · exercise 6.5 · ★★★ · 15 minutes.** `arrives` returns these numbers. `share` is everything that arrives
-# at $k'$ along this fact's own $v_i$, because shifts of other facts may point the same way. `wider` splits wordings
-# for the last section: the last `kept` wordings of each fact are tested, and all wordings before them are written.
+# at $k'$ along this fact's own $v_i$, including shifts of other facts, which may point the same way. `wider` splits
+# wordings for the last section: the last `kept` wordings of each fact are tested, and all wordings before them are
+# written.
 
 
 # %%
@@ -757,9 +758,10 @@ for arm, name in SUSPECTS.items():
 show.Table(table)
 
 # %% [markdown]
-# It does not: 42% of a shift arrives at the third wording instead of 40%, and the model answers no more rewordings.
-# At the subject's last token, it answers twice as many. Writing other modules helps most: with `gate` and `up`, and a
-# separately tuned step, the model gives all 60 facts and 63% of the rewordings, at a third of the damage.
+# It does not: 42% of a shift arrives at the third wording instead of 40%, and the model gives the new answer to no
+# more of the rewordings. At the subject's last token, it does so for twice as many. Writing other modules helps most:
+# using `gate` and `up`, with their own step, the model gives all 60 facts and 63% of the rewordings, at a third of
+# the damage.
 #
 # But every turn still adds its $\Delta$ to the same weights, and **weights fill up**: in a stream of ten thousand
 # facts, plotted in [notebook 16](16_at_scale.ipynb), half of the first hundred are gone at the end. What if we leave

@@ -274,8 +274,8 @@ drawings_14.by_editor(
 
 # %% [markdown]
 # Almost all editors add to the harm in every turn. After the last turn, the searches, except WilKE, are still to the
-# left of the line; we can't see how far more turns would take them. The table below shows the rest of MEND's and
-# MALMEN's language.
+# left of the line; we can't see how far more turns would take them. The table below shows how much language is left
+# in MEND and MALMEN.
 #
 # The prompt below is about a neighbor of the tower which should stay in Paris, in the first stream. Editors giving
 # the same answers are combined in one row.

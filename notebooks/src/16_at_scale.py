@@ -371,7 +371,7 @@ figures.legend(figure, *ax.get_legend_handles_labels(), 2)
 # %% [markdown]
 # **The bound falls with batching, and so does the program's time.** If a turn has more than some twenty facts, the
 # bound is level, because it is then limited by arithmetic. The measured time keeps falling, perhaps because the work
-# of a turn other than reading and solving is divided among more facts.
+# done once per turn, apart from reading and solving, is divided among more facts.
 #
 # ## A million edits
 #
@@ -534,9 +534,9 @@ for workers in (2, 4, 10):
 
 # %% [markdown]
 # **Measured** here, using chunks of one matrix as workers. Sending columns is cheaper as long as $n < d_\text{in}$,
-# and putting them back in their order *gives* the matrix of a single worker. Sums are added in a different order, so
-# numbers in float32 round differently. When running `torchrun --nproc-per-node 2 -m lib stream …`, the library sends
-# columns up to $n = d_\text{in}$, and sums beyond that. We **measured** two processes on a CPU ([several
+# and when put back in order they *are* the matrix of a single worker. Sums are added in a different order, so numbers
+# in float32 round differently. When running `torchrun --nproc-per-node 2 -m lib stream …`, the library sends columns
+# up to $n = d_\text{in}$, and sums beyond that. We **measured** two processes on a CPU ([several
 # processes](../tests/benchmarks/results/large_model.md#several-processes)). **Never run**: more than two, and more
 # than one GPU.
 #
