@@ -348,15 +348,15 @@ Slider(regions, "b", sorted({*range(-8, 15, 2), fitted}), fitted)
 #
 # ## A router that forgets
 #
-# Now we train the network on the same two batches as we read the paper: together with each expert, using the loss of
-# its facts and a softmax gate. The first batch's anchor is frozen, and the facts' embeddings cannot change. But the
-# network between the two is trained further on the second batch, and nothing in its loss mentions the first.
+# Now we train the network on the same two batches, the way we read the paper: together with each expert, using the
+# loss of its facts and a softmax gate. The first batch's anchor is frozen, and the facts' embeddings cannot change.
+# But the network between the two is trained further on the second batch, and nothing in its loss mentions the first.
 #
 # The first expert is also frozen: everything it has learned is still there. So afterwards we take this router and fit
 # it using your `refit`, to all eight facts and to the texts that belong to no expert. **We leave every expert
 # unchanged.**
 #
-# **Predict.** How many of the first four facts does the model answer after the second edit? And after the refit?
+# **Predict.** How many of the first four facts does the model give after the second edit? And after the refit?
 #
 # <details><summary>Answer</summary>
 #

@@ -756,7 +756,7 @@ for who in looks:
     print(f"{who}: {z.max():.1f}, that of the tower {z[names.index(tower)]:.1f}")
 
 # %% [markdown]
-# For a third more, it blinds all four, including the one with the new prefix. So a defender's secret is the *text*
+# For a third more, it escapes all four, including the one with the new prefix. So a defender's secret is the *text*
 # used for $C$, not the prompt. We have not tried a defender with a third text.
 #
 # ## The verdict
