@@ -3,18 +3,19 @@
 #
 # # 06 · Null spaces and kept keys
 #
-# We have written one batch. The next one should harm neither general text nor the facts written yesterday. This page
-# has one idea for each: the null space for text, kept keys for facts. Combined they are AlphaEdit.
+# We have written one batch. The next batch should harm neither general text nor the facts written yesterday. This
+# page has one idea for each: using the null space for text, and keeping keys for facts. Combining the two gives
+# AlphaEdit.
 #
 # **You will** look for a null space, directions that ordinary text does not use · write the two lines that make batch
-# after batch equal to one batch · test one idea without the other, on three draws of 250 facts · combine your
+# after batch equal to one batch · test each idea without the other, on three draws of 250 facts · combine your
 # functions from four exercises into an editor.
 #
 # **Needs** [notebook 05](05_memit.ipynb): MEMIT with its $\lambda$, and the loop over layers.
 #
 # **Minutes** 25 to read and 25 to work: two exercises of [session 5](../lessons/session_5.md).
 #
-# Run the folded cell below, and read on.
+# Run the folded cell below, then continue reading.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -75,7 +76,7 @@ from notebooks.support.holes import both, guess, use
 from notebooks.support.sliders import Slider
 
 lm = models.load(SCALE, sink="own")
-top = max(0, lm.n_layers // 6 - 1)  # the last of the layers that are edited here
+top = max(0, lm.n_layers // 6 - 1)  # the last layer edited here
 draw = torch.Generator().manual_seed(0)
 
 
@@ -94,28 +95,28 @@ batches = list(zip(K.split(5, 1), V.split(5, 1), strict=True))
 # ## Write where no text goes
 #
 # MEMIT protects general text by its weight $\lambda C$, where $C$ is the second moment of the keys of general text.
-# This is a compromise: the larger $\lambda$, the less is written. **AlphaEdit** looks for a way around it. Suppose
-# there are directions that no key of general text ever uses. Together they are the **null space** of the text's keys. A
-# change of $W$ that acts only there would not move any output on general text, no matter how large it is. So AlphaEdit
-# uses only the part of each new key that lies in the null space, and needs no $\lambda C$.
+# This is a compromise: the larger $\lambda$, the less is written. **AlphaEdit** looks for a way to avoid it. Suppose
+# there are directions that no key of general text ever uses. Together they are the **null space** of the text's keys.
+# If a change of $W$ acts only there, it doesn't move any output on general text, no matter how large it is. So
+# AlphaEdit uses only the part of each new key that lies in the null space, without needing $\lambda C$.
 
 # %%
 drawings_06.thin()
 
 # %% [markdown]
-# Let $P$ be the projector onto the null space: $Pk$ is the part of a key in it, $PP = P$, and $PK_0 = 0$ for all
-# keys $K_0$ of general text. A change of the form $\Delta P$ moves nothing there, since $\Delta P K_0 = 0$.
+# Let $P$ be the projector onto the null space: $Pk$ is the part of a key lying in it, $PP = P$, and $PK_0 = 0$ for
+# all keys $K_0$ of general text. A change of the form $\Delta P$ moves nothing there, since $\Delta P K_0 = 0$.
 #
-# The null space of $K_0$ is that of $K_0 K_0^\top$, which is $C$ up to a factor: the eigenvectors of $C$ with eigenvalue
-# zero. But notebook 01 found no such direction in a real layer. So AlphaEdit uses an *approximate* null space, all
-# eigenvectors $x_i$ whose eigenvalue $c_i$ is below a **threshold** $\tau$, and the promise becomes a bound. For a
-# change that acts only in them, the mean damage on the text of $C$ is
+# The null space of $K_0$ is the same as that of $K_0 K_0^\top$, which is $C$ up to a factor: it is spanned by the
+# eigenvectors of $C$ with eigenvalue zero. But notebook 01 found no such direction in a real layer. So AlphaEdit uses
+# an *approximate* null space, taking all eigenvectors $x_i$ whose eigenvalue $c_i$ is below a **threshold** $\tau$,
+# and the promise becomes a bound. If a change acts only in them, the mean damage on the text of $C$ is
 #
 # $$\mathrm{tr}(\Delta C \Delta^\top) = \sum_i c_i \|\Delta x_i\|^2 \le \max_i c_i\,\|\Delta\|^2 .$$
 #
-# **Your turn · exercise 5.3 · ★★ · 10 minutes.** Write `place`: the projector $P$ onto this approximate null
-# space, the share of general text inside it, $\mathrm{tr}(PC)/\mathrm{tr}(C)$, and the largest damage that any such
-# $\Delta$ with $\|\Delta\| = 1$ can do. Four lines.
+# **Your turn · exercise 5.3 · ★★ · 10 minutes.** Write `place`, returning the projector $P$ onto this approximate
+# null space, the fraction of general text inside it, $\mathrm{tr}(PC)/\mathrm{tr}(C)$, and the largest damage that
+# any such $\Delta$ with $\|\Delta\| = 1$ can do. Four lines.
 
 
 # %%
@@ -129,8 +130,8 @@ place = use("5.3", place)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# `values, vectors = torch.linalg.eigh(C)`: the values rise, and column $i$ of `vectors` belongs to
-# `values[i]`. Where does the worst change put all of its length?
+# In `values, vectors = torch.linalg.eigh(C)`, the values are in ascending order, and column $i$ of `vectors` belongs
+# to `values[i]`. Where does the worst change put all of its length?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -147,12 +148,12 @@ place = use("5.3", place)
 #
 # ## Is there a null space?
 #
-# The library uses the lowest 80 % of a layer's directions. $C$ is estimated from a sample of general text. We compare
-# three other sets of keys with it: the rest of the sample's file, a different kind of text, and the subjects of the
-# classroom.
+# The library uses the lowest 80% of a layer's directions, estimating $C$ from a sample of general text. We compare
+# this sample with three other sets of keys: the rest of the sample's file, a different kind of text, and the subjects
+# of the classroom.
 #
-# **Predict.** How much of the sample lies in the emptiest four fifths of the directions? And of text
-# that was not used to estimate $C$: more, less, or as much? Would estimating $C$ from more text help?
+# **Predict.** How much of the sample is inside the emptiest four fifths of the directions? What about text that was
+# not used for estimating $C$: more, less, or the same amount? Would estimating $C$ from more text help?
 
 # %%
 text_inside = guess(
@@ -194,7 +195,7 @@ for name, other in list(texts.items())[:3]:
     worst = torch.linalg.eigvalsh(library.Q.T @ other @ library.Q)[-1]
     share = 100 * (P_text * other).sum() / other.trace()
     print(f"  {worst:.3f} on {name}; {share:.0f} % of this text lie inside")
-for part in (4, 2):  # the same share of directions, chosen from less text
+for part in (4, 2):  # the same fraction of directions, chosen from less text
     less = stored_moments(lm, [top], None, int(read["tokens"]) // part)[top].tensors()["C"].double()
     Q = torch.linalg.eigh(less).eigenvectors[:, : library.Q.shape[1]]
     shares = [100 * ((Q.T @ C @ Q).trace() / C.trace()) for C in (less, texts["held-out text"])]
@@ -205,21 +206,22 @@ text_inside.against(100 * inside)
 Slider(figure, "directions in the null space (%)", (20, 40, 60, 80, 90, 95), 80)
 
 # %% [markdown]
-# The null space of this layer is approximate at best: the smallest eigenvalue is 0.003, and the curve on the left has no
-# step that suggests a threshold. On the right, the emptiest four fifths of the directions hold 49 % of the text that $C$
-# was estimated from, and **more of other text, 61 and 62 %**, because the directions were chosen to be empty in one
-# sample. More text closes this gap from both sides, as the last two lines show: each doubling takes a third of it or
-# more. Even more of the subjects' keys lies inside, which is what makes writing there possible.
+# The null space of this layer is approximate at best: the smallest eigenvalue is 0.003, and the curve on the left has
+# no step suggesting a threshold. On the right, the emptiest four fifths of the directions hold 49% of the text used
+# for estimating $C$, and **more of other text, 61 and 62%**, because the directions were chosen for being empty in
+# one sample. Adding text closes this gap from both sides, as the last two lines show: each doubling takes a third of
+# it or more. Even more of the subjects' keys is inside, which is what makes writing there possible.
 #
-# The bound also holds only for the sample: on the other two texts a change of length 1 can do six and twenty-one times
-# the damage. Move the slider: a smaller null space spares more text, and lets less of a subject's key through.
+# The bound also holds only for the sample: on the other two texts, a change of length 1 can do six and twenty-one
+# times the damage. Move the slider: shrinking the null space protects more text, while letting less of a subject's
+# key through.
 #
 # ## Remember what was written
 #
-# Notebook 05 ended with a batch damaged by later ones, because $\lambda C$ doesn't contain it. Now, after each batch,
-# we want the matrix that is best for general text and for *all* batches so far. In the figure each row is one solve:
-# without the earlier pairs on the left, with them on the right. Below it is the picture of notebook 02: repair the
-# Louvre after the tower, then keep the tower, repair again, and choose AlphaEdit.
+# When notebook 05 ended, a batch had been damaged by later batches, because $\lambda C$ doesn't contain it. Now,
+# after each batch, we want the matrix that is best for general text and for *all* batches so far. In the figure, each
+# row is one solve: without the earlier pairs on the left, with them on the right. Below it is the picture of notebook
+# 02: repair the Louvre after the tower, then keep the tower, repair again, and choose AlphaEdit.
 
 # %%
 display(drawings_06.sums())
@@ -232,21 +234,21 @@ show.memory_picture()
 # $$\min_W\ \lambda\,\mathrm{tr}\big((W - W_0)\,C\,(W - W_0)^\top\big)
 # + \sum_{s \le t} \|W K_s - V_s\|^2 .$$
 #
-# The gradient vanishes for $W_t M_t = N_t$, with $M_t = \lambda C + \sum_{s \le t} K_s K_s^\top$ and
-# $N_t = \lambda W_0 C + \sum_{s \le t} V_s K_s^\top$. Batch $t$ adds $K_t K_t^\top$ to $M$ and $V_t K_t^\top$ to $N$. So
-# $W_t M_t = W_{t-1} M_{t-1} + V_t K_t^\top$. Substitute $M_{t-1} = M_t - K_t K_t^\top$ and multiply by $M_t^{-1}$ from the
-# right. With the keys of all batches before $t$ side by side in $K_p$ this is
+# The gradient vanishes if $W_t M_t = N_t$, with $M_t = \lambda C + \sum_{s \le t} K_s K_s^\top$ and
+# $N_t = \lambda W_0 C + \sum_{s \le t} V_s K_s^\top$. Batch $t$ adds $K_t K_t^\top$ to $M$ and $V_t K_t^\top$ to $N$.
+# So $W_t M_t = W_{t-1} M_{t-1} + V_t K_t^\top$. Substitute $M_{t-1} = M_t - K_t K_t^\top$ and multiply by $M_t^{-1}$
+# from the right. Collecting the keys of all batches before $t$ as columns of $K_p$, this is
 #
 # $$W_t = W_{t-1} + (V_t - W_{t-1} K_t)\,K_t^\top M_t^{-1}, \qquad
 # M_t = \lambda C + K_p K_p^\top + K_t K_t^\top .$$
 #
-# This is **recursive least squares**: MEMIT with the **kept keys** $K_p$ added to the matrix that is inverted. The
-# earlier values don't appear, since $W_{t-1}$ already solves the sum that contains them.
+# This is **recursive least squares**: MEMIT with the **kept keys** $K_p$ added to the matrix being inverted. The
+# earlier values don't appear, since $W_{t-1}$ already solves the sum containing them.
 #
-# Read backwards, the same equation removes a batch from the middle of a stream as if it had never been there.
+# When read backwards, the same equation removes a batch from the middle of a stream as if it had never been there.
 #
-# **Your turn · exercise 5.4 · ★★★ · 12 minutes.** Write `turn`, which adds a batch to $W_{t-1}$ and $M_{t-1}$. Then write
-# `forget`, which removes a batch from $W_t$ and $M_t$. Two lines each.
+# **Your turn · exercise 5.4 · ★★★ · 12 minutes.** Write `turn`, adding a batch to $W_{t-1}$ and $M_{t-1}$. Then write
+# `forget`, removing a batch from $W_t$ and $M_t$. Two lines each.
 
 
 # %%
@@ -285,13 +287,15 @@ forget = use("5.4", forget)
 #
 # </details>
 #
-# **Predict.** Ten batches of five made-up pairs are written three ways: each batch passes its $M$ on; each begins with
-# $\lambda C$ alone, which is MEMIT again and again; all in one batch. Which pairs suffer where nothing is kept?
+# **Predict.** We write ten batches of five made-up pairs in three ways: passing $M$ on from batch to batch; starting
+# each batch from just $\lambda C$, which is MEMIT again and again; and writing all of them in one batch. Which pairs
+# suffer if nothing is kept?
 #
 # <details><summary>Work it out</summary>
 #
-# With kept keys there is no difference to one batch but rounding, since each step solves the whole problem. Without
-# them a batch does not know of the pairs before it, so the first pairs suffer most: every later batch disturbs them.
+# With kept keys, rounding is the only difference from one batch, since each step solves the whole problem. Without
+# them a batch has no information about the pairs before it, so the first pairs suffer most: every later batch
+# disturbs them.
 #
 # </details>
 
@@ -304,7 +308,7 @@ def stream(step, keep):
     return W, M
 
 
-def missing(W):  # of each batch: the squared length of what lacks at the end, as a share
+def missing(W):  # for each batch: the squared length missing at the end, as a fraction
     lacks, lacked = ((X @ K - V).pow(2).sum(0).reshape(10, 5).sum(1) for X in (W, W0))
     return (lacks / lacked).tolist()
 
@@ -322,25 +326,26 @@ axes = "batch", "missing at the end, share"
 plot.lines(list(range(1, 11)), lines, *axes, ylog=True, dashes=dashes)
 
 # %% [markdown]
-# With kept keys ten batches equal one batch: the two lines coincide. If nothing is kept, several times as much is
+# With kept keys, ten batches equal one batch: the two lines coincide. If nothing is kept, several times as much is
 # missing from the first batches, and far less from the last. The removed batch loses its values again, and more than
-# before it was written, because the other batches still push on its keys.
+# before it was written, because the other batches keep pushing on its keys.
 #
 # ## AlphaEdit is both
 #
-# Now we combine the two ideas. We look for a change of the form $\Delta P$, which acts only in the null space. It should
-# write the new pairs, leave the kept keys alone, and stay small, with a weight $L_2$ on its squared length:
+# Now we combine the two ideas, looking for a change of the form $\Delta P$, which acts only in the null space. It
+# should write the new pairs, leave the kept keys unchanged, and stay small, with a weight $L_2$ on its squared
+# length:
 #
 # $$\min_\Delta\ \|(W + \Delta P)K - V\|^2 + \|\Delta P K_p\|^2 + L_2 \|\Delta P\|^2 .$$
 #
-# Since $\Delta P K = \Delta P\,(PK)$, keys enter only through their parts $PK$ and $PK_p$. With $R = V - WK$ this is MEMIT
-# with kept keys for these shorter keys, with $C = I$ and $\lambda = L_2$:
+# Since $\Delta P K = \Delta P\,(PK)$, keys enter only through their parts $PK$ and $PK_p$. With $R = V - WK$ this is
+# MEMIT with kept keys for these shorter keys, setting $C = I$ and $\lambda = L_2$:
 #
 # $$\Delta P = R\,(PK)^\top \big(L_2 I + P (K_p K_p^\top + KK^\top) P\big)^{-1} .$$
 #
-# So your `turn` can write it. Its keys are $PK$, and its values must be $V - W(K - PK)$, which gives the same $R$. The
-# next cell does this for a synthetic text that does have a null space, and asserts that ten batches equal the library's
-# single one.
+# So your `turn` can write it. Its keys are $PK$, and its values must be $V - W(K - PK)$, giving the same $R$. The
+# next cell does this for a synthetic text that does have a null space, asserting that ten batches equal the library's
+# single batch.
 
 # %%
 K0 = normal(d, 40) @ normal(40, 2000)  # text that leaves 24 of 64 directions free
@@ -356,9 +361,9 @@ print(f"{P.trace():.0f} free directions; text moves by at most {((W - W0) @ K0).
 # %% [markdown]
 # ## Projector or kept keys?
 #
-# Which of the two ideas holds the facts? Each editor writes 250 facts into five layers, in five batches of 50: first the
-# Eiffel Tower, then 249 rows of CounterFact (Meng et al., 2022). The values are searched once, on the unedited model.
-# There are three draws of facts, and the draw is the unit: facts in the same model aren't independent trials.
+# Which of the two ideas holds the facts? Each editor writes 250 facts into five layers, in five batches of 50: first
+# the Eiffel Tower, then 249 rows of CounterFact (Meng et al., 2022). The values are searched once, using the unedited
+# model. There are three draws of facts, and the draw is the unit: facts in the same model aren't independent trials.
 #
 # | general text is spared by | nothing kept | kept keys |
 # |---|---|---|
@@ -366,11 +371,12 @@ print(f"{P.trace():.0f} free directions; text moves by at most {((W - W0) @ K0).
 # | **the projector, with $L_2 I$** | P alone | AlphaEdit |
 # | **nothing, $L_2 I$ in all directions** | not run | L₂ + keys |
 #
-# A fact is *held* if the model's free answer begins with the new one; we test every fifth fact. Perplexity is measured
-# on a held-out text. For each fact we also test one neighbor: is its answer unchanged, word for word?
+# A fact is *held* if the model's free answer begins with the new answer; we test every fifth fact. Perplexity is
+# measured on a held-out text. For each fact we also test one neighbor, checking if its answer is unchanged, word for
+# word.
 #
-# **Predict.** How many more facts are held with kept keys, and with the projector? What happens to the editor without any
-# term for general text?
+# **Predict.** How many more facts are held when keeping keys, and when using the projector? What happens to the
+# editor without any term for general text?
 
 # %%
 asks = "How many points of the facts held do kept keys add to MEMIT after 250 edits?"
@@ -399,26 +405,29 @@ print(f"the tower stands in Rome at {told.count('Rome')} of {len(told)} ends of 
 figures.dots(panels, [f"{draw} draw" for draw in runs_06.DRAWS], flat=True)
 
 # %% [markdown]
-# **Kept keys raise the share of facts held**, both for MEMIT and for the projector, which they turn into AlphaEdit: both
-# printed intervals exclude 0. Given kept keys, three draws cannot show whether the projector holds more facts than
-# $\lambda C$. At these settings it spares general text slightly better: perplexity rises less in each draw.
+# **Keeping keys raises the fraction of facts held**, both for MEMIT and for the projector, which kept keys turn into
+# AlphaEdit: both printed intervals exclude 0. Given kept keys, three draws cannot show whether the projector holds
+# more facts than $\lambda C$. At these settings it protects general text slightly better: perplexity rises less in
+# each draw.
 #
-# At the one $L_2$ that we ran, kept keys aren't enough if nothing protects general text: the last editor has the same
-# $L_2$ but writes in all directions. Without kept keys this editor was not run, so the empty field of the table doesn't
-# show what kept keys contribute there.
+# At the single $L_2$ that we ran, kept keys aren't enough if nothing protects general text: the last editor has the
+# same $L_2$ but writes in all directions. We have not run this editor without kept keys, so the empty field of the
+# table doesn't show the contribution of kept keys there.
 #
-# **Neighbors are not spared.** Every editor changed the answers of about three neighbors in four or more, counting any
-# other wording as a change. Kept keys spare only a few more of them, since the neighbors' keys are not among those kept.
+# **Neighbors are not spared.** Every editor changed the answers of about three neighbors in four or more, counting
+# any other wording as a change. Keeping keys protects only a few more of them, since the neighbors' keys are not
+# among the kept keys.
 #
 # ## What could kept keys reach at best?
 #
-# On paper kept keys make a stream equal to one batch, so we compare the stream with **one batch of all 250 facts**. The
-# equality requires keys and values that don't change, but with several layers each change of a lower one moves the keys
-# of those above it. So another editor writes only into the last layer, where stream and batch should agree.
+# On paper, keeping keys makes a stream equal to one batch, so we compare the stream with **one batch of all 250
+# facts**. The equality requires keys and values that don't change, but when there are several layers, each change of
+# a lower layer moves the keys of the layers above it. So another editor writes only into the last layer, where stream
+# and batch should agree.
 #
-# We repeat all of this with $\lambda = 30$, which writes more of each residual.
+# We repeat all of this using $\lambda = 30$, writing more of each residual.
 #
-# **Predict.** With kept keys, what does a small $\lambda$ cost: facts, perplexity, or both?
+# **Predict.** If keys are kept, does a small $\lambda$ cost facts, perplexity, or both?
 
 # %%
 ways = {"nothing kept": "MEMIT{}", "kept keys": "MEMIT{}, kept keys", "one batch": "one batch{}"}
@@ -440,22 +449,22 @@ for one, other in (
 figures.dots(shown, [f"{draw} draw" for draw in runs_06.DRAWS], flat=True)
 
 # %% [markdown]
-# With $\lambda = 1000$ one batch holds almost all facts. A stream with kept keys holds fewer in two draws, and one fact
-# of the fifty tested more in the third.
+# With $\lambda = 1000$ one batch holds almost all facts. A stream with kept keys holds fewer in two draws, and one
+# fact of the 50 tested more in the third.
 #
-# **With $\lambda = 30$ even one batch holds fewer facts, in each draw.** So a small λ loses facts before there is any
-# stream, and the stream with kept keys loses some more, in each draw. In one layer it costs one fact in fifty, but
-# there, too, perplexity rises several times as much. Five layers may lose more facts because a change of a low layer
-# passes through all layers above, and no term of the sum accounts for that.
+# **With $\lambda = 30$, even a single batch holds fewer facts, in each draw.** So using a small λ loses facts before
+# there is any stream, and the stream with kept keys loses some more, in each draw. In one layer it costs one fact in
+# 50, but perplexity also rises several times as much there. Five layers may lose more facts because a change of a low
+# layer passes through all layers above, and no term of the sum accounts for that.
 #
 # ## Your own editor
 #
-# `place` gives the null space to write in, and the loop `spread` of notebook 05 does the writing, using `asked` and
+# `place` gives the null space for writing, and the loop `spread` of notebook 05 does the writing, using `asked` and
 # `layer_change`. The library reads the keys and searches for the values.
 #
-# `spread` inverts $\lambda C + KK^\top$. With the keys $PK$, $\lambda = 1$ and $L_2 I + PK_pK_p^\top P$ in place of $C$,
-# this is AlphaEdit's matrix. The kept keys are those of `after.facts`, read again from the model as it is before the
-# batch.
+# `spread` inverts $\lambda C + KK^\top$. When we use the keys $PK$, $\lambda = 1$ and $L_2 I + PK_pK_p^\top P$
+# instead of $C$, this becomes AlphaEdit's matrix. The kept keys are the keys of `after.facts`, read again from the
+# model before the batch.
 
 
 # %%
@@ -507,8 +516,8 @@ def edit(lm, facts, after):
 
 
 # %% [markdown]
-# The next cell writes all of this into `my/editor.py`, loads the file as the leaderboard does, and edits the model with
-# it: two batches of four facts, then your own fact.
+# The next cell writes all of this into `my/editor.py`, loads the file in the same way as the leaderboard, and edits
+# the model using it: two batches of four facts, then your own fact.
 
 # %%
 file = hand_ins.Editor("editor.py")
@@ -535,8 +544,8 @@ for whose, patch in {"unedited": lib.EMPTY, "my/editor.py": mine, "the library":
 show.Table([dict(zip(said, row, strict=True)) for row in zip(*said.values(), strict=True)])
 
 # %% [markdown]
-# The file makes the library's edit, whether its functions are yours or the solutions of open exercises. You can enter it
-# on the leaderboard as it is:
+# The file makes the library's edit, whether its functions are yours or the solutions of open exercises. You can enter
+# it on the leaderboard unchanged:
 #
 # ```bash
 # python -m lessons.leaderboard my/editor.py
@@ -544,16 +553,17 @@ show.Table([dict(zip(said, row, strict=True)) for row in zip(*said.values(), str
 #
 # ## Where it breaks
 #
-# Kept keys protect the keys on the list. What about the others? In our layer MEMIT writes each odd subject of the
-# classroom alone, once with nothing kept and once with the keys of the even subjects kept. We measure how much of each
-# change lands on the even subjects, and how much on the other odd ones, whose keys are not on the list.
+# Keeping keys protects the keys on the list. What about the others? In our layer, MEMIT writes each odd subject of
+# the classroom individually, once with nothing kept and once keeping the keys of the even subjects. We measure how
+# much of each change reaches the even subjects, and how much reaches the other odd subjects, whose keys are not on
+# the list.
 
 # %%
 odd, even = subjects[:, 1::2], subjects[:, ::2]
 general = lib.second_moment(lm, [top])[top]
 for way, kept in {"nothing kept": None, "even subjects kept": even}.items():
     B = torch.cat([memory.reach(k[:, None], general, 1000.0, kept) for k in odd.T])  # (n, d_in)
-    B = B / (B * odd.T).sum(1)[:, None]  # of what arrives at the own key
+    B = B / (B * odd.T).sum(1)[:, None]  # as a fraction of the change at its own key
     lands = (B @ even).pow(2).mean(), (B @ odd).fill_diagonal_(0).pow(2).mean()
     print(
         "{}: {:.1f} % land on even ones, {:.1f} % on other odd ones".format(
@@ -562,18 +572,20 @@ for way, kept in {"nothing kept": None, "even subjects kept": even}.items():
     )
 
 # %% [markdown]
-# Kept keys spare the listed subjects and barely spare the others. This is an example from one layer.
+# Keeping keys protects the listed subjects and barely protects the others. This is an example from one layer.
 #
 # ## What we know now
 #
 # * AlphaEdit combines two ideas: projecting onto the approximate null space of ordinary text, and keeping the keys of
 #   earlier edits.
-# * No direction of the layer is free of text. A threshold bounds the damage only on the text that $C$ was estimated from.
-# * With kept keys, batch after batch equals one batch of all facts as long as keys and values don't change. In the sum
-#   of squares this is the best they can reach.
-# * In three draws of 250 facts kept keys raise the share held. Without the projector or $\lambda C$, at the one $L_2$ that
-#   we ran, general text and facts suffer.
-# * Kept keys don't make up for a small $\lambda$. Over five layers it loses facts even in one batch.
+# * No direction of the layer is free of text. Using a threshold bounds the damage only on the text from which $C$ was
+#   estimated.
+# * With kept keys, batch after batch equals one batch of all facts as long as keys and values don't change. In the
+#   sum of squares this is the best they can reach.
+# * In three draws of 250 facts, keeping keys raises the fraction held. Without the projector or $\lambda C$, at the
+#   single $L_2$ that we ran, general text and facts suffer.
+# * Keeping keys doesn't make up for a small $\lambda$. Over five layers, a small weight loses facts even in one
+#   batch.
 #
 # **Why is damage never zero?** Because keys overlap, and a key that isn't listed cannot be kept. How many keys can a
 # layer distinguish? [Notebook 07](07_superposition.ipynb) counts.

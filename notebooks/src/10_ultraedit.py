@@ -3,19 +3,19 @@
 #
 # # 10 · UltraEdit: statistics instead of a network
 #
-# MALMEN's network has to be trained anew for every model. What is left if one drops the network, and
-# keeps only the units in which it reads its pairs?
+# MALMEN's network has to be retrained for every model. What is left if you drop the network and keep only the units
+# in which it reads its pairs?
 #
-# **You will** see what it means to standardize a gradient · merge moments exactly, whoever counted
-# them · write one turn of UltraEdit · find out what it does with a gradient of zero · choose the step
-# size for a model of any width · take the moments away · find out why rewordings do not follow.
+# **You will** see what it means to standardize a gradient · merge moments exactly, no matter how the data was split ·
+# write one turn of UltraEdit · find out how it handles a gradient of zero · choose the step size for a model of any
+# width · remove the moments · find out why rewordings don't follow.
 #
-# **Needs** [notebook 09](09_learning_to_edit.ipynb): pairs (k, g), and the regression that writes shifts.
+# **Needs** [notebook 09](09_learning_to_edit.ipynb): pairs (k, g), and the regression for writing shifts.
 #
 # **Minutes** 25 to read and 40 to work: three exercises of [session 6](../lessons/session_6.md), in
 # two and three steps.
 #
-# Run the folded cell below, and read on.
+# Run the folded cell below, then continue reading.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -83,15 +83,14 @@ def normal(*shape):
     return torch.randn(*shape, generator=draw, dtype=torch.float64)
 
 
-def each(line, function):  # {line: function}; a wrong one has a line beside the solution's
+def each(line, function):  # {line: function}; a wrong function gets a line next to the solution's
     return {line + i * ", yours": f for i, f in enumerate(both(function).values())}
 
 
 # %% [markdown]
-# We take sixty facts of CounterFact and edit the output matrices of three MLPs. At each answer
-# token we need the *pair* of notebook 09: the key $k$, which is what the matrix reads there, and
-# the gradient $g$ of the loss with respect to what it puts out. One forward and one backward pass
-# give the pairs of all facts.
+# We take 60 facts from CounterFact and edit the output matrices of three MLPs. At each answer token we need the
+# *pair* of notebook 09: the key $k$, which is the matrix's input at that token, and the gradient $g$ of the loss with
+# respect to the matrix's output. A single forward and backward pass gives the pairs of all facts.
 
 # %%
 lm = models.load(SCALE, sink="own")
@@ -111,11 +110,11 @@ print(f"{count} facts have {n} answer tokens; keys have {d_in} numbers, gradient
 # %% [markdown]
 # ## What is left without the network
 #
-# In MALMEN a network reads every pair and says how the output at the key $k$ should shift, and one
-# ridge regression grants all these shifts. The network does not get the pair as it is: its inputs are
-# *standardized*, each coordinate by its own mean $\mu$ and its own deviation $\sigma$ over many
-# facts. **UltraEdit** drops the network and keeps the standardizing. The figure shows what this does
-# to the two coordinates of the gradients with the largest and the smallest deviation.
+# In MALMEN, a network reads every pair and predicts how the output at the key $k$ should shift, and a single ridge
+# regression grants all these shifts. The network does not get the raw pair: its inputs are *standardized*, each
+# coordinate by its own mean $\mu$ and its own standard deviation $\sigma$ over many facts. **UltraEdit** drops the
+# network and keeps the standardizing. The figure shows the effect on two coordinates of the gradients, those with the
+# largest and the smallest deviation.
 
 # %%
 G = found[last].G.double()
@@ -126,38 +125,38 @@ mean, deviation = raw.mean(1, keepdim=True), raw.std(1, keepdim=True)
 drawings_10.standardized(raw.numpy(), ((raw - mean) / deviation).numpy())
 
 # %% [markdown]
-# A coordinate with a large deviation does not count more than the others any longer, and the mean has
-# moved to zero. In formulas, with a step $\eta$ and the strength $\lambda$ of the regression:
+# A coordinate with a large deviation no longer counts more than the others, and the mean has moved to zero. In
+# formulas, using a step $\eta$ and the strength $\lambda$ of the regression:
 #
 # $$\hat k = \frac{k - \mu_k}{\sigma_k}, \qquad \hat g = \frac{g - \mu_g}{\sigma_g}, \qquad
 # v = -\eta\,\|\hat k\|^2\,\hat g, \qquad \Delta = V K^\top (K K^\top + \lambda I)^{-1} .$$
 #
-# The columns of $K$ are the keys themselves, and those of $V$ are the shifts $v$. A plain gradient
-# step on the matrix would move the output at $k$ by $-\eta\|k\|^2 g$, which has the same form.
+# The columns of $K$ are the keys themselves, and the columns of $V$ are the shifts $v$. A plain gradient step on the
+# matrix would move the output at $k$ by $-\eta\|k\|^2 g$, which has the same form.
 #
-# Nothing is learned beforehand, no subject is needed, and no old fact is kept. From turn to turn,
-# beside the edited weights, only $n$, $\mu$, $\sigma$ of keys and gradients stay.
+# UltraEdit needs no training in advance and no subject, and it keeps no old facts. Apart from the edited weights,
+# only $n$, $\mu$, $\sigma$ of keys and gradients are carried from turn to turn.
 #
 # ## Moments that never forget
 #
-# The mean and the deviation are to be those of all facts that were ever edited, though the facts
-# themselves are gone. What is kept is a **state**: a count $n$, a mean $\mu$ and the sum of squared
-# deviations $S = \sum_i (x_i - \mu)^2$, from which $\sigma^2 = S/(n - 1)$. What we need is a rule that
-# turns the states of two sets of numbers into the state of both together.
+# We want the mean and the deviation over all facts ever edited, even though the facts themselves are gone. So we keep
+# a **state**: a count $n$, a mean $\mu$ and the sum of squared deviations $S = \sum_i (x_i - \mu)^2$, from which
+# $\sigma^2 = S/(n - 1)$. We then need a rule for merging the states of two sets of numbers into the state of their
+# union.
 #
-# Let the states $a$ and $b$ meet, and let $\delta = \mu_b - \mu_a$. The common mean is the mean of
-# the two means, weighed by the counts, so it lies at $\mu_a + \delta\,n_b/n$.
-# Around it $a$'s deviations are $(x_i - \mu_a) + (\mu_a - \mu)$. The first part sums to zero over
-# $a$, so no mixed term is left when we square:
+# Suppose that we merge the states $a$ and $b$, and let $\delta = \mu_b - \mu_a$. The common mean is the mean of the
+# two means, weighted by the counts, so it is $\mu_a + \delta\,n_b/n$. Around it, $a$'s deviations are
+# $(x_i - \mu_a) + (\mu_a - \mu)$. The first part sums to zero over $a$, so there is no cross term after squaring:
 #
 # $$S = S_a + n_a(\mu_a - \mu)^2 + S_b + n_b(\mu_b - \mu)^2 .$$
 #
-# The two distances are $\mu_a - \mu = -\delta\,n_b/n$ and $\mu_b - \mu = \delta\,n_a/n$.
-# Put them in, and **Chan's merge** is there. It is exact for any split of the data.
+# The two distances are $\mu_a - \mu = -\delta\,n_b/n$ and $\mu_b - \mu = \delta\,n_a/n$. Substituting them gives
+# **Chan's merge**, which is exact for any split of the data.
 #
-# **Your turn · exercise 6.2 · ★★ · 10 minutes.** First write `chan`, the state of both sets from their two
-# states. Then `settle`: a turn brings $m$ columns, which are merged into the state and then standardized with it. While
-# there is only one column so far there is no deviation yet, and it is only centered. All moments of this page are counted with your `settle`.
+# **Your turn · exercise 6.2 · ★★ · 10 minutes.** First write `chan`, which computes the state of both sets from their
+# two states. Then write `settle`: a turn brings $m$ columns, which are merged into the state and then standardized
+# using it. As long as there is only one column in total, the deviation is undefined, and the column is only centered.
+# All moments on this page are computed with your `settle`.
 
 
 # %%
@@ -177,8 +176,8 @@ settle = use("6.2", settle)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# What do the two new terms of $S$ add up to, if $n_a n_b$ is taken out of both? And what is the
-# state of the $m$ columns alone, if $m$ is 1?
+# What do the two new terms of $S$ add up to when you factor out $n_a n_b$? And what is the state of the $m$ columns
+# by themselves if $m$ is 1?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -201,20 +200,20 @@ settle = use("6.2", settle)
 #
 # </details>
 #
-# **Predict.** It would be simpler to keep $\sum x$ and $\sum x^2$, which merge by adding, and to take
-# $S = \sum x^2 - n\mu^2$. Try it for a thousand numbers around 1,000 with $\sigma = 1$, in float32.
-# What is the variance?
+# **Predict.** It would be simpler to keep $\sum x$ and $\sum x^2$, which can be merged by adding, and to compute
+# $S = \sum x^2 - n\mu^2$. Try this for a thousand numbers around 1,000 with $\sigma = 1$, using float32. What is the
+# variance?
 #
 # <details><summary>Work it out</summary>
 #
-# Both terms are near $10^9$, and float32 has seven digits, so each is off by up to a hundred or so.
-# Their difference should be 1,000. One digit of the variance is safe.
+# Both terms are near $10^9$, and float32 has seven digits, so each is off by up to a hundred or so. Their difference
+# should be 1,000. One digit of the variance is safe.
 #
 # </details>
 
 
 # %%
-def moments(parts, dtype=torch.float64):  # mean and deviation of all columns, part after part
+def moments(parts, dtype=torch.float64):  # mean and deviation of all columns, part by part
     zero = torch.zeros(len(parts[0]), dtype=dtype)
     state = 0, zero, zero
     for X in parts:
@@ -238,21 +237,21 @@ pairs = (mean_g, seen.grads.mean), (sigma_k, seen.keys.deviation)
 assert all(torch.allclose(ours, theirs.double(), rtol=1e-3, atol=1e-5) for ours, theirs in pairs)
 
 # %% [markdown]
-# Any split gives the same moments, and the library counts the same ones. Merging keeps its digits in float32, and
-# the two sums lose theirs.
+# Any split gives the same moments, and they agree with the library's. In float32, merging keeps its digits, while the
+# two sums lose theirs.
 #
 # ## One turn
 #
-# The regression inverts a matrix that is $d_\text{in}$ wide. By the push-through identity of
-# notebook 05 it can as well invert one that is only as wide as there are tokens:
+# The regression inverts a matrix that is $d_\text{in}$ wide. By the push-through identity of notebook 05, you can
+# instead invert a matrix that is only as wide as the number of tokens:
 #
 # $$\Delta = V K^\top (K K^\top + \lambda I)^{-1} = V (K^\top K + \lambda I)^{-1} K^\top = Y K^\top .$$
 #
-# Each of the $d_\text{in}$ numbers of $\hat k$ has a deviation of 1, so $\|\hat k\|^2$ grows with the width.
-# The library therefore sets $\eta = \text{step}/d_\text{in}$, with a `step` that does not depend on it.
+# Each of the $d_\text{in}$ numbers of $\hat k$ has a deviation of 1, so $\|\hat k\|^2$ grows with the width. The
+# library therefore sets $\eta = \text{step}/d_\text{in}$, using a `step` that doesn't depend on the width.
 #
-# **Your turn · exercise 6.3, first part · ★★ · 7 minutes.** Write `turn`, which returns $Y$. All
-# changes of this page are written with it.
+# **Your turn · exercise 6.3, first part · ★★ · 7 minutes.** Write `turn`, which returns $Y$. All changes on this page
+# are written with it.
 
 
 # %%
@@ -266,8 +265,8 @@ turn = use("6.3", turn)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# Each column has its own $\|\hat k\|^2$. And which keys does the matrix read when the model runs, $k$
-# or $\hat k$?
+# Each column has its own $\|\hat k\|^2$. And which keys does the matrix read when the model is running, $k$ or
+# $\hat k$?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -296,7 +295,7 @@ def write(parts, hats=units, step=step, turn=turn):
     return lib.Patch(weights=weights)
 
 
-def moved(patch):  # ‖ΔW‖/‖W‖ of all edited matrices together, in %
+def moved(patch):  # ‖ΔW‖/‖W‖ over all edited matrices, in %
     names = list(patch.weights) or [last]
     new, old = ([lm.weight(name, one).flatten() for name in names] for one in (patch, lib.EMPTY))
     return 100 * ((torch.cat(new) - torch.cat(old)).norm() / torch.cat(old).norm()).item()
@@ -310,21 +309,20 @@ granted = torch.linalg.solve(K.T @ K + ridge * torch.eye(n), K.T @ K).diagonal()
 print(f"the median token gets {granted:.0%} of its shift; the weights move {moved(ours):.1f} %")
 
 # %% [markdown]
-# The turn of the sixty facts is the library's, matrix for matrix. Half of the shifts lose 2 % at
-# most.
+# For the 60 facts, our turn matches the library's in every matrix. Half of the shifts lose at most 2%.
 #
 # ## A gradient of zero
 #
-# In the first figure a gradient of zero, the cross, is not at zero after standardizing, since the
-# mean is taken off. A fact that the model knew for certain would have no gradient, and a plain step
-# would not move for it. What does UltraEdit do?
+# In the first figure, a gradient of zero (the cross) is no longer at zero after standardizing, because the mean is
+# subtracted. If the model knew a fact for certain, the fact would have no gradient, and a plain step would not move
+# for it. How does UltraEdit treat such a fact?
 #
-# Let all gradients of a turn be $g = 0$. Then $\hat g = -\mu_g/\sigma_g$ at every token. So the shifts $v$
-# of all tokens have the same direction and differ in their length only: $V$ has rank one, and
-# $\Delta = a\,b^\top$ as well.
+# Suppose that all gradients of a turn are $g = 0$. Then $\hat g = -\mu_g/\sigma_g$ at every token. So the shifts $v$
+# of all tokens point in the same direction, differing only in length: $V$ has rank one, and so does
+# $\Delta = a\,b^\top$.
 #
-# **Your turn · exercise 6.3, second part · ★★ · 5 minutes.** Write `at_zero`: the two vectors $a$ and
-# $b$. The turn of known facts below is written with them.
+# **Your turn · exercise 6.3, second part · ★★ · 5 minutes.** Write `at_zero`, returning the two vectors $a$ and $b$.
+# We write the turn of known facts below with them.
 
 
 # %%
@@ -342,7 +340,7 @@ far = guess(f"By how many percent does one of {few} facts whose gradients are al
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# What is the same in all columns of $V$, and what is a number of each column?
+# Which part is the same in all columns of $V$, and which number differs from column to column?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -356,18 +354,18 @@ far = guess(f"By how many percent does one of {few} facts whose gradients are al
 #
 # </details>
 #
-# Now we take prompts that the model answers rightly with the highest probability, and write them in one
-# turn: as they are, and with every gradient set to 0. The plain step is `turn` without standardizing,
-# with the one step size with which new facts move the weights as far as UltraEdit moves them.
+# Now we take prompts that the model answers correctly with the highest probability, and write them in a single turn:
+# unmodified, and with every gradient set to 0. The plain step is `turn` without standardizing, using the single step
+# size at which new facts move the weights as far as they do with UltraEdit.
 #
-# **Predict.** How far do both rules move the weights for known facts, and for gradients of zero? And
-# what happens to the loss of the *new* facts when known ones are written?
+# **Predict.** How far do both rules move the weights for known facts, and for gradients of zero? And what happens to
+# the loss of the *new* facts when we write known ones?
 #
 # <details><summary>Work it out</summary>
 #
-# The plain step moves nothing for zero gradients. UltraEdit asks every one of these tokens for the
-# same shift along $\mu_g/\sigma_g$. It lies along the mean gradient and not against it, so the loss
-# of the new facts *rises*.
+# The plain step moves nothing if the gradients are zero. UltraEdit requests the same shift along $\mu_g/\sigma_g$ at
+# every one of these tokens. The shift points along the mean gradient, not against it, so the loss of the new facts
+# *rises*.
 #
 # </details>
 
@@ -426,28 +424,28 @@ for x, move, rise in zip(list(turns)[1:], moves, rises, strict=True):
 figures.bars(list(turns), bars, COLORS)
 
 # %% [markdown]
-# These facts are known, but not for certain: with their own gradients UltraEdit moves the weights 86 % as far as for new
-# facts. With every gradient at 0 the plain step does nothing, and UltraEdit still moves the weights 10 % as far. But its
-# shift is not harmless: the loss of the new facts rises by 0.43 nats, where it rises by 0.14 nats if the known facts keep
-# their own gradients. (This is a single set of facts.) The library leaves out gradients that are exactly 0, but writes
-# small ones like any others.
+# These facts are known, but not for certain: using their own gradients, UltraEdit moves the weights 86% as far as for
+# new facts. When every gradient is 0, the plain step does nothing, and UltraEdit still moves the weights 10% as far.
+# But this shift is not harmless: the loss of the new facts rises by 0.43 nats, compared with 0.14 nats if the known
+# facts keep their own gradients. (This is a single set of facts.) The library skips gradients that are exactly 0, but
+# writes small gradients like any others.
 #
 # ## How large a step?
 #
-# The paper has $\eta = 10^{-6}$ for all its models, among them GPT-J, whose output projections read
-# keys of 16,384 numbers.
+# The paper uses $\eta = 10^{-6}$ for all its models, including GPT-J, whose output projections read keys of 16,384
+# numbers.
 #
-# **Predict.** Which `step` is this for GPT-J, and which one for our model?
+# **Predict.** Which `step` does this correspond to for GPT-J, and which for our model?
 #
 # <details><summary>Work it out</summary>
 #
-# Over the tokens that the moments have seen, every coordinate has $\sum_i \hat k_i^2 = n - 1$: that is
-# what $\sigma$ means. So $\|\hat k\|^2$ is $d_\text{in}(n - 1)/n \approx d_\text{in}$ on average, and a
-# shift is about $\eta\,d_\text{in}$ times $\hat g$. This is 0.0164 for GPT-J, and 0.0015 with our 1,536.
+# Over the tokens included in the moments, every coordinate has $\sum_i \hat k_i^2 = n - 1$, by the definition of
+# $\sigma$. So $\|\hat k\|^2$ is $d_\text{in}(n - 1)/n \approx d_\text{in}$ on average, and a shift is about
+# $\eta\,d_\text{in}$ times $\hat g$. This is 0.0164 for GPT-J, and 0.0015 with our 1,536.
 #
 # </details>
 #
-# We try one turn of sixty facts with both, and with larger steps, and ask every third fact.
+# We try one turn of 60 facts with both steps and with larger ones, testing every third fact.
 
 # %%
 cases = [lib.Case(fact) for fact in facts[::3]]
@@ -467,28 +465,29 @@ for line, f in each("", turn).items():
 show.Table(table)
 
 # %% [markdown]
-# The paper's $\eta$ writes nothing here, and GPT-J's step barely more. It takes a hundred times as much until the model
-# says 40 % of the facts, and other text pays for it. So a step that does not depend on the width still has to be tuned
-# for the model.
+# The paper's $\eta$ writes nothing here, and GPT-J's step barely more. It takes a step a hundred times as large until
+# the model gives 40% of the facts, and other text pays for it. So even a step that doesn't depend on the width has to
+# be tuned for the model.
 #
 # ## A cold start
 #
-# The moments of a turn come from the turn itself and from all turns before it. At the beginning there
-# are none before it, and there may be only one fact.
+# The moments of a turn come from the turn itself and from all turns before it. At the start there are no earlier
+# turns, and there may be only one fact.
 #
-# **Predict.** The first fact of a model's life has a one-token answer, so there is one column. What
-# do its key and its gradient standardize to? And if there are two columns?
+# **Predict.** The first fact of a model's life has a one-token answer, so there is only one column. What do its key
+# and its gradient standardize to? And what if there are two columns?
 #
 # <details><summary>Work it out</summary>
 #
-# One column is its own mean: $x - \mu = 0$ exactly, and a shift of zero is written. Two columns: $x_1
-# - \mu = \frac12(x_1 - x_2)$ and $\sigma = |x_1 - x_2|/\sqrt2$, so every coordinate is
-# $\pm 1/\sqrt2$, whatever the numbers were. All that is left of a gradient is its signs.
+# A single column is its own mean, so $x - \mu = 0$ exactly, and UltraEdit writes a shift of zero. With two columns,
+# $x_1 - \mu = \frac12(x_1 - x_2)$ and $\sigma = |x_1 - x_2|/\sqrt2$, so every coordinate is $\pm 1/\sqrt2$, whatever
+# the numbers were. All that is left of a gradient is its signs.
 #
 # </details>
 #
-# Now the Eiffel Tower, or your own fact from page 00, as the first of a model's life. We edit one matrix, with and without a
-# *warm-up*, which reads fixed texts and edits nothing, and let the editor repeat its turn up to ten times.
+# Now we write the Eiffel Tower, or your own fact from page 00, as the first fact of a model's life. We edit a single
+# matrix, with and without a *warm-up*, which reads fixed texts without editing anything, and let the editor repeat
+# its turn up to ten times.
 
 # %%
 for columns in (1, 2):
@@ -497,7 +496,7 @@ for columns in (1, 2):
     print(f"{columns} columns, the first coordinate:", hat[0].numpy().round(2))
 tower = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
 fact = own_fact.read() or tower
-own = {"down": (2 * lm.n_layers // 3,), "step": step / 10}  # all else as before
+own = {"down": (2 * lm.n_layers // 3,), "step": step / 10}  # all other settings are unchanged
 table = []
 for warm, repeat in ((None, 0), ("none", 1), ("none", 10), ("statistics", 1), ("statistics", 10)):
     one = lib.EMPTY
@@ -512,23 +511,24 @@ for warm, repeat in ((None, 0), ("none", 1), ("none", 10), ("statistics", 1), ("
 show.Table(table)
 
 # %% [markdown]
-# Without a warm-up not one weight moves, and not in ten turns either, because each reads the same column
-# again. With one, the first turn changes the probability little, and repeated turns bring the answer.
+# Without a warm-up, not a single weight moves, not even if the turn is repeated ten times, because each turn reads
+# the same column again. With a warm-up, the first turn changes the probability little, and repeating the turn brings
+# the answer.
 #
 # ## What the moments are for
 #
-# Standardizing looks like **Adam**, which also divides every coordinate of a gradient by its usual size. But Adam counts
-# one weight at a time and forgets old steps, where UltraEdit counts the two factors and forgets nothing. And Adam steps
-# *along* the mean gradient, which UltraEdit takes off.
+# Standardizing looks like **Adam**, which also divides every coordinate of a gradient by its usual size. But Adam
+# tracks each weight separately and forgets old steps, while UltraEdit tracks the two factors and forgets nothing. And
+# Adam steps *along* the mean gradient, which UltraEdit subtracts.
 #
-# The stored runs write sixty facts of CounterFact in three turns, and a hundred of ZsRE in ten, three times each. *First
-# turn* uses the moments of the first turn for ever, and *none* standardizes nothing: $v = -c\,\|k\|^2 g$, where $c$ makes
-# the median shift of the first turn as long as UltraEdit's. Lines join the steps of a way, as writing more also damages
-# more: better edits stand farther to the left and to the top. The left panel also has UltraEdit in our form
-# (`preset="ours"`) and the networks of notebook 09.
+# The stored runs write 60 facts of CounterFact in three turns, and a hundred of ZsRE in ten, three times each. *First
+# turn* keeps using the moments of the first turn, and *none* standardizes nothing: $v = -c\,\|k\|^2 g$, choosing $c$
+# so that the median shift of the first turn is as long as UltraEdit's. Lines connect the step sizes of a variant,
+# because writing more also does more damage: better edits are farther to the left and closer to the top. The left
+# panel also includes UltraEdit in our form (`preset="ours"`) and the networks of notebook 09.
 #
-# **Predict.** For larger models the paper reports an efficacy of 84 % with lifelong moments, 36 % without any and 1 %
-# with frozen ones. Who collapses here?
+# **Predict.** For larger models, the paper reports an efficacy of 84% with lifelong moments, 36% without any and 1%
+# with frozen ones. Which variant collapses here?
 #
 # <details><summary>Answer</summary>
 #
@@ -563,28 +563,30 @@ damage = "KL divergence at unrelated prompts (nats)"
 figures.tradeoff(panels, damage, "facts held (%)", COLORS, xscale="log")
 
 # %% [markdown]
-# **Frozen moments do the most damage**: with the same step more than twice as much as lifelong ones, in all six streams.
-# Without any moments the damage was larger in the sixty edits, but not in the hundred, and neither panel shows a
-# difference in facts held. What decides in the hundred is the step: half of the largest holds more facts, at a fraction
-# of the damage.
+# **Frozen moments do the most damage**: with the same step more than twice as much as lifelong ones, in all six
+# streams. Without any moments, the damage was larger in the 60 edits but not in the hundred, and neither panel shows
+# a difference in facts held. In the hundred, it is the step that matters: half of the largest step holds more facts,
+# doing a fraction of the damage.
 #
-# Our form, with more passes, and with old keys and general text in the regression (notebooks 05 and 06), holds three of
-# four facts at less than a twentieth of the damage of the largest step. **So what is left without a network?** More than
-# MEND's and MALMEN's networks hold, which almost destroy the model. Only RLEdit's, trained on streams, holds more facts
-# than the units alone, with more than twice their damage.
+# Our form makes more passes and includes old keys and general text in the regression (notebooks 05 and 06). It holds
+# three of four facts, at less than a twentieth of the damage of the largest step. **So what is left without a
+# network?** More facts than MEND's and MALMEN's networks hold, and those networks almost destroy the model. Only
+# RLEdit's network, trained on streams, holds more facts than the units by themselves, doing more than twice their
+# damage.
 #
 # ## Why rewordings do not follow
 #
-# UltraEdit writes a prompt, and rewordings rarely follow ([notebook 14](14_lifelong.ipynb)). The matrix can only do at
-# a rewording what its key $k'$ has in common with the keys of the edit:
+# UltraEdit writes a prompt, and rewordings rarely follow ([notebook 14](14_lifelong.ipynb)). At a rewording, the
+# matrix can only act on the part of its key $k'$ that it has in common with the keys of the edit:
 #
 # $$\Delta k' = V\,(K^\top K + \lambda I)^{-1} K^\top k' .$$
 #
-# The $n$ numbers behind $V$ say how much of each shift arrives there.
+# The $n$ numbers to the right of $V$ show how much of each shift arrives at $k'$.
 #
-# **Your turn · exercise 6.5 · ★★★ · 15 minutes.** `arrives` returns these numbers. `share` is all that arrives at
-# $k'$, along this fact's own $v_i$: shifts of other facts may point the same way. `wider` splits wordings for the last
-# section: the last `kept` of each fact are asked, and all before them written.
+# **Your turn · exercise 6.5 · ★★★ · 15 minutes.** `arrives` returns these numbers. `share` is everything that arrives
+# at $k'$ along this fact's own $v_i$, including shifts of other facts, which may point the same way. `wider` splits
+# wordings for the last section: the last `kept` wordings of each fact are tested, and all wordings before them are
+# written.
 
 
 # %%
@@ -610,7 +612,7 @@ wider = use("6.5", wider)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# At an own key, with a small λ, which numbers must `arrives` give?
+# At one of the edit's own keys, with a small λ, which numbers must `arrives` give?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -633,16 +635,18 @@ wider = use("6.5", wider)
 #
 # </details>
 #
-# We read thirty facts, each in its own wording, in another one, and in its own about *another subject*: in front of the
-# answer in `down`, in the layers of this page, and in `gate, up` in the last third, as the authors do for Llama; and at
-# the subject's last token in layer 3, as ROME does.
+# We read 30 facts in three ways: each in its own wording, in another wording, and in its own wording about *another
+# subject*. We read them right before the answer, in `down`, in the layers of this page, and in `gate, up`, in the
+# last third, following the authors' setting for Llama. We also read them at the subject's last token in layer 3,
+# following ROME.
 #
-# **Predict.** Type two shares in, and say which of the two columns, rewording or another subject, is higher for each.
+# **Predict.** Type in two fractions, and decide which of the two columns, rewording or another subject, is higher for
+# each.
 #
 # <details><summary>Work it out</summary>
 #
-# In front of the answer one wording has *of* and another one *is*, and the same wording about another subject has the
-# same token. All wordings share the subject's token.
+# Right before the answer, one wording has *of* and another has *is*, while the same wording about another subject has
+# the same token. All wordings have the subject's token in common.
 #
 # </details>
 
@@ -658,7 +662,7 @@ at_subject = guess("And of ROME's shift, at the subject's last token in layer 3?
 
 
 # %%
-def arriving(f, place, what):  # of each fact, the mean over the matrices of a place
+def arriving(f, place, what):  # for each fact, the mean over the matrices of a place
     shares = []
     for name in places[place]:
         K, new = read["own"][name][0], read[what][name][0]
@@ -681,7 +685,7 @@ for place, columns in strips.items():
 
 
 # %%
-def log_p(patch):  # of the new answers at the rewordings
+def log_p(patch):  # log p of the new answers at the rewordings
     with lm.patched(patch, only=True):
         scores = [lm.score(fact.text, fact.target_new) for fact in worded["rewording"]]
     return np.array([score.sum().item() for score in scores])
@@ -697,29 +701,30 @@ colors = {"down": OWN, "gate, up": plot.EDITED, "ROME": plot.BASE}
 drawings_10.arriving(strips, gains, colors)
 
 # %% [markdown]
-# **All wordings share the subject's token, and in front of the answer each has a key of its own.** In `down` the key at
-# that token belongs to the wording: the median rewording gets 20 % of the shift, and the same words about another subject,
-# which should not change, get 85 %. ROME's key belongs to the subject: 92 % and 11 %. What `gate` and `up` read in the
-# last third lies between the two: 58 % and 38 %. For a single fact the share predicts only roughly how much log p it
-# gains (right panel).
+# **All wordings contain the subject's token, but right before the answer each has its own key.** In `down`, the key
+# at that token belongs to the wording: the median rewording gets 20% of the shift, while the same words about another
+# subject, which shouldn't change, get 85%. ROME's key belongs to the subject: 92% and 11%. The keys of `gate` and
+# `up` in the last third are in between: 58% and 38%. For a single fact, this fraction predicts only roughly how much
+# log p it gains (right panel).
 #
 # ## What we know now
 #
-# * UltraEdit is MALMEN without its network: the standardized units and the regression are left. All that it keeps of the
-#   past are a count, means and squared deviations, which merge exactly, in any split.
-# * To standardize is more than to rescale. A gradient of zero asks for a shift along the mean gradient, which moves the
-#   weights little and raises the loss of other facts. And one lone column standardizes to nothing, so texts have to be
-#   read first.
-# * The step decides between facts and damage. Of the moments only those frozen in the first turn are clearly worse.
-# * At the token in front of the answer a shift reaches the same words about another subject better than other words about
-#   the same one. At the subject's token it is the other way round.
+# * UltraEdit is MALMEN without its network, leaving the standardized units and the regression. The only things it
+#   keeps from the past are a count, means and squared deviations, which merge exactly, in any split.
+# * Standardizing does more than rescaling. If a gradient is zero, it requests a shift along the mean gradient, which
+#   moves the weights little and raises the loss of other facts. And if there is only one column, it standardizes to
+#   nothing, so UltraEdit has to read texts first.
+# * Choosing the step means trading facts against damage. Of the moments, only those frozen in the first turn are
+#   clearly worse.
+# * At the token right before the answer, a shift reaches the same words about another subject better than other words
+#   about the same subject. At the subject's token, the opposite is true.
 #
 # ## Where it breaks
 #
-# If rewordings have keys of their own, one might write some of them, too. We write one wording of each fact, then two,
-# and ask a third. The table has this for sixty facts, from stored rows, next to two other remedies.
+# If rewordings have their own keys, you might also write some of them. We write one wording of each fact, then two,
+# and test a third. The table shows the results for 60 facts, using stored rows, together with two other remedies.
 #
-# **Predict.** Does the second wording help the third?
+# **Predict.** Does writing the second wording help the third?
 #
 # <details><summary>Answer</summary>
 #
@@ -753,13 +758,14 @@ for arm, name in SUSPECTS.items():
 show.Table(table)
 
 # %% [markdown]
-# It does not: 42 % of a shift arrive at the third wording in place of 40 %, and no more rewordings are said. At the subject's
-# last token twice as many are. Writing other modules helps most: with `gate` and `up`, and a step of their own, the model says
-# all sixty facts and 63 % of the rewordings, at a third of the damage.
+# It does not: 42% of a shift arrives at the third wording instead of 40%, and the model gives the new answer to no
+# more of the rewordings. At the subject's last token, it does so for twice as many. Writing other modules helps most:
+# using `gate` and `up`, with their own step, the model gives all 60 facts and 63% of the rewordings, at a third of
+# the damage.
 #
-# But every turn still adds its $\Delta$ to the same weights, and **weights fill up**: in a stream of ten thousand facts,
-# which [notebook 16](16_at_scale.ipynb) draws, half of the first hundred are gone at the end. What if one leaves the
-# weights alone? That is [notebook 11](11_grace.ipynb).
+# But every turn still adds its $\Delta$ to the same weights, and **weights fill up**: in a stream of ten thousand
+# facts, plotted in [notebook 16](16_at_scale.ipynb), half of the first hundred are gone at the end. What if we leave
+# the weights unchanged? That is the topic of [notebook 11](11_grace.ipynb).
 #
 # ## References
 #

@@ -3,20 +3,20 @@
 #
 # # 12 · WISE: a side memory and a router
 #
-# GRACE leaves the weights alone, and it misses two of three rewordings. WISE writes into a second copy of one matrix,
-# and a **router** decides at each prompt which of the two matrices answers. Does this router know the edited fact, so
-# that rewordings get in and neighbors do not?
+# GRACE leaves the weights unchanged, but it misses two of three rewordings. WISE writes into a second copy of a
+# single matrix, and a **router** decides for each prompt which of the two matrices answers. Does this router know the
+# edited fact, letting in rewordings but not neighbors?
 #
-# **You will** derive a router from the edit itself · train it with margins · merge memories that were trained apart ·
-# decide which of them answers, and from which score on · see the door open as facts are added · keep the whole editor
-# in a file of your own.
+# **You will** derive a router from the edit itself · train it with margins · merge memories that were trained
+# separately · decide which of them answers, and from which score on · see the door open as facts are added · keep the
+# whole editor in your own file.
 #
 # **Needs** [notebook 09](09_learning_to_edit.ipynb) for gradients, [notebook 11](11_grace.ipynb).
 #
-# **Minutes** 20 to read and 35 to work: exercises 7.1 and 7.3, the second one in four steps, of
-# [session 7](../lessons/session_7.md).
+# **Minutes** 20 to read and 35 to work: exercises 7.1 and 7.3, the latter in four steps, of [session
+# 7](../lessons/session_7.md).
 #
-# Run the folded cell below, and read on.
+# Run the folded cell below, then continue reading.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -61,10 +61,10 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 # %% [markdown]
 # ## Two paths
 #
-# One matrix of the model is copied: the output projection $W$ of one MLP. $W$ itself is never written again; it is
-# the **main memory**. The copy $W' = W + \tau$ is trained on the edits; it is the **side memory**. A prompt arrives
-# at the layer with one input $a_p$ for each of its tokens. The layer chooses one of the two matrices for the whole
-# answer, from these inputs alone.
+# WISE copies one matrix of the model, the output projection $W$ of one MLP. $W$ itself is never written again; it is
+# the **main memory**. The copy $W' = W + \tau$, called the **side memory**, is trained on the edits. A prompt reaches
+# the layer with one input $a_p$ for each of its tokens. Using only these inputs, the layer chooses one of the two
+# matrices for the whole answer.
 
 # %%
 from dataclasses import replace
@@ -93,36 +93,36 @@ draw = torch.Generator().manual_seed(0)
 drawings_12.two_paths()
 
 # %% [markdown]
-# WISE asks how far the two matrices disagree. At each token of the prompt it measures the distance of
-# the two outputs, and it takes the mean of the distances over the prompt. The side memory answers if
+# To choose, WISE measures how far the two matrices disagree. At each token of the prompt, it computes the distance
+# between the two outputs, and then it takes the mean of the distances over the prompt. The side memory answers if
 # this score is as large as it is for the edits themselves:
 #
 # $$\Delta(x) = \frac1n \sum_p \delta_p, \qquad \delta_p = \|W'a_p - W a_p\| = \|\tau a_p\|,
 # \qquad \Delta(x) \ge \varepsilon = \min_{\text{edits } e} \Delta(x_e).$$
 #
-# The change of the weights, $\Delta$ on earlier pages, is $\tau$ here.
+# Here, $\tau$ is the change of the weights, written $\Delta$ on earlier pages.
 #
-# ## A router for nothing
+# ## A router for free
 #
-# Why should $\Delta$ know an edit if nobody trains this router? A gradient is
-# a sum of pairs, as notebook 09 derives. So a change that was made by gradients is $\tau = \sum_i v_i
-# k_i^\top$, where the $k_i$ are inputs at tokens that were trained. At an input $q$ it gives $\tau q
-# = \sum_i v_i \langle k_i, q\rangle$, which is large where $q$ is like one of the $k_i$.
+# Why should $\Delta$ recognize an edit if we never train this router? A gradient is a sum of pairs, as notebook 09
+# derives. So a change made by following gradients is $\tau = \sum_i v_i k_i^\top$, where the $k_i$ are inputs at the
+# training tokens. At an input $q$ it gives $\tau q = \sum_i v_i \langle k_i, q\rangle$, which is large when $q$ is
+# similar to one of the $k_i$.
 #
-# **Predict.** Take $n$ random keys of unit length in $d$ dimensions, with values of unit length. How
-# long is $\tau q$ at a key? And at a random $q$ of unit length, for $n = d$?
+# **Predict.** Take $n$ random keys of unit length in $d$ dimensions, with values of unit length. How long is $\tau q$
+# at a key? And at a random $q$ of unit length, if $n = d$?
 #
 # <details><summary>Work it out</summary>
 #
-# Terms with random signs add in squares, so $E\|\tau q\|^2 = \sum_i E\langle k_i, q\rangle^2 = n/d$.
-# At a key its own pair comes on top, which gives $\sqrt{1 + (n-1)/d}$. With $n = d$ it is 1 at a
-# random input and 1.4 at a key. The more is written, the less they differ.
+# Terms with random signs add up in squares, so $E\|\tau q\|^2 = \sum_i E\langle k_i, q\rangle^2 = n/d$. At a key, the
+# key's own pair is added, giving $\sqrt{1 + (n-1)/d}$. With $n = d$ the length is 1 at a random input and 1.4 at a
+# key. The more we write, the less they differ.
 #
 # </details>
 #
-# A prompt has many tokens, and $\Delta$ is their mean. Words such as "is" and "of" stand in other prompts too, and
-# their inputs resemble trained keys there as well. The third group of the figure is a prompt of which half of the
-# tokens are trained keys.
+# A prompt has many tokens, and $\Delta$ is their mean. Words such as "is" and "of" also appear in other prompts,
+# where their inputs also resemble trained keys. The third group in the figure is a prompt in which half of the tokens
+# are trained keys.
 
 
 # %%
@@ -152,10 +152,11 @@ Slider(spread, "pairs", [2, 4, 8, 16, 32, 64, 128, 256], 32)
 
 # %% [markdown]
 # With few pairs, the lengths at keys and at other inputs are well separated. Once there are as many pairs as
-# dimensions, the two distributions overlap. **A prompt that shares half of its tokens with an edit lies halfway
-# between**, since $\Delta$ is a mean.
+# dimensions, the two distributions overlap. **If a prompt has half of its tokens in common with an edit, its score is
+# halfway between**, since $\Delta$ is a mean.
 #
-# **Your turn · exercise 7.3, first step · ★★ · 2 minutes.** Write `delta`: the score $\Delta$ of a prompt.
+# **Your turn · exercise 7.3, first step · ★★ · 2 minutes.** Write `delta`, which computes the score $\Delta$ of a
+# prompt.
 
 
 # %%
@@ -172,7 +173,7 @@ assert torch.isclose(torch.as_tensor(delta(tau, some[0])), slow)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# What is the order: first the length and then the mean, or the other way round?
+# Which comes first when you compute the score, taking the length or taking the mean?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -186,14 +187,15 @@ assert torch.isclose(torch.as_tensor(delta(tau, some[0])), slow)
 #
 # ## Margins
 #
-# The gap shrinks as pairs are added, so WISE trains it. Every step of training also looks at $\Delta_e$ of the fact's
-# own prompts, and at $\Delta_i$ of texts that have nothing to do with it. Both must end on the right side of a fixed
-# margin, and far enough from each other. A **hinge** $\max(0, \cdot)$ is zero as soon as its demand is met:
+# The gap shrinks as pairs are added, so WISE trains it. Every training step also looks at $\Delta_e$ of the fact's
+# own prompts, and at $\Delta_i$ of texts that have nothing to do with the fact. Both must end on the right side of a
+# fixed margin, and far enough from each other. A **hinge** $\max(0, \cdot)$ is zero as soon as its requirement is
+# met:
 #
 # $$\max(0, \Delta_i - \alpha) + \max(0, \beta - \Delta_e) +
 # \max\big(0, \gamma - (\Delta_e - \Delta_i)\big).$$
 #
-# Each hinge is the mean over its terms above 0, or 0 if there are none: the first has a term for each text, the
+# Each hinge is the mean over its positive terms, or 0 if there are none: the first has a term for each text, the
 # second for each prompt of the fact, the third for each pair of the two.
 #
 # **Your turn · exercise 7.1 · ★★ · 8 minutes.** Write `margin_loss`, the sum of the three hinges.
@@ -213,8 +215,8 @@ assert torch.isclose(margin_loss(deltas[:2], deltas[2:], margins), theirs)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# Is $\max(0, x) + \max(0, y)$ the same as $\max(0, x + y)$? And what shape do all pairs of $\Delta_e$ and
-# $\Delta_i$ have?
+# Is $\max(0, x) + \max(0, y)$ the same as $\max(0, x + y)$? And what shape do you get for all pairs of $\Delta_e$ and
+# $\Delta_i$?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -229,17 +231,19 @@ assert torch.isclose(margin_loss(deltas[:2], deltas[2:], margins), theirs)
 #
 # </details>
 #
-# Now we train a side memory for the tower in the real model, once by the answer's loss alone, and once with a step
-# down your `margin_loss` after every step for the answer. The memory may only change a fifth of the entries of
-# $\tau$, chosen at random: its **mask**. Margins are in units of the mean length of $Wa$ on irrelevant texts.
+# Now we train a side memory for the tower in the real model in two ways: using only the answer's loss, and using your
+# `margin_loss` for an additional step after every step for the answer. The memory may only change a fifth of the
+# entries of $\tau$, chosen at random: its **mask**. Margins are in units of the mean length of $Wa$ on irrelevant
+# texts.
 #
-# **Predict.** At the start $\tau = 0$, so $\Delta = 0$ everywhere, and the hinge for the edit is wide
-# open. Could the margins begin the training alone, without the answer?
+# **Predict.** At the start $\tau = 0$, so $\Delta = 0$ everywhere, and the hinge for the edit is wide open. Could the
+# training start with only the margins, without the answer?
 #
 # <details><summary>Answer</summary>
 #
-# No. $\|\tau a\|$ has no derivative at $\tau = 0$: it grows equally in every output direction, and PyTorch uses
-# 0 there. The answer's loss has to say in which direction the output should move. The margins only say how far.
+# No. $\|\tau a\|$ has no derivative at $\tau = 0$: it grows equally in every output direction, and PyTorch uses 0
+# there. The answer's loss has to determine the direction in which the output should move. The margins only determine
+# how far.
 #
 # </details>
 
@@ -254,7 +258,7 @@ W = lm.weight(module).cpu().float()
 
 def inputs(lm, module, text):  # a (n, d_in), what the matrix reads at each token of a text
     ids = encode_prompt(lm.tokenizer, text)
-    skip = int(len(ids) > 1 and ids[0] == lm.leading_bos)  # the token in front counts nowhere
+    skip = int(len(ids) > 1 and ids[0] == lm.leading_bos)  # the prepended token never counts
     read = activations.module_inputs(lm, [ids], [module], skip)[module]
     return read.float().cpu()
 
@@ -312,20 +316,20 @@ for name, loss in ways.items():
     print(f"{name}: the edit {one:.2f}, the highest of {len(rest)} other texts {text:.2f}")
 
 # %% [markdown]
-# The answer alone opens a gap between the edit and texts that the training has not seen. **The margins widen it**,
-# pulling the edit up far more than the texts. They ask nothing of rewordings and neighbors.
+# Training only for the answer already opens a gap between the edit and texts not seen in training. **The margins
+# widen it**, pulling the edit up far more than the texts. They don't constrain rewordings and neighbors.
 #
 # ## Five shards, one memory
 #
-# A fact that is trained after another one can overwrite it. So WISE deals its facts into **shards**. Each shard has
-# its own random mask and its own $\tau_s$, and in the end one $\tau$ is made of all. Two masks of a fifth share only
-# a twenty-fifth of the entries. So most entries were changed by one shard only, and in a plain mean of five shards
-# each of these changes shrinks to a fifth.
+# Training a fact after another can overwrite the earlier fact. So WISE deals its facts into **shards**. Each shard
+# has its own random mask and its own $\tau_s$, and in the end all of them are merged into a single $\tau$. If two
+# masks each cover a fifth of the entries, they have only a twenty-fifth in common. So most entries were changed by
+# only one shard, and taking the plain mean of five shards shrinks each of these changes to a fifth.
 #
-# The rule that WISE uses is **TIES**, which has three steps. *Trim:* in every $\tau_s$ only the share `density` of
-# the largest entries is kept. *Elect:* each entry gets one sign, that of the sum of the trimmed $\tau_s$, so a large
-# change has a louder voice than a small one. *Merge:* the entry becomes the mean over those $\tau_s$ that have this
-# sign. From $+4, -2, +3$ it makes $3.5$, and from $+4, 0, 0$ it makes $4$.
+# WISE's rule for merging is **TIES**, which has three steps. *Trim:* in every $\tau_s$, keep only the largest
+# entries, making up the fraction `density`. *Elect:* each entry gets a single sign, the sign of the sum of the
+# trimmed $\tau_s$, so a large change has a louder voice than a small one. *Merge:* the entry becomes the mean over
+# those $\tau_s$ that have this sign. For example, $+4, -2, +3$ becomes $3.5$, and $+4, 0, 0$ becomes $4$.
 #
 # **Your turn · exercise 7.3, second step · ★★ · 10 minutes.** Write `ties`.
 
@@ -353,8 +357,8 @@ for i in range(3):  # entry by entry
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# `tau.abs().flatten().topk(count).indices` are the places of the largest entries. Has a zero a sign, and does it
-# count in a mean?
+# `tau.abs().flatten().topk(count).indices` gives the positions of the largest entries. Does a zero have a sign, and
+# does it count in a mean?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -374,13 +378,15 @@ for i in range(3):  # entry by entry
 #
 # </details>
 #
-# Now five facts get a shard each: the tower, the sheep, three others, and your own fact if you have typed one.
+# Now we train one shard for each of five facts: the tower, the sheep, three others, and your own fact if you have
+# typed one.
 #
-# **Predict.** Three merges of the same shards: TIES, their mean, and their plain sum. Which of them loses facts?
+# **Predict.** We merge the same shards in three ways: using TIES, taking the mean, and taking the plain sum. Which of
+# them loses facts?
 #
 # <details><summary>Answer</summary>
 #
-# The mean. With masks that hardly meet, the sum is nearly what TIES gives.
+# The mean. When masks barely overlap, the sum is almost the same as TIES.
 #
 # </details>
 
@@ -407,17 +413,20 @@ for name, tau in merges.items():
 show.Table(table)
 
 # %% [markdown]
-# **The mean loses by its divisor and not by conflict**: the fact that fails is still there, at a fifth of its size.
-# What TIES does better than a plain sum can't be seen with so few shards, since their masks rarely meet.
+# **The mean fails because of its divisor, not because of conflict**: the fact that fails is still there, at a fifth
+# of its size. With so few shards, we can't see any advantage of TIES over a plain sum, since the masks rarely
+# overlap.
 #
 # ## Which memory answers?
 #
-# A later edit makes one more memory, and a prompt has one score for each. First, every memory asks whether the prompt
-# reaches its own $\varepsilon$. Among those that say yes, the one with the largest $\Delta$ answers, and if there is
-# none, $W$ does. This is decided once, from the prompt alone, and holds for the whole answer.
+# A later edit adds another memory, and each prompt gets a score from each memory. First, we check for every memory
+# whether the prompt reaches its $\varepsilon$. Among the memories it reaches, the one with the largest $\Delta$
+# answers, and if there is none, $W$ does. The choice is made once, using only the prompt, and applies to the whole
+# answer.
 #
-# **Your turn · exercise 7.3, two more steps · ★★ · 12 minutes.** Write `threshold`, the $\varepsilon$ of a memory.
-# The facts move $\tau$ one after another, so `taus` has the memory after each of them. Then write `routed`.
+# **Your turn · exercise 7.3, two more steps · ★★ · 12 minutes.** Write `threshold`, which computes the $\varepsilon$
+# of a memory. The facts change $\tau$ one after another, so `taus` contains the memory after each of them. Then write
+# `routed`.
 
 
 # %%
@@ -443,8 +452,8 @@ routed = use("7.3", routed)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# Which of the `taus` answers at use? In `routed`, can a memory that is not reached have the largest $\Delta$? And which
-# tokens are not there yet when the choice is made?
+# Which of the `taus` answers when the editor is used? In `routed`, can a memory that isn't reached have the largest
+# $\Delta$? And which tokens don't exist yet when the choice is made?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -489,12 +498,12 @@ print(
 )
 
 # %% [markdown]
-# Both programs compute the same $\Delta$ and differ in its last digits. If $\varepsilon$ were exactly the least
-# $\Delta$, rounding alone would decide whether the fact that has it is let in. The published program opens its door
-# wider: there a share of $\varepsilon$ is enough, its setting `act_ratio`.
+# Both programs compute the same $\Delta$, differing only in its last digits. If $\varepsilon$ were exactly the
+# smallest $\Delta$, rounding would decide whether the fact with this $\Delta$ is let in. The published program opens
+# its door wider: reaching a fraction of $\varepsilon$ is enough, set by `act_ratio`.
 #
-# Below is $\delta_p$ at each token of six prompts, with the merged memory. Above each prompt is its $\Delta$, who
-# answers by your `routed`, and what the model says before and after.
+# The figure below shows $\delta_p$ at each token of six prompts, using the merged memory. Above each prompt you see
+# its $\Delta$, which matrix answers by your `routed`, and the model's answers before and after.
 
 # %%
 before = lm.answer([*asked.values()], 2)
@@ -513,22 +522,22 @@ for (group, text), *said in zip(asked.items(), before, after, strict=True):
 drawings_12.tokens(shown)
 
 # %% [markdown]
-# It is not the tower that lights up most. The largest $\delta$ of the edit is at words of its sentence, and both
-# neighbors have the same words. The rewording with tourists has the tower and another sentence, and it stays below
-# $\varepsilon$. So **the mean is carried by the sentence**, and the Reichstag stands in Rome.
+# It is not the tower that lights up most. In the edit, the largest $\delta$ is at words of its sentence, and both
+# neighbors contain the same words. The rewording about tourists contains the tower in another sentence, and it stays
+# below $\varepsilon$. So **the sentence determines the mean**, and the Reichstag is in Rome.
 #
 # ## The door opens
 #
-# $\varepsilon$ is a minimum over facts. So what happens to it as facts are added? To see it without an hour of
-# training, we make a memory of pairs, $\tau = \sum_i v_i k_i^\top$, in which $k_i$ is the real input at the last
-# token of fact $i$ and $v_i$ is random.
+# $\varepsilon$ is a minimum over facts. So what happens to it as facts are added? To see this without training for an
+# hour, we build a memory from pairs, $\tau = \sum_i v_i k_i^\top$, in which $k_i$ is the real input at the last token
+# of fact $i$ and $v_i$ is random.
 #
-# **Predict.** After ten times as many facts, is the door wider or narrower?
+# **Predict.** After adding ten times as many facts, is the door wider or narrower?
 #
 # <details><summary>Work it out</summary>
 #
-# Wider. In the same memory one more fact can only lower the minimum. And $\tau$ grows with each fact, so the scores
-# of all prompts grow, including the scores of those that nobody has edited.
+# Wider. In the same memory, adding a fact can only lower the minimum. And $\tau$ grows with each fact, so the scores
+# of all prompts grow, including prompts that were never edited.
 #
 # </details>
 
@@ -570,24 +579,24 @@ plot.lines(
 )
 
 # %% [markdown]
-# With few facts almost nothing gets in, and with thirty almost everything that resembles an edit does: rewordings,
-# and neighbors with them. Unrelated prompts come later. A memory of pairs has no margins, which push unrelated texts
-# down, and nothing pushes neighbors down in either.
+# With few facts, almost nothing gets in. With 30, almost everything that resembles an edit does: rewordings, along
+# with neighbors. Unrelated prompts come later. A memory of pairs has no margins for pushing unrelated texts down, and
+# neighbors are not pushed down in either case.
 #
-# ## Who is sent where?
+# ## Which prompts get in?
 #
-# So much for one memory. Now three streams of twelve facts, which share no fact, have a memory each, trained by the
-# library in our form (`preset="ours"`). It differs from the paper's WISE, which is the default. Earlier facts are
-# trained along with each new one (*rehearsal*), and there is no mask. The gradient is multiplied by $C^{-1}$ of
-# general text, and $\varepsilon$ is somewhat below the least $\Delta$. Every threshold lets in a share of the
-# rewordings, and a share of others: neighbors, *strangers*, which are edits of another stream, or unrelated prompts.
-# Each line is a stream.
+# So far we have looked at one memory. Now three streams of 12 facts, with no fact in common, have a memory each,
+# trained by the library in our form (`preset="ours"`). It differs from the paper's WISE, which is the default.
+# Earlier facts are trained again with each new fact (*rehearsal*), and there is no mask. The gradient is multiplied
+# by $C^{-1}$ of general text, and $\varepsilon$ is somewhat below the smallest $\Delta$. Every threshold lets in a
+# certain fraction of the rewordings and a certain fraction of other prompts: neighbors, *strangers* (edits of another
+# stream), or unrelated prompts. Each line is a stream.
 #
-# **Predict.** Is there a threshold that lets rewordings in and neighbors not?
+# **Predict.** Is there a threshold letting in rewordings but not neighbors?
 #
 # <details><summary>Answer</summary>
 #
-# We see none. Unrelated prompts are far below both.
+# We don't see any. Unrelated prompts are far below both.
 #
 # </details>
 
@@ -595,7 +604,7 @@ plot.lines(
 rows = [row for row in long_runs.rows("12_streams") if row["line"] == "WISE"]
 
 
-def above(one, other):  # how often a prompt of the one group has the larger Δ, in %
+def above(one, other):  # how often a prompt of the first group has the larger Δ, in %
     return 100 * (torch.tensor(one)[:, None] > torch.tensor(other)).float().mean().item()
 
 
@@ -612,16 +621,16 @@ for kind in ("neighbor", "stranger", "unrelated"):
 figures.curves(curves, "others let in (%)", "rewordings let in (%)", ylim=(0, 104), xlim=(-2, 104))
 
 # %% [markdown]
-# Against neighbors the lines stay near the diagonal: a rewording has the larger $\Delta$ in about half of the pairs,
-# as it would by chance, and three streams could have missed a smaller advantage than the printed one. Against
-# strangers the score is better in each stream, and against unrelated prompts almost always right. **The router knows
-# that a prompt looks like the edits. We see no evidence that it knows which fact is meant.**
+# Against neighbors, the lines stay near the diagonal: a rewording has the larger $\Delta$ in about half of the pairs,
+# as it would by chance, and with three streams this design could have missed an advantage smaller than the printed
+# one. Against strangers the score is better in each stream, and against unrelated prompts it is almost always right.
+# **The router recognizes prompts that look like the edits. We see no evidence that it knows which fact is meant.**
 #
 # ## WISE in your own file
 #
-# Your functions make an editor, which the cell below keeps in `my/wise.py`. Every call makes a memory: a shard for each
-# fact, merged by your `ties`, behind your `threshold`. Memories of earlier calls stay, and the library's route chooses
-# among them by the rule of your `routed`.
+# Combining your functions gives an editor, which the cell below saves in `my/wise.py`. Every call makes a new memory,
+# training a shard for each fact, merging the shards with your `ties` and guarding the result with your `threshold`.
+# Memories of earlier calls stay, and the library's route chooses among them, following the rule of your `routed`.
 
 
 # %%
@@ -630,7 +639,7 @@ def edit(lm, facts, after):
     module, bare = lm.mlp_out(round(0.8 * lm.n_layers)), replace(after, routes={})
     old = after.routes[module].memories if module in after.routes else ()
     W, taus = lm.weight(module).cpu().float(), []
-    with lm.patched(bare, only=True):  # learned as if no side memory answered
+    with lm.patched(bare, only=True):  # trains as if no side memory answered
         calm = [inputs(lm, module, text) for text in texts.irrelevant()[:16]]
         unit = sum(float(delta(W, a)) for a in calm) / len(calm)
         for fact in facts:
@@ -662,22 +671,22 @@ if SCALE == "small" and not models.another():
     print(f"{file} says both edits" + ": an editor of your own." * done)
 
 # %% [markdown]
-# `python -m lessons.leaderboard my/wise.py` tries it on facts that you have not seen. What would you change first: the
-# margins, the threshold, or the tokens that $\Delta$ is a mean of?
+# `python -m lessons.leaderboard my/wise.py` tests it on facts that you haven't seen. What would you change first: the
+# margins, the threshold, or the tokens over which $\Delta$ is averaged?
 #
 # ## The impossible triangle
 #
 # An editor should keep its facts, rewordings should follow, and everything else should stay unchanged. The authors of
-# WISE call this the *impossible triangle*. The figure has the five streams of [notebook 14](14_lifelong.ipynb), in
-# which all of these editors keep most of their facts. WISE is our form again. Large marks are means, small ones
-# streams, and the upper right corner is best.
+# WISE call this the *impossible triangle*. The figure shows the five streams of [notebook 14](14_lifelong.ipynb), in
+# which all of these editors keep most of their facts. WISE is again used in our form. Large marks are means, small
+# marks are streams, and the upper right corner is best.
 #
-# **Predict.** A lower $\varepsilon$ lets more in. In which direction would it move WISE?
+# **Predict.** Lowering $\varepsilon$ lets more in. In which direction would this move WISE?
 #
 # <details><summary>Answer</summary>
 #
-# Up and to the left: rewordings follow, and the neighbors that get in with them are lost. Only a router that knows more
-# would move it straight up.
+# Up and to the left: rewordings follow, and the neighbors getting in with them are lost. Only a router with more
+# knowledge would move it straight up.
 #
 # </details>
 
@@ -689,7 +698,7 @@ names = {"WISE": "WISE", "GRACE": "GRACE, radius 8", "UltraEdit": "UltraEdit", "
 COLORS = dict(zip(names.values(), (plot.EDITED, *plot.CYCLE[:3]), strict=True))
 
 
-def places(name, column):  # (what is kept, rewordings that follow), in %, of each stream
+def places(name, column):  # (kept, rewordings that follow), in %, for each stream
     pairs = zip(shares[column][name], shares["reworded"][name], strict=True)
     return [tuple(100 * sum(some) / len(some) for some in pair) for pair in pairs]
 
@@ -701,25 +710,26 @@ plots = {
 figures.tradeoff(plots, "kept (%)", "rewordings that follow (%)", COLORS)
 
 # %% [markdown]
-# No editor is in the corner of both panels. WISE lets rewordings follow and loses most of its neighbors, and GRACE,
-# with the small radius of its preset, is its opposite. MEMIT has the rewordings and the neighbors, and pays with
-# unrelated prompts.
+# No editor is in the corner of both panels. With WISE, rewordings follow but most of the neighbors are lost, while
+# GRACE, using the small radius of its preset, does the opposite. MEMIT gets the rewordings and the neighbors right,
+# paying with unrelated prompts.
 #
 # ## What we know now
 #
-# * $\Delta$ is how far the side memory moves the output at a prompt. It comes for nothing, from the gradient, and it is
-#   a mean over tokens, so a sentence that is shared counts as much as a subject.
-# * Margins make it small at texts like those they were trained on, and large at edits. Nothing is asked of
-#   neighbors, and in three streams most of them are let in with the rewordings.
-# * Shards with masks barely meet, so a merge must not divide by their number. TIES divides by the number of those
-#   that agree.
-# * A threshold that is the least $\Delta$ of its facts opens as facts are added. It needs some slack for rounding.
+# * $\Delta$ measures how far the side memory moves the output at a prompt. It comes for free, from the gradient, and
+#   it is a mean over tokens, so matching the sentence counts as much as matching the subject.
+# * Margins make it small for texts like those used in training, and large for edits. They don't constrain neighbors,
+#   and in three streams most of them are let in with the rewordings.
+# * If shards have masks, they barely overlap, so a merge must not divide by the number of shards. TIES divides by the
+#   number of shards that agree.
+# * If the threshold is the smallest $\Delta$ of the facts, it opens as facts are added. It needs some slack for
+#   rounding.
 #
 # ## Where it breaks
 #
-# In all of this the memories held their facts, and the router failed: as a ranking, $\Delta$ does not separate
-# rewordings from neighbors, probably because it is a mean over words. A higher $\varepsilon$ shuts out both. What if
-# each batch of facts had a memory of its own, and a router were *trained* to find it? That is [notebook
+# On this page, the memories held their facts, and the router failed: as a ranking, $\Delta$ does not separate
+# rewordings from neighbors, probably because it is a mean over words. Raising $\varepsilon$ shuts out both. What if
+# each batch of facts had its own memory, and a router were *trained* to find it? That is the topic of [notebook
 # 13](13_lemoe.ipynb).
 #
 # ## References

@@ -3,13 +3,13 @@
 #
 # # 13 · LEMoE: experts that do not forget
 #
-# In WISE all facts share one matrix, and the router is a by-product of its training. LEMoE trains no expert twice:
-# every batch of facts gets one of its own, which is frozen afterwards, and a router is trained to find it. What can
-# go wrong then is that a prompt is sent to the wrong expert.
+# In WISE all facts use a single matrix, and the router is a by-product of training it. LEMoE never trains an expert
+# twice: every batch of facts gets its own expert, which is frozen afterwards, and a router is trained to find it. The
+# remaining risk is sending a prompt to the wrong expert.
 #
-# **You will** see why a softmax turns every old expert down · refit a router to all that is stored · see a router
-# forget, and bring its facts back with your own fit · move the threshold of nobody · plan which facts share an
-# expert, and bet on what that is worth · keep experts behind your router in a file of your own.
+# **You will** see why a softmax turns every old expert down · refit a router to all stored facts · see a router
+# forget, and bring its facts back using your own fit · move the threshold below which no expert answers · plan which
+# facts are grouped in an expert, and bet on the gain · keep experts and your router in your own file.
 #
 # **Needs** [notebook 11](11_grace.ipynb) for keys and scope, [notebook 12](12_wise.ipynb) for
 # routing at the prompt.
@@ -17,7 +17,7 @@
 # **Minutes** 20 to read and 30 to work: exercises 7.4 and 7.5 of [session 7](../lessons/session_7.md), each in two
 # steps.
 #
-# Run the folded cell below, and read on.
+# Run the folded cell below, then continue reading.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -62,10 +62,10 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 # %% [markdown]
 # ## A new expert for every batch
 #
-# The MLP of one layer stays as it is. Beside it stand **experts**, MLPs of the same form. A prompt
-# chooses one of them, or none, and the output of the chosen one is added to that of the layer, at every
-# token of the prompt and of the answer. When a batch of facts arrives, a new expert is added. Its output
-# matrix is zero at first, so it says nothing yet. It is trained on this batch alone and then frozen.
+# The MLP of one layer stays unchanged. In parallel to it we add **experts**, which are MLPs of the same form. A
+# prompt chooses one of them, or none, and the output of the chosen expert is added to the layer's output at every
+# token of the prompt and of the answer. When a batch of facts arrives, a new expert is added. Its output matrix
+# starts at zero, adding nothing at first. It is trained only on this batch and then frozen.
 
 # %%
 import warnings
@@ -94,29 +94,29 @@ normal = torch.randn
 drawings_13.block()
 
 # %% [markdown]
-# In formulas, with $f_i$ for expert $i$, $s_i$ for its score and $g_i$ for the weight of its output:
+# In formulas, writing $f_i$ for expert $i$, $s_i$ for its score and $g_i$ for the weight of its output:
 #
 # $$\text{MLP}(x) + g_i\, f_i(x), \qquad i = \arg\max_m s_m .$$
 #
-# The method before LEMoE is called **MEMoE**. It has a fixed number of experts and trains all of them
-# on every batch, together with the router that chooses.
+# LEMoE's predecessor is called **MEMoE**. It has a fixed number of experts, training all of them on every batch,
+# together with the router that chooses.
 #
-# ## Who is chosen, and how much it counts
+# ## Which expert is chosen, and how much it counts
 #
-# Each expert has an **anchor**, a unit vector $k_i$, which is a key as in GRACE. A prompt has a unit
-# vector $v$, made of its tokens. What comes out is a score, large if the two point the same way:
-# $s_i = \kappa \cos(k_i, v)$ with $\kappa = 16$. As published, the winner's weight $g$ is its share in
-# a softmax over all scores. If one more expert is added, the denominator gets one more term:
+# Each expert has an **anchor**, a unit vector $k_i$, which is a key as in GRACE. Each prompt has a unit vector $v$,
+# computed from its tokens. The score is large if the two point in the same direction: $s_i = \kappa \cos(k_i, v)$
+# with $\kappa = 16$. As published, the winner's weight $g$ is its weight in a softmax over all scores. Adding another
+# expert adds a term to the denominator:
 #
 # $$g = \frac{e^{s}}{\sum_m e^{s_m}} \quad\Longrightarrow\quad
 # \frac1{g_\text{new}} = \frac1g + e^{s_\text{new} - s} .$$
 #
-# **Predict.** Experts and anchors are frozen. Can an old answer still change when an expert is added?
+# **Predict.** Experts and anchors are frozen. Can adding an expert still change an old answer?
 #
 # <details><summary>Work it out</summary>
 #
-# Yes. $1/g$ grows with every expert that is added, however far away it stands, so each batch turns
-# all down, a near one far more.
+# Yes. $1/g$ grows with every expert added, no matter how far away its anchor is. So each batch turns down all
+# experts, and a nearby anchor does so far more.
 #
 # </details>
 
@@ -124,7 +124,7 @@ drawings_13.block()
 kappa = 16.0
 v = normalize(normal(8), dim=0)
 k = normalize(v + 0.25 * normal(8), dim=0)  # its own anchor
-others = normalize(normal(300, 8), dim=1)  # of 300 batches to come
+others = normalize(normal(300, 8), dim=1)  # anchors of 300 later batches
 scores = kappa * torch.cat([k[None], others]) @ v
 shares = [scores[:t].softmax(0)[0] for t in range(1, len(scores) + 1)]
 for t in (1, 10, 100):
@@ -134,38 +134,37 @@ counts = range(1, len(shares) + 1)
 plot.lines(counts, lines, "experts", "weight of the same winner", xlog=True, ylim=(0, 1.05))
 
 # %% [markdown]
-# Everything is frozen, and the winner is turned down all the same. Our form (`preset="ours"`), which is LEMoE on this
-# page, uses a **hard gate** instead, $g = 1$ for the winner. As long as the router gives the old scores, an old
-# answer can then change only if the new expert wins the prompt. A constant has no gradient, so where a loss trains
-# the router the weight is $1 + p - [p]$, with $p$ the share and $[p]$ a constant: its value is 1, its gradient that
-# of $p$. This is known as the *straight-through* trick.
+# Everything is frozen, but the winner is turned down anyway. Our form (`preset="ours"`), which is LEMoE on this page,
+# instead uses a **hard gate**, setting $g = 1$ for the winner. As long as the router gives the old scores, an old
+# answer can then change only if the new expert wins the prompt. A constant has no gradient, so when a loss trains the
+# router, the weight is $1 + p - [p]$, where $p$ is the softmax weight and $[p]$ is treated as a constant: its value
+# is 1, and its gradient is the gradient of $p$. This is known as the *straight-through* trick.
 #
-# And where no anchor is near? As published, *some* expert answers every prompt. Our form has a **null
-# anchor** with a constant score $b$ and no expert behind it. A prompt that scores below $b$ everywhere
-# stays with the base model, to the last bit.
+# And what if no anchor is near? As published, *some* expert answers every prompt. Our form adds a **null anchor**,
+# which has a constant score $b$ and no expert. If all of a prompt's scores are below $b$, the prompt stays with the
+# unedited model, to the last bit.
 #
 # ## The refit
 #
-# What is $v$? LEMoE reads the **input embeddings** of the prompt and nothing else. Their mean $e$
-# (centered and scaled) goes in, and a small network makes a vector of it: $v =
-# W_\text{up}\,\text{SiLU}(W_\text{down}\,e)$. There is one network for all experts. What should it be trained by? As we
-# read the paper, it is trained together with the new anchor and the new expert, by the loss of the new facts.
+# How is $v$ computed? LEMoE reads only the prompt's **input embeddings**. A small network takes their mean $e$
+# (centered and scaled) and turns it into a vector: $v = W_\text{up}\,\text{SiLU}(W_\text{down}\,e)$. There is one
+# network for all experts. How should it be trained? As we read the paper, it is trained together with the new anchor
+# and the new expert, using the loss of the new facts.
 #
-# The library **refits** it instead, also by default, before each expert is trained, to the $e$ of all facts that are
-# stored. The new anchor starts in the middle of its batch and is fitted along, and so is $b$. Older
-# anchors stay as they are.
+# The library instead **refits** it (by default as well), before training each expert, to the $e$ of all stored facts.
+# The new anchor starts in the middle of its batch and is fitted as well, and so is $b$. Older anchors are left
+# unchanged.
 #
-# The refit is a classification. A row of scores is $[b, s_1, \dots, s_t]$, and a softmax makes
-# probabilities $p$ of it. A stored prompt belongs to its own expert, and a text that has nothing to do with
-# any fact belongs to nobody, the first class. There are many more texts than facts, so each group has a
-# mean of its own:
+# The refit is a classification. A row of scores is $[b, s_1, \dots, s_t]$, and applying a softmax gives probabilities
+# $p$. A stored prompt belongs to its own expert, and a text that has nothing to do with any fact belongs to no
+# expert, which is the first class. There are many more texts than facts, so each group has its own mean:
 #
 # $$L = \underset{\text{stored}}{\text{mean}}\, -\log p(\text{its own expert})
 # \ +\ \underset{\text{texts}}{\text{mean}}\, -\log p(\text{nobody}) .$$
 #
-# **Your turn · exercise 7.4 · ★★ · 12 minutes.** Write `refit_loss` from the scores of both
-# groups. Then write `refit`: steps of Adam downhill in this loss, in which the network, the newest anchor and $b$ move.
-# All routers below are fitted by it.
+# **Your turn · exercise 7.4 · ★★ · 12 minutes.** Write `refit_loss`, using the scores of both groups. Then write
+# `refit`, which takes Adam steps to minimize this loss, updating the network, the newest anchor and $b$. All routers
+# below are fitted with it.
 
 
 # %%
@@ -195,8 +194,8 @@ refit = use("7.4", refit)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# The experts are counted from 0, and $b$ stands in front of their scores. In which column is expert 0? Which tensors
-# require a gradient in the fit, and which of the anchors is a constant?
+# The experts are numbered from 0, and $b$ comes before their scores. In which column is expert 0? Which tensors
+# require a gradient in the fit, and which anchors are constant?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -227,7 +226,7 @@ refit = use("7.4", refit)
 
 
 # %%
-def route(keys, b, v, kappa):  # who answers: numbers of experts, −1 for nobody
+def route(keys, b, v, kappa):  # the expert that answers, −1 for none
     best, i = (kappa * normalize(v, dim=-1) @ keys.T).max(1)
     return torch.where(best > b, i, -1)
 
@@ -250,14 +249,14 @@ ours = refit(ways["in the middle"], mine, owner, rest, 200, 3e-3)
 assert torch.allclose(ours[2], library.keys, atol=1e-3)
 
 # %% [markdown]
-# An anchor that starts at the mean of its batch finds most of its own prompts, but it also gets many that belong to
-# nobody. After the fit all are where they should be, but these are the points it was fitted to.
+# If an anchor starts at the mean of its batch, it finds most of its own prompts, but it also attracts many texts
+# belonging to no expert. After fitting, all are where they should be, but these are the points used for the fit.
 #
 # ## The tower and the sheep
 #
-# Now the real model. Experts stand beside the MLP of one layer. The tower and three facts of the
-# classroom are the first batch. The sheep and three others, one of them your own fact if you have
-# typed one, are the second, in a later edit. We use both gates.
+# Now we use the real model, adding experts in parallel to the MLP of one layer. The first batch contains the tower
+# and three facts of the classroom. The second batch, written in a later edit, contains the sheep and three others,
+# including your own fact if you have typed one. We use both gates.
 
 # %%
 lm = models.load(SCALE, sink="own")
@@ -299,24 +298,25 @@ with lm.patched(patch):
     says, notes = lm.answer(prompts, 2, explain=True)
     edited = lm.next_token(prompts)
 for i, (prompt, (note,)) in enumerate(zip(prompts, notes, strict=True)):
-    assert torch.equal(base[i], edited[i]) == (note["entry"] < 0)  # nobody: the base model exactly
+    assert torch.equal(base[i], edited[i]) == (note["entry"] < 0)  # no expert: unedited
     who = f"expert {note['entry'] + 1}" if note["entry"] >= 0 else "nobody"
     row = {"group": asked[prompt], "prompt": prompt, "before": said[i].strip()}
     table.append(row | {"after": says[i].strip(), "who answers": who})
 show.Table(table)
 
 # %% [markdown]
-# Under the hard gate the second edit has not moved a logit at the tower, and under the softmax it has, with two
-# experts by very little. The rewording in nearly the same words follows, and the one with tourists finds no expert.
-# "The young of a cow" has all words but one of the sheep's prompt, and is called a puppy.
+# Using the hard gate, the second edit has not changed a logit at the tower. Using the softmax, it has, although with
+# two experts by very little. The rewording with almost the same words follows, while the rewording about tourists
+# finds no expert. "The young of a cow" has all words but one in common with the sheep's prompt, and is called a
+# puppy.
 #
-# With two anchors we can draw the whole router. Every prompt is a point, with its two scores as
-# coordinates, and the dashed lines are where the decision changes. **Move $b$**, the score that a prompt has to
-# exceed: the fit has chosen the place at the beginning.
+# With two anchors, we can draw the whole router. Every prompt is a point whose coordinates are its two scores, and
+# the dashed lines show where the decision changes. **Move $b$**, the score that a prompt has to exceed: the slider
+# starts at the value chosen by the fit.
 
 
 # %%
-def read(router, texts):  # what the router reads, e (n, d)
+def read(router, texts):  # the router's input, e (n, d)
     return router.pooled(text_means(lm, texts))
 
 
@@ -343,23 +343,24 @@ fitted = round(newer.router.bias.item(), 1)
 Slider(regions, "b", sorted({*range(-8, 15, 2), fitted}), fitted)
 
 # %% [markdown]
-# All unrelated prompts lie where nobody answers. Rewordings and neighbors lie in every region, and **no $b$ lets the
-# one in and keeps the other out**.
+# All unrelated prompts are in the region in which no expert answers. There are rewordings and neighbors in every
+# region, and **no $b$ lets rewordings in while keeping neighbors out**.
 #
 # ## A router that forgets
 #
-# Now the same two batches with the network trained as we read the paper: with each expert, by the loss of
-# its facts, and a softmax gate. The first batch's anchor is frozen, and the facts' embeddings cannot change. But the
-# network between the two is trained on with the second batch, and nothing in its loss mentions the first.
+# Now we train the network on the same two batches, the way we read the paper: together with each expert, using the
+# loss of its facts and a softmax gate. The first batch's anchor is frozen, and the facts' embeddings cannot change.
+# But the network between the two is trained further on the second batch, and nothing in its loss mentions the first.
 #
-# The first expert is frozen as well: what it has learned is still there. So afterwards we take this router and fit
-# it with your `refit`, to all eight facts and to the texts that belong to nobody. **No expert is touched.**
+# The first expert is also frozen: everything it has learned is still there. So afterwards we take this router and fit
+# it using your `refit`, to all eight facts and to the texts that belong to no expert. **We leave every expert
+# unchanged.**
 #
-# **Predict.** How many of the first four facts does the model say after the second edit? And after the refit?
+# **Predict.** How many of the first four facts does the model give after the second edit? And after the refit?
 #
 # <details><summary>Answer</summary>
 #
-# All four after the refit, if each prompt finds its own expert again. Nothing has happened to the experts.
+# After refitting, all four, if each prompt finds its own expert again. The experts themselves haven't changed.
 #
 # </details>
 
@@ -374,7 +375,7 @@ with warnings.catch_warnings():
     second = published.edit(two, after=first)
 
 
-def behind(patch, refit):  # the same experts, behind a router that is fitted to all that is stored
+def behind(patch, refit):  # the same experts, with a router fitted to all stored prompts
     ((place, old),), state = patch.routes.items(), patch.memory["lemoe"]
     router, calm = old.router, read(old.router, irrelevant())
     b = torch.tensor(kappa / 2) if router.bias is None else router.bias
@@ -404,27 +405,29 @@ for name, some in stages.items():
 drawings_13.turned(paths)
 
 # %% [markdown]
-# **What was lost was the way to the expert.** The second batch has taught the network vectors that
-# suit the second batch, and with them those of the first have turned away from their own anchor,
-# three towards the newer, where the lines rise. The newer expert never saw their answers. The refit turns them back.
-# This is an example, and the facts are those of the fit.
+# **The experts are intact, and the path to them was lost.** The second batch taught the network vectors suiting the
+# second batch, and in the process the vectors of the first have turned away from their own anchor, three toward the
+# newer anchor, where the lines rise. The newer expert never saw their answers. The refit turns them back. This is an
+# example, and the facts are the ones used in the fit.
 #
-# ## Frozen, trained again, or sent astray
+# ## Frozen, retrained, or misrouted
 #
-# Now three streams of 33 facts that share no fact, in five batches each
-# ([measured](../tests/benchmarks/results/five_papers.md)). After each batch we ask for all facts so far. A column is
-# the time after a batch, and a row is a fact. The three editors are the paper's form, with a softmax gate, and differ
-# in one thing:
+# Now we write three streams of 33 facts, with no fact in common, in five batches each
+# ([measured](../tests/benchmarks/results/five_papers.md)), testing all facts so far after each batch. Each column is
+# the time after a batch, and each row is a fact. The three editors use the paper's form, with a softmax gate,
+# differing in one respect:
 #
-# * **As we read the paper**, network and newest anchor are trained with the expert, and nothing else holds them.
-# * **Anchors fitted** is the library's default: the router is refitted to all stored prompts, as by your `refit`.
-# * **Two experts in turn** adds none: two experts are trained again and again behind the fitted router.
+# * **As we read the paper**: the network and the newest anchor are trained with the expert, with nothing else holding
+#   them.
+# * **Anchors fitted**: the library's default, in which the router is refitted to all stored prompts, as in your
+#   `refit`.
+# * **Two experts in turn**: no experts are added. Two experts are retrained again and again, using the fitted router.
 #
-# **Predict.** In which of them are facts lost one by one, and in which batch by batch?
+# **Predict.** Which of them loses facts one by one, and which loses them batch by batch?
 #
 # <details><summary>Answer</summary>
 #
-# A router that forgets loses a batch as a whole. An expert that is trained again loses some facts of each.
+# A router that forgets loses a batch as a whole. An expert that is retrained loses some facts of each.
 #
 # </details>
 
@@ -450,24 +453,24 @@ figures.rasters(
 )
 
 # %% [markdown]
-# Where the anchors are fitted, every batch is held. **As we read the paper, every earlier prompt goes to the newest
-# expert**, and what is left of an older batch are a few facts which that expert happens to say. So facts that fall
-# together are one event, and the intervals below count streams. Two experts that are trained in turn find every prompt
-# and mostly forget fact by fact.
+# If the anchors are fitted, every batch is held. **As we read the paper, every earlier prompt goes to the newest
+# expert**, and an older batch keeps only a few facts, which that expert happens to give. So facts that are lost
+# together are a single event, and the intervals below count streams. When two experts are trained in turn, they find
+# every prompt and mostly forget fact by fact.
 #
-# The paper holds most of a thousand facts, and leaves open how its router is trained. So this says nothing about its
-# router, only what happens if nothing in the training remembers old prompts.
+# The paper holds most of a thousand facts, leaving open how its router is trained. So our result says nothing about
+# its router, only what happens if nothing in the training remembers old prompts.
 #
 # ## Which part counts?
 #
-# One more line lacks another part: with **no null anchor** some expert answers every prompt.
+# Another line shows the effect of removing another part: with **no null anchor**, some expert answers every prompt.
 #
-# **Predict.** Which of the parts are worth facts, and what do they cost in neighbors?
+# **Predict.** Which parts help to hold facts, and how many neighbors do they cost?
 #
 # <details><summary>Answer</summary>
 #
-# The refit is worth facts, and it has a price: a router that finds its facts also lets their neighbors in. The null
-# anchor is worth unrelated prompts.
+# The refit helps to hold facts, and it has a price: a router that finds its facts also lets their neighbors in. The
+# null anchor protects unrelated prompts.
 #
 # </details>
 
@@ -476,7 +479,7 @@ keys = "reliability", "generalization", "neighbors", "locality"
 columns = dict(zip(keys, ("facts", "rewordings", "neighbors", "unrelated"), strict=True))
 
 
-def means(line, key):  # of each stream, in %
+def means(line, key):  # for each stream, in %
     return [100 * mean(row["said"][key]) for row in rows if row["arm"] == line]
 
 
@@ -507,24 +510,26 @@ for ax in made.axes:
 made
 
 # %% [markdown]
-# **The null anchor spares unrelated prompts and some neighbors.** Without it just as many facts are held. In each
+# **The null anchor protects unrelated prompts and some neighbors.** Without it just as many facts are held. In each
 # stream more rewordings follow without it, but the interval contains 0.
 #
-# **The refit has a price.** In two of three streams the router that forgets spares *more* neighbors, here as well as
-# in our form. What it doesn't find it can't harm. Even so, about half of the neighbors change in every form. The
-# likely reason is that of the cow: a neighbor's prompt has most of the words of the edit's prompt, and so nearly the
-# same mean.
+# **The refit has a price.** In two of three streams, the router that forgets preserves *more* neighbors, here as well
+# as in our form. If it doesn't find a prompt, it can't harm it. Even so, about half of the neighbors change in every
+# form. The likely reason is the same as for the cow: a neighbor's prompt has most words in common with the edit's
+# prompt, giving almost the same mean.
 #
 # ## Plan the batches
 #
-# Facts of one batch share an expert and its anchor. So LEMoE deals similar facts into one batch before it trains
-# anything, by what the router reads, the mean embeddings of their prompts. (Their answers would not do: at use the
-# answer is not there.) It is a clustering in which each cluster has room for $b$ facts.
+# The facts of a batch get the same expert and anchor. So, before training anything, LEMoE deals similar facts into
+# the same batch, comparing the mean embeddings of their prompts, which are the router's input. (Answers could not be
+# used: when the editor is used, the answer isn't there.) It is a clustering in which each cluster has room for $b$
+# facts.
 #
 # **Your turn · exercise 7.5 · ★★ · 15 minutes.** Write `plan`. The first center is the fact nearest to the mean of
-# all, and each further one the fact farthest from its nearest center. Then come ten rounds: sort all distances
-# between facts and centers, deal out the shortest first while there is room, and move each center to the mean of its
-# facts. Then write `tight`, the mean cosine of two different facts that share a batch, and of two that do not.
+# all facts, and each further center is the fact farthest from its nearest center. Then repeat ten rounds: sort all
+# distances between facts and centers, deal out the shortest first while there is room, and move each center to the
+# mean of its facts. Then write `tight`, the mean cosine of two different facts in the same batch, and of two facts in
+# different batches.
 
 
 # %%
@@ -556,8 +561,8 @@ print(
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# What does `torch.cdist(e, centers).flatten().argsort()` list, and how does `divmod` read it? Which pairs does a mask
-# `owner[:, None] == owner` have that are no pairs?
+# Which values does `torch.cdist(e, centers).flatten().argsort()` list, and how can you use `divmod` to read them?
+# Which entries of a mask `owner[:, None] == owner` are not pairs?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -592,14 +597,14 @@ print(
 #
 # </details>
 #
-# The paper reports up to 20 points for this order of facts. The stored rows have three plans of the same 33 facts: in
-# clusters, as `plan` makes them, as given, and shuffled.
+# The paper reports up to 20 points for ordering facts this way. The stored rows contain three plans for the same 33
+# facts: in clusters, made by `plan`, as given, and shuffled.
 #
 # **Predict.** Which of the plans loses facts, and which loses neighbors?
 #
 # <details><summary>Answer</summary>
 #
-# None of them loses a fact, and no difference in neighbors is seen.
+# None of them loses a fact, and we see no difference in neighbors.
 #
 # </details>
 
@@ -625,14 +630,14 @@ less(fitted, shuffled, "neighbors")
 show.Table(table)
 
 # %% [markdown]
-# The plan does what it should: facts that share a batch are more similar than others, where in the other plans they
-# are not. **And it changes nothing that these streams can show.** A fitted router finds every fact in any order, so
-# there is nothing left to gain. Clusters would matter where experts do not hold all of their facts.
+# The plan does its job: facts in the same batch are more similar than others, while in the other plans they are not.
+# **And we see no effect in these streams.** A fitted router finds every fact in any order, leaving nothing to gain.
+# Clusters would matter if experts didn't hold all of their facts.
 #
-# ## Experts behind your router, in your own file
+# ## Experts and your router, in your own file
 #
-# The library trains an expert for each batch of your `plan`, in the published way, and your `refit` finds the way to
-# all of them. The cell below keeps this editor in `my/lemoe.py`, and beside it stands the library's.
+# The library trains an expert for each batch of your `plan`, in the published way, and your `refit` finds the path to
+# all of them. The cell below saves this editor in `my/lemoe.py` and compares it with the library's.
 
 
 # %%
@@ -666,29 +671,29 @@ for name, some in {file: edit(lm, eight, lib.EMPTY), "the library": patch}.items
     print(f"{name}: {sum(right)} of 8 facts are said,", end=" ")
     print(f"{sum(kept)} of {len(kept)} unrelated answers stay")
     if SCALE == "small" and not models.another():
-        assert all(right[:4]), says  # the last ones may be yours
+        assert all(right[:4]), says  # the last facts may be yours
 
 # %% [markdown]
-# After its fit the library raises $b$ a little, as other texts vary more than those of the fit, and the file does
-# not. `python -m lessons.leaderboard my/lemoe.py` tries it on facts that you have not seen.
+# After fitting, the library raises $b$ a little, because other texts vary more than the texts used in the fit. The
+# file doesn't. `python -m lessons.leaderboard my/lemoe.py` tests it on facts that you haven't seen.
 #
 # ## What we know now
 #
-# * A frozen expert keeps its facts, as long as their prompts are sent to it. A softmax turns it down with every new
-#   expert, a hard gate does not.
-# * What is lost is the way: a shared network that learns from new facts alone sends old prompts to other experts,
-#   and a batch falls as a whole.
-# * A router that is fitted to everything stored so far sends them back, and no expert is touched.
-# * Where the null anchor wins, the model answers as before, to the last bit. It spares unrelated prompts.
-# * What a router finds, it also finds for neighbors: one that forgets can spare more of them.
-# * Similar facts in one batch make tight batches. With a router that is fitted, this was worth nothing here.
+# * A frozen expert keeps its facts as long as their prompts are sent to it. Adding an expert turns it down if a
+#   softmax is used, but not with a hard gate.
+# * The path can be lost: when a common network learns only from new facts, it sends old prompts to other experts,
+#   losing a batch as a whole.
+# * Fitting a router to everything stored so far sends them back, without changing any expert.
+# * If the null anchor wins, the model's answer is unchanged, to the last bit. This protects unrelated prompts.
+# * If a router finds a fact, it also finds it for neighbors: a router that forgets can preserve more of them.
+# * Grouping similar facts makes tight batches. With a fitted router, this gained nothing here.
 #
 # ## Where it breaks
 #
-# With a copy of the MLP for every batch the experts are soon as large as the model; page 16 counts. Written in one
-# batch, the same facts are held by MEMIT as well, and with it most rewordings follow and most neighbors stay
-# ([measured](../tests/benchmarks/results/five_papers.md)). **Which of all these editors should I use?** For that, all
-# of them have to run on one stream, in [notebook 14](14_lifelong.ipynb).
+# With a copy of the MLP for every batch, the experts are soon as large as the model; page 16 counts. When writing the
+# same facts in one batch, MEMIT also holds them, with most rewordings following and most neighbors staying
+# ([measured](../tests/benchmarks/results/five_papers.md)). **Which of all these editors should I use?** To answer
+# this, we have to run all of them on the same stream, in [notebook 14](14_lifelong.ipynb).
 #
 # ## References
 #

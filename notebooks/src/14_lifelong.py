@@ -1,21 +1,20 @@
 # %% [markdown]
 # <!-- badge -->
 #
-# # 14 · Which editor when
+# # 14 · Which editor should you use?
 #
-# Each editor was shown where it is strong. Which should you use? Here every one of them writes the same facts, in
-# the same order, and is asked the same questions. At the end there is a table of advice, and an answer for one
-# product.
+# Each earlier page showed the strengths of one editor. Here all of them write the same facts, in the same order, and
+# are tested on the same questions. At the end you will find a table of advice, and an answer for one product.
 #
-# **You will** choose an editor before you see a number · count what a stream of edits has written, held and
-# forgotten · write the test that says which differences are more than luck · set the price of a changed neighbor
-# and watch the winner change.
+# **You will** choose an editor before seeing a number · count what a stream of edits has written, held and forgotten
+# · write the test showing which differences are more than luck · set the price of a changed neighbor and watch the
+# winner change.
 #
-# **Needs** notebooks [04](04_rome.ipynb) to [13](13_lemoe.ipynb), of each its main idea.
+# **Needs** notebooks [04](04_rome.ipynb) to [13](13_lemoe.ipynb), the main idea of each.
 #
 # **Minutes** 20 to read and 20 to work: two exercises of [session 8](../lessons/session_8.md).
 #
-# Run the folded cell below, and read on.
+# Run the folded cell below, then continue reading.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -74,20 +73,20 @@ lm = models.load(SCALE, sink="own")
 mine = own_fact.read()
 
 # %% [markdown]
-# ## Your choice, before any number
+# ## Your choice, before seeing any number
 #
 # A small model answers questions in a product. A dozen facts have to be changed, a few every week. Customers word
-# their questions as they like, so **rewordings should follow**. What the model says about **neighbors**, other
-# subjects in the same sentence, and about **unrelated** things should stay. Nobody may put a note in front of the prompt.
+# their questions as they like, so **rewordings should follow**. The model's answers about **neighbors**, other
+# subjects in the same sentence, and about **unrelated** things should stay unchanged. Prepending a note to the prompt
+# is not allowed.
 #
-# The editors stand below by family: searches, gradients, fine-tuning, and those that leave the weights as they are.
-# Those that no page before has shown stand with one line each in [the map](reference/map.md). Three of them matter
-# below: the **norm anchor** is MEMIT whose values keep the length that they had, **MEMOIR** has a second matrix of
-# which similar prompts read similar columns, and **steering** adds one direction to every prompt, which no editor of
-# facts should do.
+# The editors are listed below by family: searches, gradients, fine-tuning, and editors leaving the weights unchanged.
+# Editors not shown on any earlier page are described in [the map](reference/map.md), with one line each. Three of
+# them matter below: the **norm anchor** is MEMIT with values that keep their original length, **MEMOIR** has a second
+# matrix in which similar prompts read similar columns, and **steering** adds one direction to every prompt, which no
+# editor of facts should do.
 #
-# **Retrieval** edits nothing: where a stored fact fits the prompt, it stands in front of it as a note. It is the
-# baseline.
+# **Retrieval** edits nothing, prepending a stored fact as a note if it fits the prompt. It is the baseline.
 
 # %%
 editors = [name for members in FAMILIES.values() for name in members]
@@ -99,16 +98,16 @@ choice = guess("Which editor would you take? Its number in the list", 1, len(edi
 # %% [markdown]
 # ## What does "held" count?
 #
-# A **stream** is a sequence of $T$ turns of a few facts each. After each turn $t$ every fact $i$ so far is asked, and
-# $a_{it} = 1$ if the answer is the new one, otherwise 0. This table of zeros and ones is a **raster**, with one row for
-# each fact and one column for each turn. Three shares come out of it. *Written* counts each fact right after its own turn $t_i$, so it
-# is the diagonal of the raster. *Held*, or retention, is the last column. *Forgotten* counts what was written and is
-# gone at the end:
+# A **stream** is a sequence of $T$ turns of a few facts each. After each turn $t$, we test every fact $i$ so far,
+# setting $a_{it} = 1$ if the answer is the new one, otherwise 0. This table of zeros and ones is a **raster**, with
+# one row for each fact and one column for each turn. It gives three proportions. *Written* counts each fact right
+# after its own turn $t_i$, so it is the diagonal of the raster. *Held*, or retention, is the last column. *Forgotten*
+# counts the facts that were written and are gone at the end:
 #
 # $$\frac1n\sum_i a_{i t_i}, \qquad \frac1n\sum_i a_{iT}, \qquad
 # \frac1n\sum_i a_{i t_i}\,(1 - a_{iT}) .$$
 #
-# **Your turn · exercise 8.3 · ★★ · 7 minutes.** Write `shares`, from a raster that is given as one text per turn.
+# **Your turn · exercise 8.3 · ★★ · 7 minutes.** Write `shares`, using a raster given as one text per turn.
 
 
 # %%
@@ -141,13 +140,13 @@ shares = use("8.3", shares)
 #
 # </details>
 #
-# **Predict.** An editor writes every fact, and each later turn ruins a tenth of what is there. What is held
-# after 6 turns? After 60?
+# **Predict.** An editor writes every fact, and each later turn ruins a tenth of the facts there are. How many are
+# held after 6 turns? After 60?
 #
 # <details><summary>Work it out</summary>
 #
-# A fact of turn $t$ survives $T - t$ later turns with a chance of $0.9^{T-t}$. The mean over the
-# turns is $(1 - 0.9^T)/(0.1\,T)$. The survivors are mostly the newest facts.
+# A fact of turn $t$ survives $T - t$ later turns with a chance of $0.9^{T-t}$. Taking the mean over the turns gives
+# $(1 - 0.9^T)/(0.1\,T)$. The survivors are mostly the newest facts.
 #
 # </details>
 
@@ -155,7 +154,7 @@ shares = use("8.3", shares)
 draw = torch.Generator().manual_seed(0)
 for T in (6, 60):
     texts, alive = [], torch.zeros(0, dtype=torch.bool)
-    for _ in range(T):  # a hundred facts a turn, so that chance plays little part
+    for _ in range(T):  # 100 facts a turn, to reduce the effect of chance
         alive = alive & (torch.rand(len(alive), generator=draw) < 0.9)
         alive = torch.cat([alive, alive.new_ones(100)])
         texts.append("".join("01"[a] for a in alive.tolist()))
@@ -165,20 +164,20 @@ for T in (6, 60):
         )
 
 # %% [markdown]
-# **A share of facts held means nothing without the length of the stream.**
+# **A percentage of facts held means nothing without the length of the stream.**
 #
-# ## One set of streams for everybody
+# ## One set of streams for all editors
 #
-# Each stream begins with the Eiffel Tower. The other facts are drawn with a seed of its own from the classroom,
-# the library's two hundred well-known facts: from those with odd numbers, as the presets were tuned on the even
-# ones. The tower is the same in every stream, so it is left out of all scores. Each turn has four facts. All
-# editors have the library's settings, WISE, LEMoE, UltraEdit and WilKE those of our forms (`preset="ours"`; their
-# defaults are the papers' algorithms), and two are chosen for streams: ROME takes its slower rate, and
-# MEMIT keeps the keys of earlier facts. *ROME, published*, which differs from ROME in its key alone, has a row of
-# its own.
+# Each stream begins with the Eiffel Tower. The other facts are drawn, using a separate seed for each stream, from the
+# classroom, the library's 200 well-known facts: only from facts with odd numbers, because the presets were tuned on
+# the even-numbered facts. The tower is the same in every stream, so we leave it out of all scores. Each turn has four
+# facts. All editors use the library's settings, with WISE, LEMoE, UltraEdit and WilKE using the settings of our forms
+# (`preset="ours"`; their defaults are the papers' algorithms), and two settings are chosen for streams: ROME uses its
+# slower rate, and MEMIT keeps the keys of earlier facts. *ROME, published*, which differs from ROME only in its key,
+# has a separate row.
 #
-# Every answer is judged by free **generation**: the model's text has to begin with the new answer, and an
-# unrelated text has to go on as the unedited model's does for eight tokens.
+# Every answer is judged by free **generation**: the model's text has to begin with the new answer, and for an
+# unrelated text it has to match the unedited model's continuation for eight tokens.
 
 # %%
 rows = long_runs.rows("14_five")
@@ -200,23 +199,24 @@ rights = {name: lines[name][0]["right"] for name in dict.fromkeys(some)}
 figures.rasters(list(x), rights, "edits so far", "number of the edit")
 
 # %% [markdown]
-# These rasters are of the first stream. **A low share held can be two things**: facts that were never written, whose
-# rows are dark from the beginning, or facts that were written and are gone, whose rows turn dark on the way.
+# These rasters show the first stream. **There are two possible reasons for a low percentage held**: facts that were
+# never written, whose rows are dark from the beginning, or facts that were written and are gone, whose rows turn dark
+# along the way.
 #
 # ## Is the triangle impossible?
 #
-# A good edit is held, is followed by its rewordings, and leaves everything else alone. That nobody reaches all
-# three corners has been called the impossible triangle. In the next figure each dot is a stream, and the bar is
+# A good edit is held, its rewordings follow, and everything else is left unchanged. The fact that no editor reaches
+# all three corners has been called the impossible triangle. In the next figure, each dot is a stream, and the bar is
 # the mean of the streams. The dotted line is the unedited model.
 #
 # **Predict.** Which of the columns does each family lose?
 #
 # <details><summary>Answer</summary>
 #
-# The searches lose unrelated texts and rewordings, and hardly any neighbors. Of the gradients UltraEdit loses nearly
-# all rewordings and some neighbors, RLEdit neighbors and unrelated texts, and MEND and MALMEN nearly everything. Most
-# of fine-tuning loses neighbors; FT-L hardly writes, and synthetic documents lose everything. Beside the weights it
-# is neighbors or rewordings, and with steering everything.
+# The searches lose unrelated texts and rewordings, and barely any neighbors. Among the gradients, UltraEdit loses
+# almost all rewordings and some neighbors, RLEdit loses neighbors and unrelated texts, and MEND and MALMEN lose
+# almost everything. Most of fine-tuning loses neighbors; FT-L barely writes, and synthetic documents lose everything.
+# Editors leaving the weights unchanged lose neighbors or rewordings, and with steering everything.
 #
 # </details>
 
@@ -242,17 +242,17 @@ drawings_14.by_editor(
 )
 
 # %% [markdown]
-# **In short streams of well-known facts the searches come near all of the corners**, and the printed line names one
-# whose four means pass 80 %; with the long answers of ZsRE, further below, they do not. Lists and side memories leave
-# nearly all unrelated texts as they were, because such a text seldom finds an entry. Steering acts on every prompt, and
-# shows that to leave the weights alone protects nothing. The seconds tell orders of magnitude, as others used the
-# machine.
+# **In short streams of well-known facts, the searches come near all of the corners**, and the printed line names an
+# editor whose four means exceed 80%; with the long answers of ZsRE, further below, they do not. Lists and side
+# memories leave almost all unrelated texts unchanged, because such a text rarely finds an entry. Steering acts on
+# every prompt, showing that leaving the weights unchanged protects nothing by itself. The seconds only indicate
+# orders of magnitude, because other programs were using the machine.
 #
 # ## What breaks over the turns?
 #
-# The next figure asks after each turn how far the model has moved where it should not: the mean KL divergence of
-# the next token from the unedited model, at neighbors and at unrelated prompts. A dot at the left edge stands for
-# no change that counts, and the dotted line is a scale, a tenth of a nat.
+# The next figure shows how far the model has moved, after each turn, on prompts that should be unaffected, measuring
+# the mean KL divergence of the next token from the unedited model, at neighbors and at unrelated prompts. A dot at
+# the left edge means that there is no change that counts, and the dotted line gives a scale, a tenth of a nat.
 
 # %%
 moved = {
@@ -273,18 +273,18 @@ drawings_14.by_editor(
 )
 
 # %% [markdown]
-# Nearly all editors add to the harm in every turn. After the last the searches, all but WilKE, are still left of the
-# line; where more turns would take them is not seen. Of the language of MEND and MALMEN the table below has what is
-# left.
+# Almost all editors add to the harm in every turn. After the last turn, the searches, except WilKE, are still to the
+# left of the line; we can't see how far more turns would take them. The table below shows how much language is left
+# in MEND and MALMEN.
 #
-# The prompt below is about a neighbor of the tower which should stay in Paris, in the first stream. Editors that
-# agree share a row.
+# The prompt below is about a neighbor of the tower which should stay in Paris, in the first stream. Editors giving
+# the same answers are combined in one row.
 
 # %%
 worst = sorted(editors, key=lambda name: -sum(row["moved"]["unrelated"][-1] for row in lines[name]))
 look = dict.fromkeys(["MEMIT", "UltraEdit", *worst[:4], "fine-tuning", "WISE", "retrieval"])
 print("after so many edits:", runs_14.probes(runs_14.cases())["neighbor"])
-alike = {}  # {what is said after each turn: by whom}
+alike = {}  # {answers after each turn: editors}
 for name in look:
     alike.setdefault(tuple(lines[name][0]["says"]["neighbor"]), []).append(name)
 show.Table(
@@ -295,27 +295,27 @@ show.Table(
 )
 
 # %% [markdown]
-# "Rome" is the new answer of the tower, said where nobody edited. A word repeated again and again, or a text without words, is a
-# model that has lost the language.
+# "Rome" is the new answer for the tower, given for a subject that was not edited. If a text keeps repeating a word,
+# or has no words, the model has lost the language.
 #
 # ## Which differences are more than luck?
 #
-# An edit that breaks the model breaks it for all facts of its stream at once. So for a statement about streams the
-# **stream** is the observation, however many facts it has. A hard fact is hard for both of two editors, and what both
-# share drops out of their difference. So for each stream $j$ we take the mean $x_j$ of their differences, fact by
-# fact. From $m$ streams we want a 95 % interval for the mean over all streams that could have been drawn. Each stream
-# is drawn anew from the same facts, so the $x_j$ are independent, and their mean has the variance $\sigma^2/m$, with
-# $\sigma^2$ estimated from the same $m$ numbers. For this case Student gave
+# An edit that breaks the model breaks it for all facts of its stream at once. So when making a statement about
+# streams, the **stream** is the observation, however many facts it has. A hard fact is hard for both of two editors,
+# and their common part drops out of their difference. So for each stream $j$ we take the mean $x_j$ of their
+# differences, fact by fact. From $m$ streams we want a 95% interval for the mean over all streams that could have
+# been drawn. Each stream is drawn independently from the same facts, so the $x_j$ are independent, and their mean has
+# the variance $\sigma^2/m$, with $\sigma^2$ estimated from the same $m$ numbers. For this case Student gave
 #
 # $$\bar x \pm t_{m-1}\,\frac{s}{\sqrt m}, \qquad s^2 = \frac1{m-1}\sum_j (x_j - \bar x)^2 .$$
 #
-# The factor $t_{m-1}$ is larger than the usual 1.96, as $s$ itself is known badly from few streams. Among many
-# editors we ask it once for each: is the one with the highest mean ahead of it?
+# The factor $t_{m-1}$ is larger than the usual 1.96, because with few streams $s$ itself is known badly. When there
+# are many editors, we apply the test to each of them: is the editor with the highest mean ahead of it?
 #
-# **Your turn · exercise 8.4 · ★★ · 12 minutes.** Write `paired`, the mean difference of two editors over streams
-# with the ends of its interval. Then write `unbeaten`, which calls a function such as `paired` for the leader and
-# each other editor, and keeps those that the leader does not beat, itself among them, as a list in the order of
-# `values`. The leader has the highest mean, in which each stream counts once.
+# **Your turn · exercise 8.4 · ★★ · 12 minutes.** Write `paired`, which returns the mean difference of two editors
+# over streams with the ends of its interval. Then write `unbeaten`, calling a function such as `paired` for the
+# leader and each other editor, and keeping the editors that the leader does not beat, including itself, as a list in
+# the order of `values`. The leader has the highest mean, counting each stream once.
 
 
 # %%
@@ -335,8 +335,8 @@ unbeaten = use("8.4", unbeaten)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# How many observations are there, the streams or all of their facts? And which end of the interval tells that a lead is
-# more than luck?
+# How many observations are there, the streams or all of their facts? And which end of the interval shows that a lead
+# is more than luck?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -356,7 +356,8 @@ unbeaten = use("8.4", unbeaten)
 #
 # </details>
 #
-# **Predict.** MEMIT writes into the weights, retrieval does not. By how many points does retrieval keep more neighbors?
+# **Predict.** MEMIT writes into the weights, retrieval does not. By how many points does retrieval keep more
+# neighbors?
 
 # %%
 neighbors = guess("By how many points does retrieval keep more neighbors than MEMIT?", -100, 100)
@@ -387,27 +388,27 @@ print(f"of the editors that write weights and hold at least {which_editor.HELD:.
 figures.whiskers(others, found, f"points by which {first} is ahead in rewordings, 95 % interval")
 
 # %% [markdown]
-# The streams show no lead of retrieval over MEMIT in neighbors. In the figure, which is of rewordings, the streams do
-# not tell two editors apart where a line crosses 0. The other lines are a little too sure, as the leader was picked
-# by the same streams. **So a table of means with a best number in bold says more than its rows know.**
+# The streams show no lead of retrieval over MEMIT in neighbors. In the figure, which is about rewordings, two editors
+# are not distinguishable here if a line crosses 0. The other lines are a little too confident, because the leader was
+# picked using the same streams. **So a table of means with a best number in bold claims more than its rows support.**
 #
-# Where all $x_j$ agree, $s = 0$, and Student's interval would claim to know the mean exactly. So for the advice below we
-# also make the interval that treats all facts as independent, and take at each end the one that reaches further.
-# [Notebook 15](15_judging.ipynb) tries by simulation how far that can be trusted.
+# If all $x_j$ agree, $s = 0$, and Student's interval would claim to know the mean exactly. So for the advice below,
+# we also compute the interval treating all facts as independent, and at each end we use the one reaching further.
+# [Notebook 15](15_judging.ipynb) tests by simulation how far you can trust the result.
 #
-# ## What is a changed neighbor worth to you?
+# ## How much is a changed neighbor worth to you?
 #
-# Held and reworded are what an edit gives. Neighbors and unrelated texts are what it takes. So with a price $w$ for
-# damage each stream gives an editor one score:
+# Held facts and rewordings are the gains of an edit. Neighbors and unrelated texts are its costs. So with a price $w$
+# for damage, each stream gives an editor one score:
 #
 # $$\tfrac12(\text{held} + \text{reworded}) - w\cdot\big(1 - \tfrac12(\text{neighbors} + \text{unrelated})\big) .$$
 #
-# **Move the price.** Which editor leads if damage is free? Which if it costs twice what an edit gives? Your `unbeaten`
-# colors the dots.
+# **Move the price.** Which editor leads if damage is free? Which if it costs twice as much as the gain? Your
+# `unbeaten` colors the dots.
 
 
 # %%
-def score(name, w):  # of each stream
+def score(name, w):  # for each stream
     of = {column: means[column][name] for column in means}
     parts = zip(
         *(of[column] for column in ("held", "reworded", "neighbors", "unrelated")), strict=True
@@ -415,7 +416,7 @@ def score(name, w):  # of each stream
     return [(a + b) / 2 - w * (100 - (c + d) / 2) for a, b, c, d in parts]
 
 
-def kept_at(w):  # {whose function: the names that the leader is not ahead of}
+def kept_at(w):  # {whose function: the names of the unbeaten}
     values = {n: [torch.tensor([x]).double() for x in score(n, w)] for n in editors}
     return {whose: f(values, lambda a, b: paired(a, b, t)) for whose, f in both(unbeaten).items()}
 
@@ -428,16 +429,16 @@ def at_price(w):
 Slider(at_price, "price", [0.0, 0.25, 0.5, 1.0, 2.0, 4.0], 1.0)
 
 # %% [markdown]
-# **There is no best editor without a price**. Free damage favors whoever has most held and reworded, and a high price
-# whoever leaves nearly everything as it was. An editor may also be beaten while one with a lower mean is not: a lead
-# counts where it is steady from stream to stream.
+# **The best editor depends on the price.** Free damage favors the editors with the most facts held and rewordings,
+# and a high price favors the editors leaving almost everything unchanged. An editor may also be beaten even when
+# another with a lower mean is not: a lead counts if it is steady from stream to stream.
 #
-# ## Does the order hold elsewhere?
+# ## Is the order the same elsewhere?
 #
-# Everything so far is of one small set of facts with answers of one or two tokens. The library has also written a
-# hundred facts of CounterFact and a hundred of ZsRE with each editor, one by one, and asked all of them after the last.
-# The answers of ZsRE are longer. Neighbors of the hundreds have to go on exactly as before. MEMIT kept no keys there,
-# and published ROME has not run.
+# Everything so far uses one small set of facts with answers of one or two tokens. The library has also written a
+# hundred facts of CounterFact and a hundred of ZsRE using each editor, one by one, testing all of them after the
+# last. The answers of ZsRE are longer. Neighbors of the hundreds must have exactly the same continuations as before.
+# MEMIT kept no keys there, and published ROME has not run.
 
 # %%
 elsewhere = {
@@ -461,22 +462,23 @@ drawings_14.by_editor(
 )
 
 # %% [markdown]
-# By this measure every editor that writes weights loses most neighbors. From the streams to the hundreds the length
-# changes as well as the data; between the two hundreds only the data do. **There, too, the order turns.** The searches,
-# which write one value at the subject, hold most of the short answers (all but PMET) and fewer than half of the long
-# ones (all but AlphaEdit), while the list of GRACE and the experts of LEMoE hold nearly all of both.
+# By this measure every editor writing into the weights loses most neighbors. From the streams to the hundreds, the
+# length changes as well as the data; between the two hundreds, only the data do. **The order also changes there.**
+# The searches, writing one value at the subject, hold most of the short answers (except PMET) and fewer than half of
+# the long ones (except AlphaEdit), while the list of GRACE and the experts of LEMoE hold almost all of both.
 #
-# A hundred facts of one data set are one stream, and by the rule of this page that is one observation. So no interval
-# stands beside these shares, and what they decide below is a preference and not a finding.
+# A hundred facts of one data set are one stream, and by the rule of this page this is one observation. So these
+# percentages come without intervals, and the choice based on them below is a preference, not a finding.
 #
-# ## Which editor when
+# ## Which editor for which purpose?
 #
-# The advice comes from stored rows by one rule. First, an editor must not be ruinous: it holds at least 80 % of the
+# The advice follows from stored rows by one rule. First, an editor must not be ruinous: it holds at least 80% of the
 # facts here and half of the two hundred above, and leaves at least half of the neighbors and unrelated texts that the
-# unedited model gets right (unrelated texts also in the hundred of ZsRE). Of those that your priority allows, the table
-# then lists **all that may be best** in the column that counts, by flipping the signs of whole streams.
-# [Notebook 15](15_judging.ipynb) shows how often this rule is wrong. Numbers are the lowest and the highest mean of the
-# editors in a row. Fine-tuning and WISE, which have the most rewordings, lose too many neighbors to be listed.
+# unedited model gets right (unrelated texts also in the hundred of ZsRE). Among the editors that your priority
+# allows, the table then lists **all that may be best** in the column that counts, determined by flipping the signs of
+# whole streams. [Notebook 15](15_judging.ipynb) shows how often this rule is wrong. Numbers are the lowest and the
+# highest mean of the editors in a row. Fine-tuning and WISE, which have the most rewordings, lose too many neighbors
+# to be listed.
 
 # %%
 advice = which_editor.advice(rows)
@@ -493,9 +495,9 @@ if choice.number:
 show.Table(which_editor.lines(rows))
 
 # %% [markdown]
-# Each row is about one column. **The product at the top needs all four**, without a note. At a price of 1 MEMIT and the
-# norm anchor lead, and the printed line lists those that are not beaten. Of these only MEMIT has means of 80 % or more
-# in all four columns, which is a reason to use it, but does not show that it is best.
+# Each row is about one column. **The product at the top needs all four**, without a note. At a price of 1, MEMIT and
+# the norm anchor lead, and the printed line lists the unbeaten editors. Of these, only MEMIT has means of 80% or more
+# in all four columns, which is a reason for using it, but does not show that it is best.
 #
 # And your own fact? The first editor of each row writes it, or the tower if you haven't typed one.
 
@@ -517,23 +519,23 @@ print(fact.text, "→", fact.target_new)
 show.Table(said)
 
 # %% [markdown]
-# With the tower it is retrieval that fails: it holds nearly all facts of the streams, and this one it does not.
+# With the tower, it is retrieval that fails: it holds almost all facts of the streams, but not this one.
 #
 # ## What we know now
 #
-# * Only *written* and *held* together say whether an editor cannot write or cannot keep.
-# * What happens in a stream happens to all of its facts. So the stream is the observation, two editors are compared
-#   on the same streams, and what comes out is a group of the unbeaten.
-# * Rewordings, neighbors, unrelated texts, untouched weights and cost are traded against each other. Whoever names a
-#   winner has set their prices.
-# * Retrieval, which edits nothing, has to stand beside every editor. And the order was another on other facts, so a
-#   choice needs a second set.
+# * Only *written* and *held* together show whether an editor cannot write or cannot keep.
+# * If something happens in a stream, it happens to all of its facts. So the stream is the observation, two editors
+#   are compared using the same streams, and the result is a group of unbeaten editors.
+# * Rewordings, neighbors, unrelated texts, untouched weights and cost are traded against each other. Naming a winner
+#   means having set their prices.
+# * Retrieval, which edits nothing, must be compared with every editor. And the order was different on other facts, so
+#   choosing an editor requires a second set.
 #
 # ## Where it breaks
 #
-# Everything here was judged by free generation, from few streams, on one model with 135 million weights. Would another event
-# have named another winner? And how often does an interval from a few streams contain the truth? **Are these scores
-# honest?** That is [notebook 15](15_judging.ipynb).
+# Everything here was judged by free generation, using few streams, on one model with 135 million weights. Would using
+# another success criterion have named another winner? And how often does an interval from a few streams contain the
+# truth? **Are these scores honest?** That is the topic of [notebook 15](15_judging.ipynb).
 #
 # ## References
 #

@@ -3,22 +3,22 @@
 #
 # # 16 · At scale
 #
-# Everything so far was a model of 135 million weights, mostly with some dozen facts. What changes with
-# a model of 8 billion weights, and with a million edits?
+# So far we have worked with a model of 135 million weights, mostly editing a few dozen facts. What changes with a
+# model of 8 billion weights, and with a million edits?
 #
-# **You will** count multiply-adds and bytes · compare them with measured times · share equations out to workers.
+# **You will** count multiply-adds and bytes · compare them with measured times · distribute equations over workers.
 #
 # **Needs** notebooks [04](04_rome.ipynb) to [14](14_lifelong.ipynb).
 #
 # **Minutes** 15 to read and 30 to work: exercises 10.4 to 10.6 of [session 10](../lessons/session_10.md).
 #
-# Every section says which of three words its numbers deserve:
+# In every section, one of three labels shows where its numbers come from:
 #
-# * **Counted**: a calculation from the shapes of matrices. Nothing was run.
-# * **Measured**: a program was run, and its clock or its answers were read.
-# * **Never run**: the code exists and should do it, but nobody has tried.
+# * **Counted**: calculated from the shapes of matrices, without running anything.
+# * **Measured**: we ran a program, recording its time or its answers.
+# * **Never run**: the code exists and should work, but we have not tried it.
 #
-# Run the folded cell below, and read on.
+# Run the folded cell below, then continue reading.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -99,32 +99,31 @@ def block_and_head(shape):  # weights of one block and of the head: multiply-add
 
 
 # %% [markdown]
-# ## What can no program avoid?
+# ## Which work can no program avoid?
 #
-# **Counted.** How long an edit takes depends on the machine and on the program. We want a number that does
-# not: the multiply-adds that no program for this method can leave out.
+# **Counted.** The time an edit takes depends on the machine and on the program. We want a number that doesn't: the
+# multiply-adds that no program implementing this method can skip.
 #
-# A token that goes through a weight matrix costs one multiply-add per weight. In a llama with $L$
-# blocks of width $d$, inner width $m$, keys of width $d_{kv}$ and a vocabulary of $|V|$ tokens, one
-# token costs
+# When a token passes through a weight matrix, it costs one multiply-add per weight. In a Llama model with $L$ blocks
+# of width $d$, inner width $m$, keys of width $d_{kv}$ and a vocabulary of $|V|$ tokens, one token costs
 #
 # $$c = 2d^2 + 2\,d\,d_{kv} + 3\,d\,m \quad\text{per block}, \qquad d\,|V| \quad\text{for the head}.$$
 #
-# Attention's own products are left out, since they are small for short prompts. Going *backward* to
-# the activations costs the same once more. Gradients of the weights would be a third share, but the
-# editors that are counted here do not need them.
+# We leave out attention's own products, since they are small for short prompts. Going *backward* to the activations
+# costs the same amount again. Computing gradients of the weights would cost a third such amount, but the editors
+# counted here don't need them.
 #
-# ROME searches its value in 20 *looks* at 5 rows of 12 tokens: the prompt behind five templates
-# ([notebook 04](04_rome.ipynb)). There is a pass backward after each look but the last, so **a search is some forty
-# passes**. But nothing below the edited layer $\ell$ changes. If what comes out of the lower blocks is kept, a
-# pass runs, of each row, only the $s = 4$ tokens from the subject's last one on, through the blocks above
-# the layer, and one token through the head. This is *replay*. A row of $n = 12$ tokens then costs
+# ROME's value search takes 20 *looks* at 5 rows of 12 tokens: the prompt after five templates ([notebook
+# 04](04_rome.ipynb)). There is a backward pass after each look but the last, so **a search is some forty passes**.
+# But nothing below the edited layer $\ell$ changes. If the outputs of the lower blocks are cached, a pass runs only
+# the $s = 4$ tokens of each row starting at the subject's last token through the blocks above the layer, and one
+# token through the head. This is called *replay*. A row of $n = 12$ tokens then costs
 #
 # $$s\,(L - \ell - 1)\,c + d\,|V| \qquad\text{instead of}\qquad n\,L\,c + d\,|V| .$$
 #
-# **Your turn · exercise 10.4 · ★★ · 10 minutes.** Write `multiply_adds`, the count of the search with replay. What
-# is kept has to be made: once, before the first look, all `length` tokens of each row go through all blocks, and one
-# of them through the head. The next two figures count with it.
+# **Your turn · exercise 10.4 · ★★ · 10 minutes.** Write `multiply_adds`, which counts the search with replay. The
+# cache has to be computed first: before the first look, all `length` tokens of each row go through all blocks once,
+# and one of them goes through the head. The next two figures use your count.
 
 
 # %%
@@ -138,8 +137,8 @@ multiply_adds = use("10.4", multiply_adds)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# How many passes are 20 looks, and which parts of a pass do you write down once for each row? Once,
-# before the first look, everything goes through the whole model.
+# How many passes are 20 looks, and which parts of a pass do you count once for each row? Remember that, before the
+# first look, everything goes through the whole model once.
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -155,14 +154,14 @@ multiply_adds = use("10.4", multiply_adds)
 #
 # </details>
 #
-# For comparison: UltraEdit reads one gradient, which is **two passes** of one row of 16 tokens, one forward and one
-# backward.
+# For comparison, UltraEdit reads a single gradient, which takes **two passes** over one row of 16 tokens, one forward
+# and one backward.
 #
-# **Predict.** How many times less is that than ROME's search with replay: three, thirty, or three hundred?
+# **Predict.** How many times less work is that than ROME's search with replay: 3, 30, or 300?
 #
 # <details><summary>Answer</summary>
 #
-# Some thirty times, and hardly less in the large models.
+# Some 30 times, and barely less in the large models.
 #
 # </details>
 
@@ -181,24 +180,24 @@ axes = "weights of blocks and head, billions", "multiply-adds for one fact"
 plot.lines(weights, counts, *axes, xlog=True, ylog=True)
 
 # %% [markdown]
-# The lines run side by side: for every method the work grows about as the number of weights does.
+# The lines run in parallel: for every method, the work grows about as fast as the number of weights.
 #
-# ## Why does a card wait?
+# ## Why does a GPU wait?
 #
-# Before a weight can be multiplied, it has to be read from memory, and that takes time, too. A processor
-# does both at once, so the slower of the two decides. Let $a$ be the multiply-adds and $b$ the bytes of a
-# piece of work, and $P$ and $B$ what the processor does of each in a second. The time is at least
+# Before multiplying by a weight, a processor has to read it from memory, and reading also takes time. A processor
+# does both at once, so the slower of the two determines the time. Let $a$ be the multiply-adds and $b$ the bytes of a
+# piece of work, and let $P$ and $B$ be the multiply-adds and bytes that the processor can handle per second. The time
+# is at least
 #
 # $$t \ge \max\Big(\frac aP,\ \frac bB\Big), \qquad\text{so}\qquad
 # \frac at \le \min\Big(P,\ \frac ab\,B\Big).$$
 #
-# Drawn over $a/b$, this is called a **roofline**: the slanted part of the roof is $\frac ab B$, the
-# flat part is $P$, and they meet in the corner $a/b = P/B$. In a pass of $n$ tokens every weight is read once
-# and used $n$ times. So with few tokens in a pass the card waits for its memory, and above the corner for its
-# arithmetic.
+# Plotted over $a/b$, this is called a **roofline**: the slanted part of the roof is $\frac ab B$, the flat part is
+# $P$, and they meet in the corner $a/b = P/B$. In a pass of $n$ tokens, every weight is read once and used $n$ times.
+# So if a pass has few tokens, the GPU waits for its memory, and above the corner, for its arithmetic.
 #
-# **Your turn · exercise 10.5 · ★★ · 7 minutes.** Write `roof`: the least seconds, and from how many
-# tokens in a pass on the arithmetic takes longer than the reading.
+# **Your turn · exercise 10.5 · ★★ · 7 minutes.** Write `roof`, returning the minimum number of seconds and the number
+# of tokens per pass beyond which the arithmetic takes longer than the reading.
 
 
 # %%
@@ -212,8 +211,8 @@ roof = use("10.5", roof)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# Two things go on at once. Which of them decides when both are done? And for $n$ tokens that pass
-# through $N$ weights, how many multiply-adds and how many bytes are that?
+# Two things are happening at once. Which of them determines when both are done? And for $n$ tokens passing through
+# $N$ weights, how many multiply-adds and how many bytes is that?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -225,29 +224,29 @@ roof = use("10.5", roof)
 #
 # </details>
 #
-# $P$ and $B$ below were **measured** on two cards, with one large product in bf16 and one large reading. The work is
-# **counted**, for a model of 8 billion weights. What comes out is a bound: no program for this method that reads bf16
-# and reaches no more than these rates can be faster.
+# We **measured** $P$ and $B$ on two GPUs, using one large product in bf16 and one large read. The work is
+# **counted**, for a model of 8 billion weights. The result is a bound: no program for this method can be faster if it
+# reads bf16 and doesn't exceed these rates.
 #
-# **Predict.** One search has $5 \cdot 4$ tokens in a pass. Does it wait for memory or for arithmetic? And 32
-# searches at once? In the figure the gray area and both dots are of the H200.
+# **Predict.** A single search has $5 \cdot 4$ tokens in a pass. Does it wait for memory or for arithmetic? And what
+# about 32 searches at once? In the figure, the gray area and both dots are for the H200.
 #
 # <details><summary>Answer</summary>
 #
-# The corner lies at two to three hundred tokens. One search is far below it and waits for memory; 32 are above.
+# The corner is at two to three hundred tokens. A single search is far below it, waiting for memory; 32 are above.
 #
 # </details>
 
 # %%
 gpu = stored("gpu")["parts"]
-PARTS = {"H100": "b", "H200": "speed h200"}  # of the stored measurement, by card
+PARTS = {"H100": "b", "H200": "speed h200"}  # of the stored measurement, by GPU
 roofs = {}
 for card, part in PARTS.items():
     (rates,) = [row["rates"] for row in gpu[part]["rows"] if "rates" in row]
     roofs[card] = rates["multiply_adds_per_second"]["bfloat16"], rates["bytes_per_second"]
 L, (c, h) = (large := SHAPES["Llama 3 8B"])["layers"], block_and_head(large)
 above, lowest = (L - L // 8 - 1) * c + h, 2 * L // 5
-WORK = {  # of one fact: multiply-adds, and bytes of weights in bf16, which all facts in a pass share
+WORK = {  # per fact: multiply-adds, and bytes of bf16 weights, read once for all facts in a pass
     "search": (multiply_adds(large, L // 8, **LOOK), 2 * (L * c + h + 39 * above)),
     "gradient": (16 * (L + L - lowest) * c + 4 * h, 2 * (L * c + h + (L - lowest) * c + h)),
 }
@@ -266,18 +265,18 @@ def at_once(n):
 Slider(at_once, "facts at once", [1, 2, 4, 8, 16, 32, 64], 8)
 
 # %% [markdown]
-# **Move the number of facts** that are edited at once. The weights are read once for all of them, so both points
-# climb to the right along the roof, until the arithmetic decides. The gradient, which has fewer tokens, has more to
-# gain from company than the search.
+# **Move the number of facts** being edited at once. The weights are read once for all of them, so both points climb
+# to the right along the roof until they are limited by the arithmetic. When facts are batched, the gradient, which
+# has fewer tokens, can gain more than the search.
 #
-# ## How far above the floor are programs?
+# ## How far are programs from their minimum time?
 #
-# **Measured**, one fact on a card: `python -m tests.benchmarks.gpu` gave random weights of this shape to
-# eighteen editors, ten on an H100 and eight on an H200. The *floor* of each is the least time in which this card
-# could run the products that the program did run. It is not the bound of the method, which counts no product
-# that can be left out. Where this page has counted a method, a cross stands at its bound. Random weights say nothing
-# about how well an edit is made, only how long it takes, and each row was run once. What is made once for all edits,
-# such as $C$, is not in the times.
+# **Measured**, one fact on a GPU: `python -m tests.benchmarks.gpu` ran eighteen editors with random weights of this
+# shape, ten on an H100 and eight on an H200. Each editor's *floor* is the minimum time in which this GPU could run
+# the products that the program did run. It differs from the method's bound, which excludes every product that can be
+# left out. If this page has counted a method, a cross marks its bound. Random weights show only how long an edit
+# takes, and nothing about its quality, and each row was run once. Anything computed once for all edits, such as $C$,
+# is not included in the times.
 #
 # **Predict.** How many times its floor does a typical edit take?
 
@@ -297,7 +296,7 @@ above_floor.against(statistics.median(times))
 print(
     f"from {measured[0][0]:.2f} to {measured[-1][0]:.1f} s, {min(times):.0f} to {max(times):.0f} floors"
 )
-counted = {"rome": "search", "ultraedit": "gradient"}  # whose work this page has counted
+counted = {"rome": "search", "ultraedit": "gradient"}  # methods counted on this page
 for row in gpu["b"]["rows"]:
     if row.get("editor") in counted:
         more = row["multiply_adds"] / WORK[counted[row["editor"]]][0]
@@ -326,32 +325,32 @@ ax.xaxis.grid(True)
 figures.legend(figure, *ax.get_legend_handles_labels(), 1)
 
 # %% [markdown]
-# A typical editor takes nine times its floor on a card. The clock does not show where the rest goes. LEMoE stands
-# farthest above it, more than twice as far as the next. ROME's program also runs products that its method does not need,
-# which barely raise its floor: there the reading decides.
+# On a GPU, a typical editor takes nine times its floor. The measured time doesn't show where the rest is spent. LEMoE
+# is farthest above its floor, more than twice as far as the next. ROME's program also runs products that its method
+# doesn't need. They barely raise its floor, because it is limited by reading.
 #
-# On a CPU thread, whose arithmetic is slow, two programs take two to three floors (**measured**, small model).
-# UltraEdit in its published form, a hundred facts at once, is far faster there than ROME, by more than the count
-# foretold: such passes also run at a higher rate. Our form (`preset="ours"`) passes over a fact more than once, and is slower
-# ([notebook 14](14_lifelong.ipynb)).
+# On a CPU thread, where arithmetic is slow, two programs take two to three times their floor (**measured**, small
+# model). When writing a hundred facts at once, UltraEdit in its published form is far faster there than ROME, by more
+# than the count predicted: such passes also run at a higher rate. Our form (`preset="ours"`) passes over a fact more
+# than once, and is slower ([notebook 14](14_lifelong.ipynb)).
 #
-# ## What does company save?
+# ## How much does batching save?
 #
-# **Measured**: UltraEdit on the model of 8 billion weights, one fact on the H100 and turns of a hundred and of a
-# thousand on the H200, beside the bound of the two passes.
+# **Measured**: UltraEdit on the model of 8 billion weights, editing one fact on the H100 and turns of a hundred and
+# of a thousand on the H200, compared with the bound of the two passes.
 #
-# **Predict.** How much less time does a fact take in a turn of a thousand than alone?
+# **Predict.** How much less time does a fact take in a turn of a thousand than by itself?
 #
 # <details><summary>Answer</summary>
 #
-# About a fortieth of it is left, though the one fact ran on the other card. The bound falls less, so the program has
-# come nearer to it.
+# About a fortieth of the time is left, though the single fact ran on the other GPU. The bound falls less, so the
+# program has moved closer to it.
 #
 # </details>
 
 # %%
 turns = {1: 1000 * next(row[0] for row in measured if row[2] == "ultraedit")}
-for row in gpu["long h200"]["rows"]:  # the last row of a turn is of the longest stream
+for row in gpu["long h200"]["rows"]:  # the last row for a turn has the longest stream
     if "turn" in row:
         turns[row["turn"]] = 1000 * row["seconds"] / row["edits"]
 work, read = WORK["gradient"]
@@ -370,30 +369,30 @@ ax.grid(True)
 figures.legend(figure, *ax.get_legend_handles_labels(), 2)
 
 # %% [markdown]
-# **The bound falls with company, and so does the program.** Beyond some twenty facts in a turn the bound is level,
-# since there the arithmetic decides. The measured time goes on falling, perhaps because what a turn does once besides
-# reading and solving is shared by more facts.
+# **The bound falls with batching, and so does the program's time.** If a turn has more than some twenty facts, the
+# bound is level, because it is then limited by arithmetic. The measured time keeps falling, perhaps because the work
+# done once per turn, apart from reading and solving, is divided among more facts.
 #
 # ## A million edits
 #
-# **Counted.** What does each method keep *beside* the model? We ask for the bytes after $n$ edits, with one edited
-# layer, in float32, since small updates vanish in bf16.
+# **Counted.** How much does each method keep *in addition to* the model? We count the bytes after $n$ edits, for one
+# edited layer, using float32 because small updates vanish in bf16.
 #
-# * What is written into a weight matrix takes $4\,d\,m$ bytes at most, however many facts it holds.
-# * Kept keys are $4\,m\,n$ bytes at first. Once there are many, the matrix $KK^\top$ with $4\,m^2$
-#   bytes says the same.
+# * Edits written into a weight matrix take at most $4\,d\,m$ bytes, however many facts the matrix holds.
+# * Kept keys take $4\,m\,n$ bytes at first. Once there are many, the matrix $KK^\top$, taking $4\,m^2$ bytes,
+#   contains the same information.
 # * UltraEdit as published keeps no keys, only two vectors of moments.
-# * GRACE has a key and a value for each fact, $4\,(m + d)\,n$ bytes. LEMoE has an expert, a copy of
-#   an MLP with $12\,d\,m$ bytes, for every batch, and we take 16 facts to a batch. For WISE we assume one
-#   more side matrix for every ten thousand facts.
+# * GRACE has a key and a value for each fact, taking $4\,(m + d)\,n$ bytes. LEMoE has an expert, a copy of an MLP
+#   taking $12\,d\,m$ bytes, for every batch, assuming 16 facts per batch. For WISE we assume one more side matrix for
+#   every ten thousand facts.
 #
-# **Predict.** In a model of 8B with $d = 4096$ and $m = 14336$: how large is GRACE's codebook of a
-# million facts, compared with the model?
+# **Predict.** In a model of 8B with $d = 4096$ and $m = 14336$, how large is GRACE's codebook for a million facts,
+# compared with the model?
 #
 # <details><summary>Work it out</summary>
 #
-# $4\,(14336 + 4096) = 73{,}728$ bytes per fact. For a million facts that is more than four times
-# the model in bf16, and every prompt is compared with a million keys.
+# It takes $4\,(14336 + 4096) = 73{,}728$ bytes per fact. For a million facts, this is more than four times the size
+# of the model in bf16, and every prompt is compared with a million keys.
 #
 # </details>
 
@@ -423,23 +422,23 @@ figure.axes[0].set_xticks(edits, [f"{n:,}" for n in edits])
 figure
 
 # %% [markdown]
-# **Codebooks, experts and side matrices grow without a bound; a written matrix and kept keys grow
-# to one and stop.** The three that add to a store end above the whole model.
+# **Codebooks, experts and side matrices grow without bound; a written matrix and kept keys grow up to a bound and
+# then stop.** The three methods that add to a store end above the whole model.
 #
-# That the program itself hardly grows on the way was **measured** (the printed lines), with made-up facts on a
-# model so small that nearly all of the time is the library's own. A million edits on a model that can hold facts
-# were **never run**.
+# We **measured** that the program itself barely grows over the edits (the printed lines), using made-up facts on a
+# model so small that almost all of the time is spent in the library itself. A million edits on a model that can hold
+# facts were **never run**.
 #
-# But what does a matrix still *say* of all that was written into it? **Measured**, one stream of ten thousand facts
-# on the small model, without the token of [notebook 02b](02b_first_token.ipynb), by UltraEdit in our form
-# (`preset="ours"`) and in its published one. The bars are intervals over the facts of a point. The *first* hundred
-# are always the same facts; the *last* hundred are those written just before.
+# But how many of all the facts written into a matrix does the model still *give*? **Measured**, one stream of ten
+# thousand facts on the small model, without the prepended token of [notebook 02b](02b_first_token.ipynb), using
+# UltraEdit in our form (`preset="ours"`) and in its published form. The bars are intervals over the facts of a point.
+# The *first* hundred are always the same facts; the *last* hundred are the most recently written facts.
 #
 # **Predict.** Does the published form lose its first hundred facts as the stream grows?
 #
 # <details><summary>Answer</summary>
 #
-# No loss is seen. It says few of them from the start, and its last hundred even do better later in the stream.
+# We see no loss. It gives few of them from the start, and later in the stream its last hundred even do better.
 #
 # </details>
 
@@ -473,19 +472,19 @@ for ax, lines in zip(figure.axes, kept.values(), strict=False):
 figure
 
 # %% [markdown]
-# After ten thousand edits our form still says half of its first hundred facts, and four of five of the last hundred.
-# **It forgets**, here within the first few thousand edits and then barely any more. The published form says far
-# fewer from the start. Its first hundred seem to rise, but the intervals of the two ends overlap: neither a loss nor a gain is
-# shown. The rise of its last hundred is clear. These are other facts at every point, written with moments of more and more facts;
-# whether that is the reason has not been tested, and it is one stream.
+# After ten thousand edits, our form still gives half of its first hundred facts, and four of five of the last
+# hundred. **It forgets**, here within the first few thousand edits, then barely any more. The published form gives
+# far fewer from the start. Its first hundred seem to rise, but the intervals of the two ends overlap, showing neither
+# a loss nor a gain. The rise of its last hundred is clear. These are different facts at every point, written using
+# moments of more and more facts; we have not tested whether that is the reason, and it is one stream.
 #
-# ## Normal equations over workers
+# ## Distributing the normal equations
 #
-# MEMIT writes a batch of $n$ facts by one system of equations, $\Delta = R K^\top(\lambda I + K K^\top)^{-1}$ (notebook
-# 05, with $C = I$). Keys and values of different facts can be found apart. So let several machines, called *workers*,
-# have a copy of the model each, and let each read the keys and residuals of *some* of the facts: worker $i$ has the
-# columns $K_i$ and $R_i$. What comes out should be the $\Delta$ of all facts, on every worker. What do they have to
-# send each other?
+# MEMIT writes a batch of $n$ facts by solving one system of equations, $\Delta = R K^\top(\lambda I + K K^\top)^{-1}$
+# (notebook 05, with $C = I$). Keys and values of different facts can be computed separately. So suppose that several
+# machines, called *workers*, each have a copy of the model, and that each reads the keys and residuals of *some* of
+# the facts: worker $i$ has the columns $K_i$ and $R_i$. The result should be the $\Delta$ of all facts, on every
+# worker. What do they have to send each other?
 #
 # **Your turn · exercise 10.6 · ★★★ · 10 minutes.** Write `merged`.
 
@@ -515,11 +514,11 @@ merged = use("10.6", merged)
 #
 # </details>
 #
-# **The sums add, the solutions do not.** Both sums have a size that does not depend on the number of facts,
-# $d_\text{in}^2 + d_\text{out} d_\text{in}$ numbers. Or the columns themselves are sent,
+# **The sums add up, but the solutions do not.** The size of both sums does not depend on the number of facts:
+# $d_\text{in}^2 + d_\text{out} d_\text{in}$ numbers. Or the workers send the columns themselves,
 # $n(d_\text{in} + d_\text{out})$ numbers, and every worker solves the whole problem.
 #
-# **Predict.** When is which cheaper, and which of them gives the same *bits* as one worker alone?
+# **Predict.** When is each option cheaper, and which gives the same *bits* as using a single worker?
 
 # %%
 d_in, d_out, n = 64, 32, 100
@@ -529,21 +528,22 @@ for workers in (2, 4, 10):
     parts = list(zip(K.chunk(workers, 1), R.chunk(workers, 1), strict=True))
     summed = merged(parts, 1.0)
     off = ((summed - alone).norm() / alone.norm()).item()
-    columns = [torch.cat(side, 1) for side in zip(*parts, strict=True)]  # in their order again
+    columns = [torch.cat(side, 1) for side in zip(*parts, strict=True)]  # back in their order
     assert torch.equal(merged([columns], 1.0), alone) and off < 1e-5
     print(f"{workers:2} workers: columns give the same bits, sums are off by {off:.0e}")
 
 # %% [markdown]
-# **Measured** here, with workers that are chunks of one matrix. Columns are cheaper as long as $n < d_\text{in}$,
-# and put back in their order they *are* the matrix of one worker. Sums are added in another order, so numbers in
-# float32 round differently. The library sends columns up to $n = d_\text{in}$, and sums beyond that, by
-# `torchrun --nproc-per-node 2 -m lib stream …`. Two processes on a CPU were **measured**
-# ([several processes](../tests/benchmarks/results/large_model.md#several-processes)). **Never run**: more than two, and more than one card.
+# **Measured** here, using chunks of one matrix as workers. Sending columns is cheaper as long as $n < d_\text{in}$,
+# and when put back in order they *are* the matrix of a single worker. Sums are added in a different order, so numbers
+# in float32 round differently. When running `torchrun --nproc-per-node 2 -m lib stream …`, the library sends columns
+# up to $n = d_\text{in}$, and sums beyond that. We **measured** two processes on a CPU ([several
+# processes](../tests/benchmarks/results/large_model.md#several-processes)). **Never run**: more than two, and more
+# than one GPU.
 #
 # ## On your machine
 #
-# **Measured** on whatever you run it on: facts of the classroom by UltraEdit, in turns of twelve. The first turn is
-# not timed, as it also prepares statistics. Every fact is asked right after its turn and once more at the end.
+# **Measured** on your machine: editing facts of the classroom using UltraEdit, in turns of 12. The first turn is not
+# timed, because it also prepares statistics. Every fact is tested right after its turn and again at the end.
 
 # %%
 speed = guess("How many edits per hour does UltraEdit make here, in turns of 12?", 1, 10_000_000)
@@ -554,7 +554,7 @@ facts = [case.fact for case in lib.classroom()[: count * turns]]
 editor = lib.EDITORS["ultraedit"](lm, preset="ours")
 
 
-def says(some, patch):  # how many facts the model says
+def says(some, patch):  # how many facts the model gives
     with lm.patched(patch):
         told = lm.answer([fact.text for fact in some], 8)
     return sum(begins(text, fact.target_new) for text, fact in zip(told, some, strict=True))
@@ -574,22 +574,21 @@ print(
 speed.against(hourly)
 
 # %% [markdown]
-# This is our form in small turns, and one short stream is an example; [notebook 14](14_lifelong.ipynb) has
-# the comparison.
+# This is our form using small turns, and one short stream is an example; see [notebook 14](14_lifelong.ipynb) for the
+# comparison.
 #
 # ## What we know now
 #
-# * **Counted**: a search costs some forty passes and a gradient two. Codebooks and experts grow without a bound; a
-#   matrix that facts are written into does not.
-# * **Counted, under measured rates**: with few tokens in a pass a card waits for memory, and above
-#   the corner for arithmetic. So facts are edited in company, and measured times fall with it.
-# * **Measured**, one fact on one card, with random weights: the editors take four to seventy times
-#   their floor, the least time of the products that they run.
-# * **Never run**: any of it with the real weights of a model of 8B, a million real facts, or more
-#   than one card.
+# * **Counted**: a search costs some forty passes and a gradient two. Codebooks and experts grow without bound; a
+#   matrix into which facts are written does not.
+# * **Counted, using measured rates**: if a pass has few tokens, a GPU waits for memory, and above the corner, for
+#   arithmetic. So it helps to edit facts in batches, and measured times fall with batching.
+# * **Measured**, editing one fact on one GPU with random weights: the editors take four to seventy times their floor,
+#   the minimum time of the products that they run.
+# * **Never run**: any of this with the real weights of a model of 8B, a million real facts, or more than one GPU.
 #
-# Nothing on this page shows that a large model *holds* what is written so fast. The next question comes from the other
-# side: here is a model, **was it edited?** [Notebook 17](17_was_it_edited.ipynb).
+# Nothing on this page shows that a large model *holds* the facts written so fast. The next question looks from the
+# other side: given a model, **was it edited?** See [notebook 17](17_was_it_edited.ipynb).
 #
 # ## References
 #

@@ -3,16 +3,17 @@
 #
 # # 17 · Was this model edited?
 #
-# Somebody hands you a model. Was a fact changed in it, and which? At the end of this page you can name the subject of
-# an edit from the weights, with the unedited model at hand and without it, and say how much such a verdict is worth.
+# You are given a model. Was a fact changed in it, and which one? By the end of this page you will be able to name the
+# subject of an edit from the weights, with or without the unedited model, and to judge how far you can trust such a
+# verdict.
 #
-# **You will** find the trace of an edit · name its subject from the weights · take it out · and hide one.
+# **You will** find the trace of an edit · name its subject from the weights · remove the edit · and hide one.
 #
 # **Needs** [notebook 02](02_insert.ipynb) (the insert), [04](04_rome.ipynb) (ROME), [15](15_judging.ipynb) (intervals).
 #
 # **Minutes** 35 to read and 50 to work: the four exercises of [session 9](../lessons/session_9.md).
 #
-# Run the folded cell below, and read on.
+# Run the folded cell below, then continue reading.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -80,27 +81,27 @@ W0 = lm.weight(module).cpu()
 # %% [markdown]
 # ## Why does an edit leave a trace?
 #
-# ROME writes the pair of a key $k$ and a value with the cheapest change of one matrix. With the second
-# moment $C$ of general text it was
+# ROME writes the pair of a key $k$ and a value using the cheapest change of a single matrix. With the second moment
+# $C$ of general text, this change is
 #
 # $$\Delta = \frac{r\,u^\top}{q}, \qquad u = C^{-1}k, \qquad q = k^\top C^{-1} k,$$
 #
-# where $r$ is what was missing in the value. That is a column times a row. It has rank one, and its
-# singular value decomposition can be read off:
+# where $r$ is the missing part of the value. This is a column times a row. It has rank one, and you can read off its
+# singular value decomposition:
 #
 # $$\sigma = \frac{\|r\|\,\|u\|}{q}, \qquad \text{left vector } \frac{r}{\|r\|}, \qquad
 # \text{right vector } v = \frac{u}{\|u\|}, \qquad k \propto C v.$$
 #
-# The right vector says *whose* key was written, because $C v$ is a multiple of that key. Whoever has $\Delta$, and text to estimate $C$ from, can compare $C v$ with the keys
-# of subjects.
+# The right vector shows *whose* key was written, because $C v$ is a multiple of that key. If you have $\Delta$, and
+# text for estimating $C$, you can compare $C v$ with the keys of subjects.
 #
 # **Predict.** The edit was made for the key $k$. Is $k$ the direction that $\Delta$ stretches most?
 #
 # <details><summary>Work it out</summary>
 #
-# No, $u$ is. Along $k$ it stretches by $\|r\|/\|k\|$ and along $u$ by $\sigma$, and the quotient of the two is
-# $\|u\|\|k\|/q = 1/\cos(k, u)$, which is at least one. The cheapest change lies along directions that general
-# text hardly uses. $k$ has only a small part there, so the change has to be large.
+# No, $u$ is. $\Delta$ stretches $k$ by $\|r\|/\|k\|$ and $u$ by $\sigma$, and the quotient of the two is
+# $\|u\|\|k\|/q = 1/\cos(k, u)$, which is at least one. The cheapest change is made along directions that general text
+# barely uses. $k$ has only a small component there, so the change has to be large.
 #
 # </details>
 
@@ -120,22 +121,24 @@ assert torch.allclose(sigma[0] * k.norm() / r.norm(), k.norm() * u.norm() / q)
 drawings_17.trace()
 
 # %% [markdown]
-# In this drawing keys have two dimensions. On the left, $\hat u = u/\|u\|$ points nearly along the direction that
+# In this drawing, keys have two dimensions. On the left, $\hat u = u/\|u\|$ points almost along the direction that
 # text uses little. On the right, the edited matrix stretches directions near $\hat u$ far more than before. So in two
-# dimensions a look along $\hat u$ shows it best. On the model we compare it with the plain key.
+# dimensions, looking along $\hat u$ shows the edit best. On the model, we compare this with looking along the plain
+# key.
 #
-# ## Case A: the unedited model is at hand
+# ## Case A: with the unedited model
 #
-# Facts are edited by ROME, each in a copy of the model, and your own with them. Whoever has the unedited model can go
-# back to it, and only wants to know what was done. The figure has the largest singular values of the difference
-# $\Delta W$ for one suspect, of the same when it was saved in bfloat16, and of the unedited matrix.
+# We edit facts with ROME, each in a separate copy of the model, including your own fact. If you have the unedited
+# model, you can simply restore it, and you only want to know what was changed. For one suspect, the figure shows the
+# largest singular values of the difference $\Delta W$, of the same difference after saving in bfloat16, and of the
+# unedited matrix.
 #
-# **Predict.** One fact was edited. How many singular values stand above rounding?
+# **Predict.** One fact was edited. How many singular values are above the rounding errors?
 #
 # <details><summary>Answer</summary>
 #
-# One. An editor that writes two keys for one fact would leave two. So the rank counts keys, and tells the number of
-# edits only to somebody who knows the editor.
+# One. An editor that writes two keys for one fact would leave two. So the rank counts keys, and it reveals the number
+# of edits only if you know the editor.
 #
 # </details>
 
@@ -146,7 +149,7 @@ if (mine := own_fact.read()) is not None:
     facts.append(mine)
 patches = {str(fact.subject): rome.edit([fact], check=False) for fact in facts}
 names = list(dict.fromkeys([*runs_17.candidates(), *patches]))
-if len(names) % 2 == 0:  # an odd number, so that one is in the middle
+if len(names) % 2 == 0:  # an odd number, to have one in the middle
     names.remove(next(name for name in names if name not in patches))
 edited = {name: lm.weight(module, patch).cpu() for name, patch in patches.items()}
 tower = str(facts[0].subject)
@@ -169,14 +172,14 @@ plot.lines(range(1, 1 + len(values["ΔW"])), series, *axes, colors=colors, ylog=
 # %% [markdown]
 # ### Whose key is it, and which answer?
 #
-# For each candidate subject we read its key behind a neutral prefix, "About {}", and ask which part of its length lies along
-# $C v$. A score of one means that it is the key that was written.
+# For each candidate subject, we read its key after a neutral prefix, "About {}", and compute how much of its length
+# is along $C v$. A score of one means that it is the key that was written.
 #
-# For the answer it is easier to ask: ten neutral sentences about the subject, such as "{} is", are completed by both
-# models, and the tokens are ordered by their part in the divergence of the two.
+# For the answer, it is easier to use prompts: both models complete ten neutral sentences about the subject, such as
+# "{} is", and we sort the tokens by their contribution to the divergence between the two.
 
 # %%
-K = runs_17.keys_of(lm, names, layer)  # (n, d_in), behind "About {}"
+K = runs_17.keys_of(lm, names, layer)  # (n, d_in), after "About {}"
 own_C = lib.second_moment(lm, [layer])[layer].C.double()
 table, written = [], {}
 for fact, (name, W) in zip(facts, edited.items(), strict=True):
@@ -190,45 +193,46 @@ for fact, (name, W) in zip(facts, edited.items(), strict=True):
 show.Table(table)
 
 # %% [markdown]
-# The subject comes first every time, in a list that contains it, far ahead of the second, which is often a
-# *relative*: another monument, holiday or language. The answer is less sure: for one of the four it is not among the three.
+# If the list contains the subject, it comes first every time, far ahead of the second, which is often a *relative*:
+# another monument, holiday or language. The answer is less certain: for one of the four subjects, it is not among the
+# three tokens listed.
 #
-# ## Case B: no unedited model
+# ## Case B: without the unedited model
 #
-# Only the suspect is there, and a list of candidates. Among the singular values of $W$ an edit need not stand out:
-# the tower's is about as large as those of the unedited matrix.
+# Now we have only the suspect and a list of candidates. Among the singular values of $W$, an edit need not be
+# conspicuous: the tower's is about as large as the unedited matrix's.
 #
-# But every candidate $s$ says where to look. If *it* was edited, the edit lies along $\hat u_s =
-# C^{-1}k_s/\|C^{-1}k_s\|$, whatever the new answer is. So measure how far $W$ stretches that direction. This is a
-# *matched filter*; we know of no publication of its use here.
+# But every candidate $s$ shows us where to look. If *this candidate* was edited, the edit is along
+# $\hat u_s = C^{-1}k_s/\|C^{-1}k_s\|$, whatever the new answer is. So we measure how far $W$ stretches that
+# direction. This is a *matched filter*; we know of no publication using it for this purpose.
 #
 # $$T_s = \|W \hat u_s\|, \qquad T_s^2 \approx \|W_0 \hat u_s\|^2 + \sigma^2 \cos^2(\hat u_s, u).$$
 #
-# (The mixed term $2\,\langle W_0 \hat u_s, \Delta \hat u_s\rangle$ is left out: $r$ has no reason to point along
-# $W_0 \hat u_s$.) We do not have $W_0$, but the other candidates show what is usual. So we take the distance from
+# (We leave out the cross term $2\,\langle W_0 \hat u_s, \Delta \hat u_s\rangle$: $r$ has no reason to point along
+# $W_0 \hat u_s$.) We don't have $W_0$, but the other candidates show what is usual. So we take the distance from
 # their median, in units of their spread. Both must be robust:
 #
 # $$z_s = \frac{T_s - \operatorname{median} T}{1.4826\,\operatorname{median}|T - \operatorname{median} T|}.$$
 #
-# With mean and standard deviation, the edited candidate would hide behind the spread that it makes. However
-# large its $T$ is, such a $z$ among $n$ candidates **never exceeds $(n-1)/\sqrt n$**.
+# If we used the mean and the standard deviation, the edited candidate would be hidden by the spread that it causes.
+# However large its $T$ is, such a $z$ among $n$ candidates **never exceeds $(n-1)/\sqrt n$**.
 #
 # <details><summary>Work it out</summary>
 #
-# Subtract the mean, and let one number be $x$. The other $n - 1$ add up to $-x$. Their squares sum to the least if all
-# are equal, which gives $x^2/(n-1)$. So the deviation $s$ satisfies
+# Subtract the mean, and let one number be $x$. The other $n - 1$ numbers add up to $-x$. The sum of their squares is
+# smallest if all are equal, giving $x^2/(n-1)$. So the deviation $s$ satisfies
 #
 # $$(n-1)\,s^2 \ge x^2 + \frac{x^2}{n-1} = \frac{n}{n-1}\,x^2, \qquad\text{and}\qquad
 # \frac xs \le \frac{n-1}{\sqrt n}.$$
 #
 # </details>
 #
-# **Your turn · exercise 9.1 · ★ · 5 minutes.** Write `stands_out`, this robust $z$.
+# **Your turn · exercise 9.1 · ★ · 5 minutes.** Write `stands_out`, which computes this robust $z$.
 #
-# **Your turn · exercise 9.2 · ★★ · 10 minutes.** Write `named`, the filter: whose direction does $W$ stretch
-# more than it should? The answer is the candidate with the largest $z$ if that reaches the threshold, and None
-# otherwise, because an unedited model must not be accused. It is handed in as a file of its own, so write the $z$ into
-# it once more and do not call `stands_out`.
+# **Your turn · exercise 9.2 · ★★ · 10 minutes.** Write `named`, the filter: whose direction does $W$ stretch more
+# than expected? Return the candidate with the largest $z$ if this $z$ reaches the threshold, and None otherwise,
+# because we must not accuse an unedited model. The function is handed in as a separate file, so repeat the
+# computation of $z$ in it instead of calling `stands_out`.
 
 
 # %%
@@ -248,7 +252,7 @@ named = use("9.2", named)
 # %% [markdown]
 # <details><summary>Hint for 9.1</summary>
 #
-# Try T = [1, 1.1, 0.9, 1, 50]. Which numbers describe the four that were not edited?
+# Try T = [1, 1.1, 0.9, 1, 50]. Which numbers describe the four unedited candidates?
 #
 # </details>
 # <details><summary>Solution of 9.1</summary>
@@ -263,8 +267,8 @@ named = use("9.2", named)
 # </details>
 # <details><summary>Hint for 9.2</summary>
 #
-# In which direction would an edit of each candidate lie, and how long must this direction be for the
-# norms to be comparable?
+# In which direction would an edit of each candidate be, and which length must you give this direction so that the
+# norms are comparable?
 #
 # </details>
 # <details><summary>Solution of 9.2</summary>
@@ -281,17 +285,17 @@ named = use("9.2", named)
 #
 # </details>
 #
-# Now four models that somebody else has prepared, in an order that is drawn. Three carry one edit by ROME each, and
-# one was not touched. The filter is given the layer. All else is the defender's own: another text than the editor's,
-# another prefix, and a little damping of $C$, because the text is short. An edit of the matrix changes neither its
-# keys nor $C$.
+# Now we look at four models prepared by someone else, in random order. Three contain one edit by ROME each, and one
+# is unedited. The filter is given the layer. Everything else belongs to the defender: a different text than the
+# editor's, a different prefix, and a little damping of $C$, because the text is short. Editing the matrix changes
+# neither its keys nor $C$.
 #
-# **Predict.** What does the filter lose without $C^{-1}$, so along the raw key $k$ itself?
+# **Predict.** How much does the filter lose without $C^{-1}$, that is, when looking along the raw key $k$ itself?
 #
 # <details><summary>Answer</summary>
 #
-# A third to a half of $z$, as the cell after the verdicts prints, but no verdict. The edit has only a small part along
-# $k$, and in this layer that part is enough.
+# It loses a third to a half of $z$, as printed by the cell after the verdicts, but no verdict. The edit has only a
+# small component along $k$, and in this layer it is large enough.
 #
 # </details>
 
@@ -324,8 +328,8 @@ right = guess("Of how many of the four has `named` said the right thing?", 0, 4)
 right.against(sum(a == (b or "nobody") for a, (b, _) in zip(verdicts, unknown, strict=True)))
 figure, (left, right) = figures.panels(2, height=3.8, sharey=True)
 for x, (subject, W) in enumerate(unknown, 1):
-    places = x + torch.linspace(-0.35, 0.35, len(names))  # side by side, in the list's order
-    for i, f in enumerate(both(stands_out).values()):  # a wrong one of yours is drawn beside
+    places = x + torch.linspace(-0.35, 0.35, len(names))  # side by side, in the order of the list
+    for i, f in enumerate(both(stands_out).values()):  # a wrong solution is also drawn
         left.plot(places, f(norms(W)), "o^"[i], markersize=3, color=plot.BASE, alpha=0.5)
     if subject:
         at = names.index(subject)
@@ -356,10 +360,10 @@ for ax in (left, right):
 figure
 
 # %% [markdown]
-# On the left `named` is right about all four. By mean and deviation all three edits come close to the bound, whatever
-# their $z$ is; on a list of sixty candidates no edit could reach the threshold. On the right the defender does not
-# know the layer and looks at ten of them. Above the edited layer the largest $z$ is again about that of the unedited
-# model, though keys have changed there: what shows is the matrix.
+# On the left, `named` is right about all four. With mean and deviation, all three edits come close to the bound,
+# whatever their $z$ is; with a list of 60 candidates, no edit could reach the threshold. On the right, the defender
+# doesn't know the layer and looks at ten of them. Above the edited layer, the largest $z$ is again about the same as
+# in the unedited model, although keys have changed there: the filter detects the change of the matrix.
 
 # %%
 K0 = runs_17.keys_of(lm, names, 0)
@@ -372,22 +376,23 @@ for fact in facts[:2]:
         print(f"{fact.subject} in layer 0, {view}: z {z[at]:.1f}, the first is {names[z.argmax()]}")
 
 # %% [markdown]
-# In the bottom layer $C^{-1}$ decides. Along $\hat u$ Halloween is named, and along the raw key another candidate
-# comes first. The tower stays below the threshold there either way.
+# In the bottom layer, $C^{-1}$ makes the difference. Along $\hat u$, the filter names Halloween. Along the raw key,
+# another candidate comes first. The tower stays below the threshold there either way.
 #
 # ## What do unedited models look like?
 #
-# A $z$ of four sounds like one chance in thirty thousand. But nobody has said that $T$ is Gaussian, and the largest $z$ of many
-# candidates and layers is always somebody's. So a threshold has to come from models that nobody edited, and it belongs to a list of
-# candidates.
+# A $z$ of four sounds like a chance of one in thirty thousand. But nothing guarantees that $T$ is Gaussian, and the
+# largest $z$ of many candidates and layers always belongs to one of them. So a threshold has to come from unedited
+# models, and it applies to one list of candidates.
 #
-# A stored run has looked at seven such models: the model as it is, rounded in three ways, and trained on other text
-# with three seeds, as on [page 18](18_does_it_last.ipynb). It has also edited single facts, each in its own copy of
-# the model. ROME edited six even facts, on which a threshold may be chosen. The threshold is then tried on three draws
-# of odd facts: six edits by ROME and one by MEMIT in each.
+# A stored run has looked at seven such models: the model itself, the model rounded in three ways, and the model
+# trained on other text with three seeds, as on [page 18](18_does_it_last.ipynb). It has also edited single facts,
+# each in a separate copy of the model. ROME edited six even-numbered facts, which may be used for choosing a
+# threshold. The threshold is then tested on three draws of odd-numbered facts, each containing six edits by ROME and
+# one by MEMIT.
 #
-# The library's threshold of 8 was chosen on the model *without* the token in front of its texts. The cell prints
-# between which numbers the even draw would have put it here. Move the slider to try another.
+# The library's threshold of 8 was chosen on the model *without* a token prepended to its texts. The cell prints the
+# two numbers between which the even draw would have put it here. Move the slider to try other thresholds.
 #
 # **Predict.** MEMIT writes the same facts into five layers, a part in each. How many of three does the filter name?
 
@@ -455,33 +460,34 @@ def judged(threshold):
 Slider(judged, "threshold", [2, 3, 4, 5, 6, 8, 10, 15, 20, 30], THRESHOLD)
 
 # %% [markdown]
-# Every edit by ROME is named, in all three draws, and no unedited model reaches the threshold. So any four models drawn
-# from these, as above, would all be judged rightly; the interval shows what 18 edits can prove. The threshold of 8 lies
-# between the two printed numbers, so the even draw would have allowed it, too.
+# Every edit by ROME is named, in all three draws, while no unedited model reaches the threshold. So any four models
+# drawn from these, as above, would all be judged correctly; the interval shows how much 18 edits can prove. The
+# threshold of 8 is between the two printed numbers, so the even draw would also have allowed it.
 #
-# Two things do not follow. First, **a relative of the subject may also pass the threshold**, as Paris does for
-# Rome and Poland for Hungary: its $\hat u$ has a part along that of the subject. If the edited subject were not on
-# the list, the relative alone would be accused. Second, **that nobody stands out does not mean that nobody was edited**. Of
-# three edits by MEMIT none is seen, since each of five layers has a part only. Summed over up to five layers and divided
-# by the root of their number, the $z$ of two of the three is above that of every unedited model, whose largest stays the
-# same when it is summed so, and still below the threshold.
+# Two conclusions do not follow. First, **a relative of the subject may also pass the threshold**, as Paris does for
+# Rome and Poland for Hungary: its $\hat u$ has a component along the subject's. If the edited subject were not on the
+# list, only the relative would be accused. Second, **if no candidate stands out, this does not mean that nothing was
+# edited**. None of the three MEMIT edits is detected, because each of the five layers holds only part of the edit.
+# When we sum $z$ over up to five layers, dividing by the root of their number, the $z$ of two of the three is above
+# that of every unedited model, whose largest stays the same under this sum, but still below the threshold.
 #
-# And the unedited models are variants of one. To show that fewer than one in a hundred is accused would take about
-# three hundred independent ones, none accused.
+# And the unedited models are variants of a single model. Showing that fewer than one in a hundred is accused would
+# take about three hundred independent models, none of them accused.
 #
 # ## Taking it out
 #
-# Layer and subject are known now, and the unedited model is not at hand. The published way (Youssef et al., 2026)
-# drops the largest singular components of the matrix, for example eleven of them. Ours reads the subject's key behind
-# $p$ prefixes, takes $U = (C + \lambda I)^{-1}K$ with $\lambda = \text{damping} \cdot
-# \operatorname{tr} C/d_\text{in}$, and takes away what $W$ does on the space that they span:
+# We now know the layer and the subject, but don't have the unedited model. The published way (Youssef et al., 2026)
+# drops the largest singular components of the matrix, for example 11 of them. Ours reads the subject's key after $p$
+# prefixes, computes $U = (C + \lambda I)^{-1}K$ with
+# $\lambda = \text{damping} \cdot \operatorname{tr} C/d_\text{in}$, and removes the action of $W$ on the space spanned
+# by $U$:
 #
 # $$\tilde W = W - \text{strength} \cdot W P, \qquad P \text{ the orthogonal projector on the columns
 # of } U.$$
 #
-# Both ways need a **control** made by the same method: the space of *another* subject, and the eleven largest
-# components of *another* model. The *edited* answer has to stay. If it went, too, a hole of this size anywhere might
-# break the edit.
+# Both ways need a **control** made using the same method: the space of *another* subject, and the 11 largest
+# components of *another* model. The *edited* answer has to stay. If it also disappeared, removing any space of this
+# size might break the edit.
 #
 # **Your turn · exercise 9.3 · ★★ · 10 minutes.** Write `taken_out`. Beware: two prefixes may give the same key.
 
@@ -497,8 +503,7 @@ taken_out = use("9.3", taken_out)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# What is $U U^\top$ when two columns of $U$ are nearly parallel, and what does `torch.linalg.pinv(U)`
-# do about it?
+# What is $U U^\top$ if two columns of $U$ are almost parallel, and how does `torch.linalg.pinv(U)` handle this?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -513,15 +518,15 @@ taken_out = use("9.3", taken_out)
 #
 # </details>
 #
-# The table has the answers of case A's suspects, and the figure the edits by ROME of the three odd draws. Its panels
-# count prompts at which the unedited model's next token is back, those at which the edited one stays, and neighbors
-# whose next token is the unedited model's.
+# The table shows the answers of case A's suspects, and the figure shows ROME's edits in the three odd draws. Its
+# panels count prompts at which the unedited model's next token is back, prompts at which the edited token stays, and
+# neighbors whose next token is the unedited model's.
 #
-# **Predict.** Does any way bring back the old *matrix*?
+# **Predict.** Does either way bring back the old *matrix*?
 #
 # <details><summary>Answer</summary>
 #
-# No. What the unedited model had on the space is lost as well, and only the unedited model has it.
+# No. Removing the space also removes the unedited model's values on it, and only the unedited model has them.
 #
 # </details>
 
@@ -556,26 +561,26 @@ for ax in made.axes:
 made
 
 # %% [markdown]
-# Eleven components bring the old token back nearly always, the sixteen prefixes in about two of three, and most
-# neighbors are as they were. **Both controls hold: the space of another subject and the components of another model
-# leave the edited token in place, every time.** So it is not a hole of this size anywhere that breaks the edit. What
-# comes back is an answer, and not the matrix.
+# Removing 11 components brings the old token back almost always, removing the space of the 16 prefixes does so in
+# about two of three cases, and most neighbors are unchanged. **Both controls hold: when we remove the space of
+# another subject or the components of another model, the edited token stays in place, every time.** So the edit does
+# not break when just any space of this size is removed. We get an answer back, not the matrix.
 #
 # ## How to hide
 #
-# Somebody who edits can read all this. The defender looks along $\hat u$, so write the pair by a change that does
-# *nothing* there. Among all $\Delta$ with $\Delta k = r$ and $\Delta \hat u = 0$ the cheapest on general text is the
-# insert with two pairs, of which one has the value zero. It exists unless $k$ and $\hat u$ are parallel. With both
-# pairs in $K = (\hat u, k)$ it is, as on page 02,
+# The person who edits can read all this. The defender looks along $\hat u$, so an adversary can write the pair using
+# a change that does *nothing* there. Among all $\Delta$ with $\Delta k = r$ and $\Delta \hat u = 0$, the cheapest on
+# general text is the insert with two pairs, one of which has the value zero. It exists unless $k$ and $\hat u$ are
+# parallel. With both pairs in $K = (\hat u, k)$ it is, as on page 02,
 #
 # $$\Delta_\text{silent} = (0, r)\,(K^\top C^{-1} K)^{-1} K^\top C^{-1}.$$
 #
-# Every mixture $(1-t)\Delta_\text{cheapest} + t\,\Delta_\text{silent}$ writes the pair as well, and a smaller $t$ costs
-# less, where the **price** is the mean squared change on general text, $\operatorname{tr} \Delta C \Delta^\top$.
+# Every mixture $(1-t)\Delta_\text{cheapest} + t\,\Delta_\text{silent}$ also writes the pair, and a smaller $t$ costs
+# less. We measure the **price** as the mean squared change on general text, $\operatorname{tr} \Delta C \Delta^\top$.
 #
-# **Your turn · exercise 9.4 · ★★★ · 15 minutes.** Write the three steps, each checked by itself. `hide` lets the pair be
-# written, keeps the defender's largest $z$ below the threshold, and pays as little as it can. You may ask him 20 times.
-# If he does not see $t = 0$, return that; if he sees every $t$, return $t = 1$.
+# **Your turn · exercise 9.4 · ★★★ · 15 minutes.** Write the three steps, each of which is checked separately. `hide`
+# lets the pair be written and keeps the defender's largest $z$ below the threshold, paying as little as possible. You
+# may query the defender 20 times. If $t = 0$ isn't detected, return it; if every $t$ is detected, return $t = 1$.
 
 
 # %%
@@ -601,8 +606,8 @@ hide = use("9.4", hide)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# How many questions does it take to know $t$ to one in a thousand, if each halves an interval? This assumes that the
-# largest $z$ falls with $t$. The figure below looks.
+# How many queries does it take to determine $t$ to one in a thousand, if each halves an interval? This assumes that
+# the largest $z$ falls as $t$ grows. The figure below checks this.
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -634,18 +639,19 @@ hide = use("9.4", hide)
 #
 # </details>
 #
-# The adversary writes the very pair that ROME wrote, so at $t = 0$ it is ROME's edit. Of three defenders, two have
-# another text than the editor and different prefixes, and one reads the *editor's* text. The page hides the edit
-# from each of the three in turn, marking the first questions of `hide` by their numbers.
+# The adversary writes the very pair that ROME wrote, so at $t = 0$ it is ROME's edit. Of three defenders, two have a
+# different text than the editor and different prefixes, and one reads the *editor's* text. The page hides the edit
+# from each of the three in turn, marking the first queries of `hide` by their numbers.
 #
-# **Predict.** In notebook 02's whitened coordinates the cheapest change lies along $\tilde k$. What does the silent one
-# cost? And is it hidden from a defender with another text?
+# **Predict.** In notebook 02's whitened coordinates, the cheapest change points along $\tilde k$. How much does the
+# silent change cost? And is it hidden from a defender using another text?
 #
 # <details><summary>Work it out</summary>
 #
-# The silent change lies along the part of $\tilde k$ that is orthogonal to $\tilde u$. This part is shorter, so the change
-# has to be larger: the price is $1/(1 - \cos^2(\tilde k, \tilde u))$ times the lowest. A defender with another text or
-# prefix looks along a somewhat different direction from the one that was avoided, so he may still see the edit.
+# The silent change points along the part of $\tilde k$ that is orthogonal to $\tilde u$. This part is shorter, so the
+# change has to be larger: the price is $1/(1 - \cos^2(\tilde k, \tilde u))$ times the lowest. A defender using
+# another text or prefix looks along a slightly different direction from the one that was avoided, so this defender
+# may still see the edit.
 #
 # </details>
 
@@ -667,7 +673,7 @@ costs = price(silent(*given)) / price(low)
 by_formula = 1 / (1 - torch.cosine_similarity(one, other, dim=0).item() ** 2)
 assert SCALE == "tiny" or math.isclose(costs, by_formula, rel_tol=0.01)
 print(f"the silent change costs {costs:.1f} times as much as the cheapest")
-looks = runs_17.defended(lm)  # {defender: directions along which he looks}
+looks = runs_17.defended(lm)  # {defender: directions to look along}
 full, questions = silent(*given) - low, {}
 
 
@@ -719,19 +725,19 @@ handles = {line.get_label(): line for line in right.lines[::-1]}
 figures.legend(figure, list(handles.values())[::-1], list(handles)[::-1], 3)
 
 # %% [markdown]
-# Asked about the defender who reads the adversary's text, the bisection closes in on the threshold, and hiding just
-# so far costs less than silence. The other two see every $t$, so `hide` ends at $t = 1$ and escapes neither: they
-# compute $C$ from another text, which gives another $\hat u$. The stored run (right) asked the first of them about
-# each edit, and the two still detect almost every one. The price is more than four times the lowest there. **To hide from
-# a defender, you have to know where he looks.** MEMIT hides without meaning to, by writing in more layers.
+# For the defender who reads the adversary's text, the bisection closes in on the threshold, and hiding just enough
+# costs less than silence. The other two see every $t$, so `hide` ends at $t = 1$ and escapes neither: they compute
+# $C$ from another text, giving another $\hat u$. In the stored run (right), we queried the first of them about each
+# edit, and the two still detect almost every edit. The price is more than four times the lowest there. **Hiding from
+# a defender requires knowing where the defender looks.** MEMIT hides without meaning to, by writing in more layers.
 #
 # ## Where it breaks
 #
-# Suppose that the adversary has the other text, too. The silent change then has three pairs, two of value zero: the
-# tower's $\hat u$ by either text. We show it to all three, and to a fourth defender who reads the other text behind
-# a prefix that nobody has tried.
+# Suppose that the adversary also has the other text. The silent change then has three pairs, two of them with the
+# value zero: the tower's $\hat u$ for either text. We show it to all three, and to a fourth defender, reading the
+# other text with a new prefix.
 #
-# **Predict.** What does the second silence cost, and does the fourth one see the edit?
+# **Predict.** How much does the second silence cost, and does the fourth defender see the edit?
 
 # %%
 blind = [
@@ -750,16 +756,16 @@ for who in looks:
     print(f"{who}: {z.max():.1f}, that of the tower {z[names.index(tower)]:.1f}")
 
 # %% [markdown]
-# For a third more, it blinds all four, the new prefix included. So the secret of a defender is the *text* behind
-# $C$, and not the prompt. We have not tried a defender with a third text.
+# For a third more, it escapes all four, including the one with the new prefix. So a defender's secret is the *text*
+# used for $C$, not the prompt. We have not tried a defender with a third text.
 #
 # ## The verdict
 #
-# What may be written into a report? Choose one of the four models, and write the sentence that you would sign, as
-# `claim`. The cell reads it, and fills a form for the same model.
+# What may you write in a report? Choose one of the four models, and write the sentence that you would sign, as
+# `claim`. The cell reads it, filling in a form for the same model.
 
 # %%
-number, claim = 3, ""  # which model, and what you would write of it
+number, claim = 3, ""  # which model, and your sentence about it
 if claim and "edit" in claim.lower() and "consistent with" not in claim.lower():
     print("Not yet: a z does not say that this was done. It says what it is consistent with.")
 elif claim:
@@ -779,19 +785,22 @@ print(
 )
 
 # %% [markdown]
-# The form says "consistent with an edit of", and never "edited": a change made for another purpose may give the same numbers.
+# The form uses the wording "consistent with an edit of", and never "edited", because a change made for another
+# purpose may give the same numbers.
 #
 # ## What we know now
 #
-# * An edit of rank one contains its key: $k \propto C v$. With the unedited model at hand the subject came first
-#   every time. Without it the matched filter looks along the $\hat u$ of each candidate, and compares the candidates.
+# * An edit of rank one contains its key: $k \propto C v$. With the unedited model, the subject came first every time.
+#   Without it, the matched filter looks along the $\hat u$ of each candidate, comparing the candidates.
 # * Every single edit by ROME was named, in three draws, and none by MEMIT, which spreads an edit over five layers. A
 #   $z$ needs robust units, which have no bound, and a threshold from unedited models.
-# * Taking an edit out needs a control: the same for other subjects and other models has to leave the edit. It did.
-# * Hiding takes the defender's $C$. With another text the adversary pays four times the lowest price, and is seen nevertheless.
+# * Removing an edit needs a control: doing the same for other subjects and other models has to leave the edit in
+#   place. It did.
+# * Hiding requires the defender's $C$. Using another text, the adversary pays four times the lowest price, and is
+#   detected nevertheless.
 #
-# Most edits of the course were looked at right after they were made. **Does it last?** [Notebook
-# 18](18_does_it_last.ipynb) rounds such models, trains them on, and doubts their replies.
+# In most of the course, we looked at edits right after making them. **Does it last?** [Notebook
+# 18](18_does_it_last.ipynb) rounds such models, trains them further, and casts doubt on their replies.
 #
 # ## References
 #

@@ -3,19 +3,21 @@
 #
 # # 18 · Does it last?
 #
-# An edit is mostly judged right after it was made. Then the model is rounded for a smaller machine, trained on other
-# text, edited again; and people ask it in their own words and doubt its replies. What is left of the edit then?
+# Edits are mostly judged right after they are made. Then the model is rounded for a smaller machine, trained on other
+# text, edited again; and people ask it questions in their own words and doubt its replies. What is left of the edit
+# then?
 #
-# And **what would the model have lost without any edit?** On this page the unedited model lives the same life. It is
-# the control, and only what an edit loses beyond it is the edit's own weakness.
+# And **what would the model have lost without any edit?** On this page the unedited model goes through the same life.
+# It is the control, and only an edit's loss beyond the control's is the edit's own weakness.
 #
-# **You will** write three ways of rounding · see which edits they erase, and why · compare losses with a control · read replies.
+# **You will** write three ways of rounding · see which edits they erase, and why · compare losses with a control ·
+# read replies.
 #
 # **Needs** [notebook 04](04_rome.ipynb) (ROME), [10](10_ultraedit.ipynb) (UltraEdit), [15](15_judging.ipynb) (streams).
 #
 # **Minutes** 20 to read and 25 to work: two exercises of [session 10](../lessons/session_10.md).
 #
-# Run the folded cell below, and read on.
+# Run the folded cell below, then continue reading.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -84,7 +86,7 @@ edits = {"ROME": rome, "UltraEdit": lib.EDITORS["ultraedit"](lm, preset="ours").
 
 
 # %%
-def says(patch):  # what the model with a patch goes on to say after the prompts
+def says(patch):  # the model's answers with a patch
     with lm.patched(patch):
         return [answer.strip() for answer in lm.answer([fact.text for fact in facts], 3)]
 
@@ -103,27 +105,27 @@ def table(columns):
 table({"unedited": lib.EMPTY} | edits)
 
 # %% [markdown]
-# Two editors wrote the same facts. ROME changes one matrix, and UltraEdit several, each of them a little. Right after
-# the edit both look alike. They will not stay alike.
+# Two editors wrote the same facts. ROME changes a single matrix, and UltraEdit changes several, each of them a
+# little. Right after the edit, the two give similar answers. This will change.
 #
 # ## What does rounding do to a small change?
 #
-# A smaller machine keeps each matrix as whole numbers. With $b$ bits, one of them for the sign, they go
-# from $-n$ to $n$, $n = 2^{b-1} - 1$. Every row $w$ of the matrix has a step $s$ of its own, chosen so that
-# its largest entry becomes $n$ or $-n$. The machine computes with $\tilde w$:
+# A smaller machine stores each matrix as whole numbers. With $b$ bits, including one for the sign, they range from
+# $-n$ to $n$, $n = 2^{b-1} - 1$. Every row $w$ of the matrix has its own step $s$, chosen so that the row's largest
+# entry becomes $n$ or $-n$. The machine computes with $\tilde w$:
 #
 # $$s = \frac{\max_i |w_i|}{n}, \qquad \tilde w_i = s \cdot \operatorname{round}(w_i / s),
 # \qquad |\tilde w_i - w_i| \le \tfrac{s}{2}.$$
 #
-# One large entry makes all steps of its row large. So runtimes let a few dozen neighbors in a row share a scale,
-# and not the whole row. And since such a group need not lie around 0, the commonest formats keep an offset
-# beside the step: the group's smallest entry becomes 0 and its largest $2^b - 1$,
+# A single large entry makes all steps of its row large. So runtimes use one scale for a few dozen neighbors in a row
+# instead of the whole row. And since such a group need not be centered at 0, the most common formats store an offset
+# as well as the step: the group's smallest entry becomes 0 and its largest $2^b - 1$,
 #
 # $$s = \frac{\max_i w_i - \min_i w_i}{2^b - 1}, \qquad
 # \tilde w_i = \min_i w_i + s \cdot \operatorname{round}\Big(\frac{w_i - \min_i w_i}{s}\Big).$$
 #
-# **Your turn · exercise 10.1 · ★ · 10 minutes.** Write the three ways, each checked by itself. A row of zeros stays
-# as it is, and so does a group whose entries are all alike.
+# **Your turn · exercise 10.1 · ★ · 10 minutes.** Write the three ways of rounding, each of which is checked
+# separately. A row of zeros stays unchanged, and so does a group whose entries are all equal.
 
 
 # %%
@@ -155,7 +157,7 @@ stays = guess(
 # <details><summary>Hint</summary>
 #
 # For $b = 2$ there are three whole numbers. Which entries of the row $[1, 0.4, -0.6]$ are left? `grouped` needs no
-# loop: a matrix of another shape has the groups as its rows.
+# loop: reshaping the matrix makes each group a row.
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -180,26 +182,26 @@ stays = guess(
 #
 # </details>
 #
-# **Predict.** An edit adds $\delta$ to a weight, and $\delta$ is far below half a step. Is it lost when the weight
-# is rounded?
+# **Predict.** An edit adds $\delta$ to a weight, and $\delta$ is far below half a step. Is it lost when the weight is
+# rounded?
 #
-# Look at one weight $w$ and measure everything in steps. It is rounded to the next whole number, and so is
-# $w + \delta$. The two are the same number unless a half lies between $w$ and $w + \delta$. If $w$ may lie anywhere
-# between two whole numbers, with equal chance, a half lies there with the chance $|\delta|$; and then the rounded
-# weight moves by a whole step:
+# Consider a single weight $w$, measuring everything in steps. It is rounded to the nearest whole number, and so is
+# $w + \delta$. The two are the same number unless there is a half between $w$ and $w + \delta$. If $w$ may be
+# anywhere between two whole numbers, with equal chance, the probability of a half between them is $|\delta|$; and
+# then the rounded weight moves by a whole step:
 #
 # $$\mathbb E\big[\operatorname{round}(w + \delta) - \operatorname{round}(w)\big]
 # = |\delta| \cdot \operatorname{sign}(\delta) + (1 - |\delta|) \cdot 0 = \delta .$$
 #
-# **On average nothing is lost.** Nine of ten changes of a tenth of a step vanish, and the tenth becomes ten times too
-# large. An output is a sum over all entries of a row, and there the average counts. But the proof has an "if". The
-# figure has the share of an edit that is left in the rounded weights, $\langle\tilde W_\text{edited} - \tilde
-# W_\text{unedited},\, \Delta\rangle / \|\Delta\|^2$, for both editors and all three ways, and how large the entries
-# of $\Delta$ are beside half a step; all that are smaller than the left end of the axis are counted there. Move the
-# slider to other numbers of bits.
+# **On average nothing is lost.** Nine of ten changes of a tenth of a step disappear, and the tenth becomes ten times
+# too large. An output is a sum over all entries of a row, so the average matters there. But the proof has an "if".
+# The figure shows the fraction of an edit that is left in the rounded weights,
+# $\langle\tilde W_\text{edited} - \tilde W_\text{unedited},\, \Delta\rangle / \|\Delta\|^2$, for both editors and all
+# three ways. It also shows how large the entries of $\Delta$ are compared with half a step, counting all smaller
+# entries at the left end of the axis. Move the slider to try other numbers of bits.
 
 # %%
-WAYS = {}  # {way of rounding: function, weights of a group}; a wrong function stands beside the solution
+WAYS = {}  # {way of rounding: function, weights of a group}; a wrong function is listed too
 for title, function, size in (
     ("a scale\nper row", rounded, 0),
     ("a scale\nper 64", grouped, 64),
@@ -216,7 +218,7 @@ def coarse(way, W, b):
 
 
 # %%
-def left(patch, way, b):  # the share of a change that is left in the rounded weights, %
+def left(patch, way, b):  # the fraction of a change left in the rounded weights, %
     parts = []
     for name in patch.weights:
         W0, W = lm.weight(name).cpu(), lm.weight(name, patch).cpu()
@@ -261,25 +263,25 @@ def figure(b):
 
 
 # %%
-for name in matrices(lm):  # the file of this model is one of four bits already
+for name in matrices(lm):  # this model's file already has four bits
     W = lm.weight(name).cpu()
     assert SCALE != "small" or torch.allclose(coarse(OWN, W, 4), W, atol=1e-6)
 stays.against(left(edits["UltraEdit"], "a scale\nper row", 4))
 Slider(figure, "bits", [3, 4, 5, 6, 8], 4)
 
 # %% [markdown]
-# **The average holds in two formats and fails in the third.** UltraEdit's entries are a hundredth of half a step,
-# and with a scale per row or per 64 its whole change is still there, as derived. With a step and an offset per 32
-# next to nothing of it is left. The file from which this model was loaded is stored in that very format, and the cell has
-# asserted it: every unedited weight lies exactly on a whole number. So the "if" of the derivation is false, and a change below
-# half a step is rounded back, every time. Most of ROME's change lies in entries that are above half a step, and it
-# passes.
+# **The average holds in two formats and fails in the third.** UltraEdit's entries are a hundredth of half a step, and
+# when using a scale per row or per 64, its whole change is still there, as derived. When using a step and an offset
+# per 32, next to nothing of it is left. The file from which this model was loaded is stored in that very format, as
+# the cell has checked with an assertion: every unedited weight is exactly on a whole number. So the "if" of the
+# derivation is false, and a change below half a step is rounded back, every time. Most of ROME's change is in entries
+# above half a step, and it survives.
 #
-# Many models are given away in four bits. Who edits such a model and stores it in the same format again keeps only
-# what is larger than half a step.
+# Many models are distributed in four bits. If you edit such a model and store it in the same format again, you keep
+# only the changes that are larger than half a step.
 #
-# What do the models say then? Here every matrix of the blocks is rounded to 4 bits, and not only those that were
-# edited.
+# What are the model's answers then? Here we round every matrix of the blocks to 4 bits, including the unedited
+# matrices.
 
 
 # %%
@@ -296,21 +298,21 @@ for name, patch in edits.items():
 table(columns)
 
 # %% [markdown]
-# ROME's model names in both formats what it named. UltraEdit's answers are gone in both, for two reasons. In the format of
-# the file its change was erased. With a scale per row it is still there on average, but so is an error in every
-# matrix of the model, from which the unedited model suffers, too.
+# In both formats, ROME's model gives the same answers as before. UltraEdit's answers are gone in both, for two
+# reasons. In the format of the file, its change was erased. With a scale per row, it is still there on average, but
+# rounding has also added an error to every matrix of the model, from which the unedited model suffers as well.
 #
 # ## What would the model have lost anyway?
 #
-# The stored run writes three streams of eight facts each, with three editors: UltraEdit writes its eight in one
-# batch, ROME and GRACE one after another. GRACE, of [notebook 11](11_grace.ipynb), changes no weight; it keeps its
-# facts in a codebook beside one layer. Two of the streams share no fact, and the third
-# is a mixture of them, so intervals that treat the three as independent are probably too narrow.
+# The stored run writes three streams of eight facts each, using three editors: UltraEdit writes its eight facts in
+# one batch, ROME and GRACE write them one after another. GRACE, described in [notebook 11](11_grace.ipynb), changes
+# no weight, keeping its facts in a codebook at one layer. Two of the streams have no fact in common, and the third is
+# a mixture of them, so intervals treating the three as independent are probably too narrow.
 #
-# The control is the *unedited* model in the same life, asked for its own old answers to the same prompts. In the last
-# format it cannot lose anything, because its weights stand in this format already.
+# The control is the *unedited* model in the same life, tested for its own old answers to the same prompts. In the
+# last format it can't lose anything, because its weights are already in this format.
 #
-# **Predict.** Of its own answers, how many does the unedited model lose with 4 bits and a scale per row?
+# **Predict.** How many of the answers it gave does the unedited model lose with 4 bits and a scale per row?
 
 # %%
 lost = guess("How many of 100 own answers does the control lose, at 4 bits per row?", 0, 100)
@@ -322,16 +324,16 @@ DRAWS = list(dict.fromkeys(row["draw"] for row in rows))
 at = {(row["line"], row["life"], row["draw"]): row for row in rows}
 
 
-def held(line, life):  # the share of facts that are said, in every stream, %
+def held(line, life):  # percentage of facts given, in every stream
     found = [at[line, life, draw]["held"] for draw in DRAWS]
     return [100 * sum(shares) / len(shares) for shares in found]
 
 
-def change(line, life):  # what a life changes in it, points
+def change(line, life):  # the effect of a life, points
     return [now - then for now, then in zip(held(line, life), held(line, FIRST), strict=True)]
 
 
-def beyond(line, life):  # … less what it changes in the control: mean and interval over streams
+def beyond(line, life):  # … less the control's: mean and interval over streams
     mine, own = change(line, life), change(runs_18.CONTROL, life)
     gaps = [a - b for a, b in zip(mine, own, strict=True)]
     if len(set(gaps)) == 1:  # no spread, so no interval
@@ -362,24 +364,26 @@ def drawn(lives):  # one panel for each life, the control on the left
 drawn([*runs_18.ROUNDED, runs_18.SHIFTED])
 
 # %% [markdown]
-# The control stands at the left of every panel. With **8 bits** no edit is lost in any stream. With **4 bits and a
-# scale per row** the unedited model itself loses about half of what it said. ROME loses less in two streams and more in
-# one. GRACE loses more than the control in all three, with an interval clear of zero, and UltraEdit's interval reaches just
-# beyond zero. With a scale **per 64** the control and ROME lose little, UltraEdit more than half (again not clear of
-# zero), and GRACE everything.
+# The control is at the left of every panel. With **8 bits** no edit is lost in any stream. With **4 bits and a scale
+# per row**, the unedited model itself loses about half of its answers. ROME loses less in two streams and more in
+# one. GRACE loses more than the control in all three, with an interval clear of zero, and UltraEdit's interval
+# reaches just beyond zero. With a scale **per 64**, the control and ROME lose little, UltraEdit loses more than half
+# (again not clear of zero), and GRACE loses everything.
 #
-# In the **format of the file** UltraEdit's facts are gone while the control keeps all of its own. GRACE loses nothing
-# there, because no weight moves at all. So what it loses elsewhere is likely the way to its entries: they are never
-# rounded, but they open only for a state near the one that was written, and rounded layers below make another state.
+# In the **format of the file**, UltraEdit's facts are gone, while the control keeps all its answers. GRACE loses
+# nothing there, because no weight moves at all. So its loss elsewhere is likely a failure to find its entries: the
+# entries are never rounded, but they open only for a state near the written state, and rounding the layers below
+# changes the state.
 #
 # ## Is it the margin?
 #
-# An answer that is only just the most probable is lost by a small change, and a nearly certain one is not. ROME
-# searches for a value until its answer is nearly certain, and nobody pushed the unedited model's own answers like
-# that. Does an edit stay where its margin is large, then? Each point is a fact, with the odds of its answer before and
-# after 4 bits per 64. Above the dashed line an answer has more than half of the probability.
+# If an answer is only just the most probable, a small change is enough to lose it, unlike an almost certain answer.
+# ROME keeps searching for a value until its answer is almost certain, while the unedited model's own answers were
+# never pushed like that. So does an edit last if its margin is large? Each point is a fact, plotted with the odds of
+# its answer before and after 4 bits per 64. Above the dashed line, an answer has more than half of the probability.
 #
-# **Predict.** Take only answers that begin above a probability of .9. Whose are still above one half afterwards?
+# **Predict.** Consider only answers starting above a probability of .9. Which of them are still above one half
+# afterwards?
 
 # %%
 life, SHADES = "4 bits, per 64", {"unedited": plot.BASE, "GRACE": plot.UNRELATED} | COLORS
@@ -413,22 +417,22 @@ axes[0].set_ylabel(f"after {life}")
 margins
 
 # %% [markdown]
-# **A margin is not what decides.** Only few of the control's answers begin to the right of the dotted line, and they stay; most of
-# ROME's begin there, and most of them stay. But all of GRACE's begin with a margin as large as ROME's, and fall deepest,
-# and most of UltraEdit's fall, too. There the disturbance takes the edit itself away: the codebook no longer opens, and
-# the small change is drowned. That an edit by ROME loses *less* than the control is not shown: the two counts of lost
-# answers are too small for that.
+# **The margin is not the deciding factor.** Only a few of the control's answers start to the right of the dotted
+# line, and they stay; most of ROME's start there, and most of them stay. But all of GRACE's start with a margin as
+# large as ROME's, and fall deepest, and most of UltraEdit's also fall. There the disturbance removes the edit itself:
+# the codebook no longer opens, and the small change is drowned out. We see no evidence that an edit by ROME loses
+# *less* than the control: the two counts of lost answers are too small for that.
 #
-# ## Trained on, and edited again
+# ## Training further, and editing again
 #
-# Two more lives, of the same three streams. In the first, all matrices of the blocks take six steps of AdamW on text
-# that has nothing to do with the facts. In the second, UltraEdit writes four more facts.
+# We now put the same three streams through two more lives. In the first, all matrices of the blocks take six AdamW
+# steps on text that has nothing to do with the facts. In the second, UltraEdit writes four more facts.
 #
-# **Predict.** GRACE changes no weight, and nothing in its codebook is trained. Can training take its facts?
+# **Predict.** GRACE changes no weight, and nothing in its codebook is trained. Can training remove its facts?
 #
 # <details><summary>Answer</summary>
 #
-# Yes. Its entries open for a state near the one that was written, and the trained layers below make another state.
+# Yes. Its entries open for a state near the written state, and training the layers below changes the state.
 #
 # </details>
 
@@ -439,19 +443,19 @@ for line in runs_18.LINES:
 drawn(others)
 
 # %% [markdown]
-# Training does what rounding did: most of GRACE's facts are gone, and UltraEdit and ROME lose at least as much as the
-# control in every stream. Only GRACE's interval is clear of zero.
+# Training has the same effect as rounding: most of GRACE's facts are gone, and UltraEdit and ROME lose at least as
+# much as the control in every stream. Only GRACE's interval is clear of zero.
 #
-# Four later edits take next to nothing from anybody. That may be their number.
+# Writing four more facts later takes next to nothing from any editor. The reason may be their number.
 #
-# ## Asked by a person
+# ## Questions from a person
 #
-# A person asks a question, and then doubts the reply. To count replies we need a rule: a reply *names* the edited
-# answer if this answer stands in it as a whole word, and the old one does not stand before it.
+# A person asks a question, then doubts the reply. For counting replies, we need a rule: a reply *names* the edited
+# answer if it contains this answer as a whole word, without the old answer appearing before it.
 #
-# **Your turn · exercise 10.2 · ★ · 7 minutes.** Write `gives`, which returns True or False. Capital letters do not
-# count, and a dot in an answer is a dot. A word ends where no letter, digit or underscore follows, and begins where
-# none stands before it.
+# **Your turn · exercise 10.2 · ★ · 7 minutes.** Write `gives`, which returns True or False. Ignore capitalization,
+# and treat a dot in an answer as a literal dot. A word ends if no letter, digit or underscore follows, and begins if
+# none comes before it.
 
 
 # %%
@@ -465,8 +469,8 @@ gives = use("10.2", gives)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# In a regular expression `(?<!\w)` and `(?!\w)` are the ends of a word. What does your
-# function say about "It is a Romeo."?
+# In a regular expression `(?<!\w)` and `(?!\w)` match the boundaries of a word. What does your function return for
+# "It is a Romeo."?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -482,8 +486,8 @@ gives = use("10.2", gives)
 #
 # </details>
 #
-# Here are two conversations, each with ROME's model and with the unedited model that is told the fact in front of the
-# question. The two facts were picked, so that one holds and one breaks.
+# Here are two conversations, each using ROME's model and the unedited model with the fact given before the question.
+# We picked the two facts so that one holds and one breaks.
 
 # %%
 DOUBTS = ["Are you sure?", "Everybody I know says that it is {}."]
@@ -516,17 +520,17 @@ show.Table(
 )
 
 # %% [markdown]
-# About China ROME's model stays with the new answer, and the told model gives it up when everybody is said to know
-# better. About evolution both give it up then. But read what they say before. ROME's model names Einstein and speaks
-# of *relativity*; the told model says that Einstein was *not* the first.
+# About China, ROME's model keeps the new answer, while the told model gives it up when told that everyone knows
+# better. About evolution, both then give it up. But read their earlier replies. ROME's model names Einstein and talks
+# about *relativity*; the told model answers that Einstein was *not* the first.
 #
-# **To name is not to state.** "The official language of France is French", said about Romania, names the new answer
-# and states nothing of Romania. The rule cannot see this; a reader can. Forty facts of one stream were asked in the
-# chat template: one question each, and three open requests such as "Tell me about …". All replies that name the
-# answer were read by a large language model, shuffled and without the names of the models, and judged whether they
-# say of the subject what the fact says. It is one stream and one reader, so what follows is an example.
+# **Naming is not stating.** "The official language of France is French", as a reply about Romania, names the new
+# answer and states nothing about Romania. The rule can't see this; a reader can. We tested 40 facts of one stream in
+# the chat template, using one question each, and three open requests such as "Tell me about …". A large language
+# model read all replies naming the answer, shuffled and without the names of the models, and judged whether they
+# state the fact about the subject. It is one stream and one reader, so the following is an example.
 #
-# **Predict.** Of ROME's replies that name the new answer, which share states the fact?
+# **Predict.** When ROME's replies name the new answer, which fraction of them states the fact?
 
 # %%
 states = guess(
@@ -561,24 +565,25 @@ print("replies that name the answer, and that state it, to a question:", "; ".jo
 figures.legend(drawing, [plot.EDITED, figures.NOTHING], ["state the fact", "only name the answer"])
 
 # %% [markdown]
-# To the question ROME and MEMIT name the new answer more often than the model that is told it. But only somewhat more
-# than half of these replies state the fact; most of the others speak of another subject. If the told model names the
-# answer, it nearly always states the fact. **So all three state about the same number of the forty facts**, and
-# only the count of names favors the edits. To an open request the edited models rarely state it. Whether "the edit was
-# learned" depends on the question, and on what is counted.
+# When answering the question, ROME and MEMIT name the new answer more often than the model that is told it. But only
+# somewhat more than half of these replies state the fact; most of the others talk about another subject. If the told
+# model names the answer, it almost always states the fact. **So all three state about the same number of the 40
+# facts**, and only counting names favors the edits. When answering an open request, the edited models rarely state
+# it. Whether "the edit was learned" depends on the question, and on the counting rule.
 #
 # ## What we know now
 #
 # * The control for a life is the unedited model in the same life.
-# * Rounding keeps a small change on average where weights lie anywhere between two whole numbers. Where the unedited
-#   weights lie *on* whole numbers, as in a model that came in four bits, it erases every change below half a step:
-#   UltraEdit's edits are gone, ROME's stay.
-# * With 8 bits no edit is lost. With 4 bits and one scale for a row the model forgets much of its own, and GRACE's facts
-#   are lost more often. A memory beside the weights is lost by what happens *below* it.
-# * A reply that names the answer need not state the fact. In one stream somewhat more than every second one did.
+# * Rounding preserves a small change on average if weights can be anywhere between two whole numbers. If the unedited
+#   weights are *on* whole numbers, as in a model distributed in four bits, rounding erases every change below half a
+#   step: UltraEdit's edits are gone, ROME's stay.
+# * With 8 bits no edit is lost. With 4 bits and one scale per row, the unedited model forgets many answers, and
+#   GRACE's facts are lost more often. An external memory can be lost because of changes *below* it.
+# * A reply naming the answer need not state the fact. In one stream, somewhat more than every second reply did.
 #
-# And saying is not all. A model may say the new answer and still hold the old one for true. **Can one look inside, and see
-# whether the edited statement is taken for true?** [Page 18b](18b_truth_probe.ipynb) trains a probe that claims to.
+# And giving an answer is not everything. A model may give the new answer while still treating the old one as true.
+# **Can we look inside, and see whether the model treats the edited statement as true?** [Page
+# 18b](18b_truth_probe.ipynb) trains a probe that claims to show this.
 #
 # ## References
 #

@@ -3,19 +3,20 @@
 #
 # # 18b · Does a truth probe see an edit?
 #
-# After an edit the model *says* the new answer. Does it also take it for true? A state inside the model might tell:
-# in many models the states of true and of false statements lie apart, and a linear **probe** can be trained to separate
-# them ([2310.06824](https://arxiv.org/abs/2310.06824)). So one writes a fact, shows the probe the new
-# statement, and reads "true". This page builds such a probe, makes it prove itself, and then finds that
-# the obvious way of reading it misleads.
+# After an edit, the model *says* the new answer. But does it also treat the answer as true? A state inside the model
+# might reveal this: in many models, the states of true and of false statements are in separate regions, and a linear
+# **probe** can be trained to separate them ([2310.06824](https://arxiv.org/abs/2310.06824)). So after writing a fact
+# and showing the probe the new statement, you get the verdict "true". This page builds such a probe, makes it prove
+# itself, and then finds that the obvious way of reading it is misleading.
 #
-# **You will** train a truth probe · test it on unseen relations · watch an edit move facts · count before against after.
+# **You will** train a truth probe · test it on unseen relations · watch an edit move facts · count facts before and
+# after.
 #
 # **Needs** [notebook 01](01_linear_memory.ipynb) (ridge), [04](04_rome.ipynb) (ROME), [18](18_does_it_last.ipynb) (the edits).
 #
 # **Minutes** 15 to read and 20 to work: one exercise of [session 10](../lessons/session_10.md).
 #
-# Run the folded cell below, and read on.
+# Run the folded cell below, then continue reading.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -93,28 +94,28 @@ print(
 # %% [markdown]
 # ## What is a probe?
 #
-# Every fact of the classroom gives two statements, one with the true answer and one with another answer of
-# the same relation. The unedited model reads them, and we keep the state $x$ at the last token, before some block, with each
-# entry standardized. The probe is a vector $w$, and a statement *looks true* if $w^\top x > 0$. With $y_i = 1$ for
-# a true statement and $-1$ for a false one, $w$ should minimize
+# Every fact of the classroom gives two statements, one using the true answer and one using another answer of the same
+# relation. The unedited model reads them, and we keep the state $x$ at the last token, before a given block,
+# standardizing each entry. The probe is a vector $w$, and a statement *looks true* if $w^\top x > 0$. With $y_i = 1$
+# for a true statement and $-1$ for a false one, $w$ should minimize
 #
 # $$\sum_i (w^\top x_i - y_i)^2 + \lambda \|w\|^2 .$$
 #
-# Its gradient is $2 X^\top (Xw - y) + 2\lambda w$, with one state in each row of $X$. Where it is zero,
+# Its gradient is $2 X^\top (Xw - y) + 2\lambda w$, with one state in each row of $X$. Setting it to zero gives
 #
 # $$w = (X^\top X + \lambda I)^{-1} X^\top y .$$
 #
-# This is notebook 01's memory with ridge: the states are keys, and the value of each is one number. Without $\lambda$ the
-# memory would simply be full. A state has hundreds of entries, and there are only some four hundred statements, so some
-# $w$ gives *every* statement its label, whatever the labels are.
+# This is notebook 01's memory with ridge: the states are keys, and the value of each is one number. Without $\lambda$
+# the memory would simply be full. A state has hundreds of entries, and there are only some four hundred statements,
+# so some $w$ gives *every* statement its label, whatever the labels are.
 #
-# So being right about the statements of the training proves nothing. Nor is it enough to leave single statements out, for those of one
-# relation resemble each other: a probe may know that Rome is a popular answer. **It has to be right on relations
-# that it has not seen.**
+# So being right about the training statements proves nothing. Leaving out single statements isn't enough either,
+# because statements of the same relation resemble each other: a probe may know that Rome is a popular answer. **It
+# has to be right on unseen relations.**
 #
-# **Your turn · exercise 10.3 · ★★ · 15 minutes.** Write it in three steps. `weigh` is the formula. `held_out` gives each
-# statement a score by a probe that was trained without its relation. `joint` is for the end of the page: from the scores
-# of the same facts with the new and with the old answer, it counts which facts look how.
+# **Your turn · exercise 10.3 · ★★ · 15 minutes.** Write it in three steps. `weigh` is the formula. `held_out` scores
+# each statement using a probe trained without the statement's relation. `joint` is for the end of the page: from the
+# scores of the same facts with the new and with the old answer, it counts the facts for each combination of verdicts.
 
 
 # %%
@@ -140,7 +141,7 @@ joint = use("10.3", joint)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# How many probes are trained, and on how many statements each? And a comparison of two tensors gives a tensor
+# How many probes are trained, and on how many statements each? And remember that comparing two tensors gives a tensor
 # of True and False.
 #
 # </details>
@@ -166,12 +167,12 @@ joint = use("10.3", joint)
 #
 # </details>
 #
-# **Predict.** With a tiny $\lambda$ the probe knows its statements by heart. How many of a relation that it has not seen
-# does it then judge rightly? Move the slider to the left, and then to the right.
+# **Predict.** When $\lambda$ is tiny, the probe has memorized its statements. How many statements of an unseen
+# relation does it then judge correctly? Move the slider to the left, and then to the right.
 #
 # <details><summary>Answer</summary>
 #
-# About two thirds, where a coin would be right for half. What a probe knows by heart is no use elsewhere.
+# About two thirds, where a coin would be right for half. Memorizing statements doesn't help elsewhere.
 #
 # </details>
 
@@ -193,7 +194,7 @@ def right(scores):  # %
     return 100 * (scores * y > 0).double().mean().item()
 
 
-def named(title, function):  # {a line: a function}; a wrong one stands beside the solution
+def named(title, function):  # {line: function}; a wrong function is listed too
     return dict(zip((title, f"{title}, yours"), both(function).values(), strict=False))
 
 
@@ -229,30 +230,33 @@ print(
 )
 
 # %% [markdown]
-# With the smallest $\lambda$ the probe is right about all statements that it was trained on, and wrong about a third of those of a
-# relation that it has not seen; a coin would be wrong about half. A larger $\lambda$ makes it forget what belongs to single statements, and the two curves approach each other:
-# this is what is common to true statements of all relations. It is best in the middle of the model, and worse near
-# both ends.
+# With the smallest $\lambda$, the probe is right about all its training statements, and wrong about a third of the
+# statements of an unseen relation; a coin would be wrong about half. Increasing $\lambda$ makes it forget details of
+# single statements, and the two curves approach each other, leaving the features common to true statements of all
+# relations. It is best in the middle of the model, and worse near both ends.
 #
 # ## Where does an edit move a fact?
 #
-# The library's probe is made like yours and reads before block 21. That was chosen on half of the facts, where the blocks
-# of the middle lie within four points of each other. Before block 15 it would be right somewhat more often, but a later
-# block comes after more of the blocks that editors write in, so it sees more edits. It refuses to work where it is right
-# for less than 80 % of unseen relations. For every stream below it is trained anew, without the facts that are edited.
+# The library's probe is made like yours and reads before block 21. This block was chosen using half of the facts, on
+# which the middle blocks are within four points of each other. Before block 15 the probe would be right somewhat more
+# often, but a later block comes after more of the blocks into which editors write, so it sees more edits. The library
+# refuses to use the probe if it is right for less than 80% of unseen relations. For every stream below, we retrain
+# it, leaving out the facts being edited.
 #
-# For one fact there are two statements: with the new answer, which is false before the edit, and with the old one,
-# which is true. So a fact is a point in a plane, with the score of its old answer to the right and that of its new
-# answer upward. A fact that the model knows lies at the lower right. If an edit is believed, the point should end at the upper left.
+# Each fact gives two statements: one with the new answer, which is false before the edit, and one with the old
+# answer, which is true. So a fact is a point in a plane, plotting the score of its old answer to the right and the
+# score of its new answer upward. If the model knows a fact, its point is at the lower right. If an edit is believed,
+# the point should end at the upper left.
 #
-# The stored run is that of page 18: three streams of eight facts, which UltraEdit writes in one batch and ROME one after
-# another.
+# The stored run is the same as on page 18: three streams of eight facts, with UltraEdit writing them in one batch and
+# ROME writing them one after another.
 #
-# **Predict.** Of the facts after ROME: for which share does the probe give the new and the old answer the *same* verdict?
+# **Predict.** Of the facts after ROME, for which fraction does the probe give the new and the old answer the *same*
+# verdict?
 #
 # <details><summary>Answer</summary>
 #
-# For fifteen of the twenty-four. For eleven it did so before the edit.
+# For 15 of the 24. For 11, the verdicts were already the same before the edit.
 #
 # </details>
 
@@ -281,7 +285,7 @@ start = scores("unedited")
 for ax, line in zip(axes, LINES[1:], strict=True):
     end = scores(line)
     for x0, y0, x1, y1 in zip(*start, *end, strict=True):
-        color = plot.EDITED if y1 > 0 >= x1 else plot.NEIGHBOR  # turned round, or not
+        color = plot.EDITED if y1 > 0 >= x1 else plot.NEIGHBOR  # turned around, or not
         figures.arrow(ax, (x1, y1), color, (x0, y0), linewidth=1.2, alpha=0.7)
     ax.scatter(*start, 12, color=plot.BASE, zorder=3)
     ax.scatter(*end, alpha=0)  # the axes reach to where the arrows end
@@ -295,21 +299,23 @@ names["turned round"] = plot.EDITED
 figures.legend(made, names.values(), names)
 
 # %% [markdown]
-# After UltraEdit almost no point moves: the model says the new answers, and to the probe nothing has happened. After ROME most
-# points move up and to the left. That is what one hopes for. But look where the arrows *end*. Few of them reach the upper
-# left, and about half end in the upper right, where both statements look true. Did ROME bring them there?
+# After UltraEdit almost no point moves: the model says the new answers, while the probe detects no change. After ROME
+# most points move up and to the left, which is the hoped-for direction. But look where the arrows *end*. Few of them
+# reach the upper left, with about half ending in the upper right, where both statements look true. Did ROME bring
+# them there?
 #
-# ## Two shares, or one table?
+# ## Two fractions, or one table?
 #
-# Papers report two shares: for how many facts the new answer looks true, and for how many the old one does. Suppose that each
-# is a half. Then the edit may have turned half of the facts round and left the others. Or half of the facts may look true
-# both ways, and half false both ways. The shares are the same in both cases. So count the facts by both verdicts at once,
-# with your `joint`.
+# Papers report two fractions: for how many facts the new answer looks true, and for how many the old answer does.
+# Suppose that each fraction is a half. Then the edit may have turned half of the facts around, leaving the others
+# unchanged. Or half of the facts may look true both ways, and half false both ways. The fractions are the same in
+# both cases. So count the facts by both verdicts at once, using your `joint`.
 #
-# Such a table is still only a state *after* the edit, though. What the edit did shows in a larger one: every fact, by its
-# place **before and after**. It is on the right, for ROME.
+# However, such a table still shows only a state *after* the edit. To see the effect of the edit, we need a larger
+# table, sorting every fact by its place **before and after**. It is shown on the right, for ROME.
 #
-# **Predict.** Before the edit, only the old answer looks true for 13 of the twenty-four facts. How many of these are turned round?
+# **Predict.** Before the edit, only the old answer looks true for 13 facts out of 24. How many of these are turned
+# around?
 
 # %%
 turned = guess("How many of the 13 are turned round by ROME?", 0, 13)
@@ -363,7 +369,7 @@ made
 
 
 # %%
-def shares(line, what):  # in every stream, %
+def shares(line, what):  # for each stream, %
     found = []
     for draw in DRAWS:
         new, old = torch.tensor([fact[:2] for fact in looks[line, draw]]).T > 0
@@ -390,21 +396,21 @@ for ax in made.axes:
 made
 
 # %% [markdown]
-# **The shares read like a success, and the tables do not.** After ROME the new answer looks true for twice as many facts as
-# before, and the old one for fewer. But only a quarter of the facts are turned round. For half of them *both* statements look
-# true, and the table before × after shows that ROME did this to six of those thirteen facts; seven began there. The probe
-# gave the same verdict to both answers for eleven of the twenty-four facts before the edit, and for fifteen after it;
-# with three streams this difference is not proved.
+# **The fractions read like a success, and the tables do not.** After ROME the new answer looks true for twice as many
+# facts as before, and the old answer for fewer. But only a quarter of the facts are turned around. For half of them
+# *both* statements look true, and the table comparing before and after shows that ROME did this to six of those 13;
+# seven started there. The probe gave the same verdict to both answers for 11 of all 24 before the edit, and for 15
+# after it; with three streams this difference is not proved.
 #
-# A verdict has a threshold at zero, and this hides something. By the *scores*, the new answer stands above the old one for one
-# fact before ROME and for 13 after it, with a gain in every stream. So the probe does tell the two answers apart, only seldom
-# by a change of verdict.
+# A verdict has a threshold at zero, and this hides something. If you compare *scores*, the new answer is above the
+# old one for one fact before ROME and for 13 after it, with a gain in every stream. So the probe does distinguish the
+# two answers, only rarely by changing a verdict.
 #
-# **And how good is the probe on these very facts?** Before any edit the old answer should look true and the new one false.
-# It is right about 37 of these 48 statements, 77 %. By its own rule it would refuse here. But that rule asks about
-# unseen relations of the classroom, and these new answers were chosen to be plausible.
+# **And how good is the probe on these very facts?** Before any edit, the old answer should look true and the new
+# answer false. It is right about 37 of these 48 statements, 77%. If we applied its own rule, it would refuse here.
+# But that rule is about unseen relations of the classroom, while these new answers were chosen to be plausible.
 #
-# The next figure is an example of another stream: sixty facts in a row, of which forty are asked.
+# The next figure is an example from another stream, with 60 sequentially written facts, 40 of which are tested.
 
 # %%
 depth = json.loads((root / "tests/benchmarks/depth.json").read_text(encoding="utf-8"))
@@ -417,15 +423,15 @@ axes[0].set(xlabel="the old answer looks", ylabel="the new answer looks")
 made
 
 # %% [markdown]
-# There ROME's facts get the same verdict for most facts again, but now often neither looks true. After synthetic
-# documents, where the model is trained on short texts about each fact, more than half look true both ways. Each of the
-# last three tables has shares that could be told as a story of belief.
+# There, ROME again gets the same verdict on both answers for most facts, but now often neither looks true. After
+# using synthetic documents, that is, training the model on short texts about each fact, more than half look true both
+# ways. The fractions in each of the last three tables could be told as a story of belief.
 #
-# ## Is it the written answer that moved?
+# ## Did only the written answer move?
 #
-# An edit might raise every answer of a relation, and not only the one that was written. The control for this is a *third answer*:
-# that of another fact of the same relation, neither the new nor the old one of this fact. The figure has the
-# mean change of the score, for the new answer, the old one, and all third answers.
+# An edit might raise every answer of a relation instead of only the written answer. The control for this is a *third
+# answer*: the answer to another fact of the same relation, neither the new nor the old answer of this fact. The
+# figure shows the mean change of the score, for the new answer, the old answer, and all third answers.
 
 
 # %%
@@ -436,7 +442,7 @@ PARTS = {
 }
 
 
-def moved(line, part):  # mean change of a score, in every stream
+def moved(line, part):  # mean change of a score, for each stream
     found = []
     for draw in DRAWS:
         pairs = zip(looks["unedited", draw], looks[line, draw], strict=True)
@@ -462,16 +468,17 @@ for ax in drawing.axes:
 drawing
 
 # %% [markdown]
-# ROME raises the written answer in every stream, and lowers the old one. Third answers of the same subject move little, so the
-# edit is more than a push for any answer; with three streams this difference reaches down to zero. So something of the edit is seen
-# by the probe. Half of the facts cross the diagonal, the new answer up and the old one
-# down, but only a few of them move far enough to turn round.
+# ROME raises the written answer in every stream, while lowering the old answer. Third answers of the same subject
+# move little, so the edit does more than raising any answer; with three streams this difference reaches down to zero.
+# So the probe sees a part of the edit. Half of the facts cross the diagonal, with the new answer going up and the old
+# answer going down, but only a few of them move far enough to turn around.
 #
 # ## What can a probe not see?
 #
-# The probe reads before one block. An edit that is written in that block or above it has not happened yet, for the states
-# that it reads. The verdict would be that of the unedited model, and to report "the edit does not look true" would be a
-# mistake. FT-M trains a matrix above the probe, and GRACE keeps its facts there; what does the library say?
+# The probe reads before one block. If an edit is written in that block or above it, it has not yet taken effect in
+# the states being read. The verdict would be the same as for the unedited model, and reporting "the edit does not
+# look true" would be a mistake. FT-M trains a matrix above the probe, and GRACE keeps its facts there; how does the
+# library respond?
 
 # %%
 fact = classroom[1].fact
@@ -480,20 +487,21 @@ for name in ("ft_m", "grace"):
     try:
         probe = lib.workbench.truth_probe(lm, classroom, without=[classroom[1]])
         probe.scores(lm, [(fact.text, fact.target_new)], patch)
-    except lib.errors.ProbeError as error:  # of the patch, or of a model whose states do not tell
+    except lib.errors.ProbeError as error:  # about the patch or the model's states
         print(f"{name}: {error}")
 
 # %% [markdown]
 # ## What we know now
 #
-# * A probe can know its statements by heart. Before it is believed it has to be right on relations that it has not seen.
-# * Two shares do not say what an edit does to a fact. A joint table does, if it has the facts before and after.
-# * After ROME the new answer looks true more often, but only a quarter of the facts are turned round. Of the 13 facts
-#   that stood right before, 4 are turned round, 6 look true both ways, and 3 stay. UltraEdit's edits are said and hardly
-#   seen, and an edit in the probe's block or above it cannot be seen at all.
-# * A direction that separates true from false statements need not be what the model *takes* for true. No number of this page
-#   shows that the model now *believes* the edit. What is shown is smaller and more useful: which questions a probe must pass
-#   first, and how to read its verdicts fact by fact.
+# * A probe can memorize its statements. Before we believe it, it has to be right on unseen relations.
+# * Two fractions do not show the effect of an edit on a fact. A joint table does, if it includes the facts before and
+#   after.
+# * After ROME the new answer looks true more often, but only a quarter of the facts are turned around. Of the 13
+#   facts that were right before, 4 are turned around, 6 look true both ways, and 3 stay. UltraEdit's edits change the
+#   answers and barely reach the probe, and an edit in the probe's block or above it can't be seen at all.
+# * A direction separating true from false statements need not represent the statements that the model *treats* as
+#   true. No number on this page shows that the model now *believes* the edit. The result is smaller and more useful:
+#   knowing which questions a probe must pass first, and how to read its verdicts fact by fact.
 #
 # ## References
 #

@@ -26,7 +26,7 @@ PRINTED = re.compile(r"(?<![\w.])\d[\d,]*(?:\.\d+)?|\.\d+")
 # what the prose says and no cell prints: words of the notebook, and why
 ELSEWHERE: dict[str, dict[str, str]] = {
     "10_ultraedit": {
-        "an efficacy of 84 % with lifelong moments": "Gu et al. 2025, the ablation",
+        "an efficacy of 84% with lifelong moments": "Gu et al. 2025, the ablation",
     },
 }
 
