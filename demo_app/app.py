@@ -29,7 +29,7 @@ from .tabs.edit import Page
 from .tabs.gallery import surprises
 from .tabs.jobs import HIDDEN
 from .tabs.lab import Card
-from .tabs.questions import questions
+from .tabs.questions import LASTS, questions
 from .tabs.take_away import TakeAway
 
 PREVIEW = Path(__file__).with_name("preview.png")  # as make_gallery draws it
@@ -38,7 +38,7 @@ ROUTES = [
     Route("/memory", lambda request: HTMLResponse(memory.page(origin(request.scope)))),
     Route("/memory.png", lambda request: FileResponse(memory.PREVIEW)),
 ]
-WHAT = "Change one fact."
+WHAT = "Change one fact in a small language model, and see what changes with it."
 
 
 def build(studio: Studio, examples: finished.Examples | None, ready: View) -> Blocks:
@@ -51,10 +51,9 @@ def build(studio: Studio, examples: finished.Examples | None, ready: View) -> Bl
             gr.HTML(f"<h1>{TITLE}</h1><p>{WHAT}</p>", scale=8, min_width=320)
             gr.HTML(read("large.html"), elem_classes="large", min_width=110)
             live = gr.HTML(render.header(studio.lm.plain_name, 0), scale=3, min_width=110)
-            last = gr.Button("Undo", size="sm", interactive=False, scale=0, min_width=100)
         with gr.Tabs(selected="try", overflow_behavior="wrap") as tabs:
             with gr.Tab("Try", id="try") as first:
-                page = Page(studio, ready, live, last, examples)
+                page = Page(studio, ready, live, examples)
             with gr.Tab("Surprises", id=links.SURPRISES) as second:
                 surprises(studio)
             with gr.Tab("Lab", id=links.LAB) as third:
@@ -65,7 +64,8 @@ def build(studio: Studio, examples: finished.Examples | None, ready: View) -> Bl
                     ) as seen:
                         mount = f"{memory.SCRIPT}{read('memory_in_lab.js')}"
                         gr.HTML(read("memory_in_lab.html"), js_on_load=mount)
-                    cards = [Card(studio, examples, one) for one in questions(studio, examples)]
+                    asked = (*questions(studio, examples), LASTS)
+                    cards = [Card(studio, examples, one) for one in asked]
                     taken = TakeAway(studio, page.shown)
         gr.HTML(about(studio.lm.plain_name))
 
