@@ -88,15 +88,16 @@ const draw = () => {
   if (!S.editors.length) S.editors = [chips()[0]?.dataset.chip];
   const fresh = key + d.state + d.stored;
   if (key !== S.key) {
+    // a link names an editor, which stands until a visitor chooses one
+    if (!S.touched && d.editor) S.editors = [d.editor];
     Object.assign(S, {key, ticks: {}, seen: new Set(), open: false, note: ""});
     S.column = columns()[0]?.dataset.column ?? "0";
   }
   if (fresh !== S.fresh) {  // another answer of the server's
     S.fresh = fresh;
-    if (d.editor && (d.state === "result")) {
-      const found = blockOf(d.editor);
-      if (found && !(stored() && blockOf(S.editors[0]))) S.column = found.dataset.column;
-      if (stored() && blockOf(S.editors[0])) S.column = blockOf(S.editors[0]).dataset.column;
+    if (d.editor && d.state === "result") {
+      const found = (stored() && blockOf(S.editors[0])) || blockOf(d.editor);
+      if (found) S.column = found.dataset.column;
       if (!stored()) S.editors = columns().map((one) => one.dataset.editor);
     }
     if (!stored()) S.open = true;
@@ -262,6 +263,7 @@ window.tryPage = {
   asked: (given) => [...given.slice(0, 3), S.editors, ...given.slice(4, 6), S.anyway],
 };
 
+document.addEventListener("pointerdown", () => { S.touched = true; }, true);
 document.addEventListener("click", (event) => {
   const at = (selector) => event.target.closest(selector);
   if (!at("#pick")) { $("#pick .picks").hidden = true; $("#pick [data-open]").setAttribute("aria-expanded", "false"); }

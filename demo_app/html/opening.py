@@ -214,11 +214,12 @@ def _halves(view: View, column: Column) -> str:
         one = len(other) == 1
         below = f"{capital(count(len(other)))} other question{'' if one else 's'}, not counted"
         below = f'<p class="kind">{below}</p>' + "".join(_row(view, row, "off") for row in other)
-    if view.subject.by_model and stay:
+    if view.subject.by_model and stay and not view.already:
         below += '<p class="kind">What the model said before, true or not.</p>'
+    titles = ("What it says now",) * 2 if view.already else ("Should change", "Should stay")
     parts = [
-        _half("change", "Should change", "the same fact in other words", view, change),
-        _half("stay", "Should stay", kept, view, stay, below),
+        _half("change", titles[0], "the same fact in other words", view, change),
+        _half("stay", titles[1], kept, view, stay, below),
     ]
     if own:
         parts.append(_half("own", "Your questions", "not counted", view, own))
@@ -254,7 +255,7 @@ def _untested(view: View, kind: str) -> str:
 
 def _row(view: View, row: Row, kind: str) -> str:
     """A prompt as it is asked, the answer before, and the answer after."""
-    judged = kind != "off" and (row.after is None or row.good is not None)
+    judged = kind != "off" and (row.after is None or row.good is not None) and not view.already
     before, after = answers(view, row)
     changed = judged and row.good is (kind == "change")
     tick = '<input type="checkbox">' if judged else "<span></span>"

@@ -26,7 +26,7 @@ from ..session.choices import can_edit
 from ..session.editor_settings import preset
 from ..session.findings import Traced
 from ..session.studio import Studio
-from ..session.views import Column, View, tally
+from ..session.views import Column, Subject, View, tally
 from ..session.visitors import Session
 from ..session.worker import Job
 from . import examples
@@ -55,9 +55,15 @@ def plain(values: Any) -> Any:
 
 def blank(studio: Studio) -> Examples:
     """The examples of a model before any is made: what they will be made from."""
-    lm, fact = studio.lm, studio.choices.ready_subject().case.fact
+    lm, fact = studio.lm, looked_into(studio).case.fact
     cases = examples.digest(studio.choices.cases.values())
     return Examples(lm.name, lm.fingerprint, fact, EDITOR, settings(lm), cases)
+
+
+def looked_into(studio: Studio) -> Subject:
+    """The fact of the dossier and the trace: the tower."""
+    choices = studio.choices
+    return choices.ready_subject(choices.label(choices.cases[0].fact))
 
 
 def make(studio: Studio, part: str, natural: tuple[float, ...] | None = None) -> Any:
@@ -70,7 +76,7 @@ def make(studio: Studio, part: str, natural: tuple[float, ...] | None = None) ->
     whole = dict(layers=in_layers, forecast=forecasts, race=race, opening=opening)
     if part in whole:
         return whole[part](studio)
-    subject, session = studio.choices.ready_subject(), Session()
+    subject, session = looked_into(studio), Session()
     studio.edit(session, subject, EDITOR, keep="any").outcome()
     if part == "traced":
         return traced(studio, session, natural or ())

@@ -131,7 +131,7 @@ def test_other_long_calls_end_too(page, monkeypatch):
     one = visitor(page)
     for name, given in {
         "lifelong": [["grace"], 4], "dossier": ["Rome"],
-        "page_edit": [*TOWER, "xy", ["ft"], "", ""],
+        "page_edit": [*TOWER, "xy", ["ft"], "", "", False],
         "write": ["Hello", False], "look": ["The Eiffel Tower → Rome"],
     }.items():  # fmt: skip
         begun.clear()
