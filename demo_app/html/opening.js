@@ -19,9 +19,13 @@ const title = (editor) => $("b", $(`#by [data-chip="${editor}"]`) ?? $("#by"))?.
 const columns = () => all(".asked", rows());
 const blockOf = (editor) => columns().find((one) => one.dataset.editor === editor);
 const block = () => columns().find((one) => one.dataset.column === S.column) ?? columns()[0];
-const typed = () => {
-  const d = rows().dataset, now = fields().slice(0, 3).map((one) => one.value.trim());
-  return now.length === 3 && [d.subject, d.prompt, d.target].some((one, i) => one.trim() !== now[i]);
+const bare = (one) => one.replace(/\s+/g, "").toLowerCase();
+const typed = () => {  // whether the sentence is another one than that of the rows
+  const d = rows().dataset, [subject, prompt, target] = fields().map((one) => one.value.trim());
+  const inside = bare(prompt).includes(bare(subject));
+  const whole = prompt.includes("{}") ? prompt.replace("{}", () => subject)
+    : inside ? prompt : subject + prompt;
+  return [subject, whole, target].some((one, i) => bare(one) !== bare([d.subject, d.sentence, d.target][i]));
 };
 const extras = () => all("#settings textarea").some((one) => one.value.trim());
 const stored = () => rows().dataset.stored === "1";
@@ -84,7 +88,7 @@ const say = (now) => {
 const draw = () => {
   const root = rows();
   if (!root || fields().length < 3) return;
-  const d = root.dataset, key = [d.subject, d.prompt, d.target].join("\n");
+  const d = root.dataset, key = [d.subject, d.sentence, d.target].join("\n");
   if (!S.editors.length) S.editors = [chips()[0]?.dataset.chip];
   const fresh = key + d.state + d.stored;
   if (key !== S.key) {
@@ -307,7 +311,16 @@ document.addEventListener("change", (event) => {
     trigger("edit");
   }
 });
+let named = "";  // the subject before it was typed over, where the sentence names it inside
+document.addEventListener("focusin", (event) => {
+  if (event.target === fields()[0]) named = event.target.value.trim();
+});
 document.addEventListener("input", (event) => {
+  const [subject, prompt] = fields(), now = subject?.value.trim();
+  if (event.isTrusted && event.target === subject && named && now && prompt.value.includes(named)) {
+    fill(prompt, prompt.value.replace(named, () => now));
+    named = now;
+  }
   if (event.target.closest("#sentence, #settings")) draw();
 });
 document.addEventListener("keydown", (event) => {

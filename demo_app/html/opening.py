@@ -16,7 +16,6 @@ from lib.data.relations import relations
 from lib.evaluation.answers import contains
 
 from ..editor_roles import CHIPS, FAMILIES, RECOMMENDED
-from ..session.choices import continued
 from ..session.given import short
 from ..session.verdicts import EARLIER, LOOPS, YOURS, looped, said
 from ..session.views import UNASKED, Column, Row, View, capital, tally
@@ -76,7 +75,7 @@ def rows(
         "state": state,
         "stored": "1" if view.stored and work is None else "",
         "subject": fact.subject,
-        "prompt": continued(fact.prompt),
+        "sentence": fact.text,
         "target": fact.target_new,
         "old": "" if view.already or view.rows[0].before == UNASKED else _old(view),
         "kept": view.chosen if view.kept else "",
@@ -150,9 +149,9 @@ def what_moved(view: View, column: Column) -> tuple[str, str, bool]:
         return '<span class="quiet">Not tested.</span>', "", True
     if lost:
         names = [about(view, row.prompt) for row in lost]
-        whom = listed([name for name in names if name])
-        if not all(names):
-            whom = f"{count(len(lost))} of these {count(len(asked))}"
+        whom = f"{count(len(lost))} of these {count(len(asked))}"
+        if all(names):
+            whom = listed(names)
         why = f"Why {names[0]}?" if len(lost) == 1 and names[0] else "Why these?"
         link = f'<a class="why2 is-result" href="{MEMORY}" target="_blank">{escape(why)}</a>'
         return f'<span class="bad">{escape(capital(whom))}.</span>', link, False

@@ -166,6 +166,12 @@ def continued(prompt: str) -> str:
     return text if completed("{}", text) == prompt else prompt
 
 
+def shown(fact: lib.Fact) -> str:
+    """How the sentence goes on from the subject; the whole of it where that stands inside."""
+    text = continued(fact.prompt)
+    return fact.text if "{}" in text else text
+
+
 def taken(subject: Any, prompt: Any) -> tuple[Any, Any]:
     """Subject and prompt, with the subject that a whole sentence has where none was given.
 

@@ -6,10 +6,12 @@ from typing import Any
 
 import gradio as gr
 
+import lib
+
 from ..html import opening
 from ..html.theme import read
 from ..session import editor_settings
-from ..session.choices import BESIDE, capital, continued, taken
+from ..session.choices import BESIDE, capital, continued, shown, taken
 from ..session.links import Opened
 from ..session.studio import Studio
 from ..session.views import View
@@ -30,7 +32,7 @@ class Form:
         first = next(iter(known))
         with gr.Row(elem_id="sentence"):
             self.subject = _field(fact.subject, "Subject", "Subject")
-            self.prompt = _field(continued(fact.prompt), "Prompt", "how it goes on")
+            self.prompt = _field(shown(fact), "Prompt", "how it goes on")
             gr.HTML(read("old.html"), elem_id="old", min_width=20)
             self.target = _field(fact.target_new, "New answer", "new answer", "new")
             self.pick = gr.HTML(opening.picker(_examples(choices)), elem_id="pick", min_width=20)
@@ -74,7 +76,7 @@ class Form:
     def fill(self, label: str) -> dict:
         """An example's texts."""
         fact = self.studio.choices.example(label).fact
-        texts = fact.subject, continued(fact.prompt), fact.target_new, "", ""
+        texts = fact.subject, shown(fact), fact.target_new, "", ""
         return dict(zip(self.filled, texts, strict=True))
 
     @staticmethod
@@ -93,7 +95,7 @@ class Form:
         page: dict = {self.own: found.own, self.options: found.settings}
         if found.fact is not None:
             subject, prompt, target = found.fact
-            texts = subject, continued(prompt), target
+            texts = subject, shown(lib.Fact(subject, prompt, target)), target
             page |= dict(zip(self.fact, texts, strict=True))
         return page
 
