@@ -49,9 +49,10 @@ def tick(page, *editors: str) -> None:
         details.evaluate("(one) => { one.open = true; }")
     for editor in editors:
         panel.locator(f'[data-tick="{editor}"]').check()
-    for box in panel.locator("[data-tick]:checked").all():
-        if box.get_attribute("data-tick") not in editors:
-            box.uncheck()
+    ticked = "(boxes) => boxes.filter((one) => one.checked).map((one) => one.dataset.tick)"
+    for other in panel.locator("[data-tick]").evaluate_all(ticked):
+        if other not in editors:
+            panel.locator(f'[data-tick="{other}"]').uncheck()
     press(page, "Done")
     panel.wait_for(state="hidden")
 
