@@ -90,6 +90,8 @@ def test_it_opens_with_a_fact_that_is_guessed_edited_and_read_in_the_same_rows(v
     assert heading(page) == "What else moved? The iPad."
     assert page.evaluate("document.activeElement.innerText") == "What else moved? The iPad."
     assert page.evaluate(YS) == rows, "nothing shifts"
+    before, after = page.locator("#written .panel p >> visible=true").all_inner_texts()
+    assert "Steve Jobs" in before and "Samsung" in after, "and how a text goes on is stored"
     said = page.locator("#say").inner_text()
     assert f"You saw {len(rows) - 1} of {len(rows)} coming." in said
     assert page.locator("#old .struck").inner_text() == "Apple"
