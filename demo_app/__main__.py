@@ -46,7 +46,11 @@ def open_page(
 
     studio = Studio(lm)
     # gradio takes seconds to import; the model answers meanwhile where nothing is stored for it
-    stored, subject = examples.of(lm), studio.choices.ready_subject()
+    stored, choices = examples.of(lm), studio.choices
+    if stored is not None:  # it opens with an example that is stored, where there is one
+        known = (one for one in choices.examples if stored.view(choices.ready_subject(one)))
+        choices.ready = next(known, choices.ready)
+    subject = choices.ready_subject()
     ready = None if stored is None else stored.view(subject)
     looked = studio.look(Session(), subject) if ready is None else None
     from .app import appearance, build, routes

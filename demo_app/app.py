@@ -41,7 +41,7 @@ ROUTES = [
     Route("/memory.png", lambda request: FileResponse(memory.PREVIEW)),
 ]
 SHARED = "/share.png"
-WHAT = "Change one fact."
+WHAT = "Change one fact in a small language model, and see what changes with it."
 
 
 def build(studio: Studio, examples: finished.Examples | None, ready: View) -> Blocks:
@@ -54,10 +54,9 @@ def build(studio: Studio, examples: finished.Examples | None, ready: View) -> Bl
             gr.HTML(f"<h1>{TITLE}</h1><p>{WHAT}</p>", scale=8, min_width=320)
             gr.HTML(read("large.html"), elem_classes="large", min_width=110)
             live = gr.HTML(render.header(studio.lm.plain_name, 0), scale=3, min_width=110)
-            last = gr.Button("Undo", size="sm", interactive=False, scale=0, min_width=100)
         with gr.Tabs(selected="try", overflow_behavior="wrap") as tabs:
             with gr.Tab("Try", id="try") as first:
-                page = Page(studio, ready, live, last, examples)
+                page = Page(studio, ready, live, examples)
             with gr.Tab("Surprises", id=links.SURPRISES) as second:
                 surprises(studio)
             with gr.Tab("Lab", id=links.LAB) as third:

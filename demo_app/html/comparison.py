@@ -1,8 +1,7 @@
-"""A view as HTML: its headline, what should change beside what should stay, and a scoreboard.
+"""A view as tables: the lab's comparison of layers, and every answer with its numbers.
 
-Every editor that was asked has two blocks of rows, of which one pair is shown at a time, and all
-answers stand in a folded table. The numbers of a row, and the guesses about it, stand in it from
-the beginning and are hidden by style.css until the visitor switches them on.
+A layer has two blocks of rows, what should change beside what should stay, of which one pair is
+shown at a time, and a row of a scoreboard. The first place shows a view as opening.py does.
 """
 
 from __future__ import annotations
@@ -15,16 +14,13 @@ from os.path import commonprefix
 from lib.evaluation.answers import begins, contains
 
 from ..session.given import short
-from ..session.verdicts import EARLIER, LOOPS, TESTED, YOURS, lacking, outcome, said
+from ..session.verdicts import EARLIER, LOOPS, YOURS, lacking, outcome, said
 from ..session.views import (
     SMALL,
     STAY,
-    UNASKED,
     Column,
     Row,
-    Subject,
     View,
-    capital,
     clause,
     first_sentence,
     tally,
@@ -59,41 +55,9 @@ ABOUT = {  # a row that is asked in another form or place, and why a neighbor is
     EARLIER: "moved by an earlier edit of yours",
 }
 STYLES = {True: "good", False: "bad", None: "free"}
-WHY = '<a href="./?place=memory" target="_blank" title="Why might others move?">Why? ↗</a>'
 WORDS, LETTERS = 2, 21  # of an answer in a row, where two stand there; of a single one twice that
 STOPS = ",;:.!?"  # end a clause
 KEEP = '<button type="button" data-keep="{}">keep it</button>'
-
-
-def status(view: View) -> str:
-    """The sentence under the headline: what was done, and by whom."""
-    if view.undone:
-        return f'<div class="status done" role="status">↺ {escape(view.undone)}</div>'
-    column, first = view.column, view.rows[0]
-    if column is None:
-        line = "Before, and after your edits so far." if view.live else "What the model says now."
-        line += f" Press <b>Edit</b> to make it say “{escape(short(view.new))}”."
-        return f'<div class="status" role="status"><span>{line}</span></div>'
-    editor, lead, earlier = escape(column.name), "", view.live - view.kept
-    where = f", on top of {earlier} earlier edit{'s' * (earlier > 1)}" if earlier else ""
-    where += ", in place of your last edit" * view.again
-    if first.good is None and first.after is not None:
-        when = "any edit" if said(first.before, [view.new]) else "this edit"
-        lead = f"Nothing to change: the model said so before {when}{where}. "
-    elif view.kept:
-        lead = f'<b class="now">Live{where}.</b> '
-    if first.good is False:
-        lead = f"✗ {editor} did not make the model say “{escape(short(view.new))}”. "
-        if view.kept:
-            lead += f'<button type="button" data-out="{view.live - 1}">take it out</button> '
-        elif not view.stored:
-            lead += f"The edit is not live: {KEEP.format(view.chosen)} "
-    beside = ", ".join(escape(one.name) for one in view.columns if one.patch and one is not column)
-    editor += f", beside {beside}" * bool(beside) + " · stored example" * view.stored
-    return (
-        f'<div class="status done" role="status"><span>{lead}<b>What else moved?</b> '
-        f'<small title="the editing method">{editor}</small>{WHY * view.stored}</span></div>'
-    )
 
 
 def headline(view: View) -> str:
@@ -113,15 +77,7 @@ def comparison(view: View) -> str:
             f'<div class="asked" data-column="{i}" data-editor="{escape(column.name)}"{hidden}>'
             f"{_blocks(view, column.rows)}</div>"
         )
-    whom = escape(view.column.name if view.column else "the edits")
-    guesses = f'<p class="guesses" role="status">What did {whom} do to each prompt?</p>'
-    legend = (
-        '<p class="num source">p: probability of the whole answer right behind the prompt, before '
-        "→ after. KL: how far the next token has moved, base against edited, in nats; 0 is not at "
-        "all.</p>"
-    )
-    source = "" if view.rows[0].before == UNASKED else _source(view.subject)
-    return f"{''.join(parts)}{guesses}{legend}{source}"
+    return "".join(parts)
 
 
 def _blocks(view: View, rows: Sequence[Row]) -> str:
@@ -138,12 +94,8 @@ def _blocks(view: View, rows: Sequence[Row]) -> str:
             some += [row for row in rows if row.group == "unrelated" and row.good is False]
         body = "".join(_row(view, row, kind) for row in some)
         if body or kind != "own":
-            waits = rows[0].before == UNASKED
-            none = "Prompts that test this fact are being looked for …" if waits else "Not tested."
-            body = body or f'<tr><td colspan="2">{none}</td></tr>'
+            body = body or '<tr><td colspan="2">Not tested.</td></tr>'
             shown = table("moved", ("Prompt", "Before → after"), body)  # the names are not shown
-            if kind == "stay" and view.subject.by_model:
-                title += " <small>what the model said, true or not</small>"
             blocks.append(f'<section class="half {kind}"><h3>{title}</h3>{shown}</section>')
     return f'<div class="two">{"".join(blocks)}</div>'
 
@@ -151,18 +103,15 @@ def _blocks(view: View, rows: Sequence[Row]) -> str:
 def _row(view: View, row: Row, kind: str) -> str:
     """The prompt as it is asked, answers, mark; its numbers, and the guess over the answers."""
     about = "".join(f"<small>{ABOUT[one]}</small>" for one in (row.group, row.word) if one in ABOUT)
-    prompt = (
-        f'<td class="prompt"><span>{escape(row.prompt)} …</span>{about}{_numbers(view, row)}</td>'
-    )
+    prompt = f'<td class="prompt"><span>{escape(row.prompt)} …</span>{about}</td>'
     if row.after is None:
         answer = escape(told(row, view.new)[0]) or NOTHING
         return f'<tr class="{row.group}">{prompt}<td class="answer">{answer}</td></tr>'
-    guess = _guess(kind) if row.good is not None else ""
     good = {True: "1", False: "0", None: ""}[row.good]
     whole = f"before: {row.before.strip()} · after: {row.after.strip()}"
     return (
         f'<tr class="{row.group}" data-good="{good}">{prompt}'
-        f'<td class="answer" title="{escape(whole)}">{_answers(row, view.new)}{guess}'
+        f'<td class="answer" title="{escape(whole)}">{_answers(row, view.new)}'
         f'<small class="mark {STYLES[row.good]}">{escape(_did(row, view.new))}</small></td></tr>'
     )
 
@@ -280,32 +229,16 @@ def _numbers(view: View, row: Row) -> str:
     return f'<small class="num">{escape(" · ".join(filter(None, parts)))}</small>'
 
 
-def _guess(kind: str) -> str:
-    """What one may expect of a row before one sees it."""
-    expected = {"change": ("follows", "does not")}.get(kind, ("stays", "moves"))
-    buttons = "".join(
-        f'<button type="button" data-guess="{value}">{word}</button>'
-        for value, word in zip("10", expected, strict=True)
-    )
-    return f'<span class="guess">{buttons}</span>'
-
-
-def scoreboard(view: View, link: str = "") -> str:
-    """Editors × kinds of prompts, a dot for each: filled where it is as it should be.
-
-    link: the query of an address that makes the edit again.
-    """
+def scoreboard(view: View) -> str:
+    """Editors × kinds of prompts, a dot for each: filled where it is as it should be."""
     columns = view.columns
-    copy = "copy link to this edit" + " alone" * (view.live > view.kept)  # without earlier ones
-    copy = f'<button type="button" data-link="{escape(link)}">{copy}</button>'
-    copy = f'<p class="source">{copy}</p>' if link else ""
     if not any(column.rows for column in columns):
-        return copy
+        return ""
     heads = NAMES | ({"reworded": "behind an opening"} if view.subject.by_model else {})
     names = ("<i>Editor</i>", *heads.values(), "<i>Verdict</i>")
     lines = (_line_of(view, column, i) for i, column in enumerate(columns))
     dots = "A dot for each prompt: filled where the answer is as it should be; dashed: not counted."
-    return table("score", names, lines, dots) + copy
+    return table("score", names, lines, dots)
 
 
 def _line_of(view: View, column: Column, index: int) -> str:
@@ -386,43 +319,3 @@ def _dots(view: View, rows: Sequence[Row], group: str, column: int) -> str:
         for i, row in enumerate(asked)
     )
     return f'<span role="img" aria-label="{good} of {total}">{dots}</span>'
-
-
-def _source(subject: Subject) -> str:
-    """Where the test prompts of a typed fact come from; nothing for an example."""
-    if not subject.typed:
-        return ""
-    asked = [group for group, *_ in subject.prompts]
-    count, others = asked.count("neighbor"), asked.count("other")
-    lacks = {
-        "reworded": "Rewordings are not tested: the unedited model answers them otherwise than "
-        "your prompt, so they would say nothing about the edit.",
-        "neighbor": "Locality is not tested: the model is sure of no other subject in your prompt.",
-    }
-    parts = [words for group, words in lacks.items() if group not in asked]
-    if not subject.by_model:
-        names = {
-            "reworded": "rewordings",
-            "neighbor": "neighbors",
-            "unrelated": "unrelated prompts",
-        }
-        found = [name for group, name in names.items() if group in asked]
-        kind = escape(str(subject.case.relation))
-        lead = f"{', '.join(found)} are those of the kind of fact “{kind}”, found by the prompt."
-        return f'<p class="source">{capital(" ".join([lead, *parts]))}</p>'
-    lead = ["The page has no ready prompts for this wording."]
-    if "reworded" in asked:
-        lead.append("Rewordings are your prompt behind openings that change nothing by themselves.")
-    if count:
-        lead.append(
-            "Neighbors are other subjects in your prompt, of whose answers the model was "
-            "sure before the edit."
-        )
-    if others:
-        parts.append(f"Asked the same: {count}; asked something else, and not counted: {others}.")
-    if count < TESTED:
-        parts.append(
-            "Your prompt about another subject counts as a neighbor where you write it "
-            "under “Ask these as well”."
-        )
-    return f'<p class="source">{" ".join([*lead, *parts])}</p>'

@@ -12,7 +12,6 @@ from ..session.gallery import KEY, Exhibit, Gallery, Said
 from .comparison import alike
 from .render import NOTHING
 
-OPENING = ("restaurant", "not", "italy")  # first among the cards on the opening page
 GROUPS = {"chat": "asked as chat", "negation": "denied", "edit": "the edit", "own": ""}
 
 
@@ -30,12 +29,6 @@ def cards(held: Gallery, model: str, editors: dict[str, tuple[str, str]]) -> str
         f"{escape(parted(held.model)[0])}</abbr>. {here}Each is one case that was picked because "
         "it is surprising, and says nothing of how often such a thing happens.</p>"
     )
-
-
-def some(held: Gallery, editors: dict[str, tuple[str, str]]) -> str:
-    """Three of the exhibits, for the page that opens."""
-    chosen = sorted(held.exhibits, key=lambda one: one.key not in OPENING)[:3]
-    return f'<ul class="gallery">{"".join(_card(one, editors, False) for one in chosen)}</ul>'
 
 
 def _card(one: Exhibit, editors: dict[str, tuple[str, str]], lines: bool) -> str:

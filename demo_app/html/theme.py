@@ -15,5 +15,5 @@ def read(name: str) -> str:
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
-CSS = "".join(map(read, ("style.css", "try.css", "tabs.css", "phone.css")))
+CSS = "".join(map(read, ("style.css", "comparison.css", "opening.css", "tabs.css", "phone.css")))
 SCRIPT = read("try.js")

@@ -16,7 +16,7 @@ from typing import Any
 import lib
 from lib.data.placeholders import MARKS
 
-from ..editor_roles import ROLES
+from ..editor_roles import ABOUT, ROLES
 from . import consequences, editor_settings, given
 from .views import Subject, capital
 from .worker import Trouble
@@ -33,7 +33,7 @@ class Choices:
 
     cases: {number: case} of the classroom, as far as the model knows them.
     examples: {label: number of the case} of the examples that are offered.
-    editors: {name: (how it is written, its first sentence)} of all editors that can edit here.
+    editors: {name: (how it is written, a sentence about it)} of all editors that can edit here.
     ready: the label of the example that stands in the form when the page opens: the one that is
         meant for it, or the first that the model knows.
     """
@@ -46,7 +46,7 @@ class Choices:
         self.examples = {self.label(self.cases[i].fact): i for i in dict.fromkeys(shown)}
         self.ready = next(iter(self.examples))
         self.editors = {
-            name: (editor.title, _sentence(editor) + OURS * editor_settings.of_ours(lm, name))
+            name: (editor.title, ABOUT[name] + OURS * editor_settings.of_ours(lm, name))
             for name, editor in lib.EDITORS.items()
             if can_edit(editor, lm)
         }
@@ -166,6 +166,12 @@ def continued(prompt: str) -> str:
     return text if completed("{}", text) == prompt else prompt
 
 
+def shown(fact: lib.Fact) -> str:
+    """How the sentence goes on from the subject; the whole of it where that stands inside."""
+    text = continued(fact.prompt)
+    return fact.text if "{}" in text else text
+
+
 def taken(subject: Any, prompt: Any) -> tuple[Any, Any]:
     """Subject and prompt, with the subject that a whole sentence has where none was given.
 
@@ -187,8 +193,3 @@ def can_edit(editor: type[lib.Editor], lm: lib.LM) -> bool:
     return not editor.trained or any(
         path.exists() for made in [editor(lm)] for path in (made.path, made.shipped)
     )
-
-
-def _sentence(editor: type[lib.Editor]) -> str:
-    first = " ".join((editor.__doc__ or "").split("\n\n")[0].split())
-    return capital(first.split(": ", 1)[-1])  # "FT-L: fine-tuning of …": the list has the name

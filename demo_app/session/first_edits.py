@@ -50,6 +50,7 @@ class FirstEdits:
         self.lm, self.asker, self.choices = lm, asker, choices
         self.made: OrderedDict[tuple, FirstEdit] = OrderedDict()
         self._last: dict[tuple, int] = {}  # (editor, steps) -> passes
+        self.usual: dict[str, float] = {}  # {editor: seconds that its last edit took}
 
     def column(
         self,
@@ -82,7 +83,9 @@ class FirstEdits:
             asked = job, subject, made.patch, middle, False, middle, said, start
             first = self.asker.look(*asked, only=1)
             growing = Column(editor, name, (*first, *before[1:]))
-            job.report(middle, words, View(subject, (), len(start.log), columns=(growing,)).show(0))
+            old = self.asker.old(subject)
+            grown = View(subject, (), len(start.log), columns=(growing,), old=old)
+            job.report(middle, words, grown.show(0))
         if made.look is None or made.look[0] != subject:
             rows = self.asker.look(job, subject, made.patch, middle, False, end, words, start)
             made.look = subject, rows
@@ -139,6 +142,7 @@ class FirstEdits:
             patch = writer.edit([fact], after=start, check=False)
         made = FirstEdit(patch, time.perf_counter() - began)
         self._last[length] = passes()
+        self.usual[editor] = made.seconds
         if not start:
             self.made[key] = made
             while len(self.made) > READY:

@@ -16,11 +16,12 @@ from lib.computed_once import make_missing
 
 from . import editor_settings, given
 from .asking import Asker
-from .choices import BESIDE, Choices
+from .choices import Choices
 from .edits import AppliedEdit, Health, patch_of
 from .first_edits import FirstEdits
 from .own_facts import OwnFacts
 from .revisions import Revisions
+from .verdicts import said
 from .views import EDITS, Subject, View
 from .visitors import Session, Sessions
 from .worker import Job, Trouble, Worker
@@ -95,19 +96,6 @@ class Studio:
 
         return session.submit(self.worker, work, partial=self.asker.unasked(subject))
 
-    def prepare(self, session: Session, editors: Sequence[str]) -> Job:
-        """Make what these editors read of the model, four of them at most, before they write."""
-
-        def work(job: Job) -> Generator[None, None, None]:
-            names = given.names("editors", editors)[:BESIDE]
-            refused = self.choices.refused(session.patch, names, {})
-            for one in (name for name in names if name not in refused):
-                wanted = self.choices.writer(one).statistics(session.patch)
-                self.first_edits.prepare(job, one, wanted)
-                yield
-
-        return session.submit(self.worker, work)
-
     def edit(
         self,
         session: Session,
@@ -116,6 +104,7 @@ class Studio:
         keep: str = "said",
         more: str = "",
         listed: bool = True,
+        anyway: bool = False,
     ) -> Job:
         """Write the fact on top of the visitor's edits with each editor, and ask all again.
 
@@ -124,6 +113,8 @@ class Studio:
         that was made; "none": none in any case. more: lines of settings.
         listed: whether somebody looks on. Then the list of edits is shown behind it, and with it
         how likely ordinary text still is; and a last edit that wrote the same fact makes room.
+        anyway: whether a fact is written that the unedited model gives by itself, where somebody
+        looks on and no edit is live.
 
         Raises Trouble at once where none of the editors can follow the edits that are live.
         """
@@ -149,7 +140,12 @@ class Studio:
             asked, before = self.own_facts.judged(job, subject), ()
             if listed and keep != "none":  # somebody looks on, and sees what the model says so far
                 before = self.asker.look(job, asked, lib.EMPTY, 0.2 * asked.typed, end=0.3)
-                job.report(0.3, "Now the edit", View(asked, before, len(held)))
+                old = self.asker.old(asked)
+                job.report(0.3, "Now the edit", View(asked, before, len(held), old=old))
+                true = said(before[0].before, [subject.case.fact.target_new])
+                if true and keep == "said" and not (edits or anyway):
+                    session.view = View(asked, before, already=True)
+                    return session.view
             yield
             columns = []
             for i, one in enumerate(names):
@@ -170,9 +166,9 @@ class Studio:
                 raise Trouble(columns[0].error)
             if session.edits is not edits:
                 raise Trouble("Your edits changed meanwhile, so this one was not kept: try again.")
-            said = [i for i in good if columns[i].rows[0].good is not False]
-            best = (said or good)[0]
-            if not said and keep == "said":
+            took = [i for i in good if columns[i].rows[0].good is not False]
+            best = (took or good)[0]
+            if not took and keep == "said":
                 session.view = view.show(best)
                 return session.view
             kept = columns[best]

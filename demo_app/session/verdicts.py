@@ -29,6 +29,7 @@ BEFORE = "not counted: so before the edit"
 TRUE = "not counted: there was nothing to change"
 UNKNOWN = "not counted: the model does not know what this takes"
 DEAF = "not counted: before the edit the model ignored “not” here as well"
+ASIDE = "not counted: in a chat the model did not give its answer before"
 BLIND = "not counted: the new answer would not show here"
 ELSE = "not counted: asks something else"
 YOURS = "yours"  # the visitor edited it before
@@ -163,6 +164,8 @@ def _changes(row: Row, new: str, first: Row, right: Sequence[str]) -> Verdict:
         deaf = said(row.was, filter(None, [plain])) or (old and contains(first.was, old))
         told = "new answer, though denied" if after else "not the new answer"
         return Verdict(None, DEAF) if deaf else Verdict(not after, told)
+    if row.group == "chat" and not contains(row.was, clause(first.was)):
+        return Verdict(None, ASIDE)
     if row.group == "follows":
         return Verdict(after, f"follows: {right[0]}" if after else f"not {right[0]}")
     return Verdict(after, "new answer" if after else "not the new answer")

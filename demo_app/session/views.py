@@ -19,6 +19,8 @@ from lib.data.negation import negate
 from lib.evaluation.answers import END, begins, plain
 from lib.evaluation.own_facts import overlap
 
+from . import questions
+
 Ask = tuple[str, bool]  # a prompt, and whether it is asked in chat form
 
 # groups of prompts whose answers should stay; "other" asks something else than the fact
@@ -126,7 +128,7 @@ class Subject:
         return [
             ("edit", case.fact.text, ()),
             *(("reworded", prompt, ()) for prompt in case.paraphrases),
-            ("chat", case.fact.text, ()),
+            *(("chat", question, ()) for question in filter(None, [questions.chat(case)])),
             *(("own", prompt, ()) for prompt in self.own if prompt not in named),
             *(("neighbor", p.prompt, (p.target,)) for p in stay if p.prompt not in other),
             *(("other", p.prompt, (p.target,)) for p in stay if p.prompt in other),
@@ -174,6 +176,7 @@ class View:
     old: the answer so far, where one is known.
     stored: whether it was computed before the page opened, and is nobody's edit.
     again: whether it was made in the place of the visitor's last edit, which wrote the same fact.
+    already: whether the unedited model gives the new answer, so that nothing was written.
     """
 
     subject: Subject
@@ -186,6 +189,7 @@ class View:
     old: str | None = None
     stored: bool = False
     again: bool = False
+    already: bool = False
 
     @property
     def column(self) -> Column | None:
@@ -215,22 +219,6 @@ class View:
         if not set(editors) <= set(held):
             return None
         return self.show(held.index(editors[0]) if editors else self.chosen)
-
-    def beside(self, others: View) -> View:
-        """A first edit with the columns of others that asked the same, behind its own.
-
-        They are shown and cannot be kept: they have no patch.
-        """
-        if not self.columns or self.live > self.kept:
-            return self
-        asked = [(row.group, row.prompt) for row in self.rows]
-        own = {column.editor for column in self.columns}
-        more = [
-            column
-            for column in others.columns
-            if column.editor not in own and [(r.group, r.prompt) for r in column.rows] == asked
-        ]
-        return replace(self, columns=(*self.columns, *more))
 
     def keep(self, chosen: int) -> View:
         """The same view with that column as the visitor's last edit."""

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 WAITING = "waiting for the model"  # of a job that has not begun
 EARLY = 0.2  # share of a job from which on the seconds that are left can be told
+USUAL = 0.3  # weight of a job in the usual time of one
 FAILED = "Something failed inside; nothing was changed. Please try again."
 NO_MEMORY = (
     "This needs more memory than the page has; nothing was changed. Please try something smaller."
@@ -83,6 +84,7 @@ class Job:
         self._began: float | None = None  # when it first had something to tell
         self.ended: futures.Future[Any] = futures.Future()
         self.ended.set_running_or_notify_cancel()  # who waits for it cannot cancel it
+        self.held = 0.0  # seconds for which it had the model
         self._stop = threading.Event()
         self._news = threading.Event()
         self._busy = threading.Lock()  # held while one of its steps runs
@@ -217,6 +219,7 @@ class Worker:
         self._waiting: deque[Job] = deque()  # the first one's turn it is
         self._later: deque[Work] = deque()  # background work, when nobody waits
         self._closing = False
+        self.usual = 0.0  # seconds that a job holds the model, as the last ones did
         self._news = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
         self._thread.start()
@@ -267,9 +270,12 @@ class Worker:
 
     def _turn(self, job: Job) -> None:
         """One step of the first job, which then goes to the end of the line if it has more."""
-        before = job.after
+        before, began = job.after, time.monotonic()
         early = before is not None and not before.ended.done()
         more = early or self._step(job)
+        job.held += time.monotonic() - began
+        if not more:
+            self.usual += (job.held - self.usual) * (USUAL if self.usual else 1.0)
         self._waiting.popleft()
         if more:
             self._waiting.append(job)

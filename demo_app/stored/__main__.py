@@ -9,26 +9,28 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from operator import lt
 from typing import Any
 
 import lib
 from lib.atomic_files import path_of
+from lib.evaluation.answers import contains
 
 from ..editor_roles import used
 from ..lifelong import run as lifelong
 from ..lifelong import stress_test
-from ..session import consequences, dossiers, interference, lasting, layers, tracing
+from ..session import consequences, dossiers, interference, lasting, layers, questions, tracing
 from ..session.choices import can_edit
 from ..session.editor_settings import preset
 from ..session.findings import Traced
 from ..session.studio import Studio
-from ..session.views import Column, View, tally
+from ..session.views import Column, Subject, View, tally
 from ..session.visitors import Session
+from ..session.worker import Job
 from . import examples
-from .examples import Examples
+from .examples import Examples, Opening
 
 EDITOR = "rome"  # of the edit that is looked into
 RACE = (EDITOR, stress_test.BREAKS)
@@ -36,8 +38,7 @@ RACE = (EDITOR, stress_test.BREAKS)
 OPENING = used("opening")
 EDITS = stress_test.SLOW_EDITS  # of the race, which a visitor may run as well
 
-PARTS = ("layers", "forecast", "race", "natural", "traced", "dossier", "opening", "written",
-         "lasts")  # fmt: skip
+PARTS = ("layers", "forecast", "race", "natural", "traced", "dossier", "opening", "lasts")
 
 
 def settings(lm: lib.LM) -> dict[str, dict[str, Any]]:
@@ -54,9 +55,15 @@ def plain(values: Any) -> Any:
 
 def blank(studio: Studio) -> Examples:
     """The examples of a model before any is made: what they will be made from."""
-    lm, fact = studio.lm, studio.choices.ready_subject().case.fact
+    lm, fact = studio.lm, looked_into(studio).case.fact
     cases = examples.digest(studio.choices.cases.values())
     return Examples(lm.name, lm.fingerprint, fact, EDITOR, settings(lm), cases)
+
+
+def looked_into(studio: Studio) -> Subject:
+    """The fact of the dossier and the trace: the tower."""
+    choices = studio.choices
+    return choices.ready_subject(choices.label(choices.cases[0].fact))
 
 
 def make(studio: Studio, part: str, natural: tuple[float, ...] | None = None) -> Any:
@@ -66,10 +73,10 @@ def make(studio: Studio, part: str, natural: tuple[float, ...] | None = None) ->
     """
     if part == "natural":
         return tracing.natural(studio.lm)
-    whole = dict(layers=in_layers, forecast=forecasts, race=race, opening=opening, written=goes_on)
+    whole = dict(layers=in_layers, forecast=forecasts, race=race, opening=opening)
     if part in whole:
         return whole[part](studio)
-    subject, session = studio.choices.ready_subject(), Session()
+    subject, session = looked_into(studio), Session()
     studio.edit(session, subject, EDITOR, keep="any").outcome()
     if part == "lasts":
         return lasting.train_on(studio, session).outcome()
@@ -125,24 +132,41 @@ def traced(studio: Studio, session: Session, natural: tuple[float, ...]) -> Trac
     return Traced(found, undone, tracing.reveal(studio, session).outcome())
 
 
-def opening(studio: Studio) -> dict[str, tuple[Column, ...]]:
+def opening(studio: Studio) -> dict[str, Opening]:
     """Each of the page's examples written by several editors, each on the model as it came."""
     found = {}
-    for subject in map(studio.choices.ready_subject, studio.choices.examples):
-        view = studio.edit(Session(), subject, OPENING, keep="none").outcome()
-        columns = tuple(replace(plainly(one), stored=True) for one in view.columns if one.rows)
-        found[examples.key(subject.case.fact)] = columns
+    for label in studio.choices.examples:
+        session, subject = Session(), studio.choices.ready_subject(label)
+        view = studio.edit(session, subject, OPENING, keep="none").outcome()
+        made = [one for one in view.columns if one.rows]
+        text, said = goes_on(studio, session, subject.case, [one.patch for one in made])
+        columns = tuple(replace(plainly(one), stored=True) for one in made)
+        found[examples.key(subject.case.fact)] = Opening(columns, text, tuple(said))
     return found
 
 
-def goes_on(studio: Studio) -> dict[str, dict[str, Any]]:
-    """How the page's text about each of its examples goes on, before the edit and after it."""
-    found, name = {}, studio.choices.editors[EDITOR][0]
-    for view, session in written(studio, "any"):
-        text = consequences.opening(fact := view.subject.case.fact)
-        said = studio.answer(session, text, False, consequences.TOKENS).outcome()
-        found[examples.key(fact)] = said | {"live": 0, "example": name}
-    return found
+def goes_on(
+    studio: Studio, session: Session, case: lib.Case, patches: Sequence[lib.Patch]
+) -> tuple[str, list[str]]:
+    """A text about a fact, and how it goes on without an edit and under each patch.
+
+    It is the first that says the new answer under the first patch and not without it; where none
+    does, the last.
+    """
+    texts = list(filter(None, [questions.going_on(case), consequences.opening(case.fact)]))
+
+    def written(patch: lib.Patch, text: str) -> str:
+        def work(_: Job) -> str:
+            with studio.lm.patched(patch, only=True):
+                return studio.lm.answer(text, consequences.TOKENS)
+
+        return session.submit(studio.worker, work).outcome()
+
+    for text in texts:
+        pair = [written(patch, text) for patch in (lib.EMPTY, patches[0])]
+        if [contains(one, case.fact.target_new) for one in pair] == [False, True]:
+            break
+    return text, [*pair, *(written(patch, text) for patch in patches[1:])]
 
 
 def race(studio: Studio) -> stress_test.Test:

@@ -34,6 +34,20 @@ DIGITS = 6  # significant ones, far more than a figure shows
 
 
 @dataclass(frozen=True)
+class Opening:
+    """One of the page's examples.
+
+    columns: what each of several editors made of it.
+    text: a text about it.
+    written: how the text goes on without an edit, and under each editor's.
+    """
+
+    columns: tuple[Column, ...]
+    text: str
+    written: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Examples:
     """The finished examples of one model; None for each that was not made.
 
@@ -49,8 +63,7 @@ class Examples:
     race: a stress test that has run to its end; its cases are the facts alone.
     natural: the largest z of each layer of the unedited model (see session/tracing.py).
     dossier: the subject of the fact, asked about before and after the edit.
-    opening: each of the page's examples, by `key`, written by several editors side by side.
-    written: of each of them what the page's free prompt gives, as Studio.answer tells it.
+    opening: each of the page's examples, by `key`, written by several editors.
     """
 
     model: str
@@ -66,16 +79,21 @@ class Examples:
     natural: tuple[float, ...] | None = None
     traced: Traced | None = None
     dossier: lib.workbench.Dossier | None = None
-    opening: dict[str, tuple[Column, ...]] | None = None
-    written: dict[str, dict[str, Any]] | None = None
+    opening: dict[str, Opening] | None = None
 
     def view(self, subject: Subject) -> View | None:
         """The comparison of an example; None where this subject, with its prompts, is none."""
-        columns = (self.opening or {}).get(key(subject.case.fact))
-        if columns is None or subject.own or subject.typed:
+        found = self.finished(subject)
+        if found is None:
             return None
         old = subject.case.fact.target_true
-        return View(subject, (), columns=columns, old=old, stored=True).show(0)
+        return View(subject, (), columns=found.columns, old=old, stored=True).show(0)
+
+    def finished(self, subject: Subject) -> Opening | None:
+        """What is stored of an example; None where this subject, with its prompts, is none."""
+        if subject.own or subject.typed:
+            return None
+        return (self.opening or {}).get(key(subject.case.fact))
 
 
 def key(fact: lib.Fact) -> str:

@@ -1,4 +1,4 @@
-"""The first place: a line to say what to change, and what then changed beside what stayed."""
+"""The first place: a fact is guessed, edited and read in the same rows."""
 
 from __future__ import annotations
 
@@ -8,75 +8,58 @@ from typing import Any
 
 import gradio as gr
 
-import lib
-
 from ..gradio_internals import chosen
 from ..html import edits as listed
-from ..html import render
-from ..html.comparison import answers, comparison, headline, scoreboard, status
+from ..html import opening, render
+from ..html.comparison import answers
 from ..html.theme import SCRIPT, read
-from ..session import consequences, gallery, given, links
+from ..session import consequences, gallery, given, links, questions
 from ..session.choices import taken
 from ..session.studio import Studio
 from ..session.views import Subject, View
 from ..session.visitors import Session
-from ..session.worker import WAITING, Job, Progress
-from ..stored.examples import Examples, key
+from ..session.worker import Job, Progress
+from ..stored.examples import Examples
 from . import gallery as surprises
-from .edit_form import Form
+from .edit_form import EDITORS, Form
 from .jobs import HIDDEN, OPEN, follow, stopping
 
-# what they show and hide stands in try.css; they keep what they are through an edit
-LOOKS = read("looks.html")
 WRITTEN = 40  # tokens that the model writes on where a visitor asks for it
 
 
 class Page:
     """The first place.
 
-    live, last: the number of edits and the button that undoes the last one, in the page's head.
+    live: the number of edits, in the page's head.
     examples: what is stored of the page's examples; None for a model without any.
     """
 
     def __init__(
-        self,
-        studio: Studio,
-        ready: View,
-        live: gr.HTML,
-        last: gr.Button,
-        examples: Examples | None,
+        self, studio: Studio, ready: View, live: gr.HTML, examples: Examples | None
     ) -> None:
-        self.studio, self.ready, self.live, self.last = studio, ready, live, last
+        self.studio, self.ready, self.live = studio, ready, live
         self.examples = examples
         with gr.Column(elem_id="try"):
             with gr.Column(elem_classes="card", elem_id="form"):
                 self.form = Form(studio, ready)
-            with gr.Column(elem_id="result"):
-                self.exhibit = gr.HTML("", elem_id="exhibit")
-                self.headline = gr.HTML(headline(ready))
-                self.status = gr.HTML(status(ready), elem_id="status", js_on_load=SCRIPT)
-                self.table = gr.HTML(comparison(ready), elem_id="table", js_on_load=SCRIPT)
-                with gr.Column(elem_classes="card", elem_id="write"):
+            self.exhibit = gr.HTML("", elem_id="exhibit")
+            self.rows = gr.HTML(self.shown_rows(ready), elem_id="rows")
+            self.press = gr.HTML(read("press.html"), elem_id="press", js_on_load=read("opening.js"))
+            with gr.Row(elem_id="bottom"):
+                with gr.Column(elem_classes="card", elem_id="write", min_width=280):
                     self.free_prompt()
-                told = scoreboard(ready, links.link(studio.choices, ready))
-                self.score = gr.HTML(told, elem_id="score", js_on_load=SCRIPT)
-                gr.HTML(LOOKS)
-                self.answers = gr.HTML(answers(ready), elem_id="answers", js_on_load=SCRIPT)
+                self.board = gr.HTML(opening.board(ready), elem_id="board", min_width=280)
+            self.answers = gr.HTML(self.all_answers(ready), elem_id="answers")
             with gr.Accordion("", open=False, visible=False, elem_id="list") as self.box:
                 self.edits = gr.HTML("", js_on_load=SCRIPT)
                 self.everything = gr.Button("Undo all", size="sm", scale=0, min_width=100)
-            surprises.some(studio)
+            self.last = gr.Button("Undo", elem_id="undo-last", elem_classes="offstage")
         self.outputs = [
-            self.status,
-            self.headline,
-            self.table,
-            self.score,
+            self.rows,
             live,
-            last,
-            self.form.go,
-            self.form.stop,
             self.exhibit,
             self.written,
+            self.board,
             self.box,
             self.edits,
             self.answers,
@@ -90,7 +73,9 @@ class Page:
         studio, form = self.studio, self.form
 
         def look(label: str, request: gr.Request) -> Iterator:
-            yield from self.look(request, studio.choices.ready_subject(label))
+            subject = studio.choices.ready_subject(label)
+            yield form.fill(label)
+            yield from self.look(request, subject)
 
         def edit(
             subject: str,
@@ -99,13 +84,15 @@ class Page:
             editors: list[str],
             own: str,
             options: str,
+            anyway: bool,
             request: gr.Request,
         ) -> Iterator:
             def start(session: Session) -> Job:
                 wanted = studio.choices.subject(*taken(subject, prompt), target, own)
-                return studio.edit(session, wanted, editors, more=options)
+                anyhow = given.flag("Editing anyway", anyway)
+                return studio.edit(session, wanted, editors, more=options, anyway=anyhow)
 
-            yield from self.run(request, start)
+            yield from self.run(request, start, editors)
 
         def undoing(place: int | None) -> Callable[[gr.Request], Iterator]:
             def undo(request: gr.Request) -> Iterator:
@@ -123,36 +110,47 @@ class Page:
 
             yield from self.run(request, start)
 
-        looked = form.example.input(
-            form.fill, form.example, form.filled, api_name="fill", **OPEN
-        ).success(look, form.example, self.outputs, api_name="look", **OPEN)
-        edited = gr.on(
-            [form.go.click, form.target.submit],
+        looked = self.press.example_select(
+            look,
+            form.example,
+            [*self.outputs, *form.filled],
+            api_name="look",
+            js="() => [window.tryPage.picked()]",
+            **OPEN,
+        )
+        edited = form.go.click(
             edit,
             form.all,
             self.outputs,
             api_name="page_edit",
-            js=read("show_result.js"),
+            js="(...given) => window.tryPage.asked(given)",
             **OPEN,
         )
         sentence = [form.subject, form.prompt]
         form.prompt.blur(form.take, sentence, [*sentence, form.ends], **HIDDEN)
         form.stop.click(stopping(studio, aside=False), api_name="stop", **OPEN)
+        self.press.apply(self.see, None, None, **HIDDEN)
         # who ticks two boxes at once is answered for the second one as well
-        form.editors.input(
+        self.press.edit(
             form.choose,
             form.editors,
-            form.chosen,
+            [form.blocked, form.table],
             api_name="editor",
             trigger_mode="always_last",
+            js=EDITORS,
             **OPEN,
-        ).success(self.prepare, form.editors, [form.wait, form.go], **HIDDEN)
+        )
         last = self.last.click(undoing(-1), None, self.outputs, api_name="undo_last", **OPEN)
         every = self.everything.click(
             undoing(None), None, self.outputs, api_name="undo_all", **OPEN
         )
-        pressed = [self.score.select, self.status.select, self.edits.select]
-        other = gr.on(pressed, keep_or_take_out, None, self.outputs, **HIDDEN)
+        other = gr.on(
+            [self.press.select, self.edits.select],
+            keep_or_take_out,
+            None,
+            self.outputs,
+            **HIDDEN,
+        )
         for event in (looked, edited, last, every, other):
             self.settled(event)
 
@@ -162,7 +160,14 @@ class Page:
         event.then(self.lead, texts, texts, **HIDDEN).then(
             self.go_on, texts, self.written, **HIDDEN
         )
-        event.then(self.form.mark, self.form.editors, self.form.marked, **HIDDEN)
+        event.then(self.form.mark, self.form.editors, self.form.marked, js=EDITORS, **HIDDEN)
+
+    def see(self, event: gr.EventData, request: gr.Request) -> None:
+        """A stored edit is in view since a visitor pressed Edit: what is asked next is about it."""
+        session = self.studio.sessions.get(request.session_hash)
+        view, editor = self.shown(session), chosen(event, "see")
+        if view.stored and (found := view.by([editor])) is not None:
+            session.view = found
 
     def layers(self, answer: gr.HTML) -> None:
         """The lab's comparison of layers: the one that is pressed becomes the last edit."""
@@ -180,37 +185,19 @@ class Page:
         def reopen(request: gr.Request) -> Iterator:
             shown = gallery.found(request.query_params)
             if shown is not None:
-                yield form.reopen(surprises.opened(studio, shown), request)
+                yield form.reopen(surprises.opened(studio, shown))
                 yield from surprises.made(studio, request, shown, self.run, self.exhibit)
                 return
             found = links.opened(studio.choices, dict(request.query_params))
             if found.ignored:
                 gr.Warning(found.ignored, title="Link")
-            yield form.reopen(found, request)
+            yield form.reopen(found)
             if found.fact is not None:
                 subject = studio.choices.subject(*found.fact, found.own)
                 yield from self.look(request, subject, found.editors, found.settings)
 
-        fields = [form.example, *form.fact, form.editors, form.own]
-        demo.load(self.prepare, form.editors, [form.wait, form.go], **HIDDEN)
-        self.settled(
-            demo.load(reopen, None, [*self.outputs, *fields, form.options, *form.chosen], **HIDDEN)
-        )
-
-    def prepare(self, editors: list[str], request: gr.Request) -> Iterator[dict]:
-        """What the editors read of the model is made, with a bar; meanwhile Edit is off."""
-        wait, go = self.form.wait, self.form.go
-        start = partial(self.studio.prepare, editors=editors)
-
-        def working(progress: Progress, ahead: int) -> dict:
-            if progress.words == WAITING:
-                return {wait: ""}
-            return {wait: render.busy(progress, ahead), go: gr.Button(interactive=False)}
-
-        def rest(session: Session, wrong: str | None, found: Any) -> dict:
-            return {wait: wrong or "", go: gr.Button(interactive=True)}
-
-        yield from follow(self.studio, request, start, working, rest)
+        fields = [*form.fact, form.own, form.options]
+        self.settled(demo.load(reopen, None, [*self.outputs, *fields], **HIDDEN))
 
     # ---- what then stands on the page --------------------------------------------------------
 
@@ -226,75 +213,86 @@ class Page:
             yield self.rest(session, None, found)
         elif editors:
             write = partial(self.studio.edit, subject=subject, editor=editors, more=more)
-            yield from self.run(request, write)
+            yield from self.run(request, write, editors)
         else:
             yield from self.run(request, partial(self.studio.look, subject=subject))
 
-    def shown(self, session: Session, view: View | None = None) -> View:
-        """A view, or else what the visitor sees, with the stored editors of its example beside."""
-        view = view or session.view or self.ready
-        stored = self.examples.view(view.subject) if self.examples else None
-        return view if stored is None else view.beside(stored)
+    def shown(self, session: Session) -> View:
+        """What the visitor sees."""
+        return session.view or self.ready
 
-    def run(self, request: gr.Request, start: Callable[[Session], Job]) -> Iterator[dict]:
-        """A job of this place: progress, then its view; in the end the page as it was."""
+    def run(
+        self,
+        request: gr.Request,
+        start: Callable[[Session], Job],
+        editors: Sequence[str] | str = (),
+    ) -> Iterator[dict]:
+        """A job of this place: progress, then its view; in the end the page as it was.
+
+        editors: those that write in it.
+        """
         session = self.studio.sessions.get(request.session_hash)
-        working = partial(self.working, session, self.shown(session).subject.case.fact)
+        names = [editors] if isinstance(editors, str) else list(editors or ())
+        working = partial(self.working, session, names)
         yield from follow(self.studio, request, start, working, self.rest)
 
-    def working(self, session: Session, shown: lib.Fact, progress: Progress, ahead: int) -> dict:
-        """The page while a job runs: answers about the fact that is shown stay and say that they
-        are old, and those about any other go at once.
+    def working(
+        self, session: Session, names: Sequence[str], progress: Progress, ahead: int
+    ) -> dict:
+        """The page while a job runs.
 
-        What is known of the new one stands there as soon as it is: first its prompts, then what the
+        What is known of a new fact stands there as soon as it is: first its prompts, then what the
         model said so far, then the edit itself, then each of several editors.
         """
-        off, new = gr.Button(interactive=False), progress.partial
-        old = new is None or not (new.columns or new.subject.case.fact != shown)
-        page = {} if old else self.result(self.shown(session, new))
-        return page | {
-            self.status: render.busy(progress, ahead) + render.STALE * old,
-            self.last: off,
-            self.form.go: off,
-            self.form.stop: gr.Button(interactive=True),
-        }
+        known, new = self.studio.choices.editors, progress.partial
+        if new is None:  # the rows stay, and say what is done to them
+            said = render.busy(progress, ahead)
+            return {self.rows: self.shown_rows(self.shown(session), message=said, busy=True)}
+        usual = self.studio.first_edits.usual
+        work = opening.Work(
+            progress,
+            ahead,
+            ahead * self.studio.worker.usual,
+            " and ".join(known[name][0] for name in names if name in known),
+            sum(usual.get(name, 0.0) for name in names) if set(names) <= usual.keys() else 0.0,
+        )
+        return {self.rows: opening.rows(new, work)}
 
     def rest(self, session: Session, wrong: str | None, view: View | None) -> dict:
         """The page at rest, with a view's comparison or the one that is there."""
-        edits, shown = session.edits, self.shown(session, view)
-        page: dict[Any, Any] = {
+        edits, shown = session.edits, view or self.shown(session)
+        undone = shown.undone and view is not None
+        message = wrong or (render.finding(f"↺ {shown.undone}") if undone else "")
+        return {
             self.live: render.header(self.studio.lm.plain_name, len(edits)),
-            self.last: gr.Button(interactive=bool(edits)),
-            self.form.go: gr.Button(interactive=True),
-            self.form.stop: gr.Button(interactive=False),
             self.box: gr.Accordion(  # a single edit that stands above is taken out by Undo
                 f"Your edits ({len(edits)})",
                 visible=len(edits) > shown.kept or bool(session.warning),
                 open=True,
             ),
             self.edits: listed.listed(edits, session.warning),
-            **self.result(shown),
+            self.rows: self.shown_rows(shown, message),
+            self.board: opening.board(shown),
+            self.written: self.told(shown),
+            self.answers: self.all_answers(shown),
+            **({} if view is None else {self.exhibit: ""}),
         }
-        if view is None:  # what was there before stands again
-            text = page[self.written] if shown.stored else gr.skip()
-            return {**page, self.status: f"{wrong}{status(shown)}", self.written: text}
-        return {self.status: status(view), self.exhibit: "", **page}
 
-    def result(self, view: View) -> dict:
-        """What an edit, or several side by side, made the model say."""
-        return {
-            self.headline: headline(view),
-            self.table: comparison(view),
-            self.written: self.told(view),
-            self.score: scoreboard(view, links.link(self.studio.choices, view)),
-            self.answers: answers(view),
-        }
+    def shown_rows(self, view: View, message: str = "", busy: bool = False) -> str:
+        """A view's rows, with the link that opens the page with it."""
+        link = links.link(self.studio.choices, view)
+        return opening.rows(view, message=message, link=link, busy=busy)
+
+    @staticmethod
+    def all_answers(view: View) -> str:
+        """Every answer with its numbers, folded."""
+        return render.folded("All answers, numbers", answers(view), "closer")
 
     # ---- a free prompt -----------------------------------------------------------------------
 
     def free_prompt(self) -> None:
         """A prompt of one's own, continued before and after the edits."""
-        given = consequences.opening(self.ready.subject.case.fact)
+        given = self.text_for(self.ready)
         self.given = gr.State(given)
         with gr.Row(elem_id="ask"):
             gr.HTML('<h2 class="name">Write on</h2>', min_width=80)
@@ -347,15 +345,26 @@ class Page:
 
     def told(self, view: View) -> str:
         """Under the free prompt when another view comes: what is stored of it, or what to do."""
-        said = self.examples and (self.examples.written or {}).get(key(view.subject.case.fact))
-        if said and view.stored and not view.chosen:
-            return render.continued(said)
-        return render.hint("<b>Go</b> lets the model write on, before and after your edits.")
+        found = self.examples.finished(view.subject) if self.examples and view.stored else None
+        hint = render.hint("<b>Go</b> lets the model write on, before and after your edits.")
+        if found is None or not found.written:
+            return hint
+
+        def pair(before: str, after: str) -> str:
+            return render.continued({"before": before, "after": after, "live": 0, "example": "it"})
+
+        return opening.stored_texts(found.columns, found.written, pair)
+
+    def text_for(self, view: View) -> str:
+        """A text that comes to speak of a fact."""
+        case = view.subject.case
+        found = self.examples.finished(view.subject) if self.examples else None
+        stored = found.text if found else None
+        return stored or questions.going_on(case) or consequences.opening(case.fact)
 
     def lead(self, text: str, given: str, request: gr.Request) -> tuple[str, str]:
         """The free prompt about the subject in view, unless the visitor wrote one; and the last
         one that the page gave.
         """
-        view = self.studio.sessions.get(request.session_hash).view or self.ready
-        new = consequences.opening(view.subject.case.fact)
+        new = self.text_for(self.shown(self.studio.sessions.get(request.session_hash)))
         return (new, new) if text == given else (gr.skip(), gr.skip())

@@ -1,92 +1,83 @@
-"""The line of the first tab that says what to change, and below it, folded, by which editors."""
+"""The sentence of the first tab, whose parts are edited in place, and by which editors."""
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
 import gradio as gr
 
+import lib
+
+from ..html import opening
 from ..html.theme import read
 from ..session import editor_settings
-from ..session.choices import BESIDE, continued, taken
+from ..session.choices import BESIDE, capital, continued, shown, taken
 from ..session.links import Opened
 from ..session.studio import Studio
-from ..session.subject_in_view import subject_of
 from ..session.views import View
 
-Known = dict[str, tuple[str, str]]  # {editor: (how it is written, a sentence about it)}
+EDITORS = "() => [window.tryPage.editors()]"  # those that the browser holds
 
 
 class Form:
-    """Subject, prompt and new answer read as a sentence; everything else is folded below them."""
+    """Subject, prompt and new answer are one sentence; below it the editors.
+
+    Which editors are ticked is the browser's to know (see opening.js): `editors` is hidden, and
+    holds what a program sends.
+    """
 
     def __init__(self, studio: Studio, ready: View) -> None:
         self.studio, fact = studio, ready.subject.case.fact
-        editors = studio.choices.editors
-        first = next(iter(editors))
-        begin = [editors[name][0] for name in studio.choices.used("opening")]
+        known, choices = studio.choices.editors, studio.choices
+        first = next(iter(known))
         with gr.Row(elem_id="sentence"):
-            self.subject = _field(fact.subject, "Subject", "Subject", 4)
-            self.prompt = _field(
-                continued(fact.prompt),
-                "Prompt",
-                "How it goes on; or a whole sentence, up to the answer",
-                6,
-            )
-            gr.HTML('<span aria-hidden="true">→</span>', elem_id="arrow", min_width=20)
-            self.target = _field(fact.target_new, "New answer", "What it should say", 3)
-            with gr.Row(elem_id="do"):
-                # beside Edit, which is always in reach
-                gr.HTML(read("again.html"), elem_classes="phone", js_on_load=read("jump.js"))
-                self.go = gr.Button("Edit", variant="primary", scale=2, min_width=90)
-                self.stop = gr.Button("Stop", interactive=False, scale=1, min_width=70)
+            self.subject = _field(fact.subject, "Subject", "Subject")
+            self.prompt = _field(shown(fact), "Prompt", "how it goes on")
+            gr.HTML(read("old.html"), elem_id="old", min_width=20)
+            self.target = _field(fact.target_new, "New answer", "new answer", "new")
+            self.pick = gr.HTML(opening.picker(_examples(choices)), elem_id="pick", min_width=20)
         self.ends = gr.HTML("", elem_id="ends", js_on_load=read("ends.js"))
-        self.wait = gr.HTML("", elem_id="wait")
         self.blocked = gr.HTML("", elem_id="blocked")
-        with gr.Accordion(_with(editors, [first]), open=False, elem_id="settings") as self.fold:
-            self.example = gr.Dropdown(
-                list(studio.choices.examples),
-                value=studio.choices.ready,
-                label="Example",
-                info="puts a ready fact into the line above",
-            )
-            self.editors = gr.CheckboxGroup(
-                _listed(editors),
-                value=[first],
-                label="Editors",
-                info=f"one, or up to {BESIDE} side by side; to begin with {', '.join(begin)}",
-                elem_id="editors",
-            )
-            self.told = gr.HTML(_told(editors, [first]))
-            self.own = gr.Textbox(
-                "",
-                label="Ask these as well",
-                info="one prompt per line, up to 8",
-                lines=2,
-                max_lines=8,
-            )
-            self.options = gr.Textbox(
-                "",
-                label="Settings",
-                info="one name = value per line; rome.layer = 4 is of ROME alone. All stand below",
-                placeholder="seed = 7",
-                lines=2,
-                max_lines=8,
-            )
-            self.table = gr.HTML(
-                editor_settings.table(studio.lm, first), elem_classes="options-box"
-            )
+        gr.HTML(opening.chips(known, choices.used("opening") or [first]), elem_id="by")
+        with gr.Column(elem_id="panel", elem_classes="card"):
+            self.families = gr.HTML(opening.families(known, {}, BESIDE), elem_id="families")
+            with gr.Accordion("Your own questions, settings", open=False, elem_id="settings"):
+                self.own = gr.Textbox(
+                    "",
+                    label="Ask these as well",
+                    info="one question per line, up to 8; yours about another subject counts as a "
+                    "neighbor",
+                    lines=2,
+                    max_lines=8,
+                )
+                self.options = gr.Textbox(
+                    "",
+                    label="Settings",
+                    info="one name = value per line; rome.layer = 4 is of ROME alone. All stand "
+                    "below",
+                    placeholder="seed = 7",
+                    lines=2,
+                    max_lines=8,
+                )
+                self.table = gr.HTML(
+                    editor_settings.table(studio.lm, first), elem_classes="options-box"
+                )
+        names = [(name, key) for key, (name, _) in known.items()]
+        self.editors = gr.CheckboxGroup(names, value=[first], visible=False)
+        self.example = gr.Dropdown(list(choices.examples), value=choices.ready, visible=False)
+        self.anyway = gr.Checkbox(False, visible=False)
+        self.go = gr.Button("Edit", elem_id="go", elem_classes="offstage")
+        self.stop = gr.Button("Stop", elem_id="stop", elem_classes="offstage")
         self.fact = [self.subject, self.prompt, self.target]
-        self.filled = [*self.fact, self.own, self.ends, self.fold]
-        self.marked = [self.example, self.editors, self.told, self.fold, self.blocked]
-        self.chosen = [self.told, self.fold, self.blocked, self.table]
-        self.all = [*self.fact, self.editors, self.own, self.options]
+        self.filled = [*self.fact, self.own, self.ends]
+        self.marked = [self.families, self.blocked]
+        self.all = [*self.fact, self.editors, self.own, self.options, self.anyway]
 
-    def fill(self, label: str) -> Any:
-        """An example's texts, and the settings closed, so that its answers are seen."""
-        fact, closed = self.studio.choices.example(label).fact, gr.Accordion(open=False)
-        return fact.subject, continued(fact.prompt), fact.target_new, "", "", closed
+    def fill(self, label: str) -> dict:
+        """An example's texts."""
+        fact = self.studio.choices.example(label).fact
+        texts = fact.subject, shown(fact), fact.target_new, "", ""
+        return dict(zip(self.filled, texts, strict=True))
 
     @staticmethod
     def take(subject: str, prompt: str) -> tuple[str, str, str]:
@@ -99,73 +90,57 @@ class Form:
             return gr.skip(), gr.skip(), gr.skip()
         return found, continued(text), read("ends.html")
 
-    def reopen(self, found: Opened, request: gr.Request) -> dict:
-        """The form as a link wants it; a field of its own where the link has nothing of use."""
+    def reopen(self, found: Opened) -> dict:
+        """The form as a link wants it."""
         page: dict = {self.own: found.own, self.options: found.settings}
         if found.fact is not None:
             subject, prompt, target = found.fact
-            texts = subject, continued(prompt), target
+            texts = subject, shown(lib.Fact(subject, prompt, target)), target
             page |= dict(zip(self.fact, texts, strict=True))
-            page[self.example] = found.label or None
-        if found.editors:
-            page[self.editors] = list(found.editors)
-            chosen = self.choose(list(found.editors), request)
-            page |= dict(zip(self.chosen, chosen, strict=True))
         return page
 
     def mark(self, editors: list[str], request: gr.Request) -> Any:
-        """The example in view, the editors, what the ticked ones do, the fold, what is in the way.
+        """The families, in which an editor that cannot follow the visitor's edits says why.
 
-        An editor that cannot follow the visitor's edits is marked, and says why instead. Where none
-        of the ticked ones can, that stands under the line, before anybody presses Edit.
+        Where none of the ticked ones can, that stands under the sentence, before anybody presses
+        Edit.
         """
         session, choices = self.studio.sessions.get(request.session_hash), self.studio.choices
-        known, names = dict(choices.editors), editors or []
+        known, names = choices.editors, editors or []
         refused = choices.refused(session.patch, known, {})
-        for name, why in refused.items():
-            known[name] = f"{known[name][0]} (cannot follow)", f"{why}."
-        told = _told(known, names)
-        blocked = told if names and refused.keys() >= set(names) else ""
-        if len(names) > BESIDE:
-            blocked = f'<p class="about-editor">Up to {BESIDE} editors fit side by side.</p>'
-        fold, listed = gr.Accordion(label=_with(known, names)), gr.CheckboxGroup(_listed(known))
-        example = choices.example_of(subject_of(choices, session).case.fact) or None
-        return example, listed, told, fold, blocked
+        blocked = ""
+        if names and refused.keys() >= set(names):
+            blocked = opening.blocked([refused[name] for name in names])
+        return opening.families(known, refused, BESIDE), blocked
 
-    def choose(self, editors: list[str], request: gr.Request) -> Any:
-        """What the ticked editors do, the name of the fold, and their settings."""
-        _, _, *marked = self.mark(editors, request)
-        return *marked, "".join(editor_settings.table(self.studio.lm, one) for one in editors or ())
+    def choose(self, editors: list[str], request: gr.Request) -> tuple[str, str]:
+        """What is in the way of the ticked editors, and their settings."""
+        _, blocked = self.mark(editors, request)
+        return blocked, "".join(editor_settings.table(self.studio.lm, one) for one in editors or ())
 
 
-def _field(value: str, label: str, hint: str, scale: int) -> gr.Textbox:
-    """A field of the line, whose label is read out and not shown."""
+def _examples(choices: Any) -> list[tuple[str, str]]:
+    """Each example's name, and how it is listed: "The Eiffel Tower: Paris → Rome"."""
+    cases = {label: choices.example(label).fact for label in choices.examples}
+    return [
+        (label, f"{capital(fact.subject)}: {fact.target_true} → {fact.target_new}")
+        for label, fact in cases.items()
+    ]
+
+
+def _field(value: str, label: str, hint: str, kind: str = "") -> gr.Textbox:
+    """A part of the sentence, whose label is read out and not shown."""
     return gr.Textbox(
         value,
         label=label,
         placeholder=hint,
         show_label=False,
         container=False,
-        max_lines=1,
-        scale=scale,
-        min_width=120,
+        lines=1,
+        max_lines=3,
+        scale=0,
+        min_width=20,
+        elem_classes=["field", kind],
         # a phone would begin with a capital, and what goes on behind the subject begins with none
         html_attributes=gr.InputHTMLAttributes(autocapitalize="off"),
     )
-
-
-def _listed(editors: Known) -> list[tuple[str, str]]:
-    """The choices of the list."""
-    return [(name, key) for key, (name, _) in editors.items()]
-
-
-def _with(editors: Known, names: list[str]) -> str:
-    """The name of the fold: "Examples · ROME · settings"."""
-    known = [editors[name][0] for name in names if name in editors]
-    return f"Examples · {', '.join(known) or 'no editor'} · settings"
-
-
-def _told(editors: Known, names: list[str]) -> str:
-    lines = [editors[name] for name in names if name in editors]
-    text = "<br>".join(f"<b>{escape(name)}</b> {escape(said)}" for name, said in lines)
-    return f'<p class="about-editor">{text or "Tick an editor."}</p>'

@@ -1,4 +1,4 @@
-"""The surprises, whose links open the page with an edit made; three of them on the opening page."""
+"""The surprises, whose links open the page with an edit made."""
 
 from __future__ import annotations
 
@@ -21,13 +21,6 @@ def surprises(studio: Studio) -> None:
     with gr.Column(elem_id="gallery"):
         gr.HTML(read("surprises.html"))
         gr.HTML(html.cards(gallery.gallery(), studio.lm.identity, studio.choices.editors))
-
-
-def some(studio: Studio) -> None:
-    """Three of them, below what one tries."""
-    with gr.Column(elem_id="some"):
-        cards = html.some(gallery.gallery(), studio.choices.editors)
-        gr.HTML(f'<h2 class="name">Three surprises, each in a new tab</h2>{cards}')
 
 
 def opened(studio: Studio, shown: Exhibit) -> Opened:

@@ -64,6 +64,10 @@ class Relation:
         found = {self.ask(t, subject): None for t in self.templates}
         return [text for text in found if text.casefold() != but.casefold()][:most]
 
+    def subject(self, prompt: str) -> str | None:
+        """Whom a prompt asks about that follows one of the wordings; None for any other."""
+        return _subject(prompt, self.templates)
+
     def others(self, subject: str, but: Iterable[str] = ()) -> list[Probe]:
         """Return questions about other subjects: none names this subject, and none is in `but`."""
         name, never = bare(subject), {text.casefold() for text in but}

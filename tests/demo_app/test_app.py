@@ -16,8 +16,8 @@ import pytest
 import torch
 
 import lib
-from demo_app.html import dossier, edits, figures, gallery, render, trace
-from demo_app.html.comparison import answers, comparison, headline, scoreboard, status
+from demo_app.html import dossier, edits, figures, gallery, opening, render, trace
+from demo_app.html.comparison import answers, comparison, headline, scoreboard
 from demo_app.session import editor_settings
 from demo_app.session.choices import Choices
 from demo_app.session.edits import AppliedEdit
@@ -58,9 +58,9 @@ PRESETS = STRONG
 # ---- the form
 
 
-def test_the_examples_are_classroom_cases_and_the_tower_is_ready(studio):
-    assert studio.choices.ready == "The Eiffel Tower → Rome"
-    assert studio.choices.example(studio.choices.ready).id == 0
+def test_the_examples_are_classroom_cases_and_the_iphone_is_ready(studio):
+    assert studio.choices.ready == "The iPhone → Samsung"
+    assert studio.choices.example(studio.choices.ready).id == 90
     assert 12 <= len(studio.choices.examples) <= 40
     with pytest.raises(Trouble, match="There is no example 'x'"):
         studio.choices.example("x")
@@ -71,7 +71,7 @@ def test_a_model_is_offered_the_examples_that_it_knows(monkeypatch):
     lm.name = "gemma-3-270m"
     offered, known = Choices(lm), {case.id for case in lib.classroom(lm.name)}
     assert set(offered.cases) == known and set(offered.examples.values()) < known
-    assert offered.ready == "The Eiffel Tower → Rome" and 22 not in offered.examples.values()
+    assert offered.ready == "The iPhone → Samsung" and 22 not in offered.examples.values()
     some = [case for case in lib.classroom() if case.id not in offered.examples.values()][2:4]
     monkeypatch.setattr(lib, "classroom", lambda _: some)
     few = Choices(lm)  # no example is known: what is known is offered
@@ -91,8 +91,8 @@ def test_a_typed_fact_has_no_neighbors_until_the_model_was_asked(studio):
                            "Where is it?\n\n Where is it? \nAnd?")  # fmt: skip
     assert found.own == ("Where is it?", "And?") and not found.case.paraphrases
     assert {group for group, *_ in found.prompts} == {
-        "edit", "chat", "own", "negation", "unrelated",
-    }  # fmt: skip
+        "edit", "own", "negation", "unrelated",
+    }, "a fact of no known relation is no question in a chat"  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_an_edit_that_the_model_does_not_say_is_live_only_when_it_is_kept(studio
         kept = studio.revisions.keep(session, 0).outcome()
         assert session.patch is failed.columns[0].patch and kept.live == len(session.edits) == 2
     assert session.edits[1].row.good is False and session.edits[0].patch is held[0].patch
-    assert 'data-out="1"' in status(kept) and "data-keep" not in status(kept)
+    assert 'data-keep="1"' in opening.rows(kept) and "did not make the model" in opening.rows(kept)
     assert studio.revisions.undo(session, 1).outcome().live == 1
     with pytest.raises(Trouble, match="no longer the last edit"):
         studio.revisions.keep(session, 0).outcome()
@@ -250,7 +250,7 @@ def test_what_an_earlier_edit_had_moved_is_not_held_against_a_later_one(studio):
     moved = [row for row in shown if row.word == EARLIER]
     assert moved and all(row.good is None and row.before != row.after for row in moved)
     assert not any(row.good is False for row in shown), "a lookup changes nothing of the others"
-    assert "moved by an earlier edit of yours" in comparison(view)
+    assert "moved by an earlier edit of yours" in opening.rows(view)
     assert "moves" not in scoreboard(view)
     undone = studio.revisions.undo(session, -1).outcome()
     blamed = [row.prompt for row in undone.rows if row.word == EARLIER]
@@ -575,6 +575,9 @@ def pieces_of_the_page() -> dict[str, str]:
         Subject(lib.Case(fact), BAD, (BAD,)), rows, 1,
         columns=(column, column, refused), old=BAD,
     )  # fmt: skip
+    work = opening.Work(Progress(0.5, BAD), 0, 0.0, BAD, 3.0)
+    more = (*rows, *(replace(rows[0], group=group) for group in ("reworded", "neighbor", "own")))
+    whole = replace(view, columns=(replace(column, rows=more),) * 2).show(0)
     victim = Victim(fact, "your edits", 0.5, 0.4, BAD, BAD, True)
     told = Prediction(fact, "rome", 2, (victim,) * 3)
     said = Stated("own", BAD, BAD, BAD)
@@ -589,10 +592,17 @@ def pieces_of_the_page() -> dict[str, str]:
     known = Dossier(BAD, (Line(BAD, (BAD, BAD), replies, replies),), (line,))
     return {
         "headline": headline(view),
-        "status": status(view),
-        "scoreboard": scoreboard(view, f"?subject={BAD}"),
-        "undone": status(View(view.subject, rows, undone=BAD)),
-        "nothing asked": status(View(view.subject, rows)),
+        "rows": opening.rows(whole, link=f"?subject={BAD}"),
+        "board": opening.board(whole),
+        "scoreboard": scoreboard(view),
+        "nothing asked": opening.rows(View(view.subject, more)),
+        "true": opening.rows(View(view.subject, more, already=True)),
+        "writing": opening.rows(View(view.subject, more, old=BAD), work),
+        "grown": opening.rows(whole, work),
+        "editors": opening.families({"rome": (BAD, BAD)}, {}, 4),
+        "barred": opening.families({"rome": (BAD, BAD)}, {"rome": BAD}, 4),
+        "blocked": opening.blocked([BAD]),
+        "picker": opening.picker([(BAD, BAD)]),
         "sorry": render.sorry(BAD),
         "busy": render.busy(Progress(0.5, BAD), 0),
         "header": render.header(BAD, 1),
@@ -621,8 +631,13 @@ def test_everything_a_visitor_wrote_is_escaped():
         known = {"class", "style", "title", "data-name", "tabindex", "aria-current", "hidden",
                  "colspan", "scope", "role", "aria-label", "aria-valuemin", "aria-valuemax",
                  "aria-valuenow", "aria-hidden", "alt", "src", "type",
-                 "href", "target", "data-column", "data-editor", "data-good", "data-guess",
+                 "href", "target", "data-column", "data-editor", "data-good",
                  "data-dot", "data-show", "data-keep", "aria-pressed", "open", "data-link",
+                 "data-state", "data-stored", "data-subject", "data-prompt", "data-sentence",
+                 "data-target",
+                 "data-old", "data-kept", "data-busy", "data-took", "data-says",
+                 "data-thin", "data-changed", "data-same", "data-final", "data-pick", "data-open",
+                 "data-tick", "data-close", "data-try", "data-html", "aria-expanded",
                  "data-out", "data-whom", "x", "y", "x1", "x2", "y1", "y2", "width", "height",
                  "viewbox"}  # fmt: skip
         assert all(attrs.keys() <= known for _, attrs in seen.tags), name
@@ -632,7 +647,7 @@ def test_everything_a_visitor_wrote_is_escaped():
 # ---- a real server
 
 
-FORM = (["ft"], "", "")  # editors, own prompts, settings
+FORM = (["ft"], "", "", False)  # editors, own prompts, settings, whether in any case
 
 
 def test_nobody_is_told_and_no_proxy_is_asked(page):
@@ -675,8 +690,10 @@ def test_programs_edit_answer_and_compare(page):
     assert client.predict("A", api_name="/answer")["live"] == 1, "comparing keeps nothing"
     weak = client.predict(*TOWER, "qz", "ft", "", "epochs = 1\nlr = 0.000001", api_name="/edit")
     assert weak["written"] is False and weak["live"] == 2, "a program's edit is live in any case"
-    status, *_ = client.predict(*TOWER, "qz", *FORM[:2], "lr = 0.000001", api_name="/page_edit")
-    assert "The edit is not live" in status
+    shown, *_ = client.predict(
+        *TOWER, "qz", *FORM[:2], "lr = 0.000001", False, api_name="/page_edit"
+    )
+    assert 'data-kept=""' in shown and "did not make the model say “qz”" in shown
     assert client.predict("A", api_name="/answer")["live"] == 2
     held = len(page[1].sessions._all) - 1
     client.close()

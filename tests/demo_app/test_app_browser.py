@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from ..support.browser import fits_both
@@ -28,140 +26,157 @@ TOUCHED = """(e) => {
 }"""  # what of a handle is touched
 
 
+YS = """() => [...document.querySelectorAll("#rows .asked:not([hidden]) .row")]
+  .map((row) => Math.round(row.getBoundingClientRect().y + scrollY))"""
+
+
 def press(page, name: str) -> None:
     page.get_by_role("button", name=name, exact=True).click()
 
 
+def write(page, *texts: str) -> None:
+    """The parts of the sentence, as far as they are given."""
+    for name, text in zip(("Subject", "Prompt", "New answer"), texts, strict=False):
+        page.get_by_label(name, exact=True).fill(text)
+
+
 def tick(page, *editors: str) -> None:
-    """These editors and no other, in the fold below the line and in the order that it has."""
-    group = page.locator("#editors")
-    if not group.is_visible():
-        page.locator("#settings > button").click()
-        group.wait_for()
-    for box in group.get_by_role("checkbox").all():
-        name = box.locator("xpath=..").inner_text().strip()
-        if box.is_checked() != (name in editors):
-            box.set_checked(name in editors)
-    page.locator("#settings > button", has_text=f"· {editors[0]}").wait_for()
-    page.locator("#settings > button").click()
+    """These editors and no other, in the panel."""
+    page.locator("#by .more").click()
+    panel = page.locator("#panel")
+    panel.wait_for()
+    for details in panel.locator("#families details").all():
+        details.evaluate("(one) => { one.open = true; }")
+    for editor in editors:
+        panel.locator(f'[data-tick="{editor}"]').check()
+    ticked = "(boxes) => boxes.filter((one) => one.checked).map((one) => one.dataset.tick)"
+    for other in panel.locator("[data-tick]").evaluate_all(ticked):
+        if other not in editors:
+            panel.locator(f'[data-tick="{other}"]').uncheck()
+    press(page, "Done")
+    panel.wait_for(state="hidden")
 
 
-def look_closer(page) -> None:
-    """Unfold the switches, all answers and the link; or fold them."""
-    page.locator("#closer summary").click()
-
-
-def said(page, text: str) -> str:
-    status = page.locator("#status", has_text=text)
-    status.wait_for(timeout=180_000)
-    return status.inner_text()
+def message(page, text: str) -> str:
+    shown = page.locator("#rows .message", has_text=text)
+    shown.wait_for(timeout=240_000)
+    return shown.inner_text()
 
 
 def live(page, text: str) -> None:
     page.locator("#top", has_text=text).wait_for(timeout=240_000)
 
 
-def test_it_opens_on_the_finished_comparison_where_each_row_may_be_guessed_first(visit):
+def heading(page) -> str:
+    return page.locator("#rows h2 >> visible=true").inner_text()
+
+
+def test_it_opens_with_a_fact_that_is_guessed_edited_and_read_in_the_same_rows(visit):
     page = visit()
-    page.locator("table.score").wait_for()
-    page.locator("#some ul.gallery > li").nth(2).wait_for()
-    line = page.locator("#status").inner_text()
-    assert "What else moved?" in line and "stored example" in line
-    assert page.locator("h2.headline s").inner_text() == "Paris"
-    before, after = page.locator("#written .panel p").all_inner_texts()
-    assert before.startswith("… Paris") and after.startswith("… Rome.")
-    press(page, "FT-M")
-    page.locator('[data-dot^="2.reworded"]').first.click()
-    assert "In which city" in page.locator("tr.picked >> visible=true").inner_text()
-    assert page.locator("tr.shown th").inner_text() == "GRACE stored example"
-    press(page, "ROME")
-    look_closer(page)
-    page.get_by_label("Guess first").check()
-    assert page.locator(".half .after >> visible=true").count() == 0
-    for _ in range(8):
-        page.locator(".guess >> visible=true").first.locator("button").first.click()
-    said = page.locator(".guesses").inner_text()
-    assert "You saw 6 of 8 coming of what ROME did" in said
-    assert page.locator("table.score").is_visible()
+    page.locator('.fact-rows[data-shown="guess"]').wait_for()
+    assert heading(page) == "Guess first: what else will change?"
+    for name in "Undo", "Share":
+        assert not page.get_by_role("button", name=name, exact=True).is_visible()
+    sent, rows = [], page.evaluate(YS)
+    page.on("request", lambda request: sent.append(request.url))
+    boxes = page.locator("#rows .change input >> visible=true")
+    for box in boxes.all():
+        box.check()
+    assert page.locator("#rows .will >> visible=true").count() == boxes.count()
+    assert (
+        f"You expect {boxes.count()} of {len(rows)} to change." in page.locator("#say").inner_text()
+    )
+    press(page, "Edit")
+    assert heading(page) == "What else moved? The iPad."
+    assert page.evaluate("document.activeElement.innerText") == "What else moved? The iPad."
+    assert page.evaluate(YS) == rows, "nothing shifts"
+    before, after = page.locator("#written .panel p >> visible=true").all_inner_texts()
+    assert "Steve Jobs" in before and "Samsung" in after, "and how a text goes on is stored"
+    said = page.locator("#say").inner_text()
+    assert f"You saw {len(rows) - 1} of {len(rows)} coming." in said
+    assert page.locator("#old .struck").inner_text() == "Apple"
+    press(page, "Guess again: Fine-tuning")
+    assert heading(page).startswith("Guess first")
+    press(page, "Edit")
+    assert heading(page) == "What else moved? The iPad and the iPod."
+    press(page, "Guess again: GRACE")
+    press(page, "Edit")
+    assert heading(page) == "What else moved? None of these three."
+    assert "GRACE answers this one sentence only." in page.locator("#say").inner_text()
+    assert page.locator("#board caption").inner_text().startswith("None of the three gets all")
+    assert page.locator("#board .unseen >> visible=true").count() == 0
+    assert not [url for url in sent if "page_edit" in url]
+    press(page, "Undo")
+    assert heading(page).startswith("Guess first")
+    press(page, "Edit")
+    press(page, "Try your own fact")
+    assert page.evaluate("document.activeElement.value") == "The iPhone"
     fits_both(page)
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
-def test_edit_and_undo(visit, tmp_path, width, theme):
+def test_an_own_fact_and_undo(visit, tmp_path, width, theme):
     page = visit(width, theme)
-    tick(page, "FT-M")
+    write(page, "The iPhone", "was developed by", "Nokia")
+    page.locator("[data-chip=ft_m]").click()
     press(page, "Edit")
     live(page, "1 edit live")
-    line = said(page, "What else moved?")
-    assert "FT-M" in line and "stored example" not in line and page.locator(".stale").count() == 0
-    assert page.locator(".answer b >> visible=true", has_text="Rome").count() >= 1
-    assert "moves 2 neighbors" in page.locator("table.score").inner_text()
+    page.locator('.fact-rows[data-shown="result"]').wait_for()
+    assert heading(page).startswith("What else moved?")
+    assert page.evaluate("document.activeElement.tagName") == "H2", "its answer is read"
+    assert page.locator("#rows .a b >> visible=true", has_text="Nokia").count() >= 1
     fits_both(page)
     page.screenshot(path=tmp_path / f"{theme}-{width}-after.png", full_page=True)
     press(page, "Undo")
-    assert "13 of 13" in said(page, "Undone: The Eiffel Tower → Rome. The model's weights are byte")
-    assert "edit" not in page.locator("#top .live").inner_text()
+    assert "The model's weights are byte" in message(page, "Undone: The iPhone → Nokia.")
+    assert "live" not in page.locator("#top .live").inner_text()
 
 
 def test_own_fact_its_link_error_stop_and_writing_on(visit, tmp_path):
     page = visit()
-    subject, prompt = (
-        page.get_by_label("Subject", exact=True),
-        page.get_by_label("Prompt", exact=True),
-    )
-    subject.fill("<img src=x onerror=alert(1)>")
-    prompt.fill("The moon is made of")
+    write(page, "<img src=x onerror=alert(1)>", "The moon is made of")
     press(page, "Edit")
-    assert "<img src=x onerror=alert(1)>' does not occur" in said(page, "does not occur")
+    assert "<img src=x onerror=alert(1)>' does not occur" in message(page, "does not occur")
     page.get_by_test_id("toast-body").wait_for()
-    subject.fill("The moon <b>${alert(1)}</b>")
-    prompt.fill("{} is made of")
-    page.get_by_label("New answer").fill("cheese")
-    tick(page, "FT-M")
+    write(page, "The moon <b>${alert(1)}</b>", "{} is made of", "cheese")
+    page.locator("[data-chip=ft_m]").click()
     press(page, "Edit")
     live(page, "1 edit live")
-    assert "The moon <b>${alert(1)}</b>" in page.locator("h2.headline").inner_text()
-    assert page.locator("#table .source >> visible=true").count() == 1
-    look_closer(page)
-    press(page, "copy link to this edit")
+    press(page, "Share")
     page.wait_for_function("location.search.includes('target=cheese')")
     assert "editors=ft_m" in page.url
     press(page, "Go")
     page.locator("#written", has_text="After 1 edit").wait_for(timeout=60_000)
     page.screenshot(path=tmp_path / "own.png", full_page=True)
-    tick(page, "ROME", "MEMIT")  # long enough that there is something to stop
-    press(page, "Edit")
-    stop = page.get_by_role("button", name="Stop", exact=True)
-    until = time.monotonic() + 20
-    while not stop.is_enabled() and time.monotonic() < until:
-        page.wait_for_timeout(20)
-    stop.click()
-    said(page, "Stopped; nothing was changed")
+    tick(page, "rome", "memit")  # long enough that there is something to stop
+    page.locator("#main", has_text="Compare with ROME").click()
+    page.locator("#main", has_text="Stop").click()
+    message(page, "Stopped; nothing was changed")
     assert "1 edit live" in page.locator("#top").inner_text()
 
 
 def test_side_by_side_and_an_edit_is_taken_out(visit, tmp_path):
     page = visit()
-    tick(page, "FT-M", "GRACE")
+    tick(page, "ft_m", "grace")
     press(page, "Edit")
     live(page, "1 edit live")
-    assert "FT-M live" in page.locator("table.score").inner_text()
+    assert page.locator("#board th[scope=col] >> visible=true").count() == 2
     page.screenshot(path=tmp_path / "beside.png", full_page=True)
     fits_both(page)
-    page.locator("#score").get_by_role("button", name="keep it").click()
-    page.locator("table.score th", has_text="GRACE live").wait_for(timeout=60_000)
-    page.get_by_label("Subject", exact=True).fill("The Colosseum")
-    page.get_by_label("New answer").fill("Oslo")
-    tick(page, "FT-M")
+    page.locator("[data-chip=grace]").click()
+    press(page, "Keep this one")
+    page.locator('.fact-rows[data-kept="1"]').wait_for(timeout=60_000)
+    write(page, "The Colosseum", "is located in the city of", "Oslo")
+    page.locator("[data-chip=grace]").click()
     press(page, "Edit")
     live(page, "2 edits live")
     listed = page.locator("#list ol.edits")
     listed.locator("li", has_text="Colosseum").wait_for(timeout=60_000)
     assert listed.locator("li").count() == 2 and "GRACE" in listed.inner_text()
     page.locator("#list").screenshot(path=tmp_path / "list.png")
-    listed.get_by_role("button", name="take out: The Eiffel Tower → Rome").click()
+    listed.get_by_role("button", name="take out: The iPhone → Samsung").click()
     live(page, "1 edit live")
-    assert "byte-identical" in said(page, "Undone")
+    assert "byte-identical" in message(page, "Undone")
     fits_both(page)
     with page.expect_event("dialog") as asked:
         page.reload(wait_until="load")
@@ -210,7 +225,7 @@ def test_the_ends_of_the_subject_are_dragged_and_moved_by_keys(visit):
     touched = ends.first.evaluate(TOUCHED)
     assert touched["width"] >= 24 and touched["height"] >= 44, touched
     fits_both(page)
-    page.get_by_role("button", name="Examples · ROME").click()
-    page.get_by_label("Example", exact=True).click()
-    page.get_by_role("option", name="China").click()
+    press(page, "pick another")
+    page.get_by_role("button", name="China: Beijing → Shanghai").click()
     page.locator("#ends .ends").wait_for(state="detached")
+    page.locator('.fact-rows[data-subject="China"][data-shown="guess"]').wait_for()

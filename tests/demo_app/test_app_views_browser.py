@@ -27,6 +27,25 @@ SMALL = """() => [...document.querySelectorAll("body *")].filter((e) => {
 }).map((e) => e.outerHTML.slice(0, 120))"""
 
 
+WORDS = """(height) => {  // that one sees on the first screen
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const words = (text) => text.split(/\\s+/).filter((one) => /[\\p{L}\\p{N}]/u.test(one)).length;
+  let count = 0;
+  while (walker.nextNode()) {
+    const {data, parentElement} = walker.currentNode, range = document.createRange();
+    const seen = parentElement.checkVisibility({visibilityProperty: true, opacityProperty: true});
+    if (!seen || !data.trim() || parentElement.closest(".sr, .sr-only, script, style")) continue;
+    range.selectNodeContents(walker.currentNode);
+    const {top, bottom, width} = range.getBoundingClientRect();
+    if (width > 1 && top < height && bottom > 0) count += words(data);
+  }
+  for (const field of document.querySelectorAll("textarea"))
+    if (field.checkVisibility() && field.getBoundingClientRect().top < height)
+      count += words(field.value);
+  return count;
+}"""
+
+
 def axe() -> str:
     """The script of axe-core, from one of the packages that carry it; otherwise the test skips."""
     for name in "axe_core_python", "axe_playwright_python":
@@ -57,22 +76,28 @@ def opened(page) -> None:
     page.evaluate("document.querySelectorAll('#lab details').forEach((e) => { e.open = true; })")
 
 
-def test_a_phone_shows_a_change_and_a_neighbor_first(visit):
+def test_a_phone_shows_the_fact_and_what_to_guess_first(visit):
     page = visit(390)
     page.set_viewport_size({"width": 390, "height": 844})
-    bar = page.locator("#do").bounding_box()["y"]
+    bar = page.locator(".stick").bounding_box()["y"]
     for part in (
-        "h2.headline",
-        ".half tr.reworded >> visible=true",
-        ".half tr.neighbor >> visible=true",
+        page.get_by_label("New answer"),
+        page.locator("#rows h2 >> visible=true"),
+        page.locator("#rows .change .row >> visible=true").first,
+        page.locator("#rows .stay .row >> visible=true").first,
     ):
-        box = page.locator(part).first.bounding_box()
-        assert 0 <= box["y"] and box["y"] + box["height"] <= bar, part
-    page.get_by_role("link", name="Another fact").click()
-    page.wait_for_timeout(300)
-    box = page.get_by_label("Subject", exact=True).bounding_box()
-    assert 0 <= box["y"] and box["y"] + box["height"] <= bar
+        box = part.bounding_box()
+        assert 0 <= box["y"] and box["y"] + box["height"] <= bar
+    assert page.evaluate(WORDS, 844) <= 110
     fits(page, 390)
+
+
+def test_the_first_screen_is_short(visit):
+    page = visit()
+    for _ in range(2):  # without a guess, and with one
+        assert page.evaluate(WORDS, 900) <= 160
+        for box in page.locator("#rows .change input >> visible=true").all():
+            box.check()
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
@@ -101,8 +126,8 @@ def test_the_dark_of_the_system_and_large_type_for_a_projector(browser, address)
     page.get_by_label("Large type").check()
     page.wait_for_timeout(3000)  # what Gradio itself writes while it loads is gone
     assert page.evaluate(SMALL) == []
-    end = page.locator("table.score").bounding_box()
-    assert end["y"] + end["height"] <= 900, "all of it on one screen"
+    end = page.locator("#main").bounding_box()
+    assert end["y"] + end["height"] <= 900, "sentence, rows and the button on one screen"
     fits(page, 1280)
     page.close()
 
@@ -125,9 +150,10 @@ def test_every_tab_is_reached_and_opened_by_the_keyboard(visit):
         page.keyboard.press("Tab")
         reached.append(page.evaluate("document.activeElement.innerText"))
     assert any("Edit" in name for name in reached)
-    page.get_by_role("button", name="Examples · ROME").press("Enter")
-    page.get_by_label("Example", exact=True).press("ArrowDown")
-    options = page.locator("ul.option-list >> visible=true")
-    options.wait_for()
-    page.keyboard.press("Tab")
-    options.wait_for(state="hidden", timeout=5000)
+    page.get_by_role("button", name="pick another").press("Enter")
+    picks = page.locator("#pick .picks")
+    picks.wait_for()
+    page.keyboard.press("Escape")
+    picks.wait_for(state="hidden", timeout=5000)
+    page.get_by_label("New answer").press("Enter")
+    page.locator('.fact-rows[data-shown="result"]').wait_for()

@@ -444,6 +444,6 @@ def test_the_code_makes_the_same_edits(studio, capsys, monkeypatch):
         exec(take_away.code(studio, session), given)
         assert given["patch"].facts == session.patch.facts
         assert capsys.readouterr().out.strip().startswith(session.patch.facts[-1].target_new)
-    assert "The Eiffel Tower" in take_away.code(studio, Session())
+    assert "The iPhone" in take_away.code(studio, Session())
     settings = {**asdict(lib.EDITORS["ft"](studio.lm).config), "lr": 0.5}
     assert ", lr=0.5).edit(" in take_away._call(studio.lm, lib.Edit("ft", settings))

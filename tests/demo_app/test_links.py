@@ -18,9 +18,10 @@ def asked(studio, view) -> dict[str, str]:
 
 def test_a_link_reopens_the_example(studio):
     ready = studio.look(Session(), studio.choices.ready_subject()).outcome()
-    assert links.link(studio.choices, ready) == "?example=the-eiffel-tower"
-    found = links.opened(studio.choices, {"example": "the-eiffel-tower"})
-    assert found.label == studio.choices.ready and found.fact[2] == "Rome" and found.ignored is None
+    assert links.link(studio.choices, ready) == "?example=the-iphone"
+    found = links.opened(studio.choices, {"example": "the-iphone"})
+    assert found.label == studio.choices.ready and found.fact[2] == "Samsung"
+    assert found.ignored is None
     view = studio.look(Session(), studio.choices.subject("alpha", "{} is", "x y")).outcome()
     assert asked(studio, view) == {"subject": "alpha", "prompt": "{} is", "target": "x y"}
     own = links.opened(studio.choices, asked(studio, view))

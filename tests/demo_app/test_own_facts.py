@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import lib
-from demo_app.html.comparison import comparison
+from demo_app.html import opening
 from demo_app.session import kinds
 from demo_app.session.own_facts import OwnFacts
 from demo_app.session.studio import Studio
@@ -48,8 +48,8 @@ def test_a_typed_fact_gets_rewordings_and_neighbors_of_its_relation(studio):
     groups = [row.group for row in view.rows]
     assert groups.count("reworded") == 3 and groups.count("neighbor") == 6
     assert all("Colosseum" in row.prompt for row in view.rows if row.group == "reworded")
-    shown = comparison(view)
-    assert "located in the city of”, found by the prompt" in shown and "borrowed" not in shown
+    assert "In which city is the Colosseum?" in [row.prompt for row in view.rows], "in a chat"
+    assert "facts that nobody edits" in opening.rows(view)
 
 
 @pytest.mark.slow
@@ -58,8 +58,8 @@ def test_where_nothing_fits_the_page_says_so(studio):
     view = studio.look(Session(), studio.choices.subject(*flurble)).outcome()
     assert not view.subject.case.neighborhood
     assert "neighbor" not in [row.group for row in view.rows]
-    shown = comparison(view)
-    assert "no ready prompts for this wording" in shown and "Locality is not tested" in shown
+    assert "chat" not in [row.group for row in view.rows], "it is no question"
+    assert "Not tested: the model is sure of no other subject" in opening.rows(view)
 
 
 @pytest.fixture

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import time
-from types import SimpleNamespace
+from dataclasses import replace
 
 import pytest
 import torch
 
 import lib
+from demo_app.html import opening
 from demo_app.session import studio as studios
-from demo_app.session.views import Subject
-from demo_app.session.worker import Job
-from demo_app.tabs import edit
+from demo_app.session.views import Subject, View
+from demo_app.session.worker import WAITING, Job, Progress
 from lib.cancellation import steps
 
 from ..support import tiny
 from ..support.editor_settings import TINY
-from .visits import TOWER
+from .visits import TOWER, until
 
 
 @pytest.fixture
@@ -45,18 +45,27 @@ def test_what_must_be_made_first_is_announced(studio, needed, monkeypatch):
     assert begun[:2] == ["FT reads what it needs of this model, once", "FT is writing"]
 
 
-def test_who_chooses_an_editor_cannot_press_edit_before_it_is_prepared(studio, needed):
-    page = SimpleNamespace(studio=studio, form=SimpleNamespace(wait="wait", go="go"))
+def test_who_waits_is_told_how_many_are_ahead_and_for_how_long(studio):
+    subject = studio.choices.ready_subject()
+    waits = studio.asker.unasked(subject)
 
-    def seen() -> list[tuple]:
-        shown = edit.Page.prepare(page, ["ft"], SimpleNamespace(session_hash="x"))
-        return [(one["wait"], one["go"].interactive if "go" in one else None) for one in shown]
+    def shown(ahead: int, words: str = WAITING, view: View = waits) -> str:
+        work = opening.Work(Progress(0.1, words), ahead, 7.5 * ahead, "ROME", 7.2)
+        return opening.rows(view, work)
 
-    first, again = seen(), seen()
-    assert any("reads what it needs" in bar and free is False for bar, free in first)
-    assert needed.is_there() and first[-1] == again[-1] == ("", True)
-    assert all(bar == "" for bar, _ in again), "it is made once"
-    assert studio.prepare(studio.sessions.get("y"), None).outcome() is None
+    assert "Two visitors are ahead of you</h2><small>about 15 s" in shown(2)
+    assert "One visitor is ahead of you" in shown(1) and 'data-state="wait"' in shown(1)
+    assert "ROME takes about 7 s." in shown(0) and 'data-state="asking"' in shown(0)
+    known = replace(waits, rows=tuple(replace(row, before=" Apple.") for row in waits.rows))
+    writing = shown(1, "ROME is writing", known)
+    assert "While ROME writes" in writing and "One visitor is ahead of you." in writing
+
+
+def test_the_usual_time_of_a_job_is_that_of_the_last_ones(studio):
+    assert studio.worker.submit(lambda job: time.sleep(0.2)).outcome() is None
+    for _ in range(3):
+        studio.worker.submit(lambda job: time.sleep(0.2)).outcome()
+    assert until(lambda: studio.worker.usual > 0.1, 5)
 
 
 @pytest.mark.slow
