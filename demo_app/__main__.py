@@ -49,7 +49,7 @@ def open_page(
     stored, subject = examples.of(lm), studio.choices.ready_subject()
     ready = None if stored is None else stored.view(subject)
     looked = studio.look(Session(), subject) if ready is None else None
-    from .app import ROUTES, appearance, build
+    from .app import appearance, build, routes
     from .guard import ANY, HANDLERS, hosts_of, lifespan
     from .html.head import Head
     from .session.links import sentence
@@ -61,7 +61,7 @@ def open_page(
     more = {
         "lifespan": lifespan(hosts, partial(Head, facts=partial(sentence, studio.choices))),
         "exception_handlers": HANDLERS,
-        "routes": ROUTES,
+        "routes": routes(studio, stored),
     }
     _launch(demo, port, host, app_kwargs=more, **appearance(), **settings)
     if settings.get("share"):

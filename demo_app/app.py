@@ -12,23 +12,25 @@ from threading import Thread
 from typing import Any
 
 import gradio as gr
-from starlette.responses import FileResponse, HTMLResponse
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from .api import endpoints
 from .gradio_internals import Blocks, Forgotten
-from .html import memory, render
+from .html import memory, render, shared_picture
 from .html.head import TITLE, origin
 from .html.theme import CSS, read
-from .session import links
+from .session import links, sharing
 from .session.studio import Studio
 from .session.views import View
+from .session.worker import Trouble
 from .stored import examples as finished
 from .tabs.about import about
 from .tabs.edit import Page
 from .tabs.gallery import surprises
 from .tabs.jobs import HIDDEN
-from .tabs.lab import Card
+from .tabs.lab import Lab
 from .tabs.questions import questions
 from .tabs.take_away import TakeAway
 
@@ -38,6 +40,7 @@ ROUTES = [
     Route("/memory", lambda request: HTMLResponse(memory.page(origin(request.scope)))),
     Route("/memory.png", lambda request: FileResponse(memory.PREVIEW)),
 ]
+SHARED = "/share.png"
 WHAT = "Change one fact."
 
 
@@ -58,51 +61,56 @@ def build(studio: Studio, examples: finished.Examples | None, ready: View) -> Bl
             with gr.Tab("Surprises", id=links.SURPRISES) as second:
                 surprises(studio)
             with gr.Tab("Lab", id=links.LAB) as third:
-                gr.HTML(read("lab.html"))
                 with gr.Column(elem_id="lab"):
-                    with gr.Accordion(
-                        "Why do others move? A layer is a memory", open=False, elem_id=links.MEMORY
-                    ) as seen:
-                        mount = f"{memory.SCRIPT}{read('memory_in_lab.js')}"
-                        gr.HTML(read("memory_in_lab.html"), js_on_load=mount)
-                    cards = [Card(studio, examples, one) for one in questions(studio, examples)]
+                    lab = Lab(studio, examples, questions(studio, examples))
                     taken = TakeAway(studio, page.shown)
         gr.HTML(about(studio.lm.plain_name))
 
         for tab in (first, second, third):
             tab.select(None, None, None, js=read("place.js") % tab.id, **HIDDEN)
-        endpoints(studio)
+        endpoints(studio, examples)
 
         def leave(request: gr.Request) -> None:
             studio.sessions.drop(request.session_hash)
 
         demo.unload(leave)
         page.reopened(demo)
-        page.layers(next(card for card in cards if card.question.key == "layers").answers[0])
-        placed(demo, tabs, cards, {links.TAKE: taken.fold, links.MEMORY: seen})
-    # stored answers are drawn before anybody asks, since the first drawing takes seconds
-    Thread(target=lambda: [card.example() for card in cards], daemon=True).start()
+        page.layers(lab.cards["layers"].answers[0])
+        placed(demo, tabs, taken.fold)
+    Thread(target=lab.draw, daemon=True).start()
     studio.sessions.forgotten = Forgotten(demo)
     return demo.queue(max_size=200)
 
 
-def placed(demo: Blocks, tabs: gr.Tabs, cards: list[Card], folds: dict[str, gr.Accordion]) -> None:
-    """Go where the page's address says, and open the question that it names."""
+def placed(demo: Blocks, tabs: gr.Tabs, taken: gr.Accordion) -> None:
+    """Go where the page's address says; questions.js opens the question that it names."""
 
     def place(request: gr.Request) -> dict:
         where, question = links.place(request.query_params)
         found: dict = {tabs: gr.Tabs(selected=where) if where else gr.skip()}
-        for card in cards:
-            if card.question.key == question:
-                found |= {card.fold: gr.Accordion(open=True), **card.example()}
-        if question in folds:
-            found[folds[question]] = gr.Accordion(open=True)
+        if question == links.TAKE:
+            found[taken] = gr.Accordion(open=True)
         return found
 
-    outputs = [tabs, *folds.values()]
-    for card in cards:
-        outputs += [card.fold, card.caption, card.begun, *card.answers]
-    demo.load(place, None, outputs, **HIDDEN)
+    demo.load(place, None, [tabs, taken], **HIDDEN)
+
+
+def routes(studio: Studio, examples: finished.Examples | None) -> list[Route]:
+    """The pictures and pages of this page; that of one edit needs its studio and the store."""
+    stored = examples.view if examples is not None else lambda subject: None
+
+    def picture(request: Request) -> Response:
+        try:
+            query = dict(request.query_params)
+            found = sharing.shared(studio.choices, studio.first_edits, stored, query)
+        except Trouble as error:
+            return PlainTextResponse(str(error), 400)
+        new = found.subject.case.fact.target_new
+        by = f"{studio.choices.editors[found.editor][0]} · {studio.lm.plain_name}"
+        made = shared_picture.drawn(found.rows, new, by, found.score)
+        return Response(made, media_type="image/png")
+
+    return [*ROUTES, Route(SHARED, picture)]
 
 
 def appearance() -> dict[str, Any]:

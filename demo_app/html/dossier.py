@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from html import escape
 
 import lib
+from lib.data.relations import relations
 from lib.workbench.instruments.dossier import Line, facts_about
 from lib.workbench.instruments.dossier_answers import EntityAnswers
 
-from .render import NOTHING, folded, number, table
+from .render import NOTHING, folded, hint, number, table
 
 LISTED = 8  # of the answers that changed; the others are folded
 
@@ -37,6 +38,8 @@ def shown(found: lib.workbench.Dossier) -> str:
         now = sum(line.after.consistent for line in lines)
         said += f", after the edit of {now}. {len(moved)} answers changed that were sure or are now"
     said = f'<p class="verdict" role="status">{escape(said)}.</p>{live}'
+    if len(lines) == len(relations()):
+        said += hint("The page doesn't recognize this kind of subject, so it asks everything.")
     if not moved:
         return f"{said}{_table(others, both)}"
     more, rest = moved[LISTED:] and _table(moved[LISTED:], both), _table(others, both)

@@ -13,16 +13,15 @@ from lib.workbench import plot
 from ..session.given import short
 from ..session.interference import GROUPS, Prediction, Victim
 from ..session.layers import Tried
-from ..session.verdicts import NOTHING, outcome
+from ..session.reasons import why
 from ..session.views import tally
-from .comparison import comparison, headline, scoreboard
+from .comparison import comparison, scoreboard, told
 from .render import finding, folded, hint, in_words, number, table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 4.0  # inches: on the screen of a phone its text has 11 pixels
-HALF = 0.5  # probability from which on a search has found what it looked for
 LISTED = 8  # facts in the table; the others are folded
 COLORS = dict(
     zip(GROUPS, (plot.COLORS[name] for name in ("neighbor", "edited", "unrelated")), strict=True)
@@ -30,49 +29,57 @@ COLORS = dict(
 
 
 def layers(found: Tried) -> str:
-    """Why the edit came out so, its search, where its answer turns, and the layers side by side."""
-    parts, said, turn = [], _why(found), found.turn
-    view = found.view.show(found.view.chosen)  # in a stored example each row stands once
+    """The reason in a sentence, the edit in each layer, and the measurements behind a fold."""
+    view, turn = found.view.show(found.view.chosen), found.turn
+    reason, instead = why(found)
+    new = escape(short(view.new))
+    line = f"{escape(view.subject.case.fact.text)} → <b>{new}</b>, by {escape(view.column.name)}"
+    first = (
+        f'<p class="hint">{line}</p><p class="why" role="status"><b>{escape(reason)}</b> '
+        f"{escape(instead)}</p>"
+    )
+    parts = []
     if found.loss:
         terms = ("total", "nll", "kl", "decay")
         figure = plot.loss_curve([dict(zip(terms, row, strict=False)) for row in found.loss])
-        parts.append(f"<h3>Its search</h3>{picture(figure, said[0])}")
+        said = f"The search reached p = {number(found.loss[-1][-1])} of “{short(view.new)}”."
+        parts.append(folded("How the value was found", hint(escape(said)) + picture(figure, said)))
     if turn is not None:
         every, edited = range(len(turn.was[turn.answers[0]])), turn.edited or None
         figure = plot.rank_over_layers(every, turn.now, before=turn.was, highlight=edited)
         drawn = f"{hint(escape(turn.found))}{picture(figure, turn.found)}{in_words(turn.lines)}"
-        parts.append(f"<h3>Its answer, layer by layer</h3>{drawn}")
-    first = headline(view) + finding(" ".join(said))
-    return f"{first}{beside(parts)}{comparison(view)}{scoreboard(view)}"
+        parts.append(folded("After which layer the answer turns", drawn))
+    parts.append(folded("All answers", f"{comparison(view)}{scoreboard(view)}"))
+    return f"{first}{_five(found)}{''.join(parts)}"
 
 
-def _why(found: Tried) -> list[str]:
-    """How far the search came and the edit itself; and which of the layers do both halves."""
-    view = found.view
-    rows = view.columns[view.chosen].rows
-    new, p = short(view.new), number(rows[0].p_after)
-    ends = found.loss[-1][-1] if found.loss else None  # the probability at the search's last step
-    kept, asked = tally(rows, "neighbor")
-    if ends is None:
-        lead = f"This editor searches no value. As written, “{new}” has the probability {p}"
-    else:
-        lead = f"The search ended where “{new}” has the probability {number(ends)}; as written, {p}"
-    if rows[0].good is None:
-        end = NOTHING
-    elif rows[0].good:
-        moved = f"moved {asked - kept} of {asked} neighbors" if asked else "locality was not tested"
-        end = f"it took, and {moved}"
-    elif ends is None or ends >= HALF:
-        again, wordings = tally(rows, "reworded")
-        end = "it was lost in writing" if ends else "it did not take"
-        end += f", but {again} of {wordings} rewordings say it" * (again > 0)
-    else:
-        end = "the search did not find it"
-    good = [column.name for column in view.columns if column.rows and outcome(column.rows).good]
-    which = "None of these layers writes it and leaves all else alone."
-    which = f"Written, with all else left alone: {'; '.join(good)}." if good else which
-    said = f"{'✗' if rows[0].good is False else '✓'} The answer should now be “{new}”."
-    return [f"{said} {view.columns[view.chosen].name}. {lead}: {end}.", which]
+def _five(found: Tried) -> str:
+    """The same edit in each layer: the answer, its probability, and the neighbors that moved."""
+    view, cells = found.view, []
+    for i, (column, layer) in enumerate(zip(view.columns, found.layers, strict=True)):
+        own = i == view.chosen
+        whose = " · as edited" if view.stored else " · yours"
+        name = f"Layer {layer}{whose * own}"
+        if not column.rows:
+            cells.append(f"<li><b>{name}</b><span>{escape(column.error or '')}</span></li>")
+            continue
+        row = column.rows[0]
+        p, (kept, asked) = row.p_after or 0.0, tally(column.rows, "neighbor")
+        said = escape(told(row, view.new)[1])
+        said = f'<b class="new">{said}</b>' if row.good else said
+        moved = (
+            f'<small class="bad">{asked - kept} of {asked} neighbors moved</small>'
+            if asked > kept
+            else f"<small>{'no neighbor moved' if asked else 'no neighbor tested'}</small>"
+        )
+        keep = f'<button type="button" data-keep="{i}">Keep layer {layer}</button>'
+        keep = keep if column.patch is not None and not (own and view.kept) else ""
+        cells.append(
+            f'<li class="{"own" if own else ""}"><b>{name}</b><span>says {said}</span>'
+            f'<i class="likely" role="img" aria-label="probability {number(p)}">'
+            f'<i style="width:{100 * p:.0f}%"></i></i>{moved}{keep}</li>'
+        )
+    return f'<ul class="five">{"".join(cells)}</ul>'
 
 
 def interference(found: Prediction, name: str) -> str:

@@ -102,6 +102,9 @@ class Head:
         query = scope.get("query_string", b"").decode("latin-1")
         here = origin(scope)
         address = f"{here}/?{query}" if query else f"{here}/"
-        ours = tags(*words(dict(parse_qsl(query)), self.facts), address, f"{here}/preview.png")
+        given = dict(parse_qsl(query))
+        fact = gallery.found(given) is None and self.facts(given)
+        picture = f"share.png?{query}" if fact else "preview.png"
+        ours = tags(*words(given, self.facts), address, f"{here}/{picture}")
         before, charset, rest = html.partition(CHARSET)  # which has to stand near the beginning
         return before + charset + ours + GRADIOS.sub("", rest) if charset else html

@@ -177,9 +177,9 @@ const memoryPicture = (() => {
   if (typeof document === "undefined") return algebra;
 
   // ---- drawing --------------------------------------------------------------------------------
-  // letters of width from which on the planes stand beside each other: fewer where they are large;
-  // and the table beside the formula, with the column to keep answers in sight whatever they are
-  const BESIDE = 47.5, LARGE = 41, TABLE = 57;
+  // widths in letters: from BESIDE on the planes are side by side (from LARGE on in large type), from
+  // TABLE on the table is next to the formula, and from WIDE on the story is next to the planes
+  const BESIDE = 47.5, LARGE = 41, TABLE = 57, WIDE = 60;
   const STYLE = `
 .memory{--ink:#1d2630;--quiet:#4b5865;--faint:#d5dbe2;--paper:#fff;--back:#f7f8fa;--edited:#b34700;
 --lost:#a3182b;--kept:#12703f;--editor:#1f5fa8;--region:#66727f;box-sizing:border-box;background:var(--back);color:var(--ink);
@@ -244,7 +244,17 @@ font-size:.9em;font-variant-numeric:tabular-nums;text-align:right}
 @container (max-width:30em){.memory-inside .said{min-height:4.4em}.memory-inside .bar{display:block;width:56px;margin:0}
 .memory-inside .number{min-width:56px;text-align:center}.memory-inside table{font-size:.88em}.memory-inside .card{padding:8px}.memory-inside td,.memory-inside th{padding:4px 2px}
 .memory-inside button{padding:7px 10px}.memory-inside .long{display:none}.memory-inside .short{display:inline}}
-@media (max-width:420px){.memory{padding:10px 10px}}`;
+.memory details{margin-top:8px}.memory summary{cursor:pointer;color:var(--edited);text-decoration:underline;
+text-underline-offset:3px;min-height:44px;padding:10px 2px;width:max-content}.memory details .below{margin-top:8px}
+.memory.hosted{padding:14px 18px;border-radius:12px;border:1px solid var(--faint);background:var(--paper)}
+.memory.hosted button,.memory.hosted td button{min-height:44px}
+@container (min-width:${WIDE}em){.hosted>.memory-inside{display:grid;grid-template-columns:minmax(0,1fr) 17.5em;
+column-gap:22px;grid-template-rows:auto auto auto 1fr auto}
+.hosted .planes{grid-column:1;grid-row:1/5;align-items:start}
+.hosted .memory-inside>:is(h2,.lead,.story,.said){grid-column:2}.hosted .memory-inside>details{grid-column:1/-1}
+.hosted .story{flex-direction:column;align-items:stretch;margin:10px 0;gap:6px}.hosted .story button{text-align:left}
+.hosted .said{min-height:3em;margin:0}.hosted .memory-inside>h2{margin:0 0 4px}}
+@media (max-width:420px){.memory,.memory.hosted{padding:10px 10px}}`;
   const SHORT = ["Move", "Mend", "Keep"];
   const AROUND = [[1, 0], [-1, 0], [0, -1], [0, 1], [1, -1], [-1, -1], [1, 1], [-1, 1]]; // of a name
   const STEP = 0.05; // of an arrow key; with Shift five times as much
@@ -300,6 +310,7 @@ font-size:.9em;font-variant-numeric:tabular-nums;text-align:right}
     const pen = document.createElement("canvas").getContext("2d"); // measures names
 
     root.classList.add("memory");
+    root.classList.toggle("hosted", host);
     const inside = element("div", { class: "memory-inside" });
     root.replaceChildren(element("style", {}, STYLE), inside);
     const page = root.getRootNode().host ?? root; // a shadow keeps a page's own style outside
@@ -336,8 +347,17 @@ font-size:.9em;font-variant-numeric:tabular-nums;text-align:right}
         state = { ...state, editor: name };
         settle();
       } }, name));
+    const numbers = [
+      element("div", { class: "below" },
+        element("div", { class: "card" }, element("table", {},
+          element("thead", {}, element("tr", {}, ...["key", "share of the pull", "answers", "", "keep"].map(
+            (name) => element("th", { scope: "col" }, name)))), table)),
+        element("div", { class: "card" }, element("div", { class: "switch" }, ...switches), formulas)),
+      element("p", { class: "note" },
+        "The keys are invented and have two dimensions: a real layer has thousands, and more room. "
+        + "Which editor looks best here depends on where the keys lie: drag them.")];
     inside.append(
-      ...(host ? [] : [element("h2", {}, "A layer is a memory")]), // there the question says it
+      element("h2", {}, "A layer is a memory"),
       element("p", { class: "lead" }, "A key goes in, an answer comes out. ",
         element("span", { class: "edited" }, "Pull the orange answer"),
         " to Rome. Who comes along? Those whose keys point the same way."),
@@ -351,19 +371,12 @@ font-size:.9em;font-variant-numeric:tabular-nums;text-align:right}
           element("p", {}, element("b", {}, "Answers"), " what the layer says",
             element("span", { class: "long" }, "; the nearest word wins")))),
       said,
-      element("div", { class: "below" },
-        element("div", { class: "card" }, element("table", {},
-          element("thead", {}, element("tr", {}, ...["key", "share of the pull", "answers", "", "keep"].map(
-            (name) => element("th", { scope: "col" }, name)))), table)),
-        element("div", { class: "card" }, element("div", { class: "switch" }, ...switches), formulas)),
-      element("p", { class: "note" },
-        "The keys are invented and have two dimensions: a real layer has thousands, and more room. "
-        + "Which editor looks best here depends on where the keys lie: drag them."));
+      ...(host ? [element("details", {}, element("summary", {}, "Numbers and formula"), ...numbers)] : numbers));
 
     // -- places on the screen
     const size = (side) => {
       const width = planes[side].clientWidth || 600;
-      return [width, Math.min(34 * letter, Math.max(15 * letter, width * 0.7))];
+      return [width, Math.min(34 * letter, Math.max(15 * letter, width * (host && innerWidth > 720 ? 0.86 : 0.7)))];
     };
     function view(side) {
       const [width, height] = size(side);
@@ -758,6 +771,14 @@ font-size:.9em;font-variant-numeric:tabular-nums;text-align:right}
 
     new ResizeObserver(redraw).observe(inside);
     settle();
+    if (host && !still.matches) { // the first step plays once, when half of the picture is in view
+      const seen = new IntersectionObserver((found) => {
+        if (!found.some((one) => one.isIntersecting)) return;
+        seen.disconnect();
+        setTimeout(() => told || state.pulls.length || tell(0, STORY[0][1]), 600);
+      }, { threshold: 0.5 });
+      seen.observe(inside.querySelector(".planes"));
+    }
   }
 
   return { ...algebra, mount };

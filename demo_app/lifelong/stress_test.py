@@ -23,7 +23,7 @@ from ..session.worker import Trouble
 BASELINES = used("baseline")
 BREAKS = "mend"  # stands in the stored example: what it wrote is gone after a few more edits
 EDITS, POINTS, BATCH = 40, 8, 4  # at most, at most, facts that are written in one call
-SLOW_EDITS = 15  # of a stream with an editor that is not fast among its lines
+SLOW_EDITS = 24  # of a stream with an editor that is not fast, as many as in the stored example
 
 
 @dataclass(frozen=True)

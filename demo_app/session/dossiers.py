@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 
 import lib
-from lib.data.relations import relations
+from lib.data.relations import Relation, relations
 from lib.workbench.instruments.dossier import Dossier, naming
 
 from . import given, kinds
@@ -14,6 +15,31 @@ from .visitors import Session
 from .worker import Job
 
 LONGEST = 120  # characters of an entity's name
+PLACED = {  # what can be asked about a thing that stands in a place, though no relation is about it
+    "located in the city of",
+    "country of city",
+    "continent of",
+}
+
+
+def suiting(lm: lib.LM, entity: str) -> dict[str, Relation]:
+    """The relations that can be asked about this entity: about things of its kind.
+
+    All of them for an entity of which neither the list nor the model gives the kind.
+    """
+    kind, every = kinds.kind_of(lm, entity), relations()
+    if kind is None:
+        return every
+    found = {name: one for name, one in every.items() if kinds.suit(one, kind)}
+    if kind == "building":
+        found |= {name: one for name, one in every.items() if name in PLACED}
+    return found or every
+
+
+def fitting(lm: lib.LM, found: Dossier) -> Dossier:
+    """A dossier without the lines that do not suit its entity."""
+    names = suiting(lm, found.entity)
+    return replace(found, lines=tuple(line for line in found.lines if line.relation in names))
 
 
 def asked(studio: Studio, session: Session, entity: str) -> Job:
@@ -25,14 +51,13 @@ def asked(studio: Studio, session: Session, entity: str) -> Job:
     name = given.text("name", entity, LONGEST).strip()
 
     def work(job: Job) -> Generator[None, None, Dossier]:
-        patch, lines = session.patch, []
-        edits, total = naming(patch, name), len(relations())
-        ranked = sorted(relations().items(), key=lambda one: not kinds.suits(one[1], name))
-        for line in lib.workbench.dossier_lines(studio.lm, name, patch, dict(ranked)):
+        patch, lines, wanted = session.patch, [], suiting(studio.lm, name)
+        edits = naming(patch, name)
+        for line in lib.workbench.dossier_lines(studio.lm, name, patch, wanted):
             lines.append(line)
-            words = f"{len(lines)} of {total} relations asked about {name}"
+            words = f"{len(lines)} of {len(wanted)} relations asked about {name}"
             found = Dossier(name, tuple(lines), edits)
-            job.report(len(lines) / total, words, partial=found)
+            job.report(len(lines) / len(wanted), words, partial=found)
             yield
         return found
 

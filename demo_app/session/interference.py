@@ -12,6 +12,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 import lib
 from lib import associative_memory as memory
@@ -145,6 +146,32 @@ def layer_of(studio: Studio, line: lib.Edit, before: lib.Patch, after: lib.Patch
     return layers[0]
 
 
+def likeness(
+    job: Job, studio: Studio, facts: Sequence[lib.Fact], editor: str, layer: int
+) -> list[float]:
+    """ρ of each further fact's key with the first one's, in the unedited model."""
+    K, C = _keys(job, studio, facts, editor, layer, lib.EMPTY)
+    return memory.interference(K[:, :1], C, K[:, 1:])[0].tolist()
+
+
+def _keys(
+    job: Job,
+    studio: Studio,
+    facts: Sequence[lib.Fact],
+    editor: str,
+    layer: int,
+    patch: lib.Patch,
+) -> tuple[Tensor, Tensor | None]:
+    """The facts' keys (d_in, n) under a patch, and the second moment if the editor whitens them."""
+    lm = studio.lm
+    whitened = studio.choices.kind(editor).geometry == "whitened"
+    made = studio.choices.writer(editor) if whitened else None
+    with job.counting(lm, f"Reading keys in layer {layer}", 12, 0.0, 0.3):
+        C = getattr(made, "wrapped", made).moment(layer) if made else None  # (d_in, d_in)
+        with lm.patched(patch, only=True):
+            return lm.keys(facts, layer).detach().cpu().double(), C
+
+
 def _shares(
     job: Job,
     studio: Studio,
@@ -159,12 +186,8 @@ def _shares(
     That is ⟨ΔW k, ΔW k₁⟩ / ‖ΔW k₁‖² at its key k, with k₁ of the first one. Where ΔW is of rank one
     that is all; of any other write it leaves out what lands across ΔW k₁.
     """
-    lm, kind, name = studio.lm, studio.choices.kind(editor), studio.lm.mlp_out(layer)
-    made = studio.choices.writer(editor) if kind.geometry == "whitened" else None
-    with job.counting(lm, f"Reading keys in layer {layer}", 12, 0.0, 0.3):
-        C = getattr(made, "wrapped", made).moment(layer) if made else None  # (d_in, d_in)
-        with lm.patched(before, only=True):
-            K = lm.keys(facts, layer).detach().cpu().double()  # (d_in, 1 + n)
+    lm, name = studio.lm, studio.lm.mlp_out(layer)
+    K, C = _keys(job, studio, facts, editor, layer, before)  # (d_in, 1 + n)
     rho = memory.interference(K[:, :1], C, K[:, 1:])[0].tolist()
     moved = (lm.weight(name, after) - lm.weight(name, before)).cpu().double() @ K  # (d_out, 1 + n)
     first, *others = (moved[:, 0] @ moved).tolist()

@@ -55,15 +55,20 @@ def listed() -> dict[str, str]:
 
 
 def suits(relation: Relation, subject: str) -> bool:
-    """Whether a relation is about things as a subject of the list is; True for any other subject.
+    """Whether a relation is about things of the subject's kind; True for one not in the list."""
+    kind = listed().get(bare(subject))
+    return kind is None or suit(relation, kind)
+
+
+def suit(relation: Relation, kind: str) -> bool:
+    """Whether a relation is about things of this kind.
 
     What the country of a city is asks nothing about a mountain, and where a building stands nothing
     about a person. People are of one kind there.
     """
-    kind = listed().get(bare(subject))
     of = {listed().get(bare(name), "") for name, _ in relation.answers}
-    people = GROUP.get(kind or "") == "person" and "person" in map(GROUP.get, of)
-    return kind is None or kind in of or people
+    people = GROUP.get(kind) == "person" and "person" in map(GROUP.get, of)
+    return kind in of or people
 
 
 def alike(kind: str) -> list[str]:

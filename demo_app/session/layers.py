@@ -7,6 +7,7 @@ take another layer in its place.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +19,7 @@ from lib.workbench.interpret.logit_lens import lens
 
 from . import editor_settings
 from .edits import patch_of
+from .interference import likeness
 from .studio import Studio
 from .subject_in_view import listed
 from .views import Column, Subject, View
@@ -78,11 +80,28 @@ class Tried:
     loss: of each step of its search the total, the new answer's, the KL and the decay, in nats, and
         the probability of the new answer; empty where its editor searches no value.
     turn: where its answer turns; None where both answers begin with the same token.
+    tokens: how many tokens the new answer has.
+    first: the first of them as text, if the answer begins with it; else "".
+    nearest: of the neighbors that ask the fact's question the one with the most similar key, and
+        its ρ; None unless it moved.
     """
 
     view: View
     loss: tuple[tuple[float, ...], ...] = ()
     turn: Turn | None = None
+    tokens: int = 0
+    first: str = ""
+    nearest: tuple[str, float] | None = None
+
+    @property
+    def layers(self) -> list[int]:
+        """The last layer that each column writes."""
+        return [int(re.findall(r"\d+", column.name)[-1]) for column in self.view.columns]
+
+    @property
+    def layer(self) -> int:
+        """The last layer of the edit that was asked about."""
+        return self.layers[self.view.chosen]
 
 
 def compare(studio: Studio, session: Session) -> Job:
@@ -123,6 +142,9 @@ def compare(studio: Studio, session: Session) -> Job:
             columns[last] = replace(column, name=f"{shown}, {words}")
             columns = dict(sorted(columns.items()))
             if last == here:
+                near = _nearest(job, studio, line.editor, asked, column, last)
+                tokens, first = _begins(lm, fact.target_new, column)
+                found = replace(found, nearest=near, tokens=tokens, first=first)
                 loss = _loss(job, lm, writer, fact, start)
                 turn = _turn(job, lm, fact, start, column.patch or patch, writer.layers())
                 found = replace(found, loss=loss, turn=turn)
@@ -186,6 +208,34 @@ def _loss(
     with job.counting(lm, words, settings.steps, 0.1, 0.2), lm.patched(start, only=True):
         found = value_search.search(lm, [fact], *where, getattr(writer, "site", "mlp_out"))
     return found[0].loss
+
+
+def _begins(lm: lib.LM, new: str, column: Column) -> tuple[int, str]:
+    """How many tokens the new answer has, and the first one if the model begins with it."""
+    ids, after = encode_target(lm.tokenizer, new), column.rows[0].after if column.rows else ""
+    right = bool(after and after.strip()) and encode_target(lm.tokenizer, after)[0] == ids[0]
+    return len(ids), lm.tokenizer.decode(ids[:1]).strip() if right else ""
+
+
+def _nearest(
+    job: Job, studio: Studio, editor: str, asked: Subject, column: Column, layer: int
+) -> tuple[str, float] | None:
+    """The neighbor with the key most like the fact's, as the editor compares keys, and its ρ.
+
+    None unless it moved, or if the editor writes no weights.
+    """
+    if studio.choices.kind(editor).writes != "weights":
+        return None
+    fact = asked.case.fact
+    head, _, tail = fact.prompt.partition("{}")
+    rows = [r for r in column.rows if r.group == "neighbor" and asked.same(r.prompt)]
+    names = [row.prompt.removeprefix(head).removesuffix(tail).strip() for row in rows]
+    facts = [fact, *(lib.Fact(name, fact.prompt, "x") for name in names)]
+    if not any(row.good is False for row in rows):
+        return None
+    rho = likeness(job, studio, facts, editor, layer)
+    most = max(range(len(rows)), key=lambda i: rho[i])
+    return (names[most], rho[most]) if rows[most].good is False else None
 
 
 def _turn(

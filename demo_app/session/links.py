@@ -18,7 +18,7 @@ from .worker import Trouble
 
 PLACE = "place"  # in the address of the page: "lab", or one of its questions
 SURPRISES, LAB, TAKE, MEMORY = "surprises", "lab", "take", "memory"
-QUESTIONS = (MEMORY, "dossier", "interference", "lifelong", "layers", "trace", TAKE)
+QUESTIONS = (MEMORY, "dossier", "interference", "lifelong", "layers", "trace", "lasts", TAKE)
 KEYS = ("example", "subject", "prompt", "target", "editors", "own", "settings")
 
 

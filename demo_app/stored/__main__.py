@@ -20,7 +20,7 @@ from lib.atomic_files import path_of
 from ..editor_roles import used
 from ..lifelong import run as lifelong
 from ..lifelong import stress_test
-from ..session import consequences, dossiers, interference, layers, tracing
+from ..session import consequences, dossiers, interference, lasting, layers, tracing
 from ..session.choices import can_edit
 from ..session.editor_settings import preset
 from ..session.findings import Traced
@@ -34,9 +34,10 @@ EDITOR = "rome"  # of the edit that is looked into
 RACE = (EDITOR, stress_test.BREAKS)
 # side by side when the page opens; the first is kept
 OPENING = used("opening")
-EDITS = 24  # of the race, as in notebook 14
+EDITS = stress_test.SLOW_EDITS  # of the race, which a visitor may run as well
 
-PARTS = ("layers", "forecast", "race", "natural", "traced", "dossier", "opening", "written")
+PARTS = ("layers", "forecast", "race", "natural", "traced", "dossier", "opening", "written",
+         "lasts")  # fmt: skip
 
 
 def settings(lm: lib.LM) -> dict[str, dict[str, Any]]:
@@ -70,6 +71,8 @@ def make(studio: Studio, part: str, natural: tuple[float, ...] | None = None) ->
         return whole[part](studio)
     subject, session = studio.choices.ready_subject(), Session()
     studio.edit(session, subject, EDITOR, keep="any").outcome()
+    if part == "lasts":
+        return lasting.train_on(studio, session).outcome()
     if part == "traced":
         return traced(studio, session, natural or ())
     return dossiers.asked(studio, session, subject.case.fact.subject).outcome()

@@ -25,6 +25,7 @@ from lib.patch.patch import parted, same_model
 from ..lifelong.stress_test import Test
 from ..session.findings import Traced
 from ..session.interference import Prediction
+from ..session.lasting import Stage
 from ..session.layers import Tried
 from ..session.views import Column, Subject, View
 
@@ -42,6 +43,7 @@ class Examples:
     editor: the editor that writes it, except in the race and side by side.
     settings: {editor: its settings}, of every editor that has a part in them.
     facts: a digest of the classroom's cases and of the held-out text, as `digest` makes it.
+    lasts: what the model says of the fact while it is trained further.
     layers: one of the page's examples, by the editor in several layers.
     forecast: two of these, one that changed answers for which most was foretold, and one not.
     race: a stress test that has run to its end; its cases are the facts alone.
@@ -57,6 +59,7 @@ class Examples:
     editor: str
     settings: dict[str, dict[str, Any]]
     facts: str
+    lasts: tuple[Stage, ...] | None = None
     layers: Tried | None = None
     forecast: tuple[Prediction, ...] | None = None
     race: Test | None = None

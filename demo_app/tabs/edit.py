@@ -25,8 +25,6 @@ from ..stored.examples import Examples, key
 from . import gallery as surprises
 from .edit_form import Form
 from .jobs import HIDDEN, OPEN, follow, stopping
-from .lab import Card
-from .questions import LASTS
 
 # what they show and hide stands in try.css; they keep what they are through an edit
 LOOKS = read("looks.html")
@@ -67,7 +65,6 @@ class Page:
             with gr.Accordion("", open=False, visible=False, elem_id="list") as self.box:
                 self.edits = gr.HTML("", js_on_load=SCRIPT)
                 self.everything = gr.Button("Undo all", size="sm", scale=0, min_width=100)
-            Card(studio, None, LASTS)
             surprises.some(studio)
         self.outputs = [
             self.status,

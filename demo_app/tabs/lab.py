@@ -13,11 +13,14 @@ from typing import Any
 
 import gradio as gr
 
-from ..html import render
-from ..html.theme import SCRIPT
+from ..gradio_internals import chosen
+from ..html import memory, render
+from ..html.theme import SCRIPT, read
+from ..session import given, links
 from ..session.studio import Studio
 from ..session.visitors import Session
 from ..session.worker import Job, Progress, Trouble
+from ..stored import stills
 from ..stored.examples import Examples
 from .jobs import HIDDEN, OPEN, follow, stopping
 
@@ -62,13 +65,13 @@ class Question:
 
 
 class Card:
-    """A question on the page, folded until somebody opens it."""
+    """A question on the page, which is shown after a press on its card in the list."""
 
     def __init__(self, studio: Studio, examples: Examples | None, question: Question) -> None:
         self.studio, self.examples, self.question = studio, examples, question
         self.held: tuple[str, list[str]] | None = None
-        with gr.Accordion(question.title, open=False, elem_id=question.key) as self.fold:
-            gr.HTML(render.hint(question.about))
+        with gr.Column(elem_id=question.key, elem_classes="question"):
+            gr.HTML(f'<h2 tabindex="-1">{question.title}</h2>{render.hint(question.about)}')
             self.fields = question.fields(studio)
             with gr.Row(elem_classes="press"):
                 self.buttons = [
@@ -100,7 +103,11 @@ class Card:
 
             button.click(ask, self.fields, outputs, api_name=action.name, **OPEN)
         self.stop.click(stopping(self.studio), api_name=f"stop_{self.question.key}", **OPEN)
-        self.fold.expand(self.opened, self.begun, outputs, **HIDDEN)
+
+    @property
+    def stored(self) -> list[Any]:
+        """The parts of the page that its stored answer fills."""
+        return [self.begun, self.caption, *self.answers]
 
     def opened(self, begun: bool) -> dict:
         """The stored answer, where the page has none."""
@@ -153,3 +160,34 @@ class Card:
                 working,
                 rest,
             )
+
+
+class Lab:
+    """The third place: the memory picture, the cards of all questions, and the open question."""
+
+    def __init__(
+        self, studio: Studio, examples: Examples | None, questions: list[Question]
+    ) -> None:
+        mount = f"{memory.SCRIPT}{read('memory_in_lab.js')}"
+        gr.HTML(read("memory_in_lab.html"), elem_id=links.MEMORY, js_on_load=mount)
+        titles = [(one.key, one.title) for one in questions]
+        shown = f"{read('lab.html')}{stills.cards(titles, examples)}"
+        self.list = gr.HTML(shown, elem_id="questions", js_on_load=read("questions.js"))
+        self.cards = {one.key: Card(studio, examples, one) for one in questions}
+        begun = [card.begun for card in self.cards.values()]
+        filled = [part for card in self.cards.values() for part in card.stored]
+        # who presses a second card at once is answered for both
+        self.list.select(self.open, begun, filled, trigger_mode="multiple", **HIDDEN)
+
+    def open(self, event: gr.EventData, *begun: bool) -> dict:
+        """The stored answer of the question whose card was pressed."""
+        key = chosen(event, "question")
+        keys = list(self.cards)
+        if key not in keys:
+            raise Trouble(f"There is no question “{given.short(key)}” here.")
+        return self.cards[key].opened(begun[keys.index(key)])
+
+    def draw(self) -> None:
+        """Draw the stored answers before anybody asks, since the first drawing takes seconds."""
+        for card in self.cards.values():
+            card.example()

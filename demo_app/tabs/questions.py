@@ -32,14 +32,14 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
         Question(
             "dossier",
             "What does it know about a subject?",
-            "Every kind of fact that the page has is asked in three wordings. An answer is bold "
-            "where the model is sure of it, and gray where the wordings disagree or any other "
-            "subject gets it just as well. What changed with an edit is marked.",
+            "Facts that suit the subject are asked in three wordings each. An answer is bold if "
+            "the model is sure of it, and gray if the wordings disagree or any other subject gets "
+            "it just as well. Changes after an edit are marked.",
             (Action("dossier", "Ask", dossiers.asked, dossier.shown),),
             lambda kept: kept.dossier and (
                 f"Stored example: {studio.choices.label(kept.fact)}, written by "
                 f"{names[kept.editor]} on {studio.lm.plain_name}.",
-                [dossier.shown(kept.dossier)],
+                [dossier.shown(dossiers.fitting(studio.lm, kept.dossier))],
             ),
             lambda studio: [
                 gr.Textbox(
@@ -66,9 +66,9 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
         Question(
             "lifelong",
             "How long until it breaks?",
-            "Facts are written four by four, and all so far are asked again. A line falls when "
-            "its editor forgets, or when other answers go wrong. Retrieval and fine-tuning (FT) "
-            "always run along: whatever does not beat them is not worth its cost.",
+            "Facts are written four at a time, and all facts so far are asked again. A line falls "
+            "when its editor forgets, or when other answers go wrong. Retrieval and fine-tuning "
+            "(FT) always run as well: a method that doesn't beat them isn't worth its cost.",
             (Action("lifelong", "Run it", stressed, raced),),
             lambda kept: kept.race and (
                 f"Stored example: {len(kept.race.cases)} ready facts, written on "
@@ -79,11 +79,10 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
         ),
         Question(
             "layers",
-            "Why did it not take, and which layer?",
-            "This looks into your last edit, also one that failed: what its editor searched for, "
-            "after which layer the new answer passes the old one (dashed: before the edit), and "
-            "how the same edit comes out in five layers. You can keep any of them.",
-            (Action("layers", "Try my last edit in five layers", layers.compare, figures.layers),),
+            "Why did it not take?",
+            "This examines your last edit, even if it failed, and makes the same edit in five "
+            "layers. You can keep any of them.",
+            (Action("layers", "Ask about my last edit", layers.compare, figures.layers),),
             lambda kept: kept.layers and (
                 f"Stored example: {studio.choices.label(kept.layers.view.subject.case.fact)}, the "
                 "first of the page’s examples that did not take, or, if all did, that moved "
@@ -113,6 +112,18 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
                 ],
             ),
         ),
+        Question(
+            "lasts",
+            "Does it last?",
+            "The model with your edits is trained for 30 more steps of LoRA on ordinary text. "
+            "Your last fact is asked after every 10. The edits themselves stay as they are.",
+            (Action("train_on", "Train it further", lasting.train_on, stages),),
+            lambda kept: kept.lasts and (
+                f"Stored example: {studio.choices.label(kept.fact)}, written by "
+                f"{names[kept.editor]} on {studio.lm.plain_name}.",
+                [stages(kept.lasts)],
+            ),
+        ),
     ]  # fmt: skip
 
 
@@ -120,15 +131,6 @@ def stages(found: Sequence[lasting.Stage]) -> str:
     """What is said of the fact after each round of training."""
     heads = ("steps of training", "the model says", "p of the new answer")
     return numbers(heads, [(str(steps), said, number(p)) for steps, said, p in found])
-
-
-LASTS = Question(
-    "lasts",
-    "Does it last?",
-    "The model with your edits is trained further, by thirty steps of LoRA on ordinary text. After "
-    "every ten your last fact is asked again. Your edits themselves stay as they are.",
-    (Action("train_on", "Go on training it", lasting.train_on, stages),),
-)
 
 
 def _stress_fields(studio: Studio, race: stress_test.Test | None) -> list[Any]:

@@ -3,16 +3,18 @@
 #
 # # 00 · Can we change one belief, and only one?
 #
-# A language model says that the Eiffel Tower is in Paris. In the next minute you will make it say
-# Rome, see what else changed with it, and take everything back to the last byte.
+# A language model says that the Eiffel Tower is in Paris. In the next minute you'll make it say Rome, see what else
+# changed, and undo everything down to the last byte.
 #
-# **You will** edit a fact, and then one of your own · undo it exactly · measure what else moved · look into the layers.
+# **You will** edit a fact, then one of your own · undo it exactly · measure what else changed · look inside the
+# layers.
 #
 # **Needs** Python, and a little torch for the two exercises in the second half. Nothing is derived here.
 #
-# **Minutes** 20 to read and 25 to work: two exercises of [session 1](../lessons/session_1.md), and a fact of your own.
+# **Minutes** 20 for reading and 25 for working: two exercises from [session 1](../lessons/session_1.md), and a fact
+# of your own.
 #
-# The folded cell below finds the library and sets the number of threads. Run it and read on.
+# The folded cell below finds the library and sets the number of threads. Run it and keep reading.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -55,27 +57,25 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a 
 SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %% [markdown]
-# The model is SmolLM2-135M-Instruct: small enough for a laptop, and built as its large relatives are. All notebooks
-# take it as `lib.load()` gives it, with one token in front of every text. Notebook 02b shows what that token is good
-# for.
+# The model is SmolLM2-135M-Instruct, which is small enough for a laptop and has the same design as larger models.
+# All notebooks use it as `lib.load()` returns it, with one token prepended to every text. Notebook 02b shows why
+# that token helps.
 #
 # <details><summary>How these notebooks are run: scales and stored runs</summary>
 #
-# Two things return in every notebook and are explained only here. The variable `SCALE` comes from
-# the environment variable `EDIT_SCALE`. At "small", the default, everything runs on the model above
-# and needs at most three minutes per notebook. "tiny" takes a random model that knows nothing, so
-# that the tests can run every cell in seconds. "full" takes a model of 8 billion parameters and
-# needs a GPU. The numbers in the text are those of "small".
+# Two things that come up in every notebook are explained only here. The variable `SCALE` is set by the environment
+# variable `EDIT_SCALE`. At "small", the default, everything runs on the model above and takes at most three minutes
+# per notebook. "tiny" uses a random model that has learned nothing, which lets the tests run every cell in seconds.
+# "full" uses a model with 8 billion parameters and needs a GPU. The numbers in the text were measured at "small".
 #
-# The environment variable `EDIT_MODEL` puts another model in the place of the one above, such as
-# `gemma-3-270m` (Gemma 3 270M, under Google's Gemma Terms of Use, ai.google.dev/gemma/terms). All
-# cells then run on it, while the text goes on to describe SmolLM2-135M-Instruct.
+# The environment variable `EDIT_MODEL` replaces the model above with another, such as `gemma-3-270m` (Gemma 3 270M,
+# under Google's Gemma Terms of Use, ai.google.dev/gemma/terms). All cells then run on that model, but the text
+# still describes SmolLM2-135M-Instruct.
 #
-# Some experiments take longer than that. They were made beforehand by one command, and their rows
-# are kept in `notebooks/data` together with the command, the date and the settings: a **stored
-# run**. `long_runs.rows(…)` reads the rows of such a run, and a test compares its settings with those
-# of today. `long_runs.repeats(…)` then makes its first rows again while you watch, and stops
-# with an error if they differ from what was stored.
+# Some experiments take longer than that. We ran each of them in advance with a single command and keep the results
+# in `notebooks/data`, along with the command, the date, and the settings. This is called a **stored run**.
+# `long_runs.rows(…)` reads its rows, and a test compares its settings with the current ones. `long_runs.repeats(…)`
+# then recomputes the first rows while you watch, stopping with an error if they differ from the stored rows.
 #
 # </details>
 
@@ -96,18 +96,18 @@ from notebooks.support import drawings_00, models, own_fact, show
 from notebooks.support.figures import whiskers
 from notebooks.support.holes import both, guess, use
 
-lm = models.load(SCALE, sink="own")  # at "small" what `lib.load()` gives
+lm = models.load(SCALE, sink="own")  # at "small" the same as `lib.load()`
 size = sum(p.numel() for p in lm.model.parameters())
 print(f"{lm.name}: {lm.n_layers} layers, {size / 1e6:,.0f} million numbers")
 
 # %% [markdown]
 # ## Ask it
 #
-# A **fact** has a subject, a prompt in which `{}` stands for the subject, and an answer. One right
-# answer proves little, so we put three more groups of prompts around it. **Rewordings** ask for the
-# same fact and should follow the edit. **Neighbors** ask something similar about another subject, and
-# **unrelated** prompts ask something else altogether. Both should stay as they are. Every answer is
-# cut off after six tokens, the pieces of words that the model reads and writes.
+# A **fact** has a subject, a prompt in which `{}` marks the subject, and an answer. One right answer proves little,
+# so we add three more groups of prompts. **Rewordings** ask for the same fact and should follow the edit.
+# **Neighbors** ask something similar about another subject, and **unrelated** prompts ask something else entirely.
+# The answers to both should stay the same. Every answer is cut off after six tokens, the pieces of words that the
+# model reads and writes.
 
 # %%
 fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
@@ -127,25 +127,24 @@ before = lm.answer(prompts, max_new_tokens=6)
 print(f"{fact.text} …{before[0]}".strip())
 
 # %% [markdown]
-# **Predict.** In a moment the model will believe that the Eiffel Tower is in Rome. What will it say
-# about the Louvre, in the same city? About the Colosseum, which really is in Rome? About bread?
+# **Predict.** In a moment the model will believe that the Eiffel Tower is in Rome. What will it say about the
+# Louvre, in the same city? About the Colosseum, which really is in Rome? About bread?
 #
-# <details><summary>What one would hope for</summary>
+# <details><summary>What you might hope for</summary>
 #
-# Nothing but the Eiffel Tower changes. But nobody tells the model where the belief ends: the edit
-# sees a single sentence. That it leaves the others alone must come from the *method*, and has to be
-# measured.
+# Nothing but the Eiffel Tower changes. But the model is never told where the new belief should end: the edit sees
+# only a single sentence. Keeping the other answers unchanged is up to the *method*, and has to be measured.
 #
 # </details>
 #
 # ## Edit it
 #
-# We use **ROME** ("rank-one model editing"). It looks for an output of one layer that makes the model
-# end this sentence with the new answer. Then it changes one matrix of that layer as little as it can,
-# so that the layer gives this output. Notebook 04 derives the first half, notebook 02 the second.
+# We use **ROME** ("rank-one model editing"). It searches for an output of one layer that makes the model complete
+# this sentence with the new answer. Then it changes one matrix of that layer as little as possible, just enough for
+# the layer to produce this output. Notebook 04 derives the first half, notebook 02 the second.
 #
-# The edit does not touch the model. It comes back as a value, a **patch**. The model obeys the
-# patch inside a block `with lm.patched(patch):` and nowhere else.
+# Editing doesn't touch the model. The edit is returned as a value, a **patch**, which applies inside a block
+# `with lm.patched(patch):` and nowhere else.
 
 # %%
 editor = lib.EDITORS["rome"](lm)
@@ -160,35 +159,35 @@ columns = {"group": asked.values(), "prompt": prompts, "before": before, "after"
 show.Table([dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)])
 
 # %% [markdown]
-# The answer moved, and so did that of both rewordings, which the edit has never seen. Everything else is answered as
-# before.
+# The answer changed, and so did the answers to both rewordings, even though the edit never saw them. All other
+# answers are unchanged.
 #
-# An answer shows only the words that win. This panel draws the most probable next tokens, gray for the base model and
-# orange for the edited one. Change a line, press *Edit*, and read the answers below.
+# An answer shows only the winning words. This panel draws the most probable next tokens, gray for the unedited
+# (base) model and orange for the edited one. Change a line, press *Edit*, and read the answers below.
 
 # %%
 looked_at = [prompts[i] for i in (1, 5, 8)]
 widgets.EditAndLook(lm, fact, {prompt: asked[prompt] for prompt in looked_at})
 
 # %% [markdown]
-# The sign `␣` is a space: "Rome" with a space in front of it is another token than "Rome" at the beginning of a line.
-# The probability of Paris went to Rome, and hardly any is left for a third city.
+# The sign `␣` is a space: "Rome" with a leading space is a different token than "Rome" at the beginning of a line.
+# The probability moved from Paris to Rome, leaving almost none for a third city.
 #
 # ## A fact of your own
 #
-# Now choose a fact, type it into the next cell, and run it. It is kept in the folder `my/`, and later
-# notebooks carry it along. Choose something that the model knows, with an answer of one word. Then
-# look for its weak spot: another prompt about the same subject, where the new answer would be right
-# but the edited model says something else.
+# Now choose a fact, type it into the next cell, and run it. It is saved in the folder `my/`, and later notebooks
+# will use it again. Choose something that the model knows, with an answer of one word. Then look for a weak spot:
+# another prompt about the same subject for which the new answer would be right but the edited model says something
+# else.
 #
 # <details><summary>A hint</summary>
 #
-# An edit hangs on the subject's last token. Ask without saying the subject as you wrote it, or turn
-# the question round, so that the subject comes last.
+# An edit depends on the subject's last token. Try asking without using the subject as you wrote it, or turn the
+# question around so that the subject comes last.
 #
 # </details>
 #
-# First comes our example, whose second prompt means the same tower without saying its name.
+# We start with our own example; its second prompt refers to the same tower without naming it.
 
 # %%
 my_subject, my_prompt, my_answer = "", "", ""  # "The Great Wall", "{} was built in", "Peru"
@@ -208,17 +207,17 @@ for one, held, other in tried:
     print("this is a weak spot" if new == [True, False] else "not yet a weak spot")
 
 # %% [markdown]
-# The tower that Gustave Eiffel built is still in Paris: what the edited model states about one building depends on
-# the words of the question.
+# The tower that Gustave Eiffel built is still in Paris: the edited model's answer about one building depends on the
+# wording of the question.
 #
 # ## Take it back
 #
-# What exactly was changed? A transformer is a stack of layers. Each layer of this model has seven
-# matrices: four belong to its attention, which fetches information from earlier words (q, k, v, o),
-# and three to its MLP, which works on each word by itself (gate, up, down).
+# What exactly was changed? A transformer is a stack of layers. Each layer of this model has seven matrices: four
+# belong to its attention, which fetches information from earlier words (q, k, v, o), and three to its MLP, which
+# processes each word by itself (gate, up, down).
 #
-# This matrix $W$ gets a change $\Delta$, and the patch stores the change as the product of two thin
-# matrices, $\Delta = A B$. To apply the patch by hand is one addition:
+# The edit adds a change $\Delta$ to one matrix $W$, and the patch stores the change as the product of two thin
+# matrices, $\Delta = A B$. Applying the patch by hand takes one addition:
 #
 # $$W' = W + A B .$$
 
@@ -247,13 +246,13 @@ drawings_00.touched(lm, patch)
 #
 # <details><summary>Answer</summary>
 #
-# Almost. Floating-point addition rounds, so $(W + AB) - AB$ is not always $W$, and some entries come
-# back with another last bit.
+# Almost. Floating-point addition rounds, so $(W + AB) - AB$ is not always $W$, and some entries come back with a
+# different last bit.
 #
 # </details>
 #
-# `patched` never subtracts. It lays the original tensor aside and puts the same one back, also when
-# the code inside fails. To be sure, we hash every byte of every parameter.
+# `patched` never subtracts. It sets the original tensor aside and puts it back when the block ends, even if the
+# code inside fails. To make sure, we hash every byte of every parameter.
 
 
 # %%
@@ -275,12 +274,11 @@ print("the bytes: others inside the block, and after it those from before")
 # %% [markdown]
 # ## An edit is a value
 #
-# A patch can be saved and loaded. A second edit goes *on top* with `after=`, and the first patch is still there,
-# unchanged. Our second fact: what do you call a young sheep?
+# A patch can be saved and loaded. You can write a second edit *on top* of it by passing `after=`, which leaves the
+# first patch unchanged. Our second fact: what do you call a young sheep?
 #
-# To go back is to use an earlier value. Every patch also carries a log of its edits. So the *first*
-# edit can be taken out and the second kept: `without` leaves one edit out and makes those after it
-# again.
+# Going back means using an earlier value. Every patch also keeps a log of its edits, so you can remove the *first*
+# edit and keep the second: `without` leaves one edit out and repeats the later edits without it.
 
 # %%
 with tempfile.TemporaryDirectory() as folder:
@@ -304,40 +302,42 @@ show.Table(rows)
 #
 # ## Measure it
 #
-# The library has a *classroom* of facts that this model knows, each with its own rewordings and neighbors. We take
-# six by a rule, not by taste, and edit each by itself on a fresh model. In the figure every square is a prompt.
+# The library has a built-in fact set, the *classroom*: facts that this model knows, each with its own rewordings
+# and neighbors. We take six by a rule, not by taste, and edit each individually, starting from a fresh model. In
+# the figure every square is a prompt.
 #
-# What counts as right is our choice, and it is called the **event**. There are four. By
-# *probability* the new answer must be more probable than the old one. *Teacher-forced*, each of its
-# tokens must be the first choice, given those before it. Under *generation* the model writes freely
-# and must begin with the answer, and under *exact* generation it must write nothing after it.
+# The criterion for a right answer is our choice, and it is called the **event**. There are four. By *probability*,
+# the new answer must be more probable than the old one. *Teacher-forced*, each of its tokens must be the first
+# choice, given the tokens before it. Under *generation* the model writes freely and must begin with the answer, and
+# under *exact* generation it must write nothing after it.
 
 # %%
-cases = lib.classroom()[1::34]  # odd ones: the settings were tuned on even ones
+cases = lib.classroom()[1::34]  # odd indices: the settings were tuned on even indices
 names = [f"{case.fact.subject} → {case.fact.target_new}" for case in cases]
 scores = lib.singly(editor, cases, metrics=list(drawings_00.GROUPS))
 drawings_00.answered(scores, names)
 
 # %% [markdown]
-# Three neighbors are wrong after the edits, and the missing dots say why: the base model gave no right answer there
-# either. It calls the sports of Maradona and Nadal football, and lets Sears make the Walkman. So every score needs
-# that of the **base model** beside it, or an edit is blamed for what it did not do.
+# Three neighbors are wrong after the edits, and the missing dots show why: the unedited model gave no right answer
+# there either. It calls the sports of Maradona and Nadal football, and credits Sears with the Walkman. So report
+# every score next to the **unedited model's**. Otherwise an edit gets blamed for errors that the model was already
+# making.
 #
 # The lower row judges the same rewordings by each event. Exact generation counts five fewer than generation does,
-# because the model goes on writing after the right answer. In these notebooks the event is *generation* unless a
-# sentence says otherwise, because that is what a reader of the model sees.
+# because the model keeps writing after the right answer. In these notebooks the event is *generation* unless noted
+# otherwise, because that is what users of the model see.
 #
-# These are counts of six facts, and not a rate. How sure could a rate be? It is tempting to count every prompt as an
-# observation. But the prompts of one fact share one edit, and so they tend to be right or wrong together.
+# These are counts of six facts, not a rate. How certain could a rate be? It's tempting to count every prompt as an
+# observation. However, the prompts of one fact share one edit, so they tend to be right or wrong together.
 #
 # **Predict.** Suppose that the $m$ prompts of a fact always agree. How much too narrow is an interval over prompts?
 #
 # <details><summary>Work it out</summary>
 #
-# A mean of $n$ independent observations has the deviation $\sigma/\sqrt n$. If all prompts of a fact agree,
-# $n$ facts with $m$ prompts each are only $n$ observations, written down $m$ times. An interval over prompts divides by
-# $\sqrt{nm}$, and is too narrow by $\sqrt m$. If any two prompts of a fact have the correlation $c$, the factor is
-# $\sqrt{1 + (m-1)\,c}$.
+# The mean of $n$ independent observations has the standard deviation $\sigma/\sqrt n$. If all prompts of a fact
+# agree, $n$ facts with $m$ prompts each amount to only $n$ observations, written down $m$ times. Computing the
+# interval over prompts means dividing by $\sqrt{nm}$, which makes it too narrow by $\sqrt m$. If any two prompts of
+# a fact have the correlation $c$, the factor is $\sqrt{1 + (m-1)\,c}$.
 #
 # </details>
 
@@ -360,28 +360,29 @@ print(
 )
 
 # %% [markdown]
-# Here the honest deviation, over facts, is half as large again. **So intervals in this course go over facts**, or over
-# whole streams, if the facts of a stream share a model.
+# Here the honest deviation, over facts, is half again as large. **So intervals in this course are computed over
+# facts**, or over whole streams (sequences of edits) if the facts of a stream share a model.
 #
 # ## What moved without being asked?
 #
-# Take the patch in which only the sheep was edited. What does the model now say about fourteen
-# other animals, and about a car? Many of the base model's own answers are poor, for it is small. So we do not
-# ask which are right, and want one number for each that says how far its answer moved.
-# The first token alone will not do: this model puts some answers into quotation marks, and then the
-# first token is the mark. So both models read the prompt and the first four tokens of the base
-# model's answer, and we compare what they expect at each of these tokens $t$. With $p_t(w)$ for the
-# probability of the word $w$ there in the base model, and $p'_t(w)$ in the edited one:
+# Take the patch in which only the sheep was edited. What does the model now say about fourteen other animals, and
+# about a car? The unedited model is small, and many of its own answers are poor. So instead of asking which are
+# right, we compute one number for each that measures how far its answer has shifted. The first token isn't enough:
+# this model puts some answers in quotation marks, and then the first token is the mark. So both models read the
+# prompt and the first four tokens of the unedited model's answer, and we compare their predictions at each of these
+# tokens $t$. With $p_t(w)$ for the probability of the word $w$ there in the unedited model, and $p'_t(w)$ in the
+# edited one:
 #
 # $$\mathrm{KL} = \sum_t \sum_w p_t(w) \log \frac{p_t(w)}{p'_t(w)} .$$
 #
-# This is the Kullback–Leibler divergence in nats, summed over the four tokens. It is large where words that were
+# This is the Kullback–Leibler divergence in nats, summed over the four tokens. It is large if words that were
 # likely have lost much of their probability.
 #
-# **Your turn · exercise 1.4 · ★★ · 10 minutes.** Write it in two steps. A run over a prompt and its answer gives
-# scores at every token, and `at_answer` picks those from which the answer's tokens were chosen. `answer_kl` calls it
-# for both models and computes the sum. While a body is still `...`, the page goes on with the solution. A wrong
-# function that runs is drawn beside it. A right one is put into a file of `my/`, which can be handed in.
+# **Your turn · exercise 1.4 · ★★ · 10 minutes.** Write it in two steps. Running a model over a prompt and its
+# answer gives scores at every token, and `at_answer` picks the scores from which the answer's tokens were chosen.
+# `answer_kl` calls it for both models and computes the sum. While a body is still `...`, the page continues with
+# the solution. If your function runs but is wrong, its result is drawn next to the solution's. If it is right, it
+# is saved to a file in `my/`, ready to be handed in.
 
 
 # %%
@@ -401,8 +402,8 @@ answer_kl = use("1.4", answer_kl)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# What a model puts out at a token says what comes after it. And scores are not yet probabilities: what
-# has to be true of $p_t$ when it is summed over all words?
+# The model's output at a token predicts the token after it. And scores are not yet probabilities: what has to be
+# true of $p_t$ when it is summed over all words?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -421,21 +422,21 @@ answer_kl = use("1.4", answer_kl)
 #
 # </details>
 #
-# **Predict.** Which of the fifteen move most, and how many begin their answer with another word?
+# **Predict.** Which of the fifteen shift most, and how many begin their answer with another word?
 #
-# <details><summary>What one could think of</summary>
+# <details><summary>Possible answers</summary>
 #
-# The animals that are most like a sheep, or those whose names are written most like the sheep's.
-# Write your order down. The figure has a note for either idea, and notebook 02 has a third.
+# The animals most similar to a sheep, or those with the most similar spelling. Write your order down. The figure
+# has a note for either idea, and notebook 02 has a third.
 #
 # </details>
 #
-# First the sheepdog, which nobody edited. From the top, the figure has the four tokens that the base model says about
-# it, and how probable either model finds them.
+# We start with the sheepdog, which was never edited. From top to bottom, the figure shows the first four tokens of
+# the unedited model's answer and how probable each model finds them.
 
 
 # %%
-def read(animal):  # both models read the prompt and the base model's answer -> logits, its tokens
+def read(animal):  # run both models on the prompt and the base model's answer -> logits, its tokens
     (ids,), _ = lm.rows([sheep.prompt.format(animal)])
     (said,) = generate(lm, [ids], 4).ids
     logits = []
@@ -458,11 +459,11 @@ for whose, pick in both(at_answer).items():
     display(plot.token_bars(*bars, title=f"What the base model says of the sheepdog ({whose})"))
 
 # %% [markdown]
-# The edited model would hardly begin with the first piece of "shep" or go on with the second. At the two tokens after
-# the word the models differ much less.
+# The edited model would be very unlikely to begin with the first piece of "shep" or to continue with the second. At
+# the two tokens after the word, the models differ much less.
 #
-# Now all fifteen. Behind each name stand the narrowest rank of zoology that the animal shares with the
-# sheep, and how many of the four different letters of "sheep" its name has.
+# Next come all fifteen. Each name is followed by the narrowest zoological rank that the animal shares with the
+# sheep, and by how many of the four different letters of "sheep" appear in its name.
 
 # %%
 notes, found = {}, {}
@@ -485,27 +486,29 @@ made.axes[0].set_xscale("log")
 made
 
 # %% [markdown]
-# The sheepdog moved most by far, from *shep* to *puppy*. By accident this is right; the edit knows nothing of dogs. The
-# five answers that were right before, of the cow, the pig, the horse, the dog and the cat, are right after it. What
-# gave way was wrong already.
+# The sheepdog's answer shifted most by far, from *shep* to *puppy*. This happens to be right, but the edit contains
+# no knowledge about dogs. The five answers that were right before the edit, about the cow, the pig, the horse, the
+# dog and the cat, are still right after it. The answers that gave way were already wrong.
 #
-# We see no order of kinship among the others. The ram is of the sheep's own species and barely moves, while the
-# kangaroo, which shares only the class, comes before the cow and the pig. We see none of spelling either, but for
-# the word that contains the edited one: goat and cow have none of its letters. All this is one edit, an example.
+# Among the others, we see no ordering by kinship. The ram is of the sheep's own species and barely shifts, while
+# the kangaroo, which shares only the class, comes before the cow and the pig. We see no ordering by spelling
+# either, except for the word that contains the edited one: goat and cow have none of its letters. All this is one
+# edit, an example.
 #
-# ## Where does the answer turn?
+# ## Where does the answer change?
 #
-# A transformer adds up: every layer reads a running sum, the residual stream, and adds to it. At the end that sum
-# passes a norm and one last matrix $U$, which has a row for every token and gives it a score. Nothing stops us from
-# doing so after *any* layer $\ell$. With $h_\ell$ for the sum there, after the norm, the scores are
+# A transformer works by adding: every layer reads a running sum, the residual stream, and adds to it. At the end
+# that sum passes through a norm and one last matrix $U$, which has a row for every token and gives it a score.
+# Nothing stops us from doing this after *any* layer $\ell$. With $h_\ell$ for the sum there, after the norm, the
+# scores are
 #
 # $$s_\ell = U h_\ell ,$$
 #
-# and we ask at what rank the two answers stand among them. This is the **logit lens**: it reads the sum after a
-# layer *as if* it were the last one. No layer but the last was trained to be read so, so a rank in the thousands may
-# mean that the lens is blind there.
+# and we compute the ranks of the two answers among them. This is the **logit lens**: it reads the sum after a layer
+# *as if* that layer were the last one. Only the last layer was trained to be read this way, so a rank in the
+# thousands may simply mean that the lens cannot read the answer there.
 #
-# **Your turn · exercise 1.5 · ★★ · 6 minutes.** Write `ranks`: the rank of one word behind every layer, 1 for the
+# **Your turn · exercise 1.5 · ★★ · 6 minutes.** Write `ranks`: the rank of one word after every layer, 1 for the
 # word with the largest score.
 
 
@@ -521,7 +524,7 @@ turn = guess("In which layer does a rank first differ tenfold?", 0, lm.n_layers 
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# How many words are ahead of it? Nothing has to be sorted.
+# How many words score higher? Nothing has to be sorted.
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -534,14 +537,14 @@ turn = guess("In which layer does a rank first differ tenfold?", 0, lm.n_layers 
 #
 # </details>
 #
-# **Predict.** The edit of the tower changes a matrix in layer 3. Does the new answer lead right after it? Say in
-# which layer the rank of one of the two answers first differs tenfold between the base and the edited model. Type it
+# **Predict.** Editing the tower changes a matrix in layer 3. Does the new answer lead right after it? Say in which
+# layer the rank of one of the two answers first differs tenfold between the unedited and the edited model. Type it
 # into the field above, or write `turn.number = …`.
 #
 # <details><summary>Answer</summary>
 #
-# No. What is written stands at the *subject's* last token, and we read at the *end* of the prompt.
-# The attention of later layers has to carry it there.
+# No. The edit is written at the *subject's* last token, and we read at the *end* of the prompt. The attention of
+# later layers has to carry it there.
 #
 # </details>
 
@@ -551,7 +554,7 @@ U = lm.model.get_output_embeddings().weight.float()
 answers = {answer: encode_target(lm.tokenizer, answer)[0] for answer in ("Paris", "Rome")}
 
 
-def at_the_end(held):  # (layers, d): the sum that every layer leaves at the last token
+def at_the_end(held):  # (layers, d): the residual stream after every layer at the last token
     names = [lm.above(layer) for layer in range(lm.n_layers)]
     with lm.patched(held):
         seen = lm.run(fact.text, watch=names).seen
@@ -586,25 +589,26 @@ plot.lines(
 )
 
 # %% [markdown]
-# In the first figure rank 1 is at the top, gray is "Paris" and orange is "Rome", and the dashed lines are the model
-# before the edit. Up to layer 22 both answers stand at ranks in the thousands in *both* models. The lens can read
-# neither there, so it cannot show whether anything has changed.
+# In the first figure rank 1 is at the top, gray is "Paris" and orange is "Rome", and the dashed lines show the
+# model before the edit. Up to layer 22, both answers rank in the thousands in *both* models. The lens can't read
+# either of them there, so it cannot show whether anything has changed.
 #
-# The second figure needs no lens. A change reaches the end of the prompt right at the edited layer, and by layer 22 it
-# has grown to a fifth of the state. In layer 23 it jumps: there the answer turns. What the early part carries, neither
-# figure shows; notebook 03 follows the fact on its way.
+# The second figure needs no lens. A change reaches the end of the prompt right at the edited layer, growing to a
+# fifth of the state by layer 22. In layer 23 it jumps: this is where the answer changes. Neither figure shows what
+# information the earlier layers carry; notebook 03 follows the fact on its way.
 #
 # ## What we know now
 #
-# * We can change one belief: one matrix of one layer, changed at rank one, was enough for each fact of this page and
-#   for most of its rewordings. We cannot say that we changed only one: with the sheep others moved as well.
+# * We can change one belief: a rank-one change to a single matrix was enough for each fact on this page and for
+#   most of its rewordings. We cannot say that we changed only one: with the sheep, other answers shifted as well.
 # * An edit is a value: applied by entering a `with` block, undone to the last bit by leaving it.
-# * Whether an edit *worked* depends on what is asked and on the event that counts as right. Every
-#   score stands beside that of the base model.
-# * What is written low in the model turns the answer in its upper layers. The logit lens shows the turn, and nothing of the change below it.
+# * Whether an edit *worked* depends on the prompts and on the event that counts as right. Report every score
+#   together with the unedited model's score.
+# * An edit in a lower layer changes the answer in the upper layers. The logit lens shows this switch, and nothing
+#   of the change below it.
 #
-# **Why did *that* neighbor move?** To answer this we have to know how a matrix stores anything at
-# all. [Notebook 01](01_linear_memory.ipynb) begins there.
+# **Why did *that* neighbor change?** To answer this we need to know how a matrix stores anything at all. [Notebook
+# 01](01_linear_memory.ipynb) begins there.
 #
 # ## References
 #

@@ -3,19 +3,18 @@
 #
 # # 01 · In what sense is a linear layer a memory?
 #
-# The sheepdog moved, and nobody had edited it. ROME wrote into one matrix: what was in there? At
-# the end of this page you can read a matrix as a list of pairs, also in a real model.
+# The sheepdog's answer changed even though we had not edited it. ROME wrote into one matrix: what was stored there?
+# By the end of this page you will be able to read a matrix as a list of pairs, even in a real model.
 #
-# **You will** derive the best matrix for a set of pairs, and its capacity · see what correlated
-# keys do to it, and how their second moment $C$ helps · find out when a memory is worst, and mend it
-# with ridge · look at real keys, and steal a layer from its pairs.
+# **You will** derive the best matrix for a set of pairs, and its capacity · see how correlated keys degrade it, and
+# how their second moment $C$ helps · find out when a memory is worst, and fix it using ridge · look at real keys,
+# and steal a layer from its pairs.
 #
-# **Needs** matrix products, traces, eigenvalues, averages, and the end of
-# [notebook 00](00_first_edit.ipynb).
+# **Needs** matrix products, traces, eigenvalues, averages, and the end of [notebook 00](00_first_edit.ipynb).
 #
-# **Minutes** 30 to read and 50 to work: four exercises of [session 1](../lessons/session_1.md).
+# **Minutes** 30 for reading and 50 for working: four exercises from [session 1](../lessons/session_1.md).
 #
-# Run the folded cell below, and read on.
+# Run the folded cell below and keep reading.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -80,40 +79,39 @@ def normal(*shape):
     return torch.randn(*shape, generator=draw, dtype=torch.float64)
 
 
-def error(W, K, V):  # squared recall error, as a share of the squared length of the values
+def error(W, K, V):  # squared recall error, as a fraction of the squared length of the values
     return ((W @ K - V).norm() / V.norm()).item() ** 2
 
 
-def even_spectrum(d, n):  # eigenvalues of Ĉ from n tokens where C = I (Marchenko and Pastur, 1967)
+def even_spectrum(d, n):  # eigenvalues of Ĉ from n tokens if C = I (Marchenko and Pastur, 1967)
     x = torch.linspace((1 - (d / n) ** 0.5) ** 2, (1 + (d / n) ** 0.5) ** 2, 4001).double()
-    density = ((x[-1] - x) * (x - x[0])).clamp(min=0).sqrt() / x  # but for its scale
+    density = ((x[-1] - x) * (x - x[0])).clamp(min=0).sqrt() / x  # up to a constant factor
     below = density.cumsum(0)
     return x[torch.searchsorted(below / below[-1], (torch.arange(d, 0, -1) - 0.5) / d)]
 
 
-def named(title, function):  # {a line of a figure: a function}; a wrong one is beside the solution
+def named(title, function):  # {label in a figure: function}; yours as well if it is wrong
     return dict(zip((title, f"{title}, yours"), both(function).values(), strict=False))
 
 
 # %% [markdown]
 # ## A list of pairs becomes a matrix
 #
-# A memory gets a list of pairs and has to give back the second of a pair when it is shown the
-# first. Here both are vectors: a *key* $k_i$ with $d$ components, and its *value* $v_i$. What we
-# are looking for is one matrix $W$ that answers every key with its value, $W k_i = v_i$. We write
-# the keys as the columns of $K$ ($d \times n$) and the values as those of $V$.
+# A memory stores a list of pairs and must return the second element of a pair when given the first. Here both are
+# vectors: a *key* $k_i$ with $d$ components, and its *value* $v_i$. We are looking for a single matrix $W$ that
+# maps every key to its value, $W k_i = v_i$. We write the keys as the columns of $K$ ($d \times n$) and the values
+# as the columns of $V$.
 #
-# An early idea (Kohonen, 1972) adds up one outer product per pair. What comes back for the key
-# $k_j$?
+# An early idea (Kohonen, 1972) adds up one outer product per pair. What does it return for the key $k_j$?
 #
 # $$W = \sum_i v_i k_i^\top = VK^\top, \quad Wk_j = v_j \|k_j\|^2 + \sum_{i\ne j} v_i k_i^\top k_j$$
 #
-# The first term is what we want, if the key has length 1. The sum is **crosstalk**: each other
-# value is mixed in by as much as its key overlaps with $k_j$. For orthonormal keys the crosstalk is
-# zero, and every value comes back.
+# The first term is the result we want, if the key has length 1. The sum is **crosstalk**: each other value is mixed
+# in by as much as its key overlaps with $k_j$. For orthonormal keys the crosstalk is zero, and every value is
+# returned.
 #
-# **Your turn · exercise 1.2 · ★★ · 8 minutes.** Write `outer_memory`: the matrix $W$, and the crosstalk at every key,
-# for keys of any length and without a loop.
+# **Your turn · exercise 1.2 · ★★ · 8 minutes.** Write `outer_memory`: the matrix $W$, and the crosstalk at every
+# key, for keys of any length and without using a loop.
 
 
 # %%
@@ -128,8 +126,8 @@ share = guess("Crosstalk of random keys, as a share of the values' squared lengt
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# A sum of outer products is one matrix product, and so are all the answers. What is left of an answer
-# when its own value is taken away?
+# A sum of outer products is a single matrix product, and so are all the answers. What is left of an answer after
+# subtracting its own value?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -142,16 +140,15 @@ share = guess("Crosstalk of random keys, as a share of the values' squared lengt
 #
 # </details>
 #
-# **Predict.** In high dimensions random directions are nearly orthogonal. So take 160 random unit vectors in 256
-# dimensions as keys. How large is the crosstalk, compared with the values?
+# **Predict.** In high dimensions random directions are nearly orthogonal. Suppose we use 160 random unit vectors in
+# 256 dimensions as keys. How large is the crosstalk, compared with the values?
 #
 # <details><summary>Work it out</summary>
 #
-# Take $k_j$ as the first axis. The $d$ squared components of a unit vector sum to 1 and no axis is
-# special, so $\mathbb{E}(k_i^\top k_j)^2 = 1/d$. Keys of both signs are equally likely, so mixed
-# terms average out: $\mathbb{E}\|\text{crosstalk}\|^2 = \sum_{i \ne j} \|v_i\|^2 / d$, which for
-# values of equal length is a share of $(n-1)/d$. Each overlap is small, but there are $n - 1$ of
-# them.
+# Choose $k_j$ as the first axis. The $d$ squared components of a unit vector sum to 1 and no axis is special, so
+# $\mathbb{E}(k_i^\top k_j)^2 = 1/d$. Keys of both signs are equally likely, so mixed terms average out:
+# $\mathbb{E}\|\text{crosstalk}\|^2 = \sum_{i \ne j} \|v_i\|^2 / d$, which for values of equal length is a fraction
+# of $(n-1)/d$. Each overlap is small, but there are $n - 1$ of them.
 #
 # </details>
 
@@ -174,13 +171,12 @@ share.against(measured)
 # %% [markdown]
 # ## The best matrix
 #
-# Outer products ignore that keys overlap, and the price is more than half of the values' squared
-# length. So let us ask for the best matrix instead: which $W$ makes the squared error
-# $\|WK - V\|^2$, summed over all entries, as small as possible? To see whether a $W$ can be
-# improved, add any change $H$. To first order in $H$ the error changes by
-# $\mathrm{tr}(H^\top G)$, with a matrix $G$, the **slope** at $W$.
+# Outer products ignore the overlap between keys, and the price is more than half of the values' squared length. So
+# let us look for the best matrix instead: which $W$ makes the squared error $\|WK - V\|^2$, summed over all
+# entries, as small as possible? To find out whether a given $W$ can be improved, add any change $H$. To first order
+# in $H$ the error changes by $\mathrm{tr}(H^\top G)$, with a matrix $G$, the **slope** at $W$.
 #
-# **Your turn · exercise 1.1, first step · ★ · 6 minutes.** Multiply $\|(W + H)K - V\|^2$ out on paper, and write `slope`.
+# **Your turn · exercise 1.1, first step · ★ · 6 minutes.** Expand $\|(W + H)K - V\|^2$ on paper, and write `slope`.
 
 
 # %%
@@ -194,8 +190,8 @@ slope = use("1.1", slope)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# $\|A + B\|^2 = \|A\|^2 + 2\,\mathrm{tr}(B^\top A) + \|B\|^2$, and $\mathrm{tr}(XY) = \mathrm{tr}(YX)$. Which matrix
-# stands beside $H^\top$?
+# $\|A + B\|^2 = \|A\|^2 + 2\,\mathrm{tr}(B^\top A) + \|B\|^2$, and $\mathrm{tr}(XY) = \mathrm{tr}(YX)$. Which
+# matrix is multiplied by $H^\top$?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -221,15 +217,14 @@ for line, f in named("slope", slope).items():
     print(f"{line}: {(f(W, K, V) - slow).abs().max():.0e} away from central differences")
 
 # %% [markdown]
-# Multiplied out it is
+# Expanding it gives
 #
 # $$\|(W + H)K - V\|^2 = \|WK - V\|^2 + 2\,\mathrm{tr}\big(H^\top (WK - V)K^\top\big) + \|HK\|^2 .$$
 #
-# If $(WK - V)K^\top = 0$, the middle term vanishes for every $H$ and the last one is never
-# negative, so nothing helps. If it is not zero, the small step $H = -\varepsilon\,(WK - V)K^\top$
-# does help. The best matrices are therefore exactly the solutions of the **normal equations**
-# $W K K^\top = V K^\top$. Two of them differ by an $H$ with $HK = 0$. If the keys span the whole
-# space, there is only one, $W = V K^\top (K K^\top)^{-1}$.
+# If $(WK - V)K^\top = 0$, the middle term vanishes for every $H$ and the last term is never negative, so nothing
+# helps. If it is not zero, the small step $H = -\varepsilon\,(WK - V)K^\top$ does help. The best matrices are
+# therefore exactly the solutions of the **normal equations** $W K K^\top = V K^\top$. Two solutions differ by an
+# $H$ with $HK = 0$. If the keys span the whole space, there is only one solution, $W = V K^\top (K K^\top)^{-1}$.
 #
 # **Exercise 1.1, second step · ★ · 5 minutes.** Write `fit` for keys that span the whole space.
 
@@ -245,8 +240,8 @@ fit = use("1.1", fit)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# `torch.linalg.solve(A, B)` is the $X$ with $AX = B$. Here the unknown stands on the left of $KK^\top$:
-# what do the normal equations say when both sides are transposed?
+# `torch.linalg.solve(A, B)` is the $X$ with $AX = B$. Here the unknown is on the left of $KK^\top$: what do the
+# normal equations look like after transposing both sides?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -259,15 +254,15 @@ fit = use("1.1", fit)
 #
 # </details>
 #
-# With fewer independent keys than dimensions $KK^\top$ has no inverse, and many matrices answer all keys perfectly.
-# Which one shall we take? The shortest, the one with the least $\|W\|^2$, since it adds nothing that the pairs do not
-# ask for. It is called the **minimum-norm solution**. Its rows are combinations of the keys, $W = M K^\top$: a part
-# of a row that is orthogonal to every key would make it longer and change no answer. From $M K^\top K = V$ follows
-# the formula for few keys,
+# With fewer independent keys than dimensions, $KK^\top$ has no inverse, and many matrices answer all keys
+# perfectly. Which should we choose? The shortest, that is, the matrix with the smallest $\|W\|^2$, because it adds
+# nothing that the pairs do not require. It is called the **minimum-norm solution**. Its rows are combinations of
+# the keys, $W = M K^\top$: any part of a row that is orthogonal to every key would make the row longer without
+# changing an answer. From $M K^\top K = V$ follows the formula for few keys,
 #
 # $$W = V (K^\top K)^{-1} K^\top .$$
 #
-# What stands behind $V$ is the *pseudo-inverse* of $K$. In your `fit`, for many keys, it is $K^\top (KK^\top)^{-1}$.
+# The factor after $V$ is the *pseudo-inverse* of $K$. In your `fit`, for many keys, it is $K^\top (KK^\top)^{-1}$.
 
 # %%
 K, V = normal(8, 20), normal(5, 20)
@@ -289,20 +284,20 @@ for matrix in (shortest, more):
 # %% [markdown]
 # ## Capacity
 #
-# How many pairs does such a memory hold? We draw $n$ random keys and values, and measure the
-# squared error at recall as a share of the values' squared length.
+# How many pairs can such a memory hold? We draw $n$ random keys and values, measuring the squared recall error as a
+# fraction of the values' squared length.
 #
-# **Predict.** $n$ random pairs, $d$ inputs, least squares. Up to which $n$ is recall perfect? And
-# above: collapse, or something gentler?
+# **Predict.** $n$ random pairs, $d$ inputs, least squares. Up to which $n$ is recall perfect? And beyond that:
+# collapse, or something gentler?
 #
 # <details><summary>Work it out</summary>
 #
-# Up to $n = d$ independent keys, $WK = V$ has a solution. Above, the formula gives $WK = V\Pi$ with
+# Up to $n = d$ independent keys, $WK = V$ has a solution. Beyond that, the formula gives $WK = V\Pi$ with
 # $\Pi = K^\top (KK^\top)^{-1} K$: symmetric, $\Pi^2 = \Pi$, so a projector, with
-# $\mathrm{tr}\,\Pi = \mathrm{tr}\big((KK^\top)^{-1}KK^\top\big) = d$. If $V$'s entries are
-# independent of the keys and of each other, with mean 0 and variance $\sigma^2$, each row $r$ loses
-# $\mathbb{E}\|r - r\Pi\|^2 = \sigma^2\,\mathrm{tr}(I - \Pi) = \sigma^2 (n - d)$ of its
-# $\sigma^2 n$: a share of $1 - d/n$.
+# $\mathrm{tr}\,\Pi = \mathrm{tr}\big((KK^\top)^{-1}KK^\top\big) = d$. If $V$'s entries are independent of the keys
+# and of each other, with mean 0 and variance $\sigma^2$, each row $r$ loses
+# $\mathbb{E}\|r - r\Pi\|^2 = \sigma^2\,\mathrm{tr}(I - \Pi) = \sigma^2 (n - d)$ of its $\sigma^2 n$: a fraction of
+# $1 - d/n$.
 #
 # </details>
 
@@ -324,25 +319,25 @@ colors = {name: plot.CYCLE[i] for name, i in colors.items()}
 plot.lines(x, found | theory, *RECALL, colors=colors, dashes=dict.fromkeys(found, " "))
 
 # %% [markdown]
-# Dots are measured, lines are the two formulas. Outer products err from the second pair on. Least squares holds up to
-# $d$ pairs exactly, and above that it loses a share of $1 - d/n$, without collapse as long as keys are asked as they
-# were written.
+# Dots are measurements; lines are the two formulas. Outer products make errors from the second pair on. Least
+# squares stores up to $d$ pairs exactly. Above that, it loses a fraction of $1 - d/n$, without collapsing as long
+# as it is queried using the keys as they were written.
 #
 # ## Correlated keys
 #
-# The keys of a real layer are not spread evenly over all directions. What describes the spread is the **second
-# moment** of the keys, the $d \times d$ matrix $C = \mathbb{E}[k k^\top]$. For a unit vector $u$, the number $u^\top
-# C u = \mathbb{E}(u^\top k)^2$ says how much the keys use the direction $u$. From $n$ keys it is estimated as $\hat C
-# = \frac1n K K^\top$.
+# The keys of a real layer are not spread evenly over all directions. Their spread is described by the **second
+# moment** of the keys, the $d \times d$ matrix $C = \mathbb{E}[k k^\top]$. For a unit vector $u$, the number
+# $u^\top C u = \mathbb{E}(u^\top k)^2$ measures how much the keys use the direction $u$. From $n$ keys it is
+# estimated as $\hat C = \frac1n K K^\top$.
 #
-# How much do two independent keys overlap? Take the average over $k_j$ first, then over $k_i$:
+# How much do two independent keys overlap? Average over $k_j$ first, then over $k_i$:
 #
 # $$\mathbb{E}(k_i^\top k_j)^2 = \mathbb{E}\,k_i^\top (k_j k_j^\top) k_i
 # = \mathbb{E}\,k_i^\top C k_i = \mathrm{tr}(C^2) .$$
 #
 # Their squared length is $\mathbb{E}\|k\|^2 = \mathrm{tr}\,C$. Relative to it they overlap by
-# $\mathrm{tr}(C^2)/(\mathrm{tr}\,C)^2$, where evenly spread keys had $1/d$. They overlap as if they
-# lived in only
+# $\mathrm{tr}(C^2)/(\mathrm{tr}\,C)^2$, compared with $1/d$ for evenly spread keys. They overlap as if they lived
+# in only
 #
 # $$d_\text{eff} = \frac{(\mathrm{tr}\,C)^2}{\mathrm{tr}(C^2)}$$
 #
@@ -350,22 +345,21 @@ plot.lines(x, found | theory, *RECALL, colors=colors, dashes=dict.fromkeys(found
 #
 # ## Whitening
 #
-# The cure is to measure keys in other coordinates, in which they *are* spread evenly. Split the second moment as $C =
-# L L^\top$, for instance with the Cholesky factor. The keys look as if somebody had multiplied evenly spread vectors
-# by $L$. So we undo that and take $\tilde k = L^{-1} k$.
+# The cure is to measure keys in other coordinates, in which they *are* spread evenly. Split the second moment as
+# $C = L L^\top$, for example using the Cholesky factor. The keys look as if evenly spread vectors had been
+# multiplied by $L$. So we undo the multiplication by setting $\tilde k = L^{-1} k$.
 #
 # 1. The whitened keys are spread evenly:
 #    $\mathbb{E}[\tilde k \tilde k^\top] = L^{-1}\,\mathbb{E}[kk^\top]\,L^{-\top}
 #    = L^{-1} L L^\top L^{-\top} = I$.
-# 2. For their inner products one needs no $L$ at all, because $L^{-\top} L^{-1} = (LL^\top)^{-1}$:
+# 2. Computing their inner products doesn't require $L$ at all, because $L^{-\top} L^{-1} = (LL^\top)^{-1}$:
 #    $\tilde k_i^\top \tilde k_j = k_i^\top L^{-\top} L^{-1} k_j = k_i^\top C^{-1} k_j$.
-# 3. Least squares whitens by itself. In its normal equations $W K K^\top = V K^\top$ stands
-#    $KK^\top = n\hat C$, so the solution is a sum of outer products again, with $\hat C^{-1} k_i$
-#    in the place of $k_i$:
+# 3. Least squares whitens automatically. Its normal equations $W K K^\top = V K^\top$ contain $KK^\top = n\hat C$,
+#    so the solution is a sum of outer products again, with $\hat C^{-1} k_i$ replacing $k_i$:
 #
 # $$W = \tfrac1n\, V K^\top \hat C^{-1} = \frac1n \sum_i v_i\,(\hat C^{-1} k_i)^\top .$$
 #
-# The next cell draws keys in a plane before and after, and measures all three lines on keys in 256
+# The next cell draws keys in a plane before and after whitening, and measures all three lines on keys in 256
 # dimensions with the eigenvalues 1, 1/2, 1/3, …
 
 # %%
@@ -392,37 +386,36 @@ even[:, 0], even[:, 1] = torch.tensor([[1.9, 0.9], [1.2, -1.6]])
 drawings_01.whitening(flat @ even, flat, (0, 1))
 
 # %% [markdown]
-# The ellipse is the set of keys with $k^\top C^{-1} k = 4$, and whitening makes it round. The two arrows only share
-# the direction that all keys share, and are quite different otherwise.
+# The ellipse is the set of keys with $k^\top C^{-1} k = 4$, and whitening makes it round. The two arrows have in
+# common only the direction that all keys have in common; otherwise they are quite different.
 #
 # ## Ridge
 #
-# With few keys $KK^\top$ has no inverse, and with noisy ones its weak directions can be mostly noise. **Ridge** asks
-# for a small error and for a small $W$ at once and minimizes $\|WK - V\|^2 + \lambda \|W\|^2$. The second term is the
-# error of $d$ more pairs, whose keys are the columns of $\sqrt\lambda\, I$ and whose values are zero. So the normal
-# equations become
+# With few keys, $KK^\top$ has no inverse, and if the keys are noisy, its weak directions can be mostly noise.
+# **Ridge** keeps both the error and $W$ small by minimizing $\|WK - V\|^2 + \lambda \|W\|^2$. The second term is
+# the error of $d$ additional pairs, whose keys are the columns of $\sqrt\lambda\, I$ and whose values are zero. So
+# the normal equations become
 #
 # $$W \,(K K^\top + \lambda I) = V K^\top ,$$
 #
-# with one solution for every $\lambda > 0$. Along a direction in which $KK^\top$ has the eigenvalue
-# $s$, the answer of least squares is shrunk by $s/(s + \lambda)$: what was seen often is kept, and
-# what was hardly seen is given up. Since $(KK^\top + \lambda I)K = K(K^\top K + \lambda I)$, the
-# solution can be written with the inverse on either side of $K^\top$,
+# with one solution for every $\lambda > 0$. Along a direction in which $KK^\top$ has the eigenvalue $s$, the
+# least-squares answer is shrunk by $s/(s + \lambda)$: directions seen often are kept, and directions rarely seen
+# are given up. Since $(KK^\top + \lambda I)K = K(K^\top K + \lambda I)$, the solution can be written with the
+# inverse on either side of $K^\top$,
 #
 # $$W = V K^\top (KK^\top + \lambda I)^{-1} = V (K^\top K + \lambda I)^{-1} K^\top .$$
 #
-# For $\lambda \to 0$ the first form becomes the formula for many keys, and the second the one for few.
-# MEMIT, in notebook 05, is this ridge once more: with $C$ in the place of $I$, so in whitened keys,
-# and with what is still missing of each value in the place of $V$.
+# For $\lambda \to 0$, the first form becomes the formula for many keys, and the second the formula for few. MEMIT,
+# in notebook 05, is the same ridge again: with $C$ replacing $I$, so in whitened keys, and with the missing part of
+# each value replacing $V$.
 #
-# How large should $\lambda$ be? A subject's key is a little different in every sentence. Let each of
-# the $n$ keys arrive as $k_i + \varepsilon$, with noise of mean 0 and covariance $\sigma^2 I$. In the
-# expected error the mixed term vanishes, and $\mathbb{E}\|W\varepsilon\|^2 = \sigma^2\|W\|^2$ is
-# added for every pair. So the matrix with the smallest expected error is ridge with
-# $\lambda = n \sigma^2$.
+# How large should $\lambda$ be? A subject's key is a little different in every sentence. Suppose that each of the
+# $n$ keys arrives as $k_i + \varepsilon$, with noise of mean 0 and covariance $\sigma^2 I$. In the expected error
+# the mixed term vanishes, and $\mathbb{E}\|W\varepsilon\|^2 = \sigma^2\|W\|^2$ is added for every pair. So the
+# matrix with the smallest expected error is ridge with $\lambda = n \sigma^2$.
 #
-# **Exercise 1.1, third step · ★ · 6 minutes.** Write `ridge` as one call of `fit`, with
-# the $d$ more pairs. The next figure is drawn from it.
+# **Exercise 1.1, third step · ★ · 6 minutes.** Write `ridge` as one call of `fit`, adding the $d$ extra pairs. The
+# next figure is drawn from it.
 
 
 # %%
@@ -442,7 +435,7 @@ worst = guess("Without ridge and with noise on the keys, at which n/d is the err
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# `torch.cat([K, more], 1)` puts more columns behind those of $K$. What are the values of the new keys?
+# `torch.cat([K, more], 1)` appends columns to $K$. What are the values of the new keys?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -456,17 +449,17 @@ worst = guess("Without ridge and with noise on the keys, at which n/d is the err
 #
 # </details>
 #
-# The pairs are written with keys that are spread as in the last section. They are asked for with noise on the keys,
-# which has a tenth of the keys' squared length.
+# The pairs are written with keys spread as in the last section. When they are read, the keys contain
+# noise with a tenth of their squared length.
 #
-# **Predict.** Without ridge, which memory suffers most from the noise: one that is half full, one that is exactly
-# full, or one with twice as many pairs as inputs?
+# **Predict.** Without ridge, which memory suffers most from the noise: a memory that is half full, one that is
+# exactly full, or one with twice as many pairs as inputs?
 #
 # <details><summary>Work it out</summary>
 #
-# The noise adds $n\sigma^2\|W\|^2$. Around $n = d$ the pairs just fix the matrix, and some direction is
-# hardly used by any key. Along it $W$ has to be huge for the values to come out. More pairs than inputs
-# can no longer be answered exactly, and that is what makes $W$ shorter again.
+# The noise adds $n\sigma^2\|W\|^2$. Around $n = d$, the pairs just determine the matrix, and some direction is used
+# by almost no key. Along it, $W$ has to be huge to produce the values. If there are more pairs than inputs, they
+# can no longer all be answered exactly, which makes $W$ shorter again.
 #
 # </details>
 
@@ -497,19 +490,21 @@ worst.against(counts[plain.index(max(plain))] / d)
 Slider(figure, "λ, in units of n σ²", [10 ** (i / 2) for i in range(-6, 5)], 1)
 
 # %% [markdown]
-# The worst memory is the one that is exactly full. Its error without ridge leaves the figure, and it falls again when
-# more pairs are written, which is known as *double descent*. With $\lambda = n\sigma^2$ the peak is gone, and the
-# price is an error on the keys as they were written, also where all pairs would have fitted. Move the slider to a
-# $\lambda$ that is too small or too large.
+# The worst memory is the one that is exactly full. Without ridge, its error goes off the figure, then falls again
+# as more pairs are written, which is known as *double descent*. With $\lambda = n\sigma^2$ the peak is gone; the
+# price is an error on the keys as they were written, even if all pairs would have fitted. Try moving the slider to
+# a $\lambda$ that is too small or too large.
 #
 # ## A layer of a real model
 #
-# The matrix edited in notebook 00 is the output projection of an MLP. Its input at a token is the key, its output the
-# value. We read the keys at the last token of the classroom's subjects, and of your own where you typed a fact.
+# The matrix edited in notebook 00 is the output projection of an MLP. Its input at a token is the key, its output
+# the value. We read the keys at the last token of the classroom's subjects, and of your own subject if you entered
+# a fact.
 #
-# If the layer's keys were spread evenly, all eigenvalues of $C$, a mean over tokens of general text, would be equal.
-# But we have only $\hat C$, from $n$ tokens. Even where $C = I$, its eigenvalues spread from $(1 - \sqrt{d/n})^2$ to
-# $(1 + \sqrt{d/n})^2$, with a density that Marchenko and Pastur derived. The figure compares the layer with that.
+# If the layer's keys were spread evenly, all eigenvalues of $C$, a mean over tokens of general text, would be
+# equal. However, we have only $\hat C$, estimated from $n$ tokens. Even if $C = I$, its eigenvalues spread from
+# $(1 - \sqrt{d/n})^2$ to $(1 + \sqrt{d/n})^2$, with a density derived by Marchenko and Pastur. The figure compares
+# the layer with this density.
 
 # %%
 lm = models.load(SCALE, sink="own")
@@ -538,23 +533,24 @@ axes = "index of the eigenvalue, largest first", "eigenvalue of C / their mean"
 plot.lines(range(1, width + 1), curves, *axes, ylog=True)
 
 # %% [markdown]
-# The spectrum reaches no zero (a ten-thousandth of the mean is added, too little to matter): general text leaves no direction quite unused, but uses some far more than others. The
-# layer's curve begins far above that of even keys and ends below it, and its keys overlap as if they lived in less than
-# half as many dimensions.
+# The spectrum does not reach zero (we add a ten-thousandth of the mean, which is too little to matter): general
+# text leaves no direction entirely unused, but uses some far more than others. The layer's curve begins far above
+# the curve of evenly spread keys and ends below it, and its keys overlap as if they lived in less than half as many
+# dimensions.
 #
-# **Predict.** Two subjects, taken at random: is the cosine of their keys near 0? Does whitening
-# bring all pairs to 0?
+# **Predict.** If we pick two subjects at random, is the cosine of their keys near 0? Does whitening bring all pairs
+# to 0?
 #
 # <details><summary>Answer</summary>
 #
-# Raw cosines lean to the positive side, as they do when keys have a part in common. Whitening draws
-# the bulk toward 0, though not as far as random vectors. What remains is a tail of pairs that are
-# alike for this layer.
+# Raw cosines lean toward the positive side, as happens when keys have a component in common. Whitening draws
+# the bulk toward 0, though not as close as random vectors. What remains is a tail of pairs that look similar to
+# this layer.
 #
 # </details>
 #
-# **Your turn · exercise 1.3 · ★★ · 8 minutes.** Write the cosines of all whitened keys. The next
-# figure is drawn from them.
+# **Your turn · exercise 1.3 · ★★ · 8 minutes.** Write the cosines of all whitened keys. The next figure is drawn
+# from them.
 
 
 # %%
@@ -568,7 +564,7 @@ whitened_cosines = use("1.3", whitened_cosines)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# Line 2 of the section on whitening needs no $L$. Which two lengths does a cosine divide by?
+# Line 2 of the section on whitening doesn't need $L$. Which two lengths does a cosine divide by?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -602,24 +598,28 @@ plot.style.legend(figure, figure.axes[0])
 figure
 
 # %% [markdown]
-# A curve ends at its most similar pair. Whitening takes away most of what all keys have in common. What it leaves is
-# of another kind: countries beside their inhabitants and neighbors, languages beside languages. The light bulb beside
-# the Eiffel Tower shows that not every near pair has a reason that we can name.
+# Each curve ends at its most similar pair. Whitening removes most of the component that all keys have in common.
+# The similarity that remains is of another kind: countries pair with their inhabitants and neighbors, languages
+# with languages. The light bulb paired with the Eiffel Tower shows that not every close pair has a reason that we
+# can name.
 #
 # ## Steal a layer
 #
-# Somebody hides $W$ and shows us pairs of it from running text, with noise on the values, a tenth of their size. We fit
-# a matrix to the pairs and put it into the model. The layer is now layer 0: if it is set to zero, the model babbles.
+# Suppose $W$ is hidden, and we only see pairs of it from running text, with noise on the values, a tenth of their
+# size. We fit a matrix to the pairs and put it into the model. The layer is now layer 0: when we set it to zero,
+# the model babbles.
 #
-# What does noise on the values cost at a *new* key? With more pairs than inputs, $\hat W - W$ is $EK^\top(KK^\top)^{-1}$,
-# where $E$ is the noise. For independent keys, the error at a new one is $d/(n - d)$ times the noise's square, nearly
-# nothing with many pairs, and without bound at $n = d$.
+# What does noise on the values cost at a *new* key? With more pairs than inputs, $\hat W - W$ is
+# $EK^\top(KK^\top)^{-1}$, where $E$ is the noise. For independent keys, the error at a new key is $d/(n - d)$ times
+# the square of the noise: almost nothing with many pairs, and unbounded at $n = d$.
 #
-# Ridge should help, but the thief cannot ask $W$ for the right $\lambda$. He holds pairs out and asks those.
+# Ridge should help, but the thief cannot use $W$ to find the right $\lambda$. He sets some pairs aside and uses
+# them for testing.
 #
-# **Your turn · exercise 1.6 · ★★ · 15 minutes, in three steps.** `excess` is ridge's squared error at new pairs for
-# each $\lambda$ of a list, as a share of $\|V_\text{new}\|^2$. `choose` takes the $\lambda$ that is best on the last fifth
-# of the pairs, fitted on the first $4n/5$, rounded down. `stolen` is ridge on all pairs with this $\lambda$.
+# **Your turn · exercise 1.6 · ★★ · 15 minutes, in three steps.** `excess` is the squared error of ridge at new
+# pairs for each $\lambda$ in a list, as a fraction of $\|V_\text{new}\|^2$. `choose` returns the $\lambda$ that is
+# best on the last fifth of the pairs after fitting on the first $4n/5$, rounded down. `stolen` is ridge on all
+# pairs, using this $\lambda$.
 
 
 # %%
@@ -646,7 +646,8 @@ peak = guess("As many pairs as inputs, no ridge: error at new tokens, in units o
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# Only $s + \lambda$ depends on $\lambda$ if $KK^\top = Q\,\mathrm{diag}(s)\,Q^\top$. And which pairs may not be asked?
+# Only $s + \lambda$ depends on $\lambda$ if $KK^\top = Q\,\mathrm{diag}(s)\,Q^\top$. And which pairs must not be
+# used for testing?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -672,7 +673,7 @@ peak = guess("As many pairs as inputs, no ridge: error at new tokens, in units o
 #
 # </details>
 #
-# **Predict.** What does the model say with a matrix stolen from $n = d$ pairs? And with $\lambda$?
+# **Predict.** What does the model answer with a matrix stolen from $n = d$ pairs? And with $\lambda$?
 
 # %%
 first = lm.mlp_out(0)
@@ -682,7 +683,7 @@ seen = module_inputs(lm, windows(lm, text, 7 * width // 2), [first], skip=1)[fir
 seen = seen[torch.randperm(len(seen), generator=draw)].T  # (d_in, tokens)
 values = hidden @ seen
 values += 0.1 * values.pow(2).mean().sqrt() * normal(*values.shape)
-new = seen[:, 3 * width :]  # asked and never shown
+new = seen[:, 3 * width :]  # for testing only, never shown
 lams = [seen.pow(2).mean().item() * 10.0**power for power in (-1, 0, 1, 2, 3)]
 
 some, told, few = seen[:, : width // 4], values[:, : width // 4], new[:, :200]
@@ -723,38 +724,39 @@ for line, (module, matrix) in tables.items():
 show.Table(lines)
 
 # %% [markdown]
-# Without ridge the stolen matrix has learned the noise: at $n = d$ its error is tens of thousands of times as large as
-# the values, and the model is worse than with no matrix at all. With the $\lambda$ that the held-out pairs have
-# chosen there is no peak, and it speaks English with a wrong city. At one and a half pairs per input it says *Paris* and
-# *lamb*, and without ridge only at three. Independent keys would err by .02 at one and a half, and text by 1.83.
-# One likely reason is that words recur, and a key of layer 0 depends on little but its word.
+# Without ridge, the stolen matrix has learned the noise: at $n = d$ its error is tens of thousands of times as
+# large as the values, and the model is worse than with no matrix at all. With the $\lambda$ chosen on held-out
+# pairs there is no peak, and the model speaks English, but names a wrong city. At one and a half pairs per input,
+# it says *Paris* and *lamb*; without ridge, it does so only at three. At one and a half and without ridge, the
+# error would be .02 if the keys were independent; for text it is 1.83. One likely reason is that words recur, and a
+# key of layer 0 depends on little but its word.
 #
-# The rows with $W = 0$ are the control. In layer 3 the model says *Paris* and *lamb* with no matrix either, so there a
-# theft would prove nothing. This is one layer, one text and one draw of the noise.
+# The rows with $W = 0$ are the control. In layer 3 the model also says *Paris* and *lamb* with no matrix, so a
+# theft would prove nothing there. This is one layer, one text and one sample of the noise.
 #
 # ## What we know now
 #
-# * A matrix can be read as the least-squares answer to a list of pairs. $d$ inputs hold up to
-#   $d$ independent pairs exactly; above that, random values lose a share of $1 - d/n$.
-# * A sum of outer products mixes the values of keys that overlap. Whitening takes out what the second
-#   moment says about all keys, and the overlap that is left is $k_i^\top C^{-1} k_j$.
-# * A memory that is exactly full suffers most from noise on its keys. Ridge with $\lambda = n\sigma^2$
-#   has the smallest expected error, and pays with an error on the keys as they were written.
-# * A real layer uses all its directions, but unevenly. The pairs of subjects that stay
-#   nearest after whitening are mostly of one kind, and some share letters.
+# * A matrix can be read as the least-squares answer to a list of pairs. $d$ inputs hold up to $d$ independent pairs
+#   exactly; above that, random values lose a fraction of $1 - d/n$.
+# * A sum of outer products mixes the values of overlapping keys. Whitening removes the part of the overlap that the
+#   second moment describes for all keys, leaving $k_i^\top C^{-1} k_j$.
+# * A memory that is exactly full suffers most from noise on its keys. Ridge with $\lambda = n\sigma^2$ has the
+#   smallest expected error, at the price of an error on the keys as they were written.
+# * A real layer uses all its directions, but unevenly. The pairs of subjects that stay closest after whitening are
+#   mostly of one kind, and some have letters in common.
 #
 # ## Where it breaks
 #
-# Write one new pair into a memory in use. The obvious way adds what is missing as an outer product,
-# $W' = W + (v - Wk)\,k^\top / \|k\|^2$, and the new pair is exact. We give a subject of the real
-# layer the value of another, look at all the rest, then go on subject by subject, in three orders.
+# Write one new pair into a memory in use. The obvious way is to add the missing part as an outer product,
+# $W' = W + (v - Wk)\,k^\top / \|k\|^2$, and the new pair is exact. We give a subject of the real layer the value of
+# another and look at all the rest. Then we continue subject by subject, in three orders.
 
 # %%
 V = W @ K
 wanted = V.roll(1, 1)  # every subject gets the value of the one before it
 
 
-def in_a_row(order):  # pair by pair, what is missing is added as an outer product
+def in_a_row(order):  # pair by pair, adding the missing part as an outer product
     written = W.clone()
     for i in order:
         k = K[:, i]
@@ -770,12 +772,12 @@ print(f"all pairs in a row, three orders: a share of {rows} is wrong at the end"
 print(f"all at once, by least squares: {error(memory.fit(K, wanted), K, wanted):.2f}")
 
 # %% [markdown]
-# One pair moves most of the others, and written in a row, in each of three orders, the pairs spoil one another. A
-# matrix that holds them all exists, but nobody has the pairs that the real one was made from. All we know of them is
-# $C$.
+# Writing one pair changes most of the others. When we write all pairs sequentially, in each of three orders, they
+# corrupt one another. A matrix that stores all of them exists, but we don't have the pairs that the real matrix was
+# made from. All we know about them is $C$.
 #
-# **How do we write one pair at the least cost to those that we cannot see?**
-# [Notebook 02](02_insert.ipynb) derives that, and comes back to the sheep and its neighbors.
+# **How can we write one pair at the least cost to the pairs that we cannot see?** [Notebook 02](02_insert.ipynb)
+# derives the answer, then returns to the sheep and its neighbors.
 #
 # ## References
 #

@@ -3,18 +3,19 @@
 #
 # # 02 · What does writing one fact do to the others?
 #
-# At the end of this page you know the change of a memory that moves its other pairs least, what it costs if $C$ is
-# only estimated, and whom it will disturb.
+# By the end of this page you will know which change of a memory disturbs its other pairs least, what it costs if
+# $C$ is only estimated, and which pairs it will disturb.
 #
-# **You will** derive the cheapest way to write one pair, and write it · repair an estimate of $C$ · forecast what many
-# pairs in a row do to each other · find in a real layer what the sheep did to the sheepdog.
+# **You will** derive the cheapest way to write one pair, and write it · repair an estimate of $C$ · predict the
+# disturbance when many pairs are written one after another · find in a real layer what editing the sheep did to the
+# sheepdog.
 #
 # **Needs** [notebook 01](01_linear_memory.ipynb): $C$, whitening, and its last section.
 #
-# **Minutes** 30 to read and 40 to work: four exercises, of [session 2](../lessons/session_2.md) and
+# **Minutes** 30 for reading and 40 for working: four exercises, from [session 2](../lessons/session_2.md) and
 # [session 3](../lessons/session_3.md).
 #
-# Run the folded cell below, and read on.
+# Run the folded cell below and keep reading.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -84,18 +85,18 @@ def rms(values):  # root mean square
     return values.pow(2).mean().sqrt().item()
 
 
-def each(line, function):  # {line: function}; a wrong one has a line beside the solution's
+def each(line, function):  # {line: function}; a wrong function gets its own line
     return {line + i * ", yours": f for i, f in enumerate(both(function).values())}
 
 
 # %% [markdown]
 # ## The cheapest way to write one pair
 #
-# The memory $W$ is in use. We are given a key $k$ and the value $v$ that it should get from now on, and
-# we are looking for a change $\Delta$ of the matrix. It has to supply what is missing at $k$, the
-# **residual** $\delta = v - Wk$. Many changes do that, and we want the one that disturbs all other pairs
-# least. We cannot list them, but we know the second moment $C$ of their keys, and it gives the mean
-# disturbance over text: $\mathbb{E}\|\Delta k'\|^2 = \mathrm{tr}(\Delta C \Delta^\top)$. So the task is
+# The memory $W$ is in use. We are given a key $k$ and the value $v$ that it should have from now on, and we are
+# looking for a change $\Delta$ of the matrix. It has to supply the part still missing at $k$, the **residual**
+# $\delta = v - Wk$. Many changes do that, and we want the change disturbing all other pairs least. We can't list
+# those pairs, but we know the second moment $C$ of their keys, which gives the mean disturbance over text:
+# $\mathbb{E}\|\Delta k'\|^2 = \mathrm{tr}(\Delta C \Delta^\top)$. So the task is
 #
 # $$\min_\Delta\ \mathrm{tr}(\Delta C \Delta^\top) \quad\text{subject to}\quad \Delta k = \delta .$$
 #
@@ -103,19 +104,18 @@ def each(line, function):  # {line: function}; a wrong one has a line beside the
 #
 # $$\mathrm{tr}(\Delta C \Delta^\top) + 2\,\mathrm{tr}(\Delta C H^\top) + \mathrm{tr}(H C H^\top).$$
 #
-# The last term is never negative. The middle one vanishes for every such $H$ if $\Delta C = m k^\top$
-# for some vector $m$, because then $\Delta C H^\top = m (Hk)^\top = 0$. So a change of this form,
-# $\Delta = m\,k^\top C^{-1}$, is the cheapest, and the constraint $m\,k^\top C^{-1}k = \delta$ says
-# what $m$ has to be:
+# The last term is never negative. The middle one vanishes for every such $H$ if $\Delta C = m k^\top$ for some
+# vector $m$, because then $\Delta C H^\top = m (Hk)^\top = 0$. So a change of this form,
+# $\Delta = m\,k^\top C^{-1}$, is the cheapest, and the constraint $m\,k^\top C^{-1}k = \delta$ determines $m$:
 #
 # $$\Delta = \frac{\delta\,(C^{-1}k)^\top}{q}, \qquad q = k^\top C^{-1} k .$$
 #
-# In notebook 01's whitened keys $\tilde k = L^{-1}k$, with $C = LL^\top$, this change reads another
-# key $k'$ by the inner product $\tilde k^\top\tilde k' = k^\top C^{-1}k'$, and $q = \tilde
-# k^\top\tilde k$ is the squared length of the whitened key.
+# In notebook 01's whitened keys $\tilde k = L^{-1}k$, with $C = LL^\top$, this change reads another key $k'$
+# through the inner product $\tilde k^\top\tilde k' = k^\top C^{-1}k'$, and $q = \tilde k^\top\tilde k$ is the
+# squared length of the whitened key.
 #
-# **Your turn · exercise 2.1 · ★ · 8 minutes.** Write `insert`: the matrix after the cheapest change that sends $k$ to
-# $v$. Two or three lines.
+# **Your turn · exercise 2.1 · ★ · 8 minutes.** Write `insert`: the matrix after the cheapest change that sends $k$
+# to $v$. Two or three lines.
 
 
 # %%
@@ -129,8 +129,8 @@ insert = use("2.1", insert)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# Which vector stands on the left of the outer product, and which on the right? `torch.linalg.solve(C,
-# k)` is $C^{-1}k$, and `torch.outer(a, b)` is $a b^\top$.
+# Which vector goes on the left of the outer product, and which on the right? `torch.linalg.solve(C, k)` is
+# $C^{-1}k$, and `torch.outer(a, b)` is $a b^\top$.
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -143,8 +143,8 @@ insert = use("2.1", insert)
 #
 # </details>
 #
-# Is it really the cheapest? We begin with the plain outer product, and look for a cheaper change downhill in small
-# steps that keep $\Delta k$.
+# Is it really the cheapest? Starting from the plain outer product, we look for a cheaper change by going downhill
+# in small steps that preserve $\Delta k$.
 
 # %%
 d = 8
@@ -170,26 +170,29 @@ print("tr(Δ C Δᵀ):", ", ".join(f"{line} {cost:.3f}" for line, cost in costs.
 # %% [markdown]
 # ## What if $C$ is only estimated?
 #
-# $n$ tokens of text give an estimate $\hat C$. Along $\hat u = \hat C^{-1}k$ the pair is written as exactly, and text pays
-# $\|\delta\|^2\,\hat u^\top C\hat u/(k^\top\hat u)^2$. How much more than the least, $\|\delta\|^2/q$?
+# $n$ tokens of text give an estimate $\hat C$. Using $\hat u = \hat C^{-1}k$ as the direction still writes the pair
+# exactly, and the cost for text is $\|\delta\|^2\,\hat u^\top C\hat u/(k^\top\hat u)^2$. How much more is this than
+# the minimum, $\|\delta\|^2/q$?
 #
-# Let keys be $L$ times even ones, with $C = LL^\top$. Then $\hat C = L S L^\top$, with the second moment $S$ of $n$
-# *even* draws, and the ratio is $\tilde k^\top S^{-2}\tilde k\;\tilde k^\top\tilde k/(\tilde k^\top S^{-1}\tilde k)^2$. No
-# direction is special to $S$, so this is about $m_2/m_1^2$, where $m_j$ is the mean of $\lambda^{-j}$ over its
-# eigenvalues. For notebook 01's even spectrum (Marchenko and Pastur) with $\gamma = d/n$, $m_1 = 1/(1 - \gamma)$ and
+# Let keys be $L$ times evenly spread vectors, with $C = LL^\top$. Then $\hat C = L S L^\top$, with the second
+# moment $S$ of $n$ *evenly spread* samples, and the ratio is
+# $\tilde k^\top S^{-2}\tilde k\;\tilde k^\top\tilde k/(\tilde k^\top S^{-1}\tilde k)^2$. No direction is special to
+# $S$, so this is about $m_2/m_1^2$, where $m_j$ is the mean of $\lambda^{-j}$ over its eigenvalues. For notebook
+# 01's spectrum of evenly spread keys (Marchenko and Pastur) with $\gamma = d/n$, $m_1 = 1/(1 - \gamma)$ and
 # $m_2 = 1/(1 - \gamma)^3$. So
 #
 # $$\frac{\text{harm}}{\text{least harm}} = \frac{n}{n - d}, \quad\text{whatever } C \text{ is.}$$
 #
-# The inverse trusts most what was seen least, and near $n = d$ some directions are seen almost never, by chance alone.
+# The inverse relies most on the directions seen least, and near $n = d$ some directions are almost never seen, just
+# by chance.
 #
-# The repair is $(1 - r)\,\hat C + r\,m I$ with the mean eigenvalue $m$. Its $r$ is the share of the spread
-# $\|\hat C - mI\|^2$ that is due to chance, which the text itself tells: of $w$ windows, each has a second moment $C_B$.
-# $\hat C$ is their mean, and its squared error is about $b = \sum_B \|C_B - \hat C\|^2/(w(w - 1))$. So
-# $r = b/\|\hat C - mI\|^2$, at most 1 (Ledoit and Wolf).
+# The repair is $(1 - r)\,\hat C + r\,m I$ with the mean eigenvalue $m$. Its $r$ is the fraction of the spread
+# $\|\hat C - mI\|^2$ that is due to chance, and we can estimate this fraction from the text itself: each of $w$
+# windows has a second moment $C_B$, and $\hat C$ is their mean, and its squared error is about
+# $b = \sum_B \|C_B - \hat C\|^2/(w(w - 1))$. So $r = b/\|\hat C - mI\|^2$, at most 1 (Ledoit and Wolf).
 #
-# **Your turn · exercise 2.2 · ★★ · 15 minutes, in two steps.** `harm`: the cost of inserts along the columns of $U$, as a
-# multiple of the least. `shrink`: the repaired matrix, and $r$.
+# **Your turn · exercise 2.2 · ★★ · 15 minutes, in two steps.** `harm`: the cost of inserting along the columns of
+# $U$, as a multiple of the minimum. `shrink`: the repaired matrix, and $r$.
 
 
 # %%
@@ -233,7 +236,8 @@ worse = guess("Ĉ from one and a half tokens per dimension: how many times the l
 #
 # </details>
 #
-# **Predict.** In a real layer, which is more harmful at one and a half tokens per dimension: $\hat C$, or no $C$ at all?
+# **Predict.** In a real layer, which is more harmful at one and a half tokens per dimension: using $\hat C$, or no
+# $C$ at all?
 
 # %%
 lm = models.load(SCALE, sink="own")
@@ -291,7 +295,7 @@ for ratio in ratios:
             "Ĉ, 1.1 tokens per dimension": C,
             "the same, shrunk": made["text, shrunk"][0].double(),
         }
-spread = Spread(parts[0].shape[1])  # the library's, which forms no matrix for a window
+spread = Spread(parts[0].shape[1])  # the library's, without a matrix for each window
 spread.see(torch.cat(parts, 1))
 assert abs(made["text, shrunk"][1] - spread.shrinkage(C)) < 0.01
 some = torch.linalg.solve(C, K)[:, :8], K[:, :8], moment.C
@@ -320,12 +324,13 @@ axis.set_ticks([1, 2, 5, 10, 20, 50], ["1", "2", "5", "10", "20", "50"])
 figure
 
 # %% [markdown]
-# Drawn keys follow the law, and text lies above it: words recur, so a token is less evidence than an independent draw.
-# With one and a half tokens per dimension $\hat C$ does 5.8 times the least harm, and no $C$ at all 3.6 times. Even a
-# fifth of a token per dimension is better. In layer 20 no $C$ costs 14.6 times, so one fixed damping cannot suit both.
-# The shrunk estimate has no peak. (The judge, the library's $C$ of ten tokens per dimension, has read the same tokens.)
+# Randomly drawn keys follow the law. The curve for text is above it: words recur, so a token is less evidence than
+# an independent sample. With one and a half tokens per dimension, $\hat C$ does 5.8 times the least harm, and no
+# $C$ at all 3.6 times. Even a fifth of a token per dimension is better. In layer 20, using no $C$ does 14.6 times
+# the least harm, so one fixed damping can't suit both. The shrunk estimate has no peak. (The reference, the
+# library's $C$ from ten tokens per dimension, includes the same tokens.)
 #
-# Does one see it? ROME's value for the tower is searched once, and written with four matrices.
+# Is the harm visible in the model? We search for ROME's value for the tower once and write it using four matrices.
 
 # %%
 tower = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", "Paris")
@@ -348,41 +353,42 @@ for line, matrix in {"unedited": None, **matrices}.items():
 show.Table(lines)
 
 # %% [markdown]
-# The prompt of the edit says *Rome* with all four, and a few neighbors more or less are too few to tell. KL at unrelated
-# prompts is several times as large with $\hat C$ as with the same estimate shrunk. In this one edit no $C$ does as
-# little as the full one. The library shrinks below ten tokens per dimension.
+# At the prompt of the edit the answer is *Rome* with all four, and a difference of a few neighbors is too small to
+# draw a conclusion. The KL divergence at unrelated prompts is several times as large with $\hat C$ as with the same
+# estimate after shrinking. In this one edit, using no $C$ disturbs them as little as using the full one. The
+# library shrinks its estimate if it has fewer than ten tokens per dimension.
 #
 # ## What lands on another key
 #
-# The change costs $\|\delta\|^2\, k^\top C^{-1} C\, C^{-1} k/q^2 = \|\delta\|^2/q$. That is an average over all keys.
-# *Which* keys does it hit? In whitened coordinates every other key throws a shadow on the direction of the edited one. The
-# foot of the shadow says how much of the residual arrives at that other key.
+# The change costs $\|\delta\|^2\, k^\top C^{-1} C\, C^{-1} k/q^2 = \|\delta\|^2/q$. That is an average over all
+# keys. *Which* keys does it affect? In whitened coordinates every other key casts a shadow on the direction of the
+# edited key. The tip of the shadow shows how much of the residual reaches that other key.
 #
-# The picture has four keys on the left and the answers that a matrix gives to them on the right. The story buttons
-# write an answer, mend what came along, and keep the first one while mending. Then drag any key or answer, or choose an
-# editor of a later page.
+# The picture shows four keys on the left and the matrix's answers to them on the right. The story buttons write an
+# answer, repair the side effects, and keep the first answer while repairing. Then drag any key or answer, or choose
+# an editor from a later page.
 
 # %%
 show.memory_picture()
 
 # %% [markdown]
-# At an unrelated key the share is 0, at an opposed one it is negative, and at a long key it can be more than 1. In
-# formulas we apply the insert at $k_i$ to a key $k_j$:
+# At an unrelated key this fraction is 0, at an opposed key it is negative, and at a long key it can be more than 1.
+# As a formula, we apply the insert at $k_i$ to a key $k_j$:
 #
 # $$\Delta_i k_j = \rho(i, j)\,\delta_i, \qquad
 # \rho(i, j) = \frac{k_i^\top C^{-1} k_j}{k_i^\top C^{-1} k_i} .$$
 #
-# This is one number per pair of keys, the **interference**: the share of edit $i$'s residual that
-# arrives at key $j$. It is not symmetric, since the numerator is and the denominator $q_i$ is not:
+# This is one number per pair of keys, the **interference**: the fraction of edit $i$'s residual that reaches key
+# $j$. It is not symmetric, because the numerator is symmetric and the denominator $q_i$ is not:
 #
 # $$\rho(i, j)\,q_i = \rho(j, i)\,q_j, \qquad
 # \rho(i, j)\,\rho(j, i) = \frac{(k_i^\top C^{-1} k_j)^2}{q_i\,q_j} = \cos^2\varphi_{ij},$$
 #
-# where $\varphi_{ij}$ is the angle between the two whitened keys. An edit at a key of small $q$, which is short once
-# whitened, disturbs everybody, and such a key is disturbed by hardly anybody.
+# where $\varphi_{ij}$ is the angle between the two whitened keys. An edit at a key with small $q$, which is short
+# after whitening, disturbs all other keys, and almost no other edit disturbs such a key.
 #
-# **Your turn · exercise 3.1 · ★ · 5 minutes.** Write the whole matrix $\rho$ for keys that are the
-# columns of $K$: row $i$ writes, column $j$ is hit.
+# **Your turn · exercise 3.1 · ★ · 5 minutes.** Write the whole matrix $\rho$ for keys given as the columns of $K$:
+# row $i$ is the key being edited, column $j$ the key being affected.
 
 
 # %%
@@ -397,7 +403,7 @@ mine = guess("Insert, 256 dimensions: which share lands on another key (rms)?", 
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# All $k_i^\top C^{-1} k_j$ at once are one product of matrices. Which of its entries divides row $i$?
+# All $k_i^\top C^{-1} k_j$ at once are a single matrix product. Which of its entries divides row $i$?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -410,15 +416,15 @@ mine = guess("Insert, 256 dimensions: which share lands on another key (rms)?", 
 #
 # </details>
 #
-# **Predict.** Notebook 01's keys in 256 dimensions, $C$ with eigenvalues 1, ½, ⅓, … How large is $\rho(i, j)$ of two
-# different keys, in the root mean square (rms)? And with the plain outer product $\delta k^\top/\|k\|^2$, of which
-# $k_i^\top k_j / \|k_i\|^2$ lands?
+# **Predict.** Notebook 01's keys in 256 dimensions, $C$ with eigenvalues 1, ½, ⅓, … How large is $\rho(i, j)$ for
+# two different keys, in the root mean square (rms)? And for the plain outer product $\delta k^\top/\|k\|^2$, where
+# the fraction is $k_i^\top k_j / \|k_i\|^2$?
 #
 # <details><summary>Work it out</summary>
 #
-# For an independent new key $k_j$, $\mathbb{E}_j (k_i^\top C^{-1} k_j)^2 = k_i^\top C^{-1} C\, C^{-1} k_i = q_i$, so
-# $\mathbb{E}_j\,\rho(i, j)^2 = 1/q_i$. The average of $q$ is $d$, and $\rho$ is about $1/\sqrt{d}$. The plain share is
-# about $1/\sqrt{d_\text{eff}}$: raw keys crowd into 23 dimensions.
+# For an independent new key $k_j$, $\mathbb{E}_j (k_i^\top C^{-1} k_j)^2 = k_i^\top C^{-1} C\, C^{-1} k_i = q_i$,
+# so $\mathbb{E}_j\,\rho(i, j)^2 = 1/q_i$. The average of $q$ is $d$, and $\rho$ is about $1/\sqrt{d}$. The plain
+# fraction is about $1/\sqrt{d_\text{eff}}$: raw keys crowd into 23 dimensions.
 #
 # </details>
 
@@ -442,24 +448,25 @@ for line, size in (("insert", d), ("plain outer product", d_eff.item())):
 mine.against(rms(rho[others]))
 
 # %% [markdown]
-# This is what whitening buys: the share that lands on another key falls to a third.
+# This is the benefit of whitening: the fraction that reaches another key falls to a third.
 #
 # ## One after another
 #
-# Now $T$ pairs are written in a row, each on the result of the one before: $W_t = W_{t-1} + \delta_t (C^{-1}k_t)^\top /
-# q_t$, where $\delta_t = v_t - W_{t-1} k_t$ is missing at that time. Edit $t$ finds on its key what earlier edits have
-# left there, and has to make up for it. With $r_t = v_t - W_0 k_t$ for what was missing before the first edit,
+# Now we write $T$ pairs sequentially, each on top of the previous result:
+# $W_t = W_{t-1} + \delta_t (C^{-1}k_t)^\top / q_t$, where $\delta_t = v_t - W_{t-1} k_t$ is missing at that time.
+# At its key, edit $t$ finds the contributions of earlier edits and has to compensate for them. With
+# $r_t = v_t - W_0 k_t$ for the part missing before the first edit,
 #
 # $$\delta_t = r_t - \sum_{s < t} \rho(s, t)\,\delta_s .$$
 #
-# What is wrong in the end? Step $j$ makes the output at $k_j$ exactly $v_j$, whatever came before. Each step
-# $i$ after it adds $\rho(i, j)\,\delta_i$ there, and nobody takes that away again:
+# What is wrong in the end? Step $j$ makes the output at $k_j$ exactly $v_j$, whatever came before. Each later step
+# $i$ adds $\rho(i, j)\,\delta_i$ there, and nothing removes it again:
 #
 # $$W_T k_j - v_j = \sum_{i > j} \rho(i, j)\,\delta_i .$$
 #
-# **Your turn · exercise 3.2 · ★★ · 12 minutes, in three steps.** The first two need nothing but $\rho$ and the matrix
-# $R$ with the columns $r_t$: `asks` returns all $\delta_t$, and `after_all` what is wrong at every key in the end.
-# The third step comes in the next section.
+# **Your turn · exercise 3.2 · ★★ · 12 minutes, in three steps.** The first two need nothing but $\rho$ and the
+# matrix $R$ with the columns $r_t$: `asks` returns all $\delta_t$, and `after_all` the final error at every key.
+# The third step follows in the next section.
 
 
 # %%
@@ -479,8 +486,8 @@ after_all = use("3.2", after_all)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# Read the first sum as an equation for all $\delta$ at once: each $\delta_t$ plus the sum of the
-# earlier ones is $r_t$. Which half of $\rho$ stands in it, and which half in the second sum?
+# Read the first sum as an equation for all $\delta$ at once: each $\delta_t$ plus the sum of the earlier ones is
+# $r_t$. Which half of $\rho$ does it contain, and which half is in the second sum?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -496,18 +503,19 @@ after_all = use("3.2", after_all)
 #
 # </details>
 #
-# **Predict.** Written together, 128 random pairs in 256 dimensions would be perfect (notebook 01). Written one after
-# another, which is worst off in the end? Which has most to write?
+# **Predict.** If they were written together, 128 random pairs in 256 dimensions would be perfect (notebook 01).
+# Written one after another, which is worst off in the end? Which has most to write?
 #
 # <details><summary>Work it out</summary>
 #
-# The first is worst off: 127 later edits pass over it, each with $\rho^2 \approx 1/d$ of a residual's square, in the
-# mean square nearly half of a residual. The last is exact, and has most to write: its own residual, and what 127 others
-# have left on its key.
+# The first is worst off: 127 later edits disturb it, each with $\rho^2 \approx 1/d$ of a residual's square, in the
+# mean square almost half of a residual. The last is exact, but has most to write: its own residual, plus a
+# correction for the contributions of 127 others at its key.
 #
 # </details>
 #
-# The figure writes $T$ pairs with your `insert`, one by one, and sets your forecast beside it. Move $T$.
+# The figure writes $T$ pairs with your `insert`, one by one, showing your prediction next to the result. Try
+# changing $T$.
 
 
 # %%
@@ -525,7 +533,7 @@ assert torch.allclose(residuals, delta) and torch.allclose(W_0 + residuals @ rea
 
 def size(
     columns,
-):  # mean squares of sixteen neighbors in the row, as a share of what was missing at first
+):  # mean squares over 16 neighboring edits, as a fraction of what was missing at first
     return (columns.pow(2).mean(0).reshape(-1, 16).mean(1) / unit).tolist()
 
 
@@ -549,30 +557,31 @@ def in_the_end(T):  # of the first T pairs
 Slider(in_the_end, "T", range(32, most + 1, 16), 128)
 
 # %% [markdown]
-# Every fact is disturbed by all that come after it, so the first ones are worst off. And the last ones have to write
-# more than was missing at first, against what the others have left on their keys.
+# Every fact is disturbed by all later facts, so the first facts are worst off. And the last facts have to write
+# more than was missing at first, compensating for the contributions of the others at their keys.
 #
 # ## One sweep, many sweeps, all at once
 #
-# The first sum says that the residuals solve a triangular system, in which only the upper triangle of $\rho$
-# stands, diagonal included: $\delta\,\mathrm{triu}(\rho) = R$. Each residual is then spread over the matrix by
+# The first sum means that the residuals solve a triangular system, which contains only the upper triangle of
+# $\rho$, including the diagonal: $\delta\,\mathrm{triu}(\rho) = R$. Each residual is then spread over the matrix by
 # its own row of $\mathrm{diag}(1/q)\,K^\top C^{-1}$. So all $T$ steps together are one formula:
 #
 # $$\textbf{one after another:}\quad
 # \Delta W = R\ \mathrm{triu}(\rho)^{-1}\ \mathrm{diag}(1/q)\,K^\top C^{-1} .$$
 #
-# What would be the cheapest change that writes *all* pairs? The argument of the first section works
-# for many columns as well: now $HK = 0$, and $\Delta C = M K^\top$ with one column of $M$ per pair.
-# The constraint $\Delta K = R$ gives $\Delta = R\,(K^\top C^{-1} K)^{-1} K^\top C^{-1}$. Since
-# $K^\top C^{-1} K = \mathrm{diag}(q)\,\rho$, this is
+# What would be the cheapest change for writing *all* pairs? The argument of the first section also works for many
+# columns: now $HK = 0$, and $\Delta C = M K^\top$ with one column of $M$ per pair. The constraint $\Delta K = R$
+# gives $\Delta = R\,(K^\top C^{-1} K)^{-1} K^\top C^{-1}$. Since $K^\top C^{-1} K = \mathrm{diag}(q)\,\rho$, this
+# is
 #
 # $$\textbf{all at once:}\quad
 # \Delta W = R\ \rho^{-1}\ \mathrm{diag}(1/q)\,K^\top C^{-1} .$$
 #
-# The only difference is half of a matrix. Writing one after another leaves out the lower triangle of
-# $\rho$, the part in which later edits disturb earlier ones. All at once, every value arrives exactly.
+# The only difference is half of a matrix. Writing the pairs one after another means omitting the lower triangle of
+# $\rho$, the part describing how later edits disturb earlier edits. When all pairs are written at once, every value
+# is stored exactly.
 #
-# **Exercise 3.2, the third step.** Write the whole row as one formula. It may call `asks`.
+# **Exercise 3.2, the third step.** Write the whole sequence as one formula. It may call `asks`.
 
 
 # %%
@@ -586,8 +595,8 @@ in_a_row = use("3.2", in_a_row)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# $\rho$ and $q$ can both be read from $K^\top C^{-1}K$. The rest of the line is a product of what `asks`
-# returns with a matrix that you have as well.
+# $\rho$ and $q$ can both be read from $K^\top C^{-1}K$. The rest of the line multiplies the output of `asks` by a
+# matrix that you also have.
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -602,9 +611,9 @@ in_a_row = use("3.2", in_a_row)
 #
 # </details>
 #
-# Going round again and again from the first pair leads from one formula to the other: this is the **Gauss–Seidel** method
-# for $X\rho = R$, and notebook 05 calls its end EMMET. ROME on one fact after another is, for values that are given,
-# one sweep of it.
+# Repeating the sweep from the first pair again and again leads from one formula to the other: this is the
+# **Gauss–Seidel** method for $X\rho = R$, and its limit is called EMMET in notebook 05. For given values, applying
+# ROME to one fact after another is one such sweep.
 
 # %%
 assert torch.allclose(in_a_row(W_0, K, V, C), W)  # the loop above
@@ -623,12 +632,12 @@ for line, f in each("in_a_row", in_a_row).items():
 # %% [markdown]
 # ## A real layer
 #
-# Now the keys are those of the classroom's subjects at ROME's layer, and $C$ comes from general text. The figure sorts
-# all pairs of subjects into four kinds. A pair counts for the first kind that fits. To share letters means that a word
-# of one begins with the same three letters as a word of the other.
+# Now we use the keys of the classroom's subjects at ROME's layer, with $C$ estimated from general text. The figure
+# sorts all pairs of subjects into four kinds. If several kinds fit, a pair counts for the first. Subjects have
+# letters in common if a word of one begins with the same three letters as a word of the other.
 #
-# **Predict.** Who is hit most by an edit: a subject of the same question, one with the same answer, or
-# one that is spelled alike, as Danish and the Danube?
+# **Predict.** Which subject is affected most by an edit: one with the same question, one with the same answer, or
+# one with a similar spelling, such as Danish and the Danube?
 
 # %%
 n, K = len(facts), lm.keys(facts, layer).cpu().double()  # (d_in, n)
@@ -651,7 +660,7 @@ ways = {
 # %%
 found, counts = {line: [] for line in each("ρ", interference)}, []
 for shared, chosen in ways.items():
-    chosen, left = chosen & left, left & ~chosen  # a pair counts in the first row that fits
+    chosen, left = chosen & left, left & ~chosen  # a pair counts only in the first row that fits
     for line, f in each("ρ", interference).items():
         found[line].append(runs_02.loudness(f(K, moment.C), chosen))
     counts.append(f"{shared} ({chosen.sum()} pairs)")
@@ -666,26 +675,26 @@ print(f"An edit of {own.subject} would hit most: {said}")
 whiskers(counts, found, "ρ of pairs that share …, rms and 95 % over subjects")
 
 # %% [markdown]
-# **It is the question and the spelling that count.** Among subjects that share neither, those with the same answer
-# overlap no more than any two: were their ρ half as large again, the interval would show it. In an early layer the
-# word and the kind of thing are there, and the answer is not.
+# **It is the question and the spelling that matter.** Among subjects that have neither in common, subjects with the
+# same answer overlap no more than any two: if their ρ were half again as large, the interval would show it. In an
+# early layer the word and the kind of thing are represented, and the answer is not.
 #
-# Even subjects that share nothing have keys that are more alike than random directions. So each edit disturbs all
-# other subjects a little.
+# Even subjects that have nothing in common have keys that are more similar than random directions. So each edit
+# disturbs all other subjects a little.
 #
-# ## Does the model keep to it?
+# ## Does the model behave as predicted?
 #
-# Notebook 00 edited the sheep, and the sheepdog moved most. We edit three animals by ROME, each to another's young,
-# and ask seventeen others, among them *sheepdog*, *dogfish* and *horsefly*. What the edit adds to the layer's output
-# at every token of every prompt is predicted, then measured.
+# Notebook 00 edited the sheep, and the sheepdog's answer shifted most. Using ROME, we edit three animals, replacing
+# the young of each with another's, and test 17 others, among them *sheepdog*, *dogfish* and *horsefly*. We predict
+# the edit's contribution to the layer's output at every token of every prompt before measuring it.
 #
-# **Predict.** How far will prediction and measurement be apart? And what could tell, before the
-# edit, whose answer will move most?
+# **Predict.** How far apart will prediction and measurement be? And before editing, how could we predict whose
+# answer will shift most?
 #
 # <details><summary>Answer</summary>
 #
-# Apart by rounding only: the edited layer is linear, and its keys come from below. As for the second: what is the word
-# *sheepdog* made of?
+# Apart only by rounding: the edited layer is linear, and its keys come from the layers below. As for the second
+# question: what is the word *sheepdog* made of?
 #
 # </details>
 
@@ -729,20 +738,20 @@ drawings_02.reached(edits, around)
 
 # %% [markdown]
 # Every dot is an animal: hollow at the $\rho$ of its last token, full at the largest $\rho$ in its prompt. For most
-# the two are one. *Sheepdog* is made of the tokens *sheep* and *dog*, and *dogfish* and *horsefly* are made in the
-# same way. So a key that was edited stands in their prompts, with a share of 1. The *dog* inside of *sheepdog* has no
-# space in front and is another token, but a near one. In each edit the words around the edited one move most.
-# **Every token of a prompt is a key**. The two measures differ for few animals: in all three edits the largest $\rho$
-# orders the answers better, mostly by the word that has the edited one in it.
+# animals the two coincide. *Sheepdog* consists of the tokens *sheep* and *dog*, and *dogfish* and *horsefly* are
+# split in the same way. So their prompts contain an edited key, with a fraction of 1. The *dog* inside *sheepdog*
+# has no leading space and is another token, but a similar one. In each edit the words containing the edited one
+# shift most. **Every token of a prompt is a key**. The two measures differ for few animals: in all three edits,
+# ordering the answers by the largest $\rho$ works better, mostly because of the word that contains the edited one.
 #
 # ## How much harm does it do?
 #
-# What lands is known to rounding. Does it say whose *answer* suffers? The stored run writes three streams of thirty
-# facts by ROME, one after another. After every edit it notes for each earlier fact which share of the edit landed on
-# its key, and how the log-probability of its answer has changed.
+# We know what reaches each key up to rounding. Does this predict whose *answer* suffers? The stored run uses ROME
+# to write three streams of 30 facts, one after another. After every edit it records, for each earlier fact, the
+# fraction of the edit that reached its key and the change in the log-probability of its answer.
 #
-# **Predict.** Which share of an edit lands on an earlier fact, typically? And if three times as much lands there as on
-# another, does that fact lose more?
+# **Predict.** Typically, what fraction of an edit reaches an earlier fact? And if three times as much reaches one
+# fact as another, does it lose more?
 
 # %%
 rows = long_runs.rows("02_behind")
@@ -763,33 +772,34 @@ axes = "length of what an edit puts on the key of an earlier fact", "change of i
 plot.scatter(points, *axes)
 
 # %% [markdown]
-# Two or three percent of an edit land on an earlier fact, and most answers do not notice. An answer that was just
-# written has a log-probability near 0, where it hardly moves. Where more lands, answers lose a little more often: the
-# rank correlations with the loss are .16, .12 and .20. In the second stream the fact on which most landed is the one
-# that lost most, and that edit's subject opens its prompt ([page 02b](02b_first_token.ipynb), with other settings of
-# ROME, has smaller losses). So **what lands is known beforehand, and the harm that a single edit does is hardly known**
-# ([page 07](07_superposition.ipynb) asks the same of a hundred). It depends on what the layers above make of it.
+# Two or three percent of an edit reaches an earlier fact, and most answers do not noticeably change. When a fact
+# has just been written, its answer has a log-probability near 0, where it barely changes. If more reaches a fact,
+# its answer loses a little more often: the rank correlations with the loss are .16, .12 and .20. In the second
+# stream, the fact receiving most also lost most, and that edit's subject begins its prompt ([notebook
+# 02b](02b_first_token.ipynb), with other settings of ROME, has smaller losses). So **we know in advance what
+# reaches each key, but barely know the harm that a single edit will do** ([notebook 07](07_superposition.ipynb)
+# asks the same about a hundred). The harm depends on how the layers above process the change.
 #
 # ## What we know now
 #
-# * The cheapest change that writes a pair is $\delta\,(C^{-1}k)^\top / q$, and the share $\rho(i, j)$ of it lands
-#   on key $j$, in a real layer too, and on *every* token of a prompt.
-# * From too little text $\hat C$ can be worse than no $C$, and the fact itself does not show it. Shrinking repairs it.
-# * In a row, every fact is disturbed by all that come after it: the change has $\mathrm{triu}(\rho)^{-1}$ where to write
-#   all at once takes $\rho^{-1}$.
-# * In an early layer subjects are alike by spelling and by kind, and not by their answers.
-# * What lands is known beforehand, how much harm it does is not.
+# * The cheapest change that writes a pair is $\delta\,(C^{-1}k)^\top / q$, and the fraction $\rho(i, j)$ of it
+#   reaches key $j$, even in a real layer, and *every* token of a prompt is such a key.
+# * Estimated from too little text, $\hat C$ can be worse than no $C$, and looking at the edited fact doesn't reveal
+#   it. Shrinking repairs the estimate.
+# * When facts are written sequentially, each is disturbed by all later facts: the change contains
+#   $\mathrm{triu}(\rho)^{-1}$, whereas writing all at once uses $\rho^{-1}$.
+# * In an early layer, subjects resemble each other in spelling and in kind, not in their answers.
+# * We know in advance what reaches each key, but not how much harm it does.
 #
 # ## An editor of your own
 #
-# The functions of some pages grow into one file, `my/editor.py`, which will edit the model at the end of notebook 06.
-# The last cell has put your `insert` there.
+# The functions from some pages accumulate in a single file, `my/editor.py`, which will edit the model at the end of
+# notebook 06. The last cell added your `insert` to it.
 #
 # ## Where it breaks
 #
-# Every token of a prompt is a key, in every layer. We took one, the subject's last token in an
-# early layer, and never said why. **Where is the key, in a transformer?**
-# [Notebook 03](03_where.ipynb) asks the model.
+# Every token of a prompt is a key, in every layer. We used one, the subject's last token in an early layer, without
+# saying why. **Where is the key, in a transformer?** [Notebook 03](03_where.ipynb) asks the model.
 #
 # ## References
 #

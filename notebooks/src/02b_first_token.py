@@ -1,18 +1,21 @@
 # %% [markdown]
 # <!-- badge -->
 #
-# # 02b · What does the token in front of a text change?
+# # 02b · What does a token at the start of every text change?
 #
-# `lib.load()` lets its model read one token before every text. Many models of the editing papers read none.
-# At the end of this page you know what that token does for the memory, and what an edit does where it is missing.
+# `lib.load()` prepends one token to every text that its model reads. Many models in the editing papers read no such
+# token. By the end of this page you will know what that token does for the memory, and what happens if you edit
+# without it.
 #
-# **You will** see first words become one key · find who then disturbs whom · try other tokens · compare edits fairly.
+# **You will** see first words turn into one key · find which edits then disturb which facts · try other tokens ·
+# compare edits fairly.
 #
-# **Needs** [page 02](02_insert.ipynb): $\rho(i, j)$ and $q$.
+# **Needs** [notebook 02](02_insert.ipynb): $\rho(i, j)$ and $q$.
 #
-# **Minutes** 8 to read and 2 to guess, for home after [session 3](../lessons/session_3.md). There is no exercise.
+# **Minutes** 8 for reading and 2 for guessing, at home after [session 3](../lessons/session_3.md). There is no
+# exercise.
 #
-# Run the folded cell below, and read on.
+# Run the folded cell below and keep reading.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -68,8 +71,8 @@ from notebooks.support.figures import dots, whiskers
 from notebooks.support.holes import guess
 from notebooks.support.runs_02_insert import openers
 
-lm = models.load(SCALE, sink="own")  # what `lib.load()` gives
-plain = models.load(SCALE, sink=None)  # the same file of weights, the texts as they come
+lm = models.load(SCALE, sink="own")  # the same as `lib.load()`
+plain = models.load(SCALE, sink=None)  # the same weights, with nothing prepended
 layer = lib.EDITORS["rome"](lm).config.layer
 moments = {model: lib.second_moment(model, [layer])[layer] for model in (plain, lm)}
 fronts = {"nothing in front": plain, "the token in front": lm}
@@ -84,23 +87,23 @@ print(", ".join(fact.subject for fact in first[:6]))
 # %% [markdown]
 # ## The first position
 #
-# In many language models much attention goes to the first position of a text, whatever word stands there. That
-# is called an **attention sink** (Xiao et al., 2024): a head that finds nothing to read has to look somewhere, and
-# the first position is the one that every later token can see.
+# In many language models, much of the attention goes to the first position of a text, whatever word it contains.
+# That is called an **attention sink** (Xiao et al., 2024): a head that finds nothing to read still has to look
+# somewhere, and the first position is visible to every later token.
 #
-# Which word stands there depends on the tokenizer. Those of Llama and Gemma put a begin-of-sequence token in
-# front of every text, and it takes the place. Those of GPT-2, GPT-J and SmolLM2 put none, so a text can begin with
-# its subject. We call such a subject an **opener** if it is one token and the first of its prompt, as in "China is a
-# country …". For SmolLM2 the library puts `<|endoftext|>` in front, the separator of documents. The
-# cell above has loaded the same weights twice, with this token and without.
+# Which word is in this position depends on the tokenizer. The tokenizers of Llama and Gemma prepend a
+# begin-of-sequence token to every text, which then occupies the position. The tokenizers of GPT-2, GPT-J and
+# SmolLM2 don't, so a text can begin with its subject. We call such a subject an **opener** if it is a single token
+# and the first of its prompt, as in "China is a country …". For SmolLM2 the library prepends `<|endoftext|>`, the
+# document separator. The cell above loaded the same weights twice, with this token and without.
 #
-# **Predict.** We take the keys of all openers in every layer, and how alike they are: the mean cosine of two.
-# Where nothing stands in front, how large is this mean in the layer that ROME edits?
+# **Predict.** We compute the keys of all openers in every layer, measuring their similarity by the mean cosine of
+# two keys. With nothing prepended, how large is this mean in the layer that ROME edits?
 #
-# <details><summary>What one could think</summary>
+# <details><summary>A possible argument</summary>
 #
-# In layer 0 nothing but the word itself has been read. If a place has a meaning of its own, the
-# layers have to write it there, and the words go.
+# In layer 0 the model has read nothing but the word itself. If a position has its own meaning, the layers have to
+# write it there, losing the words.
 #
 # </details>
 
@@ -121,22 +124,23 @@ mine.against(lines["openers, nothing in front"][layer])
 plot.lines(range(lm.n_layers), lines, "layer", "mean cosine of two keys", ylim=(0, 1.02))
 
 # %% [markdown]
-# In layer 0 the openers are still different words. From layer 1 on **all of them have nearly one key**, and it stays so up
-# to the top: the model has turned the first word into a place. Behind the token the same words, read with the same
-# weights, have keys of their own. They stay more alike than other subjects; nearly all of them are countries,
-# cities or single nouns, and we have not measured whether that is the reason.
+# In layer 0 the openers are still different words. From layer 1 on, **all of them have almost the same key**,
+# continuing up to the top: the model has turned the first word into a position marker. With the token prepended,
+# the same words, read by the same weights, have separate keys. They remain more similar than other subjects; almost
+# all of them are countries, cities or single nouns, and we haven't measured whether that is the reason.
 #
-# ## Who disturbs whom
+# ## Which edits disturb which facts
 #
-# The edited layer reads keys by $\rho(i, j) = k_i^\top C^{-1}k_j / q_i$ with $q_i = k_i^\top C^{-1}k_i$.
+# The edited layer reads keys through $\rho(i, j) = k_i^\top C^{-1}k_j / q_i$ with $q_i = k_i^\top C^{-1}k_i$.
 #
-# **Predict.** What do openers write on each other where nothing stands in front? The common key of the first
-# position has a small $q$. Who then disturbs whom? Remember $\rho(i, j)\,q_i = \rho(j, i)\,q_j$.
+# **Predict.** With nothing prepended, how much does editing one opener affect the others? The common key of the
+# first position has a small $q$. Which edits then disturb which facts? Remember
+# $\rho(i, j)\,q_i = \rho(j, i)\,q_j$.
 #
 # <details><summary>Answer</summary>
 #
-# Who edits one of them edits them all. And a key of small $q$ writes loudly on everybody and is disturbed by hardly
-# anybody.
+# Editing one of them edits them all. And a key with small $q$ strongly affects all other keys and is affected by
+# almost none.
 #
 # </details>
 
@@ -164,7 +168,7 @@ medians, shares, found = (
     {},
     ~torch.eye(len(opening), dtype=torch.bool),
     {},
-)  # one's own edit is no interference
+)  # an edit's effect on its own key is not interference
 for front, model in fronts.items():
     K = model.keys(others + first, layer).cpu().double()
     rho, q = memory.interference(K, moments[model]), (K * moments[model].solve(K)).sum(0)
@@ -184,23 +188,24 @@ print(
 whiskers([*found], series, "ρ (rms, and 95 % over subjects)")
 
 # %% [markdown]
-# In the left map the openers' block is nearly one color: almost the whole of an edit arrives at every other opener.
-# Their rows have more color than others, for they write on everybody, and the columns above them are white. In the right
-# map they are subjects as others are. The figure below it says the same of all subjects. Among subjects that are no openers
-# hardly anything changes. What openers write on each other falls to about a quarter, and what they write on the others
-# to less than a half; they are now disturbed as others are. The first falls since their keys are no longer the same.
-# The second falls since $q$ grows twentyfold, but only about half as far as $1/\sqrt q$ alone would let it, since the
-# openers' keys also overlap more with others now.
+# In the left map, the openers' block is almost uniformly colored: nearly the whole of an edit reaches every other
+# opener. Their rows have more color than the others because they affect all keys, and the columns above them are
+# white. In the right map they look like other subjects. The figure below it shows the same for all subjects. Among
+# subjects that are not openers, almost nothing changes. The effect of openers on each other falls to about a
+# quarter, and their effect on the others to less than a half; they are now affected just as other subjects are. The
+# first effect falls because their keys are no longer the same. The second falls because $q$ grows twentyfold, but
+# only about half as far as $1/\sqrt q$ on its own would allow, since the openers' keys are now also overlapping
+# more with others.
 #
 # ## Does it have to be this token?
 #
-# **Predict.** We take the model that reads nothing in front, and write something there ourselves: a word, a full
-# stop, a line break, the special tokens that its tokenizer knows. Which of them help?
+# **Predict.** We use the model with nothing prepended and add something ourselves: a word, a full stop, a line
+# break, or the special tokens that its tokenizer provides. Which of them help?
 #
-# <details><summary>What one could think</summary>
+# <details><summary>A possible argument</summary>
 #
-# If it is the place that matters, everything helps: whatever stands first takes it. If the model has learned a token
-# for this purpose, nothing else will do.
+# If only the position matters, everything helps: any first token occupies it. If the model has learned a token for
+# this purpose, nothing else will do.
 #
 # </details>
 
@@ -218,35 +223,39 @@ print(f"the tokenizer's own begin-of-sequence token: {plain.tokenizer.bos_token}
 whiskers([*marks], {"ρ": values}, "ρ of openers on openers (rms, and 95 % over subjects)")
 
 # %% [markdown]
-# **Almost any token does.** A word, a stop or a line break in front helps as much as the separator of documents. The
-# exception here is `<|im_start|>`, which begins a chat. Behind it the second token still has the common key, as if nothing had
-# been read. It is the very token that this tokenizer calls its begin of a sequence, so the name does not say which
-# token takes the place.
+# **Almost any token works.** Prepending a word, a full stop or a line break helps as much as prepending the
+# document separator. The exception here is `<|im_start|>`, which begins a chat. After it, the second token still
+# has the common key, as if nothing had been read. This tokenizer even lists it as its begin-of-sequence token, so
+# the name doesn't reveal which token occupies the position.
 #
 # ## What it does to edits
 #
-# Two stored runs write the same three streams of thirty facts by ROME, one after another and by the same settings: with
-# nothing in front, and behind the token. A third one writes them behind the token by the library's present settings,
-# as on page 02. After every edit they note how the log-probability of the answer of each earlier fact has changed.
+# Two stored runs use ROME to write the same three streams of thirty facts, one after another, with the same
+# settings: one run with nothing prepended, the other with the token. A third run writes them with the token, using
+# the library's current settings, as in notebook 02. After every edit, the runs record how the log-probability of
+# each earlier fact's answer has changed.
 #
-# How do we compare edits of openers with the others? The *largest* loss is not fair: the first stream has one
-# opener with 12 earlier facts, the second has four and the third three, and a maximum over hundreds of pairs is
-# larger than one over 12 of the same kind. So we take the **mean loss per pair**. And could the gap be chance? One edit makes many pairs, so
-# we do not shuffle pairs but the label *opener* among the **edits** of a stream, two thousand times. $p$ is the
-# share of draws with a gap at least as large.
+# How do we compare edits of openers with the others? Comparing the *largest* loss would not be fair: the first
+# stream has one opener with 12 earlier facts, the second has four and the third three, and a maximum over hundreds
+# of pairs is larger than a maximum over 12 of the same kind. So we use the **mean loss per pair**. And could the
+# gap be due to chance? One edit contributes many pairs, so instead of shuffling pairs, we shuffle the label
+# *opener* among the **edits** of a stream, repeating this two thousand times. $p$ is the fraction of these shuffles
+# with a gap at least as large.
 #
 # <details><summary>Settings of the first two runs</summary>
 #
-# Layer 3, twenty steps at a rate of 0.25, $\delta$ at most twenty times as long as $v_0$, the keys `both` of notebook 04,
-# the bare prompt and four templates: what was tuned for the model with nothing in front.
+# Layer 3, twenty steps at a rate of 0.25, $\delta$ at most twenty times as long as $v_0$, the keys `both` from
+# notebook 04, the bare prompt and four templates: the settings tuned for the model with nothing prepended.
 #
 # </details>
 #
-# **Predict.** Behind the token, in how many of the three streams do openers still do more harm per pair than others?
+# **Predict.** With the token, in how many of the three streams do openers still do more harm per pair than the
+# others?
 #
 # <details><summary>Answer</summary>
 #
-# In one of three by the same settings, and with a small $p$. By the library's settings in all three, but each of these gaps could be chance.
+# With the same settings, in one of three, and with a small $p$. With the library's settings, in all three, but each
+# of these gaps could be due to chance.
 #
 # </details>
 
@@ -278,7 +287,7 @@ for front, rows in runs.items():
         lands[f"{kind}, {front}"] = part["lands"].median().tolist()
     chances = []
     for _, stream in every.groupby("stream"):
-        edits = stream.groupby("edit")  # one line each: its losses, its pairs, its label
+        edits = stream.groupby("edit")  # one row per edit: its losses, its pairs, its label
         columns = -edits["change"].sum(), edits["change"].count(), edits["first word"].first()
         chances.append(by_chance(*(torch.tensor(one.to_numpy()).double() for one in columns)))
     worst = ", ".join(f"{-x:.2f}" for x in every.groupby("stream")["change"].min())
@@ -292,25 +301,26 @@ made.axes[0].set(
 made
 
 # %% [markdown]
-# **With nothing in front, one opener can cost other facts several nats**, as in the second stream, and per pair openers do
-# more harm than others in all three, with a small $p$ in two. The first stream has a single opener: its label can stand
-# at one edit only, so its $p$ cannot be very small.
+# **With nothing prepended, one opener can cost other facts several nats**, as in the second stream, and per pair
+# openers do more harm than the others in all three, with a small $p$ in two. The first stream has a single opener:
+# shuffling assigns its label to only one edit, so its $p$ can't be very small.
 #
-# **Behind the token the same edits cost a small part of a nat.** In the second stream openers still do six times as much
-# harm per pair as others, and this is not chance; in the other two they do none. By the library's settings, with larger
-# losses, they do more in every stream, and each of these gaps could be chance. What openers write on earlier facts is
-# still longer than what others write, but less than half as long as before. Since the first two runs differ only in the
-# token, it is the token that spares these facts. The other edits also do less harm behind it.
+# **With the token, the same edits cost a small fraction of a nat.** In the second stream openers still do six times
+# as much harm per pair as the others, and this is not chance; in the other two they do none. With the library's
+# settings, where losses are larger, they do more in every stream, but each of these gaps could be due to chance.
+# The vector that openers add at earlier facts is still longer than that added by others, but less than half as long
+# as before. Since the first two runs differ only in the token, it is the token that protects these facts. The other
+# edits also do less harm with it.
 #
-# GPT-2 and GPT-J, the models of most papers, read nothing in front. Pages 03, 04 and 08 come back to such a model where
-# they show what those papers met; the rest of the course is about the model as `lib.load()` gives it. The token has a
-# price: the model answers some prompts differently. The library's
-# [measurements](../tests/benchmarks/results/first_token.md) have both sides.
+# GPT-2 and GPT-J, the models used in most papers, read nothing before the text. Notebooks 03, 04 and 08 return to
+# such a model when they show the problems those papers encountered; the rest of the course is about the model as
+# `lib.load()` returns it. The token has a price: the model answers some prompts differently. The library's
+# [measurements](../tests/benchmarks/results/first_token.md) show both sides.
 #
 # ## A model of your own
 #
-# Before you edit a model, look at what it reads first, and how alike its first positions are. These lines need nothing
-# but a loaded model.
+# Before editing a model, check what it reads first and how similar its first positions are. These lines need
+# nothing but a loaded model.
 
 # %%
 WORDS = "Water China Music London People Gold Winter Paris History Bread Japan Light".split()
@@ -330,19 +340,20 @@ for model in fronts.values():
     first_position(model, layer)
 
 # %% [markdown]
-# Where the cosine is near 1, an edit of a word that opens its text is an edit of all of them. Put a token in front,
-# and look again.
+# If the cosine is near 1, editing a word that begins its text edits all such words. Prepend a token and check
+# again.
 #
 # ## What we know now
 #
-# * The first position of a text becomes a place of its own in the first layers. Where nothing stands in front, all
-#   one-token subjects that open their prompt share nearly one key there, of a small $q$.
-# * A key of small $q$ writes on everybody. An edit of one opener is an edit of all, and disturbs the rest.
-# * A token in front takes the place, and subjects get keys of their own. The same edits then do a small part of the
-#   harm, though in one stream of three openers still did more than others. Almost any token does, but not every one.
-# * `lib.load()` gives the model with the token. GPT-2 and GPT-J, on which the papers worked, have none.
+# * The first position of a text becomes a position marker in the first layers. With nothing prepended, all
+#   single-token subjects that begin their prompt have almost the same key there, with a small $q$.
+# * A key with small $q$ affects all other keys. Editing one opener edits all of them and disturbs the rest.
+# * A prepended token occupies the position, and subjects get separate keys. The same edits then do a small part of
+#   the harm, though in one stream of three, openers still did more than the others. Almost any token works, but not
+#   every one.
+# * `lib.load()` returns the model with the token. GPT-2 and GPT-J, which the papers used, have none.
 #
-# [Notebook 03](03_where.ipynb) looks at the other places of a prompt.
+# [Notebook 03](03_where.ipynb) looks at the other positions of a prompt.
 #
 # ## References
 #

@@ -1,19 +1,19 @@
 # %% [markdown]
 # <!-- badge -->
 #
-# # 03 · Where does the model look a fact up?
+# # 03 · Where does the model look up a fact?
 #
-# Every token of a prompt is a key, in every layer. At which of them does the model find the fact?
-# At the end of this page you have seen it travel, and you know what such a picture does not say.
+# Every token of a prompt is a key, in every layer. At which of them does the model find the fact? By the end of
+# this page you will have seen it travel, and you'll know what such a picture cannot show.
 #
-# **You will** write the restored run of causal tracing, and trace the Eiffel Tower and a fact of your
-# own with it · find over several facts where MLPs and where attention matter · take a window of
-# layers apart · see a layer in which an edit reaches every text, and a token that prevents it.
+# **You will** write the restored run of causal tracing, using it to trace the Eiffel Tower and a fact of your own ·
+# find out, over several facts, where MLPs and where attention matter · take a window of layers apart · see a layer
+# in which an edit reaches every text, and a token that prevents it.
 #
-# **Needs** [notebook 00](00_first_edit.ipynb), and the question at the end of
-# [notebook 02](02_insert.ipynb) together with its $\rho$.
+# **Needs** [notebook 00](00_first_edit.ipynb), and the question at the end of [notebook 02](02_insert.ipynb), along
+# with its $\rho$.
 #
-# **Minutes** 25 to read and 25 to work: two exercises of [session 4](../lessons/session_4.md).
+# **Minutes** 25 for reading and 25 for working: two exercises from [session 4](../lessons/session_4.md).
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -81,26 +81,27 @@ layers = range(lm.n_layers)
 # %% [markdown]
 # ## Three runs
 #
-# A prompt of eleven tokens passes thirty layers. To learn on which of the 330 states the answer depends, we run the
-# model three times on the same prompt. Each state gets one number: how much of a lost answer it can bring back.
+# A prompt of eleven tokens passes through thirty layers. To find out which of the 330 states the answer depends on,
+# we run the model three times on the same prompt. Each state gets one number: how much of a lost answer it can
+# bring back.
 #
 # 1. **Clean.** The model gives its answer with probability $p$.
-# 2. **Corrupted.** Noise from $\mathcal N\big(0, (3\sigma)^2\big)$ is added to every entry of the embeddings of the
-#    *subject's* tokens, where $\sigma$ is the standard deviation of such entries. Then $p$ falls to $p_*$.
-# 3. **Restored.** The subject is corrupted again, with the same noise, but *one* state is put back as
-#    it was in the clean run. Everything that is computed after it may use it, and $p$ rises to
-#    $p_*(\text{state})$.
+# 2. **Corrupted.** We add noise from $\mathcal N\big(0, (3\sigma)^2\big)$ to every entry of the embeddings of the
+#    *subject's* tokens, where $\sigma$ is the standard deviation of such entries. The probability $p$ then falls to
+#    $p_*$.
+# 3. **Restored.** We corrupt the subject again, using the same noise but replacing *one* state by its value from
+#    the clean run. All later computations can use it, and $p$ rises to $p_*(\text{state})$.
 #
-# The **total effect** $\mathrm{TE} = p - p_*$ is what the noise costs. The **indirect effect** of a
-# state, $\mathrm{IE} = p_*(\text{state}) - p_*$, is what this state alone brings back. Both $p_*$ are
-# means over several draws of the noise, and the draws are the rows of one batch.
+# The **total effect** $\mathrm{TE} = p - p_*$ is the loss due to the noise. The **indirect effect** of a state,
+# $\mathrm{IE} = p_*(\text{state}) - p_*$, is the gain from restoring this single state. Both $p_*$ are means over
+# several samples of the noise, which are processed as the rows of one batch.
 #
-# **Why $3\sigma$?** With noise of deviation $s\sigma$ the embedding has $1/(1 + s^2)$ of the squared length of the
-# sum: half of it at $\sigma$, and a tenth at $3\sigma$. Every block normalizes what it reads, so still more noise
-# changes little.
+# **Why $3\sigma$?** With noise of standard deviation $s\sigma$, the embedding accounts for $1/(1 + s^2)$ of the
+# squared length of the sum: half of it at $\sigma$, and a tenth at $3\sigma$. Every block normalizes its input, so
+# adding still more noise changes little.
 #
-# **Your turn · exercise 4.1 · ★ · 6 minutes.** The runs differ in two places: at the embeddings, and behind one
-# layer, which the program calls a block. Write what happens there, `corrupt` and `put_back`.
+# **Your turn · exercise 4.1 · ★ · 6 minutes.** The runs differ in two places: at the embeddings, and after one
+# layer, which the program calls a block. Write the changes made there, `corrupt` and `put_back`.
 
 
 # %%
@@ -120,8 +121,8 @@ put_back = use("4.1", put_back)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# Is the noise added to the embeddings, or does it replace them? And may the model's own tensor be
-# written into, or a copy of it?
+# Is the noise added to the embeddings, or does it replace them? And may you write into the model's own tensor, or
+# should you be writing into a copy of it?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -141,10 +142,11 @@ put_back = use("4.1", put_back)
 #
 # </details>
 #
-# `probability` makes such changes by hooks, in any module: the fast form. The restored run itself needs no hook.
+# `probability` makes such changes using hooks, in any module: the fast form. The restored run itself doesn't need a
+# hook.
 #
-# **Your turn · exercise 4.2, first step · ★★ · 8 minutes.** Write `restored`: the blocks one after another, and behind
-# each of them the states that are put back. `block(n, x)` is what block $n$ makes of the states $x$.
+# **Your turn · exercise 4.2, first step · ★★ · 8 minutes.** Write `restored`: run the blocks one after another,
+# putting back the given states after each of them. `block(n, x)` is the output of block $n$ for the states $x$.
 
 
 # %%
@@ -159,7 +161,7 @@ restored = use("4.2", restored)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# Where has a state to be put back, so that everything that is computed after it may use it?
+# At which point must a state be put back so that all later computations can use it?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -179,7 +181,7 @@ restored = use("4.2", restored)
 
 # %%
 def probability(text, answer, changes, draws=3):  # changes: [(name of a module, its change)]
-    def hook(change, module, inputs, output):  # some modules put out a tuple
+    def hook(change, module, inputs, output):  # some modules return a tuple
         return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
 
     modules = [(lm.model.get_submodule(name), change) for name, change in changes]
@@ -191,7 +193,7 @@ def probability(text, answer, changes, draws=3):  # changes: [(name of a module,
     return lm.head(states[:, -1]).softmax(-1)[:, answer].mean().item()
 
 
-def noise_for(first, last, size=3, seed=1, draws=3):  # the same draws whenever it is asked
+def noise_for(first, last, size=3, seed=1, draws=3):  # the same samples on every call
     d = lm.model.get_submodule(lm.arch.embed).weight.shape[1]
     draw = torch.Generator().manual_seed(seed)
     return (size * sigma * torch.randn(draws, last - first + 1, d, generator=draw)).to(lm.device)
@@ -217,7 +219,7 @@ answer = lm.next_token(fact.text).argmax().item()
 
 
 blocks = [lm.model.get_submodule(name) for name in names["states"]]
-more = {}  # what else each block is given: masks, positions
+more = {}  # the other arguments of each block: masks, positions
 
 
 def remember(n, module, args, given):
@@ -225,7 +227,7 @@ def remember(n, module, args, given):
 
 
 @cache
-def start(noisy, seed):  # the states in front of block 0
+def start(noisy, seed):  # the states before block 0
     noise = noise_for(first, last, seed=seed)
     changes = [(lm.arch.embed, partial(corrupt, noise=noise, first=first))] if noisy else []
     handles = [
@@ -251,7 +253,7 @@ def run(noisy, cells, kind="states", seed=1):  # a cell is (token, layer)
 
 
 @cache
-def walked(noisy, cells, kind, seed, by=None):  # by your function
+def walked(noisy, cells, kind, seed, by=None):  # using your function
     x = start(noisy, seed)
     x = (by or restored)(block, lm.n_layers, x, clean[kind], list(cells))
     with torch.no_grad():
@@ -259,7 +261,7 @@ def walked(noisy, cells, kind, seed, by=None):  # by your function
     return ends.softmax(-1)[:, answer].mean().item()
 
 
-@cache  # by hooks
+@cache  # using hooks
 def made(noisy, cells, kind, seed):
     noise = noise_for(first, last, seed=seed)
     changes = [(lm.arch.embed, partial(corrupt, noise=noise, first=first))] if noisy else []
@@ -279,17 +281,18 @@ for whose, f in both(restored).items():
 drawings_03.three_runs(tokens, (first, last), place, (p, p_noisy, p_restored))
 
 # %% [markdown]
-# The first row is the token that `lib.load()` puts in front of every text. It stands before the noise, so nothing
-# can be restored there. The print above the grids tries the noise on three facts: one $\sigma$ already takes nine
-# tenths of $p$, and three take no more. We keep $3\sigma$, the paper's choice.
+# The first row is the token that `lib.load()` prepends to every text. It comes before the noise, leaving nothing to
+# restore there. The output above the grids shows the effect of the noise on three facts: one $\sigma$ already
+# removes nine tenths of $p$, and three remove no more. We keep $3\sigma$, the paper's choice.
 #
 # ## One fact, everywhere
 #
-# Now every token, and every fourth layer.
+# Now we trace every token, and every fourth layer.
 #
-# **Exercise 4.2, two more steps · ★★ · 10 minutes.** `indirect` is IE of some states that are put back together, and
-# TE. `trace` calls it for every token and every window: one MLP adds little, so several neighboring ones are restored
-# at once. `around`, which is given, has the layers of a window. A window of one is a single state.
+# **Exercise 4.2, two more steps · ★★ · 10 minutes.** `indirect` is the IE of some states that are put back
+# together, and TE. `trace` calls it for every token and every window: one MLP adds little, so several neighboring
+# MLPs are restored at once. `around`, which is given, returns the layers of a window. A window of one is a single
+# state.
 
 
 # %%
@@ -315,7 +318,7 @@ def around(layer, width, layers):  # 10 around 7 are 2 to 11; layers that do not
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# Which run does an effect count from?
+# Relative to which run is an effect measured?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -336,16 +339,16 @@ def around(layer, width, layers):  # 10 around 7 are 2 to 11; layers that do not
 #
 # </details>
 #
-# Your trace of the states is the left panel below. The other two panels restore the outputs of ten MLPs at once, and
-# of ten attentions.
+# Your trace of the states is the left panel below. The other two panels restore the outputs of ten MLPs at once,
+# and of ten attention layers.
 #
 # **Predict.** ROME wrote at "Tower", the name's last token, in the orange frame. At which tokens is there something
-# to find, early and late? Are MLPs and attention bright at the same places?
+# to find, early and late? Are MLPs and attention bright in the same places?
 #
 # <details><summary>Answer</summary>
 #
-# Early it is the MLPs at the subject. Late it is the attention at the end of the prompt, where the
-# answer is read. And of the name it is above all the piece that only this tower has: there are many towers.
+# Early, it is the MLPs at the subject. Late, it is the attention at the end of the prompt, where the answer is
+# read. And within the name it is mainly the piece that only this tower has: there are many towers.
 #
 # </details>
 
@@ -368,11 +371,11 @@ mark = last, lib.EDITORS["rome"](lm).config.layer
 drawings_03.trace(found, NAMES | {"yours": "states, yours"}, mark)
 
 # %% [markdown]
-# The figure has two sites. One is in the low layers, where the MLPs at "iffel" bring the answer back. The other is in
-# the upper layers, where the attention at the prompt's last token has fetched it.
+# The figure shows two sites. One is in the low layers, where the MLPs at "iffel" bring the answer back. The other
+# is in the upper layers, where the attention at the prompt's last token has fetched it.
 #
-# And a fact of your own, if you have typed one on page 00, with the answer that the model gives *today*. Where that
-# is improbable the picture stays pale.
+# Then we trace a fact of your own, if you entered one in notebook 00, with the answer that the model *currently*
+# gives. If that answer is improbable, the picture will stay pale.
 
 # %%
 own = own_fact.read()
@@ -382,22 +385,22 @@ if own is not None:
 own and drawings_03.trace(traced, NAMES, (traced.subject[1], mark[1]))
 
 # %% [markdown]
-# ## What an indirect effect says, and what not
+# ## What an indirect effect does and doesn't show
 #
-# It says that in this corrupted run this state alone brings back so much. It does not say that the
+# It shows that in this corrupted run, restoring just this state brings back that much. It does not show that the
 # others are not needed.
 #
-# **Predict.** After block 1, what do all tokens of the subject bring back together? And all
-# tokens of the prompt?
+# **Predict.** After block 1, how much do all tokens of the subject bring back together? And all tokens of the
+# prompt?
 #
 # <details><summary>Answer</summary>
 #
-# All tokens of the prompt bring exactly the total effect, because then every state of this layer is the
-# clean one. Those of the subject can bring less than their sum or more, and even more than there was to
-# lose. Two states may be worth nothing apart and everything together, or each may be enough
-# without the other.
+# Putting back all tokens of the prompt brings back exactly the total effect, because then every state of this layer
+# is the clean one. Putting back the subject's tokens can bring back less than their sum or more, and even more than
+# there was to lose. Two states may be worth nothing apart and everything together, or each may be enough without
+# the other.
 #
-# The question below is a trap: it asks for a share.
+# The question below is a trap: it asks for a percentage.
 #
 # </details>
 
@@ -421,18 +424,18 @@ for line, found in zip(lines, effects.values(), strict=True):
 show.Table(lines)
 
 # %% [markdown]
-# All tokens of the prompt bring back the total effect by construction. **An indirect effect is no share**: the
-# effects of the single tokens do not add up to that of the subject, and the subject alone brings back more than there
-# was to lose. So we write no percentages of effects from here on.
+# Putting back all tokens of the prompt recovers the total effect by construction. **An indirect effect is not a
+# fraction of a whole**: the effects of the single tokens do not add up to the subject's effect, and the subject on
+# its own brings back more than there was to lose. So from here on we don't express effects as percentages.
 #
 # ## Six facts
 #
-# The stored run has six facts that the model knows, one of them with a subject of a single token. The figure has
-# their traces at the two tokens that matter. A dotted line stands where the states at the prompt's end begin to bring
-# back more than those at the subject's.
+# The stored run has six facts that the model knows, one of them with a subject of a single token. The figure shows
+# their traces at the two tokens that matter. A dotted line marks the layer from which the states at the prompt's
+# end bring back more than the subject's states.
 #
-# **Predict.** In GPT-2 XL, with 48 layers and a thousand facts (Meng et al.), the early site was the MLPs at
-# the subject's *last* token, most of all around layer 15. And here?
+# **Predict.** In GPT-2 XL, with 48 layers and a thousand facts (Meng et al.), the early site was the MLPs at the
+# subject's *last* token, most of all around layer 15. And here?
 #
 # <details><summary>Answer</summary>
 #
@@ -447,7 +450,7 @@ again = partial(runs_03.effect, lm, cases[0], runs_03.WINDOWS[1], sigma)
 long_runs.repeats([row for row in rows if row["window"] == 1], again, tolerance=0.02)
 
 
-def at(kind, where, some=wide):  # of every fact the layers, and the IE there
+def at(kind, where, some=wide):  # for every fact the layers, and the IE there
     return [(x.layers, x.indirect(kind)[x.subject[1] if where else -1].tolist()) for x in some]
 
 
@@ -460,23 +463,24 @@ titles = [case.fact.subject.removeprefix("The ").removeprefix("the ") for case i
 drawings_03.each_fact(dict(zip(titles, wide, strict=True)), NAMES)
 
 # %% [markdown]
-# Two sites again, and in most of the six facts the early one is where GPT-2 XL has it, at the subject's last token;
-# the tower is the exception. At that token the MLPs of the first layers bring much of the answer back, and the
-# attention does not. At the end of the prompt it is the attention, and hardly the MLPs. The states show the handing
-# over: between layers 21 and 24 the effect of the subject's states falls to nothing, and that of the states at the
-# end rises. The fact has been **picked up**.
+# Again there are two sites, and in most of the six facts the early one is where GPT-2 XL has it, at the subject's
+# last token; the tower is the exception. At that token the MLPs of the first layers bring much of the answer back,
+# and the attention layers do not. At the end of the prompt, it is attention that does so, and barely the MLPs. The
+# states show the handover: between layers 21 and 24 the effect of the subject's states falls to nothing, while the
+# effect of the states at the end rises. The fact has been **picked up**.
 #
 # ## How wide a window?
 #
-# Ten MLPs at once were restored, and their peak is named after the layer in the middle. Which of them has done it? In
-# the left panel your function traces the tower, at the brightest piece of its name, and the slider sets the width of
-# the window. The right panel has a wide and a narrow window for all six facts.
+# We restored ten MLPs at once, naming their peak after the layer in the middle. Which of them is responsible? In
+# the left panel your function traces the tower, at the brightest piece of its name, and the slider sets the width
+# of the window. The right panel shows a wide and a narrow window for all six facts.
 #
-# **Predict.** Around layer 4 the wide window holds layers 0 to 8. Restored one by one, which layer is it?
+# **Predict.** Around layer 4, the wide window covers layers 0 to 8. When they are restored one by one, which layer
+# is it?
 #
 # <details><summary>Answer</summary>
 #
-# Layer 0 where it is a single layer at all; else none of them does it alone.
+# Layer 0, if it is a single layer at all; otherwise no layer does it on its own.
 #
 # </details>
 
@@ -505,20 +509,20 @@ def figure(width):
 Slider(figure, "MLPs restored at once", [1, 2, 4, 6, 10, 16], 4)
 
 # %% [markdown]
-# It depends on the fact. For Las Vegas and iron layer 0 alone brings the answer back, and the wide window does so only
-# while it holds layer 0. For the other four no single MLP does. For the zebras, the koalas and Michael Jordan several
-# do together. So "the fact sits in layer 4" would be a statement about the window.
+# It depends on the fact. For Las Vegas and iron, restoring just layer 0 brings the answer back, and the wide window
+# does so only when it contains layer 0. For the other four, no single MLP does. For the zebras, the koalas and
+# Michael Jordan, several MLPs do so together. So "the fact is in layer 4" would be a statement about the window.
 #
 # Is the fact stored in layer 0, then? There is a simpler explanation. The first MLP sees little more than the token
-# itself, and is known to **encode the token anew**. To restore it then gives back the *word* that the noise has
-# hidden, and nothing that is known about it.
+# itself, and is known to **re-encode the token**. If so, restoring it returns the *word* hidden by the noise, and
+# nothing that is known about the word.
 #
-# To test this, the model reads each subject's last token after quite other words. What the first MLP puts out *there*
-# is then put into the corrupted run. The control is the output for another subject's token.
+# To test this, the model reads each subject's last token after completely different words. We then insert the first
+# MLP's output *there* into the corrupted run. The control is the output for another subject's token.
 
 
 # %%
-def first_mlp(row):  # what it puts out at the last of these tokens (d,)
+def first_mlp(row):  # its output at the last of these tokens (d,)
     return lm.run([row], watch=[lm.mlp_out(0)]).seen[lm.mlp_out(0)][1][0, -1]
 
 
@@ -543,29 +547,29 @@ show.Table([{"first MLP's output": what} | dict(zip(names_of, found, strict=True
             for what, found in back.items()])  # fmt: skip
 
 # %% [markdown]
-# For the two facts where the first MLP brings much back, its output after quite other words brings back about as much
-# or more, and the output for another subject's token brings back nothing. So in these two examples layer 0 gives back
-# the word.
+# For the two facts for which restoring the first MLP brings much back, inserting its output after completely
+# different words brings back about as much or more, and inserting the output for another subject's token brings
+# back nothing. So in these two examples layer 0 returns the word.
 #
 # ## Is the peak the best place to write?
 #
-# ROME writes into one MLP at the subject's last token. The second stored run does so for three of the facts
-# at seven layers, each on the base model, and asks for the probability of the new answer on the edit's own
-# prompt.
+# ROME writes into one MLP at the subject's last token. The second stored run does so for three of the facts at
+# seven layers, each time starting from the unedited model and measuring the probability of the new answer on the
+# edit's own prompt.
 #
-# **Predict.** In the figure of the six facts the MLPs bring back nothing from layer 14 on. Will an edit
-# at layer 20 fail?
+# **Predict.** In the figure of the six facts, the MLPs bring back nothing from layer 14 on. Will an edit at layer
+# 20 fail?
 #
 # <details><summary>Answer</summary>
 #
-# No. The attention reads the *state*, and an edit can put anything into it, as long as some later layer still reads
+# No. Attention reads the *state*, and an edit can put anything into it, as long as some later layer still reads
 # this token. Tracing MLPs shows where the model writes, not where we can.
 #
 # </details>
 
 # %%
 edits = long_runs.rows("03_written")
-plain = [row for row in edits if "reading" in row]  # without the token in front
+plain = [row for row in edits if "reading" in row]  # without the prepended token
 edits = [row for row in edits if "reading" not in row]
 late = long_runs.rows("03_late")
 some = [known[i] for i in dict.fromkeys(row["case"] for row in edits)]
@@ -573,7 +577,7 @@ make = partial(runs_03.written, lm, some, some[0], runs_03.LAYERS[:1])
 long_runs.repeats(edits, make, ["case", "layer", "edit"], tolerance=0.05)
 
 
-def by_layer(column, moment="C"):  # of every fact the layers, and its values there
+def by_layer(column, moment="C"):  # for every fact the layers, and its values there
     both_runs = [row for row in (*edits, *late) if row["moment"] == moment]
     chosen = sorted({row["layer"] for row in both_runs})
     found = {(row["case"], row["layer"]): row[column] for row in both_runs}
@@ -585,28 +589,28 @@ effects = {"IE, subject's last token": {"six facts, ten MLPs restored": at("mlp"
 figures.curves(effects | written, "layer", mean=True)
 
 # %% [markdown]
-# The edits are written where the MLPs bring back nothing, and even at layer 24, where the subject's *states* bring
-# back nothing any more: the later layers still read what is put there. At layer 24 the three new answers have
-# probabilities of .98, .87 and .75, and at layer 28 of .93, .12 and .64. A trace says where the model's own fact passes
-# by; to choose a layer, try it.
+# The edits succeed in layers where the MLPs bring back nothing, and even at layer 24, where the subject's *states*
+# no longer bring back anything: the later layers still read what we put there. At layer 24 the three new answers
+# have probabilities of .98, .87 and .75, and at layer 28 of .93, .12 and .64. A trace shows where the model's own
+# fact passes; if you want to choose a layer for editing, test it.
 #
 # ## A key that is in every prompt
 #
-# A layer can also be a bad one for a reason that no trace of a fact shows. Writing at a key $k_i$ puts the
-# share $\rho(i, j) = k_i^\top C^{-1} k_j / k_i^\top C^{-1} k_i$ of the residual on any other key $k_j$, as notebook
-# 02 has derived. One key is in every prompt: that of the first token, $k_0$. An edit that reaches it reaches every text.
-# With no token in front it is, in some layers, hundreds of times as long as any later key. Layer 11 is one of them.
-# (Behind the token later keys can be long there, too, as a print below says. In ROME's early layer $k_0$ is short once
-# whitened.)
+# A layer can also be a bad choice for a reason that no trace of a fact shows. As derived in notebook 02, writing at
+# a key $k_i$ adds the fraction $\rho(i, j) = k_i^\top C^{-1} k_j / k_i^\top C^{-1} k_i$ of the residual at any
+# other key $k_j$. One key is in every prompt: the first token's key, $k_0$. An edit reaching it reaches every text.
+# If no token is prepended, it is, in some layers, hundreds of times as long as any later key. Layer 11 is one of
+# them. (With the token, later keys can also be long there, as the output below shows. In ROME's early layer $k_0$
+# is short after whitening.)
 #
-# **Predict.** The models of the papers have no token in front. There the first *word* of a prompt stands first, and
-# $C$ leaves first positions out. Of an edit of the tower at layer 11, how much lands on "The" there, as a multiple of
-# the residual?
+# **Predict.** The models in the papers read no prepended token. Their first position is the first *word* of the
+# prompt, and $C$ excludes first positions. If we edit the tower at layer 11, how much is added at "The" there, as a
+# multiple of the residual?
 #
 # <details><summary>Work it out</summary>
 #
-# The share is at most the quotient of the two keys' lengths, measured by $C^{-1}$. Without first positions
-# this measure takes the direction of $k_0$ for one that no text uses.
+# The fraction is at most the quotient of the two keys' lengths, measured by $C^{-1}$. Without first positions, this
+# measure treats the direction of $k_0$ as one that no text uses.
 #
 # </details>
 
@@ -615,7 +619,7 @@ times = guess("How many times the residual lands on the first word, without the 
 without = models.load(SCALE, sink=None)
 
 
-def on_first(model, chosen, skip):  # of every fact layers and |ρ|, made of: C, k and k₀
+def on_first(model, chosen, skip):  # for every fact the layers and |ρ|, from C, k and k₀
     moments, found = lib.second_moment(model, chosen, skip_first=skip), []
     for case in cases:
         last = corrupted_runs.span(model, case.fact)[2]
@@ -640,7 +644,7 @@ for what, skip in runs_03.FRONT.items():
     hole[moves][what] = by_layer("KL elsewhere", what)
 hole[lands]["without the token"] = on_first(without, [worst], None)
 times.against(hole[lands]["without the token"][0][1][0])
-damage = [row for row in plain if row["moment"] == "C"]  # at layer 11 alone
+damage = [row for row in plain if row["moment"] == "C"]  # only at layer 11
 hole[moves]["without the token"] = [([worst], [row["KL elsewhere"]]) for row in damage]
 figures.curves(hole, "layer", log=[lands, moves], mean=True, mark=runs_03.LAYERS[0])
 
@@ -664,51 +668,52 @@ for what, found in {
 show.Table(lines)
 
 # %% [markdown]
-# Without the token all three edits destroy the model, and $\rho$ has foretold it before any edit: on the first word
-# lands a multiple of the residual, of the tower's most of all.
+# Without the token all three edits destroy the model, as $\rho$ predicted before any edit was made: the first word
+# receives a multiple of the residual, the largest for the tower.
 #
-# **Behind the token this does not happen**, whether $C$ has read first positions or not. Either way a part of the
-# residual lands on the first token, never a multiple, and other prompts move equally little. So on this model it is the
-# token that protects the layer. Where $C$ has read it, still less lands there, and the fold says why.
+# **With the token this does not happen**, whether $C$ includes first positions or not. Either way a part of the
+# residual reaches the first token, never a multiple, and other prompts shift equally little. So on this model it is
+# the token that protects the layer. If $C$ includes first positions, even less reaches the token; the folded
+# section below explains why.
 #
-# <details><summary>Why does less land on the first token if C has read it?</summary>
+# <details><summary>Why does less reach the first token if C includes it?</summary>
 #
-# Let first positions be the part $\pi$ of all tokens of the text, and $A$ the second moment of all other positions,
-# times $1 - \pi$. Then $C = A + \pi k_0 k_0^\top$. By the formula of Sherman and Morrison
+# Let $\pi$ be the fraction of first positions among all tokens of the text, and $A$ the second moment of all other
+# positions, times $1 - \pi$. Then $C = A + \pi k_0 k_0^\top$. By the Sherman–Morrison formula
 #
 # $$C^{-1} k_0 = \frac{A^{-1} k_0}{1 + \pi\, c}, \qquad c = k_0^\top A^{-1} k_0 ,$$
 #
 # so $k_i^\top C^{-1} k_0$, the numerator of $\rho$, is $1 + \pi c$ times smaller than with $A$. A long key in a
-# direction that other text hardly uses has a huge $c$. Behind the token later positions have long keys at layer 11,
-# too, as the print says. So even $A$ knows the direction there, which it does not without the token.
+# direction that other text rarely uses has a huge $c$. With the token, later positions also have long keys at layer
+# 11, as the output shows. So even $A$ represents the direction there, which it does not without the token.
 #
 # </details>
 #
 # ## What we know now
 #
-# * Causal tracing is three runs: clean, corrupted, and corrupted with one state put back. What the
+# * Causal tracing is three runs: clean, corrupted, and corrupted with one state put back. The probability that the
 #   state brings back is its indirect effect.
-# * Over facts there are two sites: MLPs of the first layers at the subject's last token, and
-#   attention at the end of the prompt, which picks the fact up.
-# * An indirect effect is no share. States need each other, and effects do not add up.
-# * The peak does not say where to write. Writing works over a wide range of layers, also where no
-#   trace shows anything, and can fail for reasons that no trace shows.
-# * Without the token in front, an edit in one of these layers destroys the model, and $\rho$ with the key of the
-#   first token foretells it. Behind the token it does not.
+# * Over facts there are two sites: MLPs of the first layers at the subject's last token, and attention at the end
+#   of the prompt, which picks the fact up.
+# * An indirect effect is not a fraction of a whole. States need each other, and effects do not add up.
+# * The peak does not show where to write. Writing works over a wide range of layers, even when no trace shows
+#   anything there, and it can fail for reasons that no trace shows.
+# * Without the prepended token, an edit in one of these layers destroys the model, as predicted by $\rho$ with the
+#   key of the first token. With the token it does not.
 #
 # ## Where it breaks
 #
-# We know the place: the MLP's key at the subject's last token, before the fact is picked up. To
-# restore *Paris* there was easy, since the clean run had the state. No run has the state for *Rome*.
-# **We know where to write; what should we write?** [Notebook 04](04_rome.ipynb) searches for it.
+# We know the place: the MLP's key at the subject's last token, before the fact is picked up. Restoring *Paris*
+# there was easy because the clean run had the state. No run has the state for *Rome*. **We know where to write;
+# what should we write?** [Notebook 04](04_rome.ipynb) searches for it.
 #
 # ## References
 #
 # * Meng, Bau, Andonian, Belinkov: *Locating and Editing Factual Associations in GPT*, 2022,
 #   [arXiv:2202.05262](https://arxiv.org/abs/2202.05262): causal tracing, and GPT-2 XL's numbers.
 # * Hase, Bansal, Kim, Ghandeharioun: *Does Localization Inform Editing?*, 2023,
-#   [arXiv:2301.04213](https://arxiv.org/abs/2301.04213): over many facts, the layer with the largest
-#   effect says hardly anything about the layer at which editing works best.
+#   [arXiv:2301.04213](https://arxiv.org/abs/2301.04213): over many facts, the layer with the largest effect reveals
+#   almost nothing about the layer at which editing works best.
 # * McDougall et al.: *Copy Suppression*, 2023,
 #   [arXiv:2310.04625](https://arxiv.org/abs/2310.04625): the first MLP as an extended embedding.
 # * Xiao et al.: *Efficient Streaming Language Models with Attention Sinks*, 2024,

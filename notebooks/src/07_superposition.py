@@ -3,19 +3,21 @@
 #
 # # 07 · Superposition: why keys overlap
 #
-# Where the keys of two facts overlap, an edit of one also moves the value of the other. How many keys can a layer
-# tell apart? How much do those of a real one overlap, and whose?
+# If the keys of two facts overlap, editing one also changes the value of the other. How many keys can a layer
+# distinguish? How strongly do the keys of a real layer overlap, and which of them do?
 #
-# **You will** derive when a row of edits is lossless, and for how many keys · read the overlaps of a real model, layer
-# by layer: mean, spread and tails · find what most subjects have in common, and keep it · watch what an edit of the
-# Eiffel Tower does to other places · write a forecast of which facts break, and hold a rival against it.
+# **You will** derive when sequential editing is lossless, and for how many keys · examine the overlaps in a real
+# model, layer by layer: mean, spread and tails · find the component that most subjects have in common, and keep it
+# · watch how editing the Eiffel Tower affects other places · write a prediction of which facts break, comparing it
+# with a rival.
 #
-# **Needs** whitening ([notebook 01](01_linear_memory.ipynb)), the insert ([02](02_insert.ipynb)), many edits at once
-# ([05](05_memit.ipynb)) and kept keys ([06](06_null_space.ipynb)).
+# **Needs** whitening ([notebook 01](01_linear_memory.ipynb)), the insert ([02](02_insert.ipynb)), writing many
+# edits at once ([05](05_memit.ipynb)) and keeping keys unchanged ([06](06_null_space.ipynb)).
 #
-# **Minutes** 25 to read and 25 to work: an exercise of [session 3](../lessons/session_3.md), in four steps.
+# **Minutes** 25 for reading and 25 for working: an exercise from [session 3](../lessons/session_3.md), in four
+# steps.
 #
-# Run the folded cell below, and read on.
+# Run the folded cell below and keep reading.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -82,36 +84,36 @@ def normal(*shape):
 
 
 # %% [markdown]
-# ## When is a row of edits lossless?
+# ## When is sequential editing lossless?
 #
-# Notebook 02 wrote pairs one after another, and found what is wrong in the end: at the key of fact $j$ stands its own
-# value plus what all *later* edits add there. With the residuals $\delta_t$, which are what edit $t$ had to add at its
-# own key, the error of each fact after the last edit is
+# Notebook 02 wrote pairs one after another and determined the final error: the output at the key of fact $j$ is its
+# own value plus the contributions of all *later* edits. With the residuals $\delta_t$, the amount that edit $t$ had
+# to add at its own key, the error of each fact after the last edit is
 #
 # $$W_T k_j - v_j = \sum_{t>j} \rho(t, j)\,\delta_t, \qquad
 # \rho(t, j) = \frac{k_t^\top C^{-1} k_j}{k_t^\top C^{-1} k_t}.$$
 #
-# The sum is zero *whatever* the residuals are only if every $\rho(t, j)$ in it is zero. And $\rho(t, j) = 0$ exactly
-# if $\rho(j, t) = 0$, since both have the numerator in common. So **inserts one by one are lossless for all values
-# exactly if the whitened keys are orthogonal**.
+# The sum is zero *whatever* the residuals are only if every $\rho(t, j)$ in it is zero. And $\rho(t, j) = 0$ if and
+# only if $\rho(j, t) = 0$, since both have the same numerator. So **inserting facts one by one is lossless for all
+# values if and only if the whitened keys are orthogonal**.
 #
-# This holds for edits that are made one by one, each without knowing the others. If all $n$ keys are known, a batch
-# with equality (EMMET, notebook 05) writes any $n \le d_\text{in}$ independent keys without loss, and kept keys
-# (notebook 06) do the same batch after batch.
+# This applies when edits are made one by one, without knowing the others. If all $n$ keys are known, a batch with
+# equality constraints (EMMET, notebook 05) writes any $n \le d_\text{in}$ independent keys without loss, and
+# keeping the earlier keys (notebook 06) does the same batch after batch.
 #
-# **Predict.** Twenty keys are written, and twenty others are known to nobody. Which of the two are disturbed by edits
-# in a row, and which by a batch? Take first keys that overlap, and then orthogonal ones.
+# **Predict.** We write twenty keys, while twenty others are unknown to the method. Which of the two groups does
+# sequential editing disturb, and which does a batch? Consider first keys that overlap, and then orthogonal ones.
 #
 # <details><summary>Answer</summary>
 #
-# Edits in a row disturb both where keys overlap. The batch spares the written ones whatever their overlap, but not
-# the others: what nobody tells the solver is spared by orthogonality alone.
+# Sequential editing disturbs both if keys overlap. A batch spares the written keys whatever their overlap, but not
+# the others: if the solver isn't given a key, only orthogonality spares it.
 #
 # </details>
 
 
 # %%
-def interference(K, C):  # ρ (n, n) of notebook 02: row i is written, column j disturbed
+def interference(K, C):  # ρ (n, n) from notebook 02: row i is written, column j is disturbed
     D = K.T @ torch.linalg.solve(C, K)
     return D / D.diagonal()[:, None]
 
@@ -137,30 +139,32 @@ for _ in range(20):
 figures.dots(shares, (), flat=True)
 
 # %% [markdown]
-# Each point is a draw, and the numbers are shares of the length of all residuals. A batch writes its keys without an
-# error. **The unknown ones are moved even more by it than by a row**, because to write similar keys exactly takes a
-# larger change. Everything that a model knows and that we do not write is an unknown key.
+# Each point is one random sample, and the numbers are fractions of the length of all residuals. A batch writes its
+# keys without an error. **It changes the unknown keys even more than sequential editing does**, because writing
+# similar keys exactly takes a larger change. Everything that a model knows and that we do not write is an unknown
+# key.
 #
 # ## How many keys fit?
 #
-# In $d$ dimensions there are only $d$ orthogonal directions. A layer that has to tell apart more things than it has
-# dimensions must let them overlap. How large is the largest cosine between two of $n$ keys, and how large the root mean
-# square, the **rms**, of all cosines? The first decides whether single pairs can be told apart, the second what the sum
-# over many edits amounts to.
+# In $d$ dimensions there are only $d$ orthogonal directions. If a layer has to distinguish more things than it has
+# dimensions, it must let them overlap. How large is the largest cosine between two of $n$ keys, and how large is
+# the root mean square, the **rms**, of all cosines? The first determines whether single pairs can be distinguished,
+# the second how strongly the effects of many edits add up.
 #
-# **Predict.** In 256 dimensions at most 256 keys are orthogonal. How large is the largest cosine among 4,096 random keys?
+# **Predict.** In 256 dimensions at most 256 keys are orthogonal. How large is the largest cosine among 4,096 random
+# keys?
 #
 # <details><summary>Work it out</summary>
 #
-# *Each pair can be good.* Two random directions exceed a cosine of $\varepsilon$ with probability
-# at most $2e^{-d\varepsilon^2/2}$: this is the share of a sphere that two opposite caps take up, and
-# goes back to Lévy. There are fewer than $n^2/2$ pairs. So less than one such pair is expected while
-# $n < e^{d\varepsilon^2/4}$. Solved for the cosine it is $\varepsilon = \sqrt{4\ln n/d}$.
+# *Each pair can be good.* Two random directions exceed a cosine of $\varepsilon$ with probability at most
+# $2e^{-d\varepsilon^2/2}$: this is the fraction of a sphere covered by two opposite caps, a result that goes back
+# to Lévy. There are fewer than $n^2/2$ pairs. So less than one such pair is expected while
+# $n < e^{d\varepsilon^2/4}$. Solving for the cosine gives $\varepsilon = \sqrt{4\ln n/d}$.
 #
-# *All together cannot.* The Gram matrix $G$ of $n$ unit keys has trace $n$ and at most $d$
-# nonzero eigenvalues $g_m$, so $\sum_{ij} G_{ij}^2 = \sum_m g_m^2 \ge n^2/d$ (Welch's bound).
-# Without its diagonal, the mean square is at least $(n-d)/\big(d(n-1)\big)$, which nears $1/d$ for
-# large $n$. Random keys have $1/d$: for very many keys no arrangement is better.
+# *All together cannot.* The Gram matrix $G$ of $n$ unit keys has trace $n$ and at most $d$ nonzero eigenvalues
+# $g_m$, so $\sum_{ij} G_{ij}^2 = \sum_m g_m^2 \ge n^2/d$ (Welch's bound). Without its diagonal, the mean square is
+# at least $(n-d)/\big(d(n-1)\big)$, which approaches $1/d$ for large $n$. Random keys have $1/d$: for very many
+# keys, no arrangement is better.
 #
 # </details>
 
@@ -193,20 +197,20 @@ largest.against(crowd(256)[1]["largest"][-1])
 Slider(figure, "dimensions", (64, 128, 256, 512, 1024), 256)
 
 # %% [markdown]
-# That more things fit than there are dimensions, as long as a little overlap is allowed, is called **superposition**.
-# But what is small for one pair adds up. Random keys have an rms of $1/\sqrt d$, so $T$ edits at such keys, with
-# residuals of one length and unrelated directions, move a fact by about $\sqrt{T/d}\,\|\delta\|$. With $T = d$ that
-# is one whole residual.
+# Fitting more things than there are dimensions, by allowing a little overlap, is called **superposition**. But even
+# if the overlap of each pair is small, the effects add up. Random keys have an rms of $1/\sqrt d$, so $T$ edits at
+# such keys, with residuals of equal length and unrelated directions, shift a fact's value by about
+# $\sqrt{T/d}\,\|\delta\|$. With $T = d$ that is one whole residual.
 #
 # ## The shape of overlaps
 #
-# The paper behind this page (Hu et al., 2024; its $P$ is $\rho$) sums up the entries off the diagonal by their
-# **kurtosis**, which is 0 for a Gaussian and large when a few values lie far out. It says how *unevenly* overlap is
-# spread, and not how much there is: that is the root mean square. With $m_p$ for the mean of the
-# $p$-th powers of their deviations from the mean it is $m_4/m_2^2 - 3$.
+# This notebook is based on a paper (Hu et al., 2024; its $P$ is $\rho$) that summarizes the entries off the
+# diagonal by their **kurtosis**, which is 0 for a Gaussian and large if a few values are far out. It measures how
+# *unevenly* overlap is spread, not how much overlap there is; for that, we use the root mean square. With $m_p$ for
+# the mean of the $p$-th powers of their deviations from the mean, it is $m_4/m_2^2 - 3$.
 #
-# **Your turn · exercise 3.3, first step · ★★ · 6 minutes.** Write `shape`: mean, standard deviation, rms and kurtosis
-# of the entries off the diagonal.
+# **Your turn · exercise 3.3, first step · ★★ · 6 minutes.** Write `shape`: mean, standard deviation, rms and
+# kurtosis of the entries off the diagonal.
 
 
 # %%
@@ -220,8 +224,8 @@ shape = use("3.3", shape)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# `rho[~torch.eye(n, dtype=torch.bool)]` takes the entries off the diagonal. From which of the four numbers is the mean
-# taken away first?
+# `rho[~torch.eye(n, dtype=torch.bool)]` selects the entries off the diagonal. For which of the four numbers is the
+# mean subtracted first?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -238,14 +242,14 @@ shape = use("3.3", shape)
 #
 # ## A real model
 #
-# Now the keys are those of a hundred real subjects, and $C$ comes from general text.
+# Now we use the keys of a hundred real subjects, with $C$ estimated from general text.
 #
-# **Predict.** Do keys overlap more in early layers or in late ones? And those of subjects that are asked the same
-# question, more than others?
+# **Predict.** Do keys overlap more in early layers or in late ones? And do the keys of subjects with the same
+# question overlap more than others?
 #
 # <details><summary>Answer</summary>
 #
-# More in late ones. Subjects of one question overlap two to four times as much as others, in every layer.
+# More in late ones. Subjects with the same question overlap two to four times as much as others, in every layer.
 #
 # </details>
 
@@ -279,7 +283,7 @@ width = lm.keys([facts[inner[0]]], 0).shape[0]  # random keys have an rms of 1/�
 measures, table = ("mean", "sd", "rms", "kurtosis"), []
 for layer in layers:
     row = {"layer": str(layer)}
-    for i, f in enumerate(both(shape).values()):  # a wrong one has columns beside the solution's
+    for i, f in enumerate(both(shape).values()):  # a wrong function gets its own columns
         numbers = map(float, f(own[layer]))
         row |= {x + i * ", yours": y for x, y in zip(measures, numbers, strict=True)}
     row["rms over random keys'"] = float(shape(own[layer])[2]) * width**0.5
@@ -289,18 +293,20 @@ for layer in layers:
 show.Table(table)
 
 # %% [markdown]
-# **No layer has orthogonal keys.** Their rms is a multiple of that of random keys in every layer. It is smallest in the
-# lowest layers, and largest in those above the middle. Subjects of one question overlap at least twice as much as others.
+# **No layer has orthogonal keys.** In every layer their rms is a multiple of the rms for random keys. It is
+# smallest in the lowest layers, and largest in the layers above the middle. Subjects with the same question overlap
+# at least twice as much as others.
 #
-# ## Whose tails, and whose mean?
+# ## Which keys have heavy tails?
 #
-# The paper read such matrices in eleven models and says of the entries off the diagonal: their mean is zero, their tails
-# are heavy, and less so in higher layers. That is to be a property of *knowledge*. A rival says: keys of anything look so.
-# In a stored run 128 known facts stand beside 128 everyday things (*Bicycles are*), 128 tokens of any text, draws from
-# $\mathcal N(0, C)$, and the same facts in the same model before it was trained, whitened by its own $C$.
+# The paper examined such matrices in eleven models and reports that the entries off the diagonal have a mean of
+# zero and heavy tails, and that the tails are less heavy in higher layers. The paper takes this to be a property of
+# *knowledge*. A rival explanation is that all keys look this way. A stored run compares 128 known facts with 128
+# everyday things (*Bicycles are*), 128 tokens of arbitrary text, samples from $\mathcal N(0, C)$, and the same
+# facts in the same model before training, whitened using that model's own $C$.
 #
-# **Predict.** In how many of the 30 layers have known facts heavier tails, that is a larger kurtosis, than tokens of
-# mere text? And where is the mean of their overlaps larger than half of the spread?
+# **Predict.** In how many of the 30 layers do known facts have heavier tails, that is a larger kurtosis, than
+# tokens of plain text? And where is the mean of their overlaps larger than half of the spread?
 
 # %%
 heavier = guess(
@@ -318,29 +324,29 @@ rows = [row for some in stored.values() for row in some]
 drawings_07.overlaps_by_layer(rows, ("kurtosis", "mean/sd"))
 
 # %% [markdown]
-# Shades are 95 % intervals over subjects. **Heavy tails are no mark of knowledge**: words of mere text have heavier ones,
-# since equal words recur, and everyday things have hardly any above the middle. Known facts lie between the two, and
-# their kurtosis falls up to layer 20 and rises again. **Nor is the mean zero.** Above layer 9 it is about as large as
-# the spread, for facts more than for text, and more still for the things, which all begin one short prompt. Without any
-# training it is there, too. Whether it adds up over many edits depends on the residuals: in ROME's layer those of
-# different facts are nearly at right angles ([measured](../tests/benchmarks/results/five_papers.md)), so there it does not.
+# Shaded bands are 95% intervals over subjects. **Heavy tails are not a mark of knowledge**: words of plain text
+# have heavier tails because the same words recur, and everyday things have almost none above the middle. Known
+# facts are between the two, with their kurtosis falling up to layer 20 and rising again. **Nor is the mean zero.**
+# Above layer 9 it is about as large as the spread, for facts more than for text, and even more for the things,
+# which all begin one short prompt. It's also there without any training. Whether it adds up over many edits depends
+# on the residuals: in ROME's layer the residuals of different facts are nearly at right angles
+# ([measured](../tests/benchmarks/results/five_papers.md)), so there it does not.
 #
 # ## What most subjects have in common
 #
-# If overlaps are not zero in the mean, the whitened keys have a mean, and every edit writes along it. Notebook 06 keeps
-# a key $k_0$ by asking for $\Delta k_0 = 0$. The cheapest insert that does so has
+# If the mean overlap is not zero, the whitened keys have a nonzero mean, and every edit writes along it. Notebook
+# 06 keeps a key $k_0$ unchanged by requiring $\Delta k_0 = 0$. The cheapest insert that does so has
 #
 # $$A = C^{-1} - \frac{C^{-1}k_0 k_0^\top C^{-1}}{k_0^\top C^{-1}k_0}$$
 #
-# in the place of $C^{-1}$: the part along $k_0$ is taken out, as the whitened keys see it. We keep *one* key, the mean of
-# 64 other subjects, and look at the same hundred.
+# replacing $C^{-1}$: it removes the component along $k_0$, as seen by the whitened keys. We keep *one* key, the
+# mean of 64 other subjects, and examine the same hundred.
 #
-# **Your turn · exercise 3.3, second and third step · ★★ · 9 minutes.** `common` is the share of the whitened keys' squared
-# lengths that lies in their mean, $n\|m\|^2/\sum_i\|x_i\|^2$: $1/n$ for unrelated keys. `keeping` is $\rho$ with $A$ in the
-# place of $C^{-1}$.
+# **Your turn · exercise 3.3, second and third step · ★★ · 9 minutes.** `common` is the fraction of the whitened
+# keys' squared lengths that is contained in their mean, $n\|m\|^2/\sum_i\|x_i\|^2$: $1/n$ for unrelated keys.
+# `keeping` is $\rho$ with $A$ replacing $C^{-1}$.
 #
-# **Predict.** One of 1,536 directions is taken away. By what share does the squared interference fall in
-# layer 21?
+# **Predict.** We remove one of 1,536 directions. By what fraction does the squared interference fall in layer 21?
 
 
 # %%
@@ -361,7 +367,7 @@ fall = guess("By what share does the squared interference fall, with one key kep
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# With whitened keys $X$, $K^\top C^{-1}K = X^\top X$. What do all its entries add up to, and what its diagonal?
+# With whitened keys $X$, $K^\top C^{-1}K = X^\top X$. What is the sum of all its entries, and of its diagonal?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -382,11 +388,11 @@ fall = guess("By what share does the squared interference fall, with one key kep
 
 # %%
 others = list(facts)[100:164]
-upper = min(layers, key=lambda layer: abs(layer - 21))  # one of those with the largest overlap
+upper = min(layers, key=lambda layer: abs(layer - 21))  # one of the layers with the largest overlap
 keys = lm.keys([facts[name] for name in [*inner, *others]], layers)
 
 
-def ways(layer, K, rest):  # {what is kept: ρ} of the keys K, and their C
+def ways(layer, K, rest):  # {kept key: ρ} for the keys K, and their C
     C = lib.second_moment(lm, [layer], among=layers)[layer].C.cpu().double()
     kept = {"the mean of other subjects": rest.mean(1), "one other subject": rest[:, 0]}
     kept["a random direction"] = torch.linalg.cholesky(C) @ normal(width)
@@ -419,20 +425,20 @@ fall.against(falls[0])
 plot.layer_curve(layers, rms, "rms of ρ, with a key kept", edited)
 
 # %% [markdown]
-# **Where overlap is largest, one kept key takes away more than half of the squared interference**: 57 % in layer 21, and
-# 53 % when the two sets of subjects change places. The mean of the overlaps falls from 0.132 to 0.008, and their spread stays. It is
-# not that any key would do: a random direction or one other subject's key changes next to nothing. So there is a
-# direction that most subjects share. In ROME's layer, with 2 % of the squared lengths in the mean key, there is little to
-# take.
+# **In the layers with the largest overlap, keeping one key removes more than half of the squared interference**:
+# 57% in layer 21, and 53% after swapping the two sets of subjects. The mean of the overlaps falls from 0.132 to
+# 0.008, while their spread stays the same. Not just any key works: keeping a random direction or a single other
+# subject's key changes next to nothing. So there is a direction that most subjects have in common. In ROME's layer,
+# where the mean key contains 2% of the squared lengths, there is little to remove.
 #
-# ## Who sits in the tail?
+# ## Which pairs are in the tail?
 #
 # **Predict.** Which subjects overlap most in layer 0, and which in the last layer?
 #
 # <details><summary>Answer</summary>
 #
-# In layer 0 those with the same *last token*, where the key is read (as in the published examples: Mayakovsky and
-# Bukovsky). In the last layer those of one kind; most of the closest do not share the last token.
+# In layer 0, subjects with the same *last token*, where the key is read (as in the published examples: Mayakovsky
+# and Bukovsky). In the last layer, subjects of the same kind; most of the closest pairs have different last tokens.
 #
 # </details>
 
@@ -448,17 +454,17 @@ for layer in (0, edited, top):
 show.Table(rows)
 
 # %% [markdown]
-# "The Eiffel Tower" ends in *Tower*, as other names do. Before any edit, $\rho$ forecasts how much of an edit of the
-# Eiffel Tower lands on six other places in ROME's layer, and on your own fact. Then we move the tower to Rome, and
-# ask where all of them are. The column "lands" has what the edit really adds at each key, as a share of what it adds
-# at the tower's own.
+# "The Eiffel Tower" ends in *Tower*, as other names do. Before any edit, $\rho$ predicts how much of an edit of the
+# Eiffel Tower reaches six other places in ROME's layer, and your own fact. Then we move the tower to Rome, and ask
+# the model where all of them are. The column "lands" shows the edit's actual contribution at each key, as a
+# fraction of its contribution at the tower's own key.
 #
-# **Predict.** Which of the others hear the edit? And which will move to Rome with it?
+# **Predict.** Which of the others are affected by the edit? And which will move to Rome with it?
 #
 # <details><summary>Answer</summary>
 #
-# Those whose names end in the same token hear it, and that is known before the edit. Which of them will move is
-# not: it may depend on how firm the old answer was, and on the layers above.
+# Places whose names end in the same token are affected, and we know this before the edit. But we don't know which
+# of them will move: that may depend on how firm the old answer was, and on the layers above.
 #
 # </details>
 
@@ -473,7 +479,7 @@ heard = overlaps(towers, [edited])[edited][0]
 patch = lib.EDITORS["rome"](lm).edit(towers[:1], check=False)
 a, b = patch.weights[lm.mlp_out(edited)].chunks[-1]  # ΔW = a b
 landed = a @ (b @ lm.keys(towers, edited).cpu())  # ΔW k of every place
-lands = (landed[:, 0] @ landed) / landed[:, 0].square().sum()  # as a share of the tower's
+lands = (landed[:, 0] @ landed) / landed[:, 0].square().sum()  # as a fraction of the tower's
 texts = [fact.text for fact in towers]
 before = lm.answer(texts, 4)
 with lm.patched(patch):
@@ -483,19 +489,21 @@ values = [fact.subject for fact in towers], heard.tolist(), lands.tolist(), befo
 show.Table([dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)])
 
 # %% [markdown]
-# The Louvre hears next to nothing of the edit: it shares the city with the tower, but not the word. The three other
-# names that end in *Tower* hear much of it, about as much as $\rho$ has said. The two columns differ a little because
-# ROME writes at the mean of the tower's keys over its templates, and $\rho$ was taken at the key of the bare prompt.
-# What that does to the answer is another matter. Two of the three move to Rome, and the Tower Bridge, which hears
-# little, moves to Bristol. (The unedited model did not know where two of the four stand, either.) So $\rho$ says before
-# the edit who will be pushed, and not where they come to stand. This is one edit, an example.
+# The Louvre receives next to nothing of the edit: it is in the same city as the tower, but the word is missing from
+# its name. The three other names ending in *Tower* receive much of it, about as much as $\rho$ predicted. The two
+# columns differ a little because ROME writes at the mean of the tower's keys over its templates, and $\rho$ was
+# computed at the key of the bare prompt. The effect on the answer is another matter. Two of the three move to Rome,
+# and the Tower Bridge, which receives little, moves to Bristol. (The unedited model also did not know where two of
+# the four are.) So before the edit, $\rho$ shows which places will be pushed, but not where they will end up. This
+# is one edit, an example.
 #
 # ## From the token to the kind of thing
 #
-# Does the last token matter less in higher layers, and the kind of thing more? Forty-two names, such as Michael Jordan
-# and the river Jordan, share a last token in pairs and little else. The classroom's subjects of one relation share the
-# kind, and mostly no token. All of them stand in one sentence, and we take the mean cosine of the whitened keys over the
-# pairs of each group. The shades are 95 % intervals, a bootstrap over the names.
+# Does the last token matter less in higher layers, and the kind of thing more? We use 42 names, such as Michael
+# Jordan and the river Jordan, pairing them so that the two have the last token in common and little else. The
+# classroom's subjects with the same relation are of the same kind, and most have no token in common. We put all of
+# them into the same sentence, computing the mean cosine of the whitened keys over the pairs of each group. The
+# shaded bands are 95% intervals, from a bootstrap over the names.
 
 # %%
 mixed = {name: lib.Fact(name, "Everybody has heard of {}", "?") for name in runs_07.NAMES + inner}
@@ -517,19 +525,20 @@ for layer, (low, high) in zip(layers, gaps, strict=True):
 plot.layer_curve(layers, curves, "mean cosine of whitened keys", edited, bands=bands)
 
 # %% [markdown]
-# In layer 0 a name *is* nearly its last token. Up to layer 6 the token counts for more than the kind. From layer 12 on
-# every printed interval holds 0, and how wide they are says what about twenty pairs with a common token could show.
+# In layer 0 a name *is* almost just its last token. Up to layer 6 the token counts for more than the kind. From
+# layer 12 on, every printed interval contains 0, and the width of these intervals shows how large a difference we
+# could have detected using about twenty pairs with a common token.
 #
 # ## Which facts break?
 #
-# Now $\rho$ is put to the test. In a stored run the hundred and one facts with odd numbers are written one after
-# another, with equality and one key each, as the sum at the top has it. That is done in three orders. The matrix
-# $\rho$ is known before any edit, and so the forecast comes first: one number per fact, and the higher it is, the
-# sooner the fact should break. The residuals are not known yet, so they all count as equally long and as pointing in
-# unrelated directions, in which squares add up.
+# Now we put $\rho$ to the test. In a stored run, we write the 101 facts with odd numbers one after another, with
+# equality constraints and one key each, as in the sum at the top, repeating this in three orders. The matrix $\rho$
+# is known before any edit, so we make the prediction first: one number per fact, and the higher it is, the sooner
+# the fact should break. The residuals are not known yet, so we treat them all as equally long and as pointing in
+# unrelated directions, in which case squares add up.
 #
-# **Your turn · exercise 3.3, last step · ★★ · 6 minutes.** Write `forecast`: the length of what
-# lands on each fact in the end.
+# **Your turn · exercise 3.3, last step · ★★ · 6 minutes.** Write `forecast`: the length of the total contribution
+# that each fact receives in the end.
 
 
 # %%
@@ -543,7 +552,7 @@ forecast = use("3.3", forecast)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# Which edits can harm fact $j$ at all: those before it or those after it? And if residuals point in
+# Which edits can harm fact $j$ at all: the edits before it or the edits after it? And if residuals point in
 # unrelated directions, do their signs matter?
 #
 # </details>
@@ -559,17 +568,17 @@ forecast = use("3.3", forecast)
 #
 # </details>
 #
-# A forecast has to beat a **rival** that is simpler. Ours knows no key: it counts how many edits came later. The older a
-# fact, the more has passed over it.
+# A prediction has to beat a simpler **rival**. Our rival doesn't use any key: it counts how many edits came later.
+# The older a fact, the more edits could have disturbed it.
 #
-# **Predict.** How far is a value moved in the end, and how far does the probability of the new answer fall? Which of the
-# two does $\rho$ forecast better than the rival does, and by how much?
+# **Predict.** How far is a value shifted in the end, and how far does the probability of the new answer fall? Which
+# of the two does $\rho$ predict better than the rival does, and by how much?
 #
 # <details><summary>Answer</summary>
 #
-# It forecasts how far values are moved, with nearly all of them in the right order, since the sum is exact and only the
-# residuals are left out. It forecasts less well what an answer loses, because all the layers above stand between. In
-# both it is ahead of the rival.
+# It predicts how far values are shifted, placing almost all of them in the right order, since the sum is exact and
+# only the residuals are left out. It is less good at predicting how much an answer loses, because all the layers
+# above come in between. In both cases it is ahead of the rival.
 #
 # </details>
 
@@ -613,33 +622,35 @@ lines["how far it was moved"] = known
 figures.dots(found, [f"{row['order']} order" for row in rows], flat=True, from_zero=True)
 
 # %% [markdown]
-# The axes are rank correlations over all facts of an order. **$\rho$ puts the facts nearly into the order of
-# how far their values will be moved.** The rival is not bad at it, since later edits add up whatever their keys, but
-# $\rho$ is ahead in each order. **It knows less well what an answer will lose, and still knows it better than the
-# rival in each order.** Both printed intervals are clear of 0. Of the ten facts that it names first, most are among the
-# ten that are moved farthest, and only two to four among the ten that lose most, where chance would have one.
+# The axes are rank correlations over all facts of an order. **$\rho$ puts the facts almost in the order of how far
+# their values will be shifted.** The rival is not bad at it, since later edits add up whatever their keys, but
+# $\rho$ is ahead in each order. **It is less good at predicting how much an answer will lose, but still predicts it
+# better than the rival in each order.** Both printed intervals exclude 0. Of the ten facts that it lists first,
+# most are among the ten whose values shift farthest, and only two to four among the ten that lose most, where one
+# would be expected by chance.
 #
-# The last line says why no forecast of this kind gets much further. Whoever knew how far each value has really been
-# moved would order the losses hardly better. In the end nearly all facts are held. The three orders share their
-# facts, so the intervals speak of other orders of these facts, and not of other facts.
+# The last line shows why no prediction of this kind can do much better. Even knowing how far each value has really
+# been shifted would barely improve the ordering of the losses. In the end almost all facts are held. The three
+# orders contain the same facts, so the intervals apply to other orders of these facts, not to other facts.
 #
 # ## What we know now
 #
-# * Inserts one by one are lossless for all values only with orthogonal whitened keys, and no layer that we read has such
-#   keys. A batch, or kept keys, spares the facts that are named. Facts that nobody names are not protected: only
-#   orthogonality would spare them.
-# * Random keys overlap by $1/\sqrt d$. Real ones overlap several times as much: in low layers above all by the last token,
-#   in the upper ones by the kind of thing as well.
-# * Kurtosis says whether overlap is spread evenly or sits in a few pairs, the rms how much of it there is. Tails are heavier
-#   still for words of mere text. Above the lower layers the mean is not zero: subjects have a part in common, and one kept
-#   key takes most of it away.
-# * A forecast from $\rho$ has to beat the count of the edits that came later. It does: by much for how far a value is
-#   moved, by less for what an answer loses.
+# * Inserting facts one by one is lossless for all values only with orthogonal whitened keys, and no layer that we
+#   examined has such keys. Writing a batch, or keeping keys, spares the facts that the method is given. Facts that
+#   it is not given are not protected: only orthogonality would spare them.
+# * Random keys overlap by $1/\sqrt d$. Real keys overlap several times as much: in low layers mainly because of the
+#   last token, in the upper layers also because of the kind of thing.
+# * Kurtosis shows whether overlap is spread evenly or concentrated in a few pairs, the rms how much of it there is.
+#   Tails are even heavier for words of plain text. Above the lower layers the mean is not zero: subjects have a
+#   component in common, and keeping one key removes most of it.
+# * A prediction based on $\rho$ has to beat the count of the edits that came later. It does: by a wide margin for
+#   how far a value is shifted, by less for how much an answer loses.
 #
 # ## Where it breaks
 #
-# ROME writes all facts in one layer, whatever their keys look like there. For some that may be a bad one, whose key tells
-# little but the last token. **Which layer fits which fact?** [Notebook 08](08_wilke.ipynb) asks each fact.
+# ROME writes all facts in one layer, whatever their keys look like there. For some facts that may be a bad layer,
+# where the key represents little but the last token. **Which layer fits which fact?** [Notebook 08](08_wilke.ipynb)
+# answers this fact by fact.
 #
 # ## References
 #

@@ -3,19 +3,20 @@
 #
 # # 08 · WilKE: the layer that fits the fact
 #
-# Must every fact go into the same layer? A published method says no, and is 46 % ahead of the next best
-# in its paper. At the end of this page you know how a layer can be chosen for each fact, where such a gain can come
-# from, and how one finds out.
+# Does every fact have to go into the same layer? A published method says no, and is 46% ahead of the next best in
+# its paper. By the end of this page you will know how to choose a layer for each fact, where such a gain can come
+# from, and how to find out.
 #
-# **You will** write WilKE in two steps and run it on the real model · see what its score measures, and
-# what it does not · tell before an edit whether it will ruin a model, and guard against it · see what is then left of the gain.
+# **You will** write WilKE in two steps and run it on the real model · see what its score measures, and what it does
+# not · predict before an edit whether it will ruin a model, and guard against it · see how much of the gain is then
+# left.
 #
 # **Needs** [02](02_insert.ipynb) (insert), [02b](02b_first_token.ipynb) (attention sink) and
 # [04](04_rome.ipynb) (ROME's two keys).
 #
-# **Minutes** 20 to read and 35 to work: two exercises of [session 4](../lessons/session_4.md).
+# **Minutes** 20 for reading and 35 for working: two exercises from [session 4](../lessons/session_4.md).
 #
-# Run the folded cell below, and read on.
+# Run the folded cell below and keep reading.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -74,40 +75,40 @@ from notebooks.support.holes import both, guess, use
 from notebooks.support.sliders import Slider
 
 lm = models.load(SCALE, sink="own")
-plain = models.load(SCALE)  # nothing in front of a text, as GPT-2 and GPT-J read it
-layers = range(min(7, lm.n_layers))  # those that WilKE tries
+plain = models.load(SCALE)  # nothing prepended, as for GPT-2 and GPT-J
+layers = range(min(7, lm.n_layers))  # the layers that WilKE tries
 editors = runs_08.editors(lm, lm)  # with the settings of the stored runs
-templates = editors["WilKE"].templates()  # the bare prompt, and two beginnings in front of it
+templates = editors["WilKE"].templates()  # the bare prompt, and two that prepend text
 moments = lib.second_moment(lm, layers)
 draw = torch.Generator().manual_seed(0)
 
 
-def each(line, function):  # {line: function}; a wrong one has a line beside the solution's
+def each(line, function):  # {line: function}; a wrong function gets its own line
     return {line + i * ", yours": f for i, f in enumerate(both(function).values())}
 
 
 # %% [markdown]
 # ## One number for each layer
 #
-# Before an edit we would like to know into which layer it should go. WilKE gives each layer one number: the
-# size of the change that the edit would make there, as a share of the matrix that is changed. A large change,
-# so the reasoning, harms everything else that the matrix knows.
+# Before making an edit, we'd like to know which layer to put it in. WilKE gives each layer one number: the size of
+# the change that the edit would make there, as a fraction of the matrix being changed. A large change, the
+# reasoning goes, harms everything else that is stored in the matrix.
 #
-# In layer $l$ ROME finds a key $k$ and what is missing there, $\delta = v^\star - Wk$, and adds
+# In layer $l$, ROME computes a key $k$ and the part missing there, $\delta = v^\star - Wk$, and adds
 # $\Delta = \delta\,u^\top / q$ with $u = C^{-1}k$ and $q = k^\top u$. The score is
 #
 # $$s_l = \frac{\|\Delta_l\|_F}{\|W_l\|_F}, \qquad l^\star = \arg\min_l s_l .$$
 #
-# The length of an outer product is the product of the two lengths, so no matrix has to be formed:
+# The length of an outer product is the product of the two lengths, so we can compute it without forming a matrix:
 #
 # $$\|\Delta\|_F = \frac{\|\delta\|\,\|u\|}{q} \ge \frac{\|\delta\|}{\|k\|},$$
 #
-# since $q = k^\top u \le \|k\|\,\|u\|$ by the inequality of Cauchy and Schwarz. So for a given matrix a score is small
-# only where little is missing or the key is long. The paper calls this a strong *pattern* at the subject, and
+# since $q = k^\top u \le \|k\|\,\|u\|$ by the Cauchy–Schwarz inequality. So for a given matrix, a score can be
+# small only if little is missing or the key is long. The paper calls this a strong *pattern* at the subject, and
 # its measure the **pattern matching degree**.
 #
-# **Your turn · exercise 4.3 · ★★★ · 12 minutes.** You write WilKE in two steps, and each is checked by
-# itself. First the length of one change.
+# **Your turn · exercise 4.3 · ★★★ · 12 minutes.** You write WilKE in two steps, each checked separately. First
+# comes the length of one change.
 
 
 # %%
@@ -140,18 +141,19 @@ def scores(Ws, ks, deltas, Cs, size=size):  # of all layers
 #
 # </details>
 #
-# Is a small change a harmless one? Take a layer with two inputs, of which general text uses one a hundred
-# times as much as the other: $C = \mathrm{diag}(100, 1)$. The key, of length 1, turns from the common
-# direction to the rare one.
+# Is a small change harmless? Consider a layer with two inputs, of which general text uses one a hundred times as
+# much as the other: $C = \mathrm{diag}(100, 1)$. The key, of length 1, turns from the common direction to the rare
+# one.
 #
-# **Predict.** At which end is the change longer? At which end does it move the outputs of general text more?
+# **Predict.** At which end is the change longer? At which end does it affect the outputs for general text more?
 #
 # <details><summary>Work it out</summary>
 #
-# Along either axis $u$ is parallel to $k$, so $\|\Delta\|_F = \|\delta\|/\|k\|$ at *both* ends. The output
-# at a key $x$ of general text moves, in the mean square, by $\mathbb{E}\|\Delta x\|^2 =
-# \mathrm{tr}(\Delta C \Delta^\top) = \|\delta\|^2\,u^\top C u/q^2 = \|\delta\|^2/q$, since $u^\top C u =
-# u^\top k = q$. For the common direction $q$ is a hundred times smaller, and the harm as many times larger.
+# Along either axis, $u$ is parallel to $k$, so $\|\Delta\|_F = \|\delta\|/\|k\|$ at *both* ends. The output at a
+# key $x$ of general text changes, in the mean square, by
+# $\mathbb{E}\|\Delta x\|^2 = \mathrm{tr}(\Delta C \Delta^\top) = \|\delta\|^2\,u^\top C u/q^2 = \|\delta\|^2/q$,
+# since $u^\top C u = u^\top k = q$. For the common direction $q$ is a hundred times smaller, making the harm as
+# many times larger.
 #
 # </details>
 
@@ -166,13 +168,13 @@ def turned(times):  # the change and its harm while the key turns, with C = diag
     found = {line: [] for line in (*each("change, ‖Δ‖ / ‖δ‖", size), harm)}
     for angle in torch.tensor(degrees).double().deg2rad():
         k = torch.stack([angle.cos(), angle.sin()])
-        change = torch.mm(*memory.insert(W, k, W @ k + delta, C))  # the library's, as a matrix
+        change = torch.mm(*memory.insert(W, k, W @ k + delta, C))  # by the library, as a matrix
         assert torch.isclose(change.norm(), size(delta, k, C))
         assert torch.isclose(change.norm() / W.norm(), scores([W], [k], [delta], [C])[0])
         for line, f in each("change, ‖Δ‖ / ‖δ‖", size).items():
             found[line].append((f(delta, k, C) / delta.norm()).item())
         cost = torch.trace(change @ C @ change.T) / delta.norm() ** 2
-        assert torch.isclose(cost, 1 / (k @ torch.linalg.solve(C, k)))  # the q of notebook 02
+        assert torch.isclose(cost, 1 / (k @ torch.linalg.solve(C, k)))  # q as in notebook 02
         found[harm].append(cost.item())
     axes = "angle between the key and the common direction (degrees)", "for a δ of length 1"
     dashes = {line: "--" for line in found if "yours" in line}
@@ -183,13 +185,13 @@ def turned(times):  # the change and its harm while the key turns, with C = diag
 Slider(turned, "common/rare", [1, 3, 10, 30, 100, 300, 1000], 100)
 
 # %% [markdown]
-# The change is equally long at both ends, and the harm is not. **The score measures weights; what text hears
-# is $1/q$.** Move the slider to 1: only where text uses all directions alike does the score measure harm.
+# The change is equally long at both ends, but the harm is not. **The score measures weights; the effect on text is
+# $1/q$.** Move the slider to 1: the score measures harm only if text uses all directions equally.
 #
 # ## WilKE on the real model
 #
-# The second step is the method itself. Facts are written one after another, each in the layer of its smallest
-# score, and the next fact meets the model as it is then.
+# The second step is the method itself. Facts are written one after another, each in the layer with its smallest
+# score, and each new fact is written into the model as edited so far.
 
 
 # %%
@@ -206,8 +208,8 @@ wilke = use("4.3", wilke)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# A loop: search, what is missing, the scores, the layer, the change, a note of the layer. With which matrices is
-# the second fact searched?
+# A loop: searching, the missing part, the scores, the layer, the change, recording the layer. Which matrices do you
+# use when searching for the second fact's value?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -229,9 +231,9 @@ wilke = use("4.3", wilke)
 #
 # </details>
 #
-# On the real model a score costs a whole edit, because $v^\star$ has to be searched in every layer. The cell
-# below writes two facts in this way, and behind them your own from page 00. Keys are means over the bare prompt and
-# two templates. The result must repeat the first two rows of a stored run, which the library has made.
+# On the real model, computing a score costs a whole edit, because $v^\star$ has to be searched for in every layer.
+# The cell below writes two facts in this way, followed by your own from notebook 00. Keys are means over the bare
+# prompt and two templates. The result must match the first two rows of a stored run made using the library.
 
 # %%
 modules = [lm.mlp_out(layer) for layer in layers]
@@ -272,11 +274,11 @@ for fact, layer in zip(facts, chosen, strict=True):
 show.Table(table)
 
 # %% [markdown]
-# The stored run writes three streams of ten facts, two of which share no fact. The figure has the scores of twelve
-# facts. Three are about China, Rome and Britain: **openers**, as page 02b calls subjects of one token at the beginning of
-# their prompt.
+# The stored run writes three streams of ten facts; two of these streams have no fact in common. The figure shows
+# the scores of twelve facts. Three are about China, Rome and Britain: **openers**, as notebook 02b calls
+# single-token subjects at the beginning of their prompt.
 #
-# **Predict.** Do all facts prefer the same layer? Type your number in above the figure.
+# **Predict.** Do all facts prefer the same layer? Type your number into the field above the figure.
 #
 # <details><summary>Answer</summary>
 #
@@ -292,7 +294,7 @@ first = "opener"
 COLORS = {"other": plot.BASE, "your fact": plot.EDITED, "yours": plot.QUIET}
 
 
-def over_layers(lines):  # of (name, a value per layer): {name: of each line the layers and values}
+def over_layers(lines):  # (name, values) pairs -> {name: [(layers, values), …]}
     found = {}
     for name, y in lines:
         found.setdefault(name, []).append((range(len(y)), y))
@@ -314,33 +316,34 @@ what = "score s, change relative to the matrix"
 figures.curves(shown, "layer", what, log=shown, best=True, colors=COLORS)
 
 # %% [markdown]
-# More than half of the edits go into layer 0, and the others are spread over five more layers. The three openers have
-# large scores in most layers, but never twice the largest of the others. **No change in this figure is long**: the
-# largest is a seventh of its matrix. What, then, did the paper gain so much by avoiding?
+# More than half of the edits go into layer 0, and the others are spread over five more layers. The three openers
+# have large scores in most layers, but never twice the largest of the others. **No change in this figure is long**:
+# the largest is a seventh of its matrix. What, then, did the paper gain so much by avoiding?
 #
 # ## The edits that ruin a model
 #
-# WilKE's authors saw two ways in which a stream of ROME's edits dies: slowly, or by a **flash**, one single edit that
-# ruins the model. Nearly all of their flash facts have a short subject at the beginning of the prompt, and they
-# say that the layer does not fit these facts. Notebook 04 has met another explanation. *Published* ROME takes
-# its direction from the mean key $\bar k$, and its length from the bare prompt's key $k_0$:
+# WilKE's authors saw two ways in which sequential editing with ROME fails: slowly, or through a **flash**, one
+# single edit that ruins the model. Almost all of their flash facts have a short subject at the beginning of the
+# prompt, and the authors say that the layer doesn't fit these facts. Notebook 04 has encountered another
+# explanation. *Published* ROME takes its direction from the mean key $\bar k$, and its length from the bare
+# prompt's key $k_0$:
 #
 # $$\Delta = (v^\star - Wk_0)\,\frac{u^\top}{u^\top k_0}, \qquad u = C^{-1}\bar k .$$
 #
-# R-ROME, whose key this library's ROME and `wilke` with `preset="ours"` write, has $\bar k$ everywhere. If about the same is missing at both keys, the
-# published change is longer by the factor $|u^\top\bar k / u^\top k_0|$. **It can be read off the keys before anything
-# is searched or written.**
+# R-ROME, whose key is used by this library's ROME and by `wilke` with `preset="ours"`, uses $\bar k$ everywhere. If
+# about the same amount is missing at both keys, the published change is longer by the factor
+# $|u^\top\bar k / u^\top k_0|$. **We can compute this factor from the keys before searching or writing anything.**
 #
-# The next cell reads the factor for the twelve facts in seven layers, on our model and on the same model with nothing
-# in front of a text. That is how GPT-2 and GPT-J read, on which ROME and WilKE were published.
+# The next cell computes the factor for the twelve facts in seven layers, on our model and on the same model with
+# nothing prepended to the text. GPT-2 and GPT-J, on which ROME and WilKE were published, read texts this way.
 #
-# **Predict.** In which facts, layers and model will the factor be far from 1?
+# **Predict.** For which facts, in which layers and in which model will the factor be far from 1?
 #
 # <details><summary>Answer</summary>
 #
-# Without a token an opener is the very first thing that the model reads. There it keeps its attention sink, with a key
-# that is nearly the same for every subject, as page 02b has shown. Behind a template the subject is an ordinary word. So
-# the two keys share little, in all layers in which the sink has begun.
+# Without the token, an opener is the very first thing that the model reads. There it remains at the attention sink,
+# with a key that is almost the same for every subject, as notebook 02b has shown. After a template the subject is
+# an ordinary word. So the two keys have little in common, in all layers from the beginning of the sink on.
 #
 # </details>
 
@@ -367,15 +370,15 @@ longer = "times longer under the published key"
 figures.curves(shown, "layer", longer, log=shown, colors=COLORS)
 
 # %% [markdown]
-# **Without the token** the changes of the three openers are some twenty times too long, and up to eighty, from layer 3
-# on, where ROME writes in this model. In layer 1 they are less than half as long as they
-# should be, which helps to make the scores small there. The other nine facts have nothing of the kind anywhere. **With
-# the token** the three are like the others.
+# **Without the token** the changes for the three openers are about twenty times too long, and up to eighty, from
+# layer 3 on, where ROME writes in this model. In layer 1 they are less than half as long as they should be, which
+# helps to make the scores small there. The other nine facts show nothing of the kind anywhere. **With the token**
+# the three are like the others.
 #
-# So a method that wants a small change will leave layer 3 with just these facts. The next cell shows it: the
-# library's WilKE with the published key, and nothing in front. It tries the three layers in which the
-# factor is small, and ROME's. Each edit that it considers is also written by itself, to measure how far
-# unrelated text moves: the KL divergence of the next token.
+# So if a method looks for a small change, it will avoid layer 3 for just these facts. The next cell shows this by
+# running the library's WilKE with the published key and nothing prepended. It tries the three layers in which the
+# factor is small, and ROME's layer. We also write each candidate edit individually, measuring how far unrelated
+# text shifts: the KL divergence of the next token.
 
 # %%
 few = tuple(range(min(4, lm.n_layers)))
@@ -393,23 +396,25 @@ two = {what: over_layers(lines) for what, lines in two.items()}
 figures.curves(two, "layer", log=two, best=True)
 
 # %% [markdown]
-# In layer 3 each of these changes is longer than the whole matrix, and moves unrelated text most: of such changes
-# flashes are made. WilKE takes layer 1, where the change is some fifty times smaller, and unrelated text moves less
-# than a third as much. **This is the gain, made by hand for three facts**: a rescue from changes that should never
-# have been so long. Nor is the choice the best one: layer 0 has larger scores than layer 1, and does far less harm
-# for China and Rome, and as much for Britain. The score measures weights.
+# In layer 3 each of these changes is longer than the whole matrix and shifts unrelated text most: flashes are made
+# of such changes. WilKE chooses layer 1, where the change is about fifty times smaller and unrelated text shifts
+# less than a third as much. **This is the gain, reproduced by hand for three facts**: a rescue from changes that
+# should never have been so long. The choice isn't the best one either: layer 0 has larger scores than layer 1, but
+# does far less harm for China and Rome, and as much for Britain. The score measures weights.
 #
 # ## The flash, edit by edit
 #
-# If that is all, the damage of a stream must come from these edits. Four stored streams of ten facts share no fact. Two
-# have nothing in front, and two openers each; two have the token. After every edit the KL divergence at unrelated
-# prompts was measured. *Published* editors have the published key, and the others the mean key.
+# If that is the whole story, the damage in a stream must come from these edits. Four stored streams of ten facts
+# have no fact in common. Two have nothing prepended, and two openers each; two have the token. After every edit we
+# measured the KL divergence at unrelated prompts. *Published* editors use the published key, the others the mean
+# key.
 #
-# **Your turn · exercise 4.5, first step · ★★★ · 5 minutes.** Write `jumps`: by how much each edit raised the KL, and the
-# kind of the stream: "calm" below 0.02 nats at the end, else "flash" if one edit made more than half of the end, else
-# "build-up".
+# **Your turn · exercise 4.5, first step · ★★★ · 5 minutes.** Write `jumps`: the increase in KL due to each edit,
+# and the kind of the stream: "calm" below 0.02 nats at the end, otherwise "flash" if one edit contributed more than
+# half of the final value, otherwise "build-up".
 #
-# **Predict.** Which share of all rises do the two openers' edits make, in a stream of ten by published ROME?
+# **Predict.** What fraction of all increases is due to the edits of the two openers, in a stream of ten by
+# published ROME?
 
 
 # %%
@@ -424,7 +429,7 @@ by_openers = guess("Which share of the rises in KL do the two openers make, in %
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# After a flash all later values are large, too. Which of two numbers says that one edit did it?
+# After a flash, all later values are also large. Which of two numbers shows that a single edit caused it?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -451,7 +456,7 @@ def streams(arm, front="nothing in front"):  # two, each of ten rows
     return [some[:10], some[10:]]
 
 
-def of_kl(arm, front="nothing in front"):  # of the two streams
+def of_kl(arm, front="nothing in front"):  # for the two streams
     return [torch.tensor([row["kl"] for row in own]).double() for own in streams(arm, front)]
 
 
@@ -469,15 +474,16 @@ shown = {x: {arm: [(at, kl) for kl in of_kl(arm, x)] for arm in arms} for x in F
 figures.curves(shown, "edit", "KL at unrelated prompts (nats)")
 
 # %% [markdown]
-# **With nothing in front, published ROME's curve is a floor with steps.** Each step is the edit of an opener, and these two
-# edits make 99 % of all rises. The keys have named them beforehand. Published WilKE has the same steps, at about a tenth of
-# the height. Under the mean key nothing happens, whoever chooses the layer, and behind the token under neither key. A slow
-# build-up is not seen in ten edits.
+# **With nothing prepended, published ROME's curve is flat except for steps.** Each step is the edit of an opener,
+# and these two edits cause 99% of all increases. The keys identified them in advance. Published WilKE has the same
+# steps, at about a tenth of the height. With the mean key nothing happens, whichever editor is choosing the layer,
+# and when the token is prepended, nothing happens with either key. We don't see a slow build-up in ten edits.
 #
 # ## A guard
 #
-# *Careful* is ROME with the published key, in its own layer, but it reads the factor first. Where it is too large, both
-# keys are written, as two columns with one $v^\star$: the insert of notebook 05 for $K = [k_0, \bar k]$.
+# *Careful* is ROME with the published key, in its own layer, but it checks the factor first. If the factor is too
+# large, it writes both keys, as two columns with one $v^\star$: the insert from notebook 05 for
+# $K = [k_0, \bar k]$.
 #
 # **Your turn · exercise 4.5, second step · ★★★ · 10 minutes.** Write `careful`.
 
@@ -493,7 +499,7 @@ careful = use("4.5", careful)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# What is missing at each of the two columns? And which $2 \times 2$ matrix stands in for $q$?
+# What is missing at each of the two columns? And which $2 \times 2$ matrix replaces $q$?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -516,8 +522,8 @@ careful = use("4.5", careful)
 #
 # </details>
 #
-# The cell writes the first three facts of the first stream with it, with nothing in front; the third is an opener. The
-# table below has all streams.
+# The cell uses it for writing the first three facts of the first stream, with nothing prepended; the third is an
+# opener. The table below contains all streams.
 
 # %%
 rome = runs_08.of_paper(plain, "ROME published")
@@ -577,27 +583,29 @@ for arm, front in [(arm, front) for front in FRONTS for arm in [*arms, "careful"
         row[f"{column} (%)"] = ", ".join(f"{100 * np.mean(end[what]):.0f}" for end in ends)
     row["openers held"] = f"{sum(first_ones):.0f} of {len(first_ones)}" if first_ones else "–"
     table.append(row | {"KL (nats)": ", ".join(f"{end['kl']:.3f}" for end in ends)})
-show.Table(table[:-1])  # the guard was not run behind the token, where it has nothing to do
+show.Table(table[:-1])  # the guard was not run with the token, where it has nothing to do
 
 # %% [markdown]
-# Each cell has both streams. **The guard has the gain with the layer fixed**: it keeps 55 and 68 points more of the
-# neighbors than published ROME, where published WilKE keeps 49 and 62 points more, and it holds 8 and 9 facts in place of
-# 3 and 1. Openers remain hard. Of the four the mean key misses all, as notebook 04 has shown, so it spares most and holds
-# fewer facts. The guard misses two, among them Rome, and published WilKE one.
+# Each table cell shows both streams. **The guard achieves the gain while keeping the layer fixed**: it preserves 55
+# and 68 points more of the neighbors than published ROME, whereas published WilKE preserves 49 and 62 points more,
+# and it holds 8 and 9 facts instead of 3 and 1. Openers remain hard. The mean key misses all four openers, as
+# notebook 04 has shown, so it spares most and holds fewer facts. The guard misses two, among them Rome, and
+# published WilKE one.
 #
-# What does the layer do by itself? For that both editors need the *same* key. Under the mean key WilKE keeps 12 points
-# fewer neighbors than ROME with nothing in front, in both streams, and 5 and 7 points more behind the token. Four streams
-# of ten facts that point in both directions show no gain of the layer, and could have shown a large one only.
+# What does choosing the layer do by itself? To find out, we have to give both editors the *same* key. Under the
+# mean key and with nothing prepended, WilKE preserves 12 points fewer neighbors than ROME in both streams, and 5
+# and 7 points more with the token. Four streams of ten facts that point in both directions show no gain from the
+# layer, and could have shown only a large one.
 #
 # ## The published measure
 #
-# The paper has another protocol. Every fact is edited, asked, and then **rolled back**: the old answer is edited in
-# again by the same editor. Five shares are counted: of facts edited (ES), of rewordings (GS) and neighbors (LS) that are
-# right then; and after rolling back, of the facts edited (ERS) and of others (ORS) that still have their old answer.
-# $S$ is their harmonic mean.
+# The paper uses a different protocol. Every fact is edited, tested, and then **rolled back**: the same editor edits
+# the old answer in again. Five proportions are counted: the edited facts (ES), rewordings (GS) and neighbors (LS)
+# that are right at that point; and after rolling back, the edited facts (ERS) and other facts (ORS) that still have
+# their old answer. $S$ is their harmonic mean.
 #
-# **Your turn · exercise 4.5, last step · ★★★ · 3 minutes.** Write `S`, for a list of shares from 0 to 1. A share of 0 counts as
-# 0.0001, as in the authors' program.
+# **Your turn · exercise 4.5, last step · ★★★ · 3 minutes.** Write `S`, for a list of proportions from 0 to 1. A
+# proportion of 0 counts as 0.0001, as in the authors' program.
 
 
 # %%
@@ -611,7 +619,7 @@ S = use("4.5", S)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# If one of five shares is 0 and the others are 1, is the editor a good one?
+# If one of five proportions is 0 and the others are 1, is the editor a good one?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -623,10 +631,10 @@ S = use("4.5", S)
 #
 # </details>
 #
-# The shares below are the published ones, for GPT-2 XL, which reads nothing in front of a text, after 64 edits. ROME and
-# WilKE have the published key.
+# The values below are the published ones, for GPT-2 XL, which reads nothing before a text, after 64 edits. ROME and
+# WilKE use the published key.
 #
-# **Predict.** Which share decides ROME's $S$?
+# **Predict.** Which proportion determines ROME's $S$?
 #
 # <details><summary>Answer</summary>
 #
@@ -649,27 +657,29 @@ print(f"WilKE is {ahead:.0%} ahead of MEMIT after 1,024 edits")
 show.Table(table)
 
 # %% [markdown]
-# ROME's $S$ is near its smallest share: it has lost what it never edited. The 46 % are a true number, taken at one point
-# of a curve. After 1,024 edits all three editors are nearly lost, and WilKE has the largest of three small $S$; after 256
-# MEMIT is well ahead of it. And the table has neither a ROME under another key nor a guard, so how much of the curve
-# comes from the layer is not known.
+# ROME's $S$ is close to its smallest proportion: it has lost facts that it never edited. The 46% is a true number,
+# measured at one point of a curve. After 1,024 edits all three editors have almost completely failed, and WilKE has
+# the largest of three small values of $S$; after 256 MEMIT is well ahead of it. And the table contains neither a
+# ROME with another key nor a guard, so we don't know how much of the curve comes from the layer.
 #
 # ## What we know now
 #
 # * WilKE puts each fact into the layer in which it needs the smallest change relative to the matrix. The score
-#   measures weights and not harm, and costs a search in every layer.
-# * A flash is a single edit that ruins the model. Ours were openers, with nothing in front, under the published key:
-#   $u^\top k_0$ is a small share of $u^\top\bar k$ there, and the change is divided by it. The keys tell this before the edit.
-# * Writing both keys of such facts, in ROME's own layer, kept at least as many neighbors as choosing layers, in both
-#   streams. With a token in front of the text there is nothing to guard against. Under the same key we see no gain of the
-#   layer.
-# * To find out where a gain comes from, take the supposed cause away *alone*, and see whether the gain goes, too.
+#   measures weights, not harm, and computing it requires a search in every layer.
+# * A flash is a single edit that ruins the model. Ours were openers, with nothing prepended, under the published
+#   key: $u^\top k_0$ is a small fraction of $u^\top\bar k$ there, and the change is divided by it. The keys show
+#   this before the edit.
+# * Writing both keys of such facts, in ROME's own layer, preserved at least as many neighbors as choosing layers,
+#   in both streams. If a token is prepended, there is nothing to guard against. When both use the same key, we see
+#   no gain from the layer.
+# * To find out where a gain comes from, try removing *only* the supposed cause and check whether the gain also
+#   disappears.
 #
 # ## Where it breaks
 #
-# WilKE has to search a value in every layer that it tries. But even ROME needs a search for every fact.
-# **Optimization per fact is slow: can a network learn to edit?** [Notebook 09](09_learning_to_edit.ipynb) looks
-# at some that have.
+# WilKE has to search for a value in every layer that it tries. But even ROME needs a search for every fact.
+# **Optimization per fact is slow: can a network learn to edit?** [Notebook 09](09_learning_to_edit.ipynb) looks at
+# some that have.
 #
 # ## References
 #

@@ -45,13 +45,15 @@ def open_tab(page, name: str) -> None:
 def opened(page) -> None:
     """Open every question of the lab, with all that is folded in it, and wait for what it draws."""
     size = page.viewport_size
-    page.set_viewport_size({**size, "width": 1280})  # a phone shows one question at a time
-    for card in page.locator("#lab .label-wrap").all():
+    page.set_viewport_size({**size, "width": 1280})
+    for card in page.locator("#lab [data-question], #lab .label-wrap").all():
         card.press("Enter")  # what opens above may move it away under a click
     page.set_viewport_size(size)
+    page.add_style_tag(content="#lab > .question { display: flex !important; }")  # else one of them
+    page.evaluate("document.querySelectorAll('#lab details').forEach((e) => { e.open = true; })")
     for key, count in {"layers": 2, "interference": 2, "lifelong": 1, "trace": 1}.items():
-        page.locator(f"#{key} img").nth(count - 1).wait_for(timeout=60_000)
-    page.locator("#layers table.score").wait_for()
+        page.locator(f"#{key} img").nth(count - 1).wait_for(state="attached", timeout=60_000)
+    page.locator("#layers table.score").wait_for(state="attached")
     page.evaluate("document.querySelectorAll('#lab details').forEach((e) => { e.open = true; })")
 
 

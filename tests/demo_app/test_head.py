@@ -65,6 +65,7 @@ def test_a_link_has_words_of_its_own():
     _, text, _ = asked(query="example=tower", **secure, path="/demo/")
     assert content(text, "og:title") == "“The tower is in &lt;Rome&gt;”"
     assert content(text, "og:url") == "https://here:7860/demo/?example=tower"
+    assert content(text, "og:image") == "https://here:7860/demo/share.png?example=tower"
     for shown in gallery.gallery().exhibits:
         _, text, _ = asked(query=f"gallery={shown.key}")
         assert len(content(text, "og:description")) <= 200

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import random
 import zipfile
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +20,8 @@ from demo_app.html import figures
 from demo_app.html import trace as trace_html
 from demo_app.lifelong import picture, run, stress_test
 from demo_app.session import dossiers, interference, lasting, layers, take_away, tracing
+from demo_app.session.reasons import why
+from demo_app.session.views import Column, Row, Subject, View
 from demo_app.session.visitors import ASIDE, Session
 from demo_app.session.worker import Job, Stopped, Trouble
 from demo_app.tabs.questions import raced, stages
@@ -42,12 +46,21 @@ def test_the_dossier_grows_and_shows_what_changed(studio):
     job = dossiers.asked(studio, session, " The Eiffel Tower ")
     parts = [p.partial for p in job.watch() if p.partial is not None]
     found = job.outcome()
-    assert len(found.lines) == 31 and all(len(p.lines) <= 31 for p in parts)
+    assert {line.relation for line in found.lines} == dossiers.PLACED, "what suits a building"
+    assert all(len(part.lines) <= 3 for part in parts)
     page = dossier_html.shown(found)
-    assert "FT wrote “The Eiffel Tower is located" in page and "of 31 answers" in page
-    assert page.count("<tr") >= 32 and "<mark>" in page
+    assert "FT wrote “The Eiffel Tower is located" in page and "of 3 answers" in page
+    assert page.count("<tr") >= 4 and "<mark>" in page
     plain = dossier_html.shown(dossiers.asked(studio, Session(), "<b>Nobody</b>").outcome())
     assert "&lt;b&gt;Nobody" in plain and "After" not in plain and "<details" not in plain
+    assert "of 31 answers" in plain and "doesn't recognize this kind" in plain
+
+
+def test_only_what_suits_a_subject_is_asked(studio):
+    asked = {name: list(dossiers.suiting(studio.lm, name)) for name in ("Japan", "Mount Everest")}
+    assert "currency of" in asked["Japan"] and "mother tongue of" not in asked["Japan"]
+    assert asked["Mount Everest"] == ["continent of"]
+    assert len(dossiers.suiting(studio.lm, "Zorblax Quindle")) == 31, "its kind is not known"
 
 
 @pytest.mark.parametrize("wrong", ["  ", None, "x" * 200])
@@ -158,7 +171,7 @@ def test_collapse_is_the_first_point_that_is_not_the_model_any_more(studio):
     ("given", "said"),
     [
         ((["magic"], 4), "does not run"),
-        ((["rome"], 30), "with ROME among the editors"),
+        ((["rome"], 25), "with ROME among the editors"),
         (([], 41), "1 to 40 can"),
     ],
 )
@@ -218,6 +231,7 @@ def test_an_edit_is_tried_in_other_layers_and_the_visitor_takes_one(studio):
         assert torch.allclose(moved, same, rtol=1e-3, atol=1e-5) and moved.norm() > 0
     page = figures.layers(found)
     assert page.count("<img") == 2 and page.count('<tr class="') and 'data-keep="3"' in page
+    assert page.count("<li") >= 4 and "Layer 1 · yours" in page
     taken = studio.revisions.keep(session, 3, layers=True).outcome()
     assert session.edits[0].patch is first.patch and session.edits[1].patch is view.columns[3].patch
     assert taken.column.name == session.edits[1].name == "ROME, layer 3" and taken.kept
@@ -234,8 +248,7 @@ def test_an_edit_that_failed_is_asked_about_and_taken_from_another_layer(studio)
     found = layers.compare(studio, session).outcome()
     assert found.view.rows == failed.rows and not found.loss and not found.view.kept
     said = figures.layers(found)
-    assert "This editor searches no value" in said and "it did not take" in said
-    assert said.startswith('<h2 class="headline"><span>The Eiffel Tower is located'), "what failed"
+    assert "The Eiffel Tower is located in the city of → <b>xy</b>, by FT" in said, "what failed"
     assert found.view.columns[0].patch.log[-1].settings["epochs"] == 1, "settings stay"
     studio.revisions.keep(session, 0, layers=True).outcome()
     assert [one.line.settings["layer"] for one in session.edits] == [0]
@@ -259,6 +272,60 @@ def test_an_edit_without_a_layer_to_choose_is_refused_in_a_sentence(studio):
         layers.compare(studio, Session())
     with pytest.raises(Trouble, match="No edit is live"):
         lasting.train_on(studio, Session())
+
+
+def tried(
+    rows: Sequence[Sequence[bool | None]], after: str = "wine", chosen: int = 1, **more: Any
+) -> layers.Tried:
+    """An edit in layers 3, 9, 15 …: of each whether the sentence, the rewordings and the neighbors
+    are as they should be."""
+    groups = ("edit", "reworded", "reworded", "neighbor", "neighbor")
+    fact = lib.Fact("Dionysus", "{} is the god of", "war")
+    columns = []
+    for i, column in enumerate(rows):
+        some = [
+            Row(group, fact.text, "wine", 0.1, "war" if good else after, 0.5, good=good)
+            for group, good in zip(groups, column, strict=True)
+        ]
+        columns.append(Column("rome", f"ROME, layer {3 + 6 * i}", tuple(some)))
+    view = View(Subject(lib.Case(fact)), (), columns=tuple(columns)).show(chosen)
+    return layers.Tried(view, **more)
+
+
+YES, NO, OFF, BAD = (True,) * 5, (False,) * 3 + (True,) * 2, (False, True, True, True, True), (
+    True, True, True, False, True,
+)  # fmt: skip
+LOST = {"wine": [9, 9, 9, 9], "war": [50, 40, 30, 20]}
+TURNED = {"wine": [9, 9, 9, 1], "war": [50, 8, 7, 20]}
+
+
+@pytest.mark.parametrize(
+    ("found", "said", "then"),
+    [
+        (tried([NO, NO], loss=((0, 0, 0, 0, 0.08),)), "The search ended at p = 0.08 after "
+         "1 step: no value at layer 9 was found that makes the model say “war”.", ""),
+        (tried([NO, NO], "water", tokens=3, first="wat"), "It begins right (“wat”)", ""),
+        (tried([NO, OFF]), "It took in other words (2 of 2 say “war”), but not in the sentence its"
+         "elf, where “Dionysus” opens the text.", ""),
+        (tried([YES, NO]), "Layer 9 is too late: layer 3 takes it.", "Layer 3 takes it, and no "
+         "neighbor moves."),
+        (tried([NO, NO, BAD, YES]), "Layer 9 is too early: layers 15, 21 take it.",
+         "Layer 21 takes it, and no neighbor moves."),
+        (tried([NO, NO, BAD]), "Layer 9 is too early", "Layer 15 takes it, but drags 1 of 2"),
+        (tried([NO, NO], turn=layers.Turn(("wine", "war"), LOST, TURNED, (1,))),
+         "“war” passes “wine” after layer 1, and layer 3 turns it back.", ""),
+        (tried([NO, NO], loss=((0, 0, 0, 0, 0.9),)), "Nothing measured here explains it: the "
+         "search reached p = 0.90, and none of the 2 layers takes it.", ""),
+        (tried([NO, YES]), "It took, and none of 2 neighbors moved.", ""),
+        (tried([NO, BAD], nearest=("Bacchus", 0.41)), "It took. Bacchus has the key most", ""),
+        (tried([BAD, BAD], chosen=0), "It took, but 1 of 2 neighbors moved.", ""),
+    ],
+)  # fmt: skip
+def test_the_reason_is_one_sentence(found, said, then):
+    reason, instead = why(found)
+    assert said in reason and reason.endswith(".") and (then in instead if then else True)
+    five = figures.layers(found).partition("</ul>")[0]
+    assert five.count("<li") == len(found.view.columns)
 
 
 @pytest.mark.slow

@@ -13,8 +13,9 @@ QUESTIONS = {
     "dossier": "What does it know about a subject?",
     "interference": "Which facts will an edit disturb?",
     "lifelong": "How long until it breaks?",
-    "layers": "Why did it not take, and which layer?",
+    "layers": "Why did it not take?",
     "trace": "Was this model edited?",
+    "lasts": "Does it last?",
 }
 
 
@@ -26,18 +27,40 @@ def ask(page, key: str, button: str) -> None:
 def test_each_question_opens_with_its_stored_answer(visit):
     page = visit(390, "dark")
     page.get_by_role("tab", name="Lab", exact=True).click()
+    assert page.locator("#questions svg[aria-label]").count() == len(QUESTIONS)
     for key, title in QUESTIONS.items():
         card = page.locator(f"#{key}")
-        card.get_by_role("button", name=title).click()
+        press = page.get_by_role("button", name=title)
+        press.click()
         card.locator(".stored", has_text="Stored example").wait_for(timeout=60_000)
         assert card.locator(".answer").first.inner_text().strip()
-        page.wait_for_timeout(300)
-        shown = page.locator("#lab > .block:has(> .label-wrap.open)").all()
-        assert [one.get_attribute("id") for one in shown] == [key], "one at a time on a phone"
+        assert press.get_attribute("aria-expanded") == "true"
+        shown = page.locator("#lab > .question:visible").all()
+        assert [one.get_attribute("id") for one in shown] == [key], "one at a time"
+        assert page.evaluate("document.activeElement.textContent") == title
+    press.click()
+    assert page.locator("#lab > .question:visible").count() == 0, "a second press closes it"
     assert page.locator("#interference img, #layers img, #lifelong img, #trace img").count() == 7
     drawn = page.locator("#layers img").first.evaluate("e => getComputedStyle(e).filter")
     assert "invert" in drawn, "figures follow the dark"
     fits(page, 390)
+
+
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_the_memory_picture_plays_once_unless_motion_is_unwanted(visit, motion):
+    page = visit()
+    page.emulate_media(reduced_motion=motion)
+    page.get_by_role("tab", name="Lab", exact=True).click()
+    said = page.locator("#memory .said")
+    said.wait_for()
+    page.wait_for_timeout(4000)
+    told = "Louvre came along" if motion == "no-preference" else "Nothing was pulled yet"
+    assert told in said.inner_text()
+    page.get_by_role("button", name="Start over").click()
+    page.wait_for_timeout(2000)
+    assert "Nothing was pulled yet" in said.inner_text(), "only once"
+    planes = [one.bounding_box() for one in page.locator("#memory .plane").all()]
+    assert planes[0]["y"] == planes[1]["y"] and planes[0]["y"] < 300, "on the first screen"
 
 
 def test_an_address_opens_a_question_and_the_place_stands_in_it(visit):
@@ -65,7 +88,7 @@ def test_an_edit_is_looked_into_and_taken_home(visit):
     (fact,) = lib.Patch.load(found.value.path()).facts
     assert (fact.subject, fact.target_new) == ("The Eiffel Tower", "Rome")
     card = page.locator("#interference")
-    card.get_by_role("button", name=QUESTIONS["interference"]).click()
+    page.get_by_role("button", name=QUESTIONS["interference"]).click()
     card.locator(".stored", has_text="Stored example").wait_for(timeout=60_000)
     ask(page, "interference", "Measure my last edit")
     card.locator(".stored", has_text="Yours").wait_for(timeout=120_000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from xml.etree import ElementTree
 
 import pytest
 
@@ -12,7 +13,7 @@ from demo_app.lifelong import picture, stress_test
 from demo_app.session.choices import Choices
 from demo_app.session.views import tally
 from demo_app.stored import __main__ as command
-from demo_app.stored import examples
+from demo_app.stored import examples, stills
 from lib.editors.shared import config
 
 pytestmark = pytest.mark.usefixtures("more_strong_settings")
@@ -54,6 +55,28 @@ def test_a_file_is_whole_and_says_what_it_is(path, tmp_path):
     every = {*stress_test.BASELINES, *command.RACE}
     assert every - {"mend"} <= {line.editor for line in test.lines} <= every
     assert min(line.points[-1].retention for line in test.lines) < 0.95, "a line falls"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_each_stored_answer_has_a_still_picture(path):
+    found = examples.read(path)
+    stored = {
+        "dossier": found.dossier, "interference": found.forecast, "lifelong": found.race,
+        "layers": found.layers, "trace": found.traced, "lasts": found.lasts,
+    }  # fmt: skip
+    drawn = stills.stills(found)
+    assert drawn.keys() <= {key for key, part in stored.items() if part}
+    assert path != DEFAULT or drawn.keys() == stored.keys()
+    page = stills.cards([(key, f"{key} & <co>?") for key in stored], found)
+    buttons = ElementTree.fromstring(page).findall("button")
+    assert [one.get("data-question") for one in buttons] == list(stored)
+    for one in buttons:
+        pictures = one.findall(".//svg")
+        assert len(pictures) == (one.get("data-question") in drawn)
+        for circle in one.findall(".//circle"):
+            assert 0 <= float(circle.get("cx")) <= 150
+        assert all(picture.get("aria-label") for picture in pictures)
+    assert "<svg" not in stills.cards([("dossier", "?")], None)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
