@@ -245,8 +245,8 @@ drawings_14.by_editor(
 # **In short streams of well-known facts, the searches come near all of the corners**, and the printed line names an
 # editor whose four means exceed 80%; with the long answers of ZsRE, further below, they do not. Lists and side
 # memories leave almost all unrelated texts unchanged, because such a text rarely finds an entry. Steering acts on
-# every prompt, showing that leaving the weights unchanged protects nothing by itself. The seconds only indicate
-# orders of magnitude, because other programs were using the machine.
+# every prompt, showing that leaving the weights unchanged protects nothing. The seconds only indicate orders of
+# magnitude, because other programs were using the machine.
 #
 # ## What breaks over the turns?
 #

@@ -398,9 +398,9 @@ made
 # %% [markdown]
 # **The fractions read like a success, and the tables do not.** After ROME the new answer looks true for twice as many
 # facts as before, and the old answer for fewer. But only a quarter of the facts are turned around. For half of them
-# *both* statements look true, and the table comparing before and after shows that ROME did this to six of those 13;
-# seven started there. The probe gave the same verdict to both answers for 11 of all 24 before the edit, and for 15
-# after it; with three streams this difference is not proved.
+# *both* statements look true, and the table comparing before and after shows that ROME did this to six of these 13
+# facts; seven started there. Before the edit, the probe gave the same verdict to both answers for 11 of all 24, and
+# after it for 15; with three streams this difference is not proved.
 #
 # A verdict has a threshold at zero, and this hides something. If you compare *scores*, the new answer is above the
 # old one for one fact before ROME and for 13 after it, with a gain in every stream. So the probe does distinguish the
