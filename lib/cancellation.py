@@ -74,7 +74,7 @@ def steps(things: Collection[T], doing: str) -> Iterator[T]:
             yield one
             bar.update()
     finally:
-        bar.n = bar.total  # a bar that ends early would stay in a notebook, in red
+        bar.n = bar.total  # a bar ending early would stay in a notebook, in red
         bar.close()
 
 
