@@ -372,7 +372,7 @@ def test_bad_training_input_is_a_sentence(lm, tmp_path):
         lib.EDITORS["malmen"](lm, **{**SMALL, "lr": 1e-4}).fit(CASES, checkpoint=file, steps=1)
     with pytest.raises(lib.errors.EditError, match="gate and up in one matrix"):
         lib.EDITORS["mend"](tiny.model("phi3"), up=(1,)).modules()
-    with pytest.raises(ValueError, match="Layer 9 does not exist"):
+    with pytest.raises(ValueError, match="layer 9 does not exist"):
         lib.EDITORS["mend"](lm, up=(9,)).modules()
     long = [lib.Case(CASES[0].fact, ("x" * 300,))]
     with pytest.raises(ValueError, match="the context has 256"):
