@@ -1,6 +1,6 @@
 """A linear layer as an associative memory, W k = v, in closed form (needs only torch).
 
-Locate-then-edit methods treat the output matrix W of an MLP as a memory that maps keys to values.
+Locate-then-edit methods treat the output matrix W of an MLP as a memory mapping keys to values.
 Keys and values are columns: K (d_in, n), V (d_out, n). C (d_in, d_in) is the second moment E[k kᵀ]
 of the keys whose outputs should be preserved. Functions compute in the dtype of their inputs; use
 float64 if precision matters.

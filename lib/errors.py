@@ -28,7 +28,7 @@ EXPECTED: tuple[type[Exception], ...] = (
     OSError,  # also of gzip
     MemoryError,
     OverflowError,  # a number that does not fit into a float or a C integer
-    EOFError,  # a compressed file that ends too early
+    EOFError,  # a compressed file ending too early
     zlib.error,
     zipfile.BadZipFile,
     SafetensorError,

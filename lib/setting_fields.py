@@ -43,7 +43,7 @@ class Setting:
 
     name       name of the field
     default    its value in the class, before any preset
-    published  the paper's value, or for our own option the value that leaves the method as
+    published  the paper's value, or for our own option the value leaving the method as
                published
     choices    the allowed words, empty if it is not a choice among words
     sentence   its meaning
@@ -141,7 +141,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def words(config: type) -> dict[str, tuple[Any, ...]]:
-    """Return {setting: its allowed words}, from the annotations that contain `Literal`."""
+    """Return {setting: its allowed words}, from the annotations containing `Literal`."""
     parts = {  # the hint may be Literal[...] | None
         name: [part for part in (hint, *get_args(hint)) if get_origin(part) is Literal]
         for name, hint in get_type_hints(config).items()
@@ -150,6 +150,6 @@ def words(config: type) -> dict[str, tuple[Any, ...]]:
 
 
 def _said(config: type, name: str) -> Mapping[str, Any]:
-    """Return a field's description and source, each from the nearest class that gives one."""
+    """Return a field's description and source, each from the nearest class giving one."""
     known = [vars(base).get("__dataclass_fields__", {}) for base in reversed(config.__mro__)]
     return {k: v for own in known if name in own for k, v in own[name].metadata.items()}

@@ -89,7 +89,7 @@ def _by_kind(groups: Row) -> Iterable[Probe]:
     also="answer, answer_alias, single_hops, orig",
 )
 def mquake(row: Row, options: Options) -> list[Case]:
-    """Return one case for each edit of a row; the last has the question that follows from all.
+    """Return one case for each edit of a row; the last has the question following from all.
 
     The question has three wordings, and answering one correctly is enough. Its parts are the facts
     of the chain that no edit of the row writes. With `target="true"`, the question is instead about

@@ -56,7 +56,7 @@ def fill(template: str, text: str) -> str:
 class Fact(Short):
     """One fact to write: a prompt about a subject, and its new answer.
 
-    subject      the subject's text. None: the prompt is plain text, and editors that need a subject
+    subject      the subject's text. None: the prompt is plain text, and editors needing a subject
                  reject the fact.
     prompt       text with one `{}` for the subject, or plain text without a subject.
     target_new   the answer that the edit should teach.
@@ -322,7 +322,7 @@ def lookup(
 
     The lookup token is the last token of the subject at `{}`, even if the subject also occurs
     elsewhere. The index counts from 0 without padding; the ids are those of `encode_prompt`. The
-    whole string is tokenized once with character offsets, choosing the last token that starts
+    whole string is tokenized once with character offsets, choosing the last token starting
     before the subject's end. White space at the subject's end is ignored, special tokens are never
     chosen, and a token reaching beyond the subject counts. Raises FactError without a subject,
     without `{}` in the template, and for a tokenizer without offsets.

@@ -1,6 +1,6 @@
 """The formats of public data files for knowledge editing, all in FORMATS.
 
-To add a format, write a function that makes a `Case` from its row next to similar functions, with
+To add a format, write a function making a `Case` from its row next to similar functions, with
 its keys above it, then list it here.
 """
 

@@ -1,4 +1,4 @@
-"""Table cells that contain several texts: lists in brackets, or texts with separators.
+"""Table cells containing several texts: lists in brackets, or texts with separators.
 
 A list in brackets is JSON, or in the form printed by Python, pandas or numpy, and is unambiguous. A
 separator, however, can also be part of a text: "In the north; Lake Garda lies in" is one rewording.

@@ -20,7 +20,7 @@ _PLAIN = dict.fromkeys((0xA0, 0x2007, 0x202F), " ") | dict.fromkeys(
 _ENDS = "".join(filter(str.isspace, map(chr, range(0x3001)))) + (
     "\u115f\u1160\u200c\u200d\u2800\u3164\uffa0"
 )
-# more characters that look similar; joiners are invisible, but scripts need them inside words
+# more characters looking similar; joiners are invisible, but scripts need them inside words
 _ALIKE = str.maketrans(
     dict.fromkeys("’‘‛ʼʹ′`´＇", "'")
     | dict.fromkeys("“”„‟«»″＂", '"')

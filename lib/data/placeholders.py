@@ -4,7 +4,7 @@ A word for the subject in brackets names the place: `{subject}`, `<entity>`, `[S
 `%(subject)s`. A bare mark can also be a placeholder: `{}`, `{ }`, `{0}`, `{city}`, `____`, `%s`,
 `$subject`. Marks for the answer are not: a blank at the end of a text, `[Y]`, `{object}`, `[MASK]`.
 
-A prompt that names its subject in plain words is never changed, whatever else it contains: "The
+A prompt naming its subject in plain words is never changed, whatever else it contains: "The
 capital of France is ____" keeps its blank, and the subject "[X]" is found in "[X] is a band". Only
 if the subject is not named does the text's single placeholder mark its place. Texts about other
 subjects may contain bare marks, for example in code, so only a placeholder naming the place is used

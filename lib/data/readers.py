@@ -33,7 +33,7 @@ def read_cases(
 ) -> list[Case]:
     """Return the cases of a data file, at most `limit`, in the file's order.
 
-    path  The file: JSON (a list of rows, or an object that contains one), JSONL, or a table as CSV
+    path  The file: JSON (a list of rows, or an object containing one), JSONL, or a table as CSV
           or TSV, all also compressed with gzip; or parquet, if pyarrow is installed. Or the rows
           themselves, as a DataFrame or any iterable of dictionaries: `datasets.load_dataset(…,
           split="test")` or a list.
@@ -46,13 +46,13 @@ def read_cases(
 
     `target="new"` teaches the new answer. In ZsRE this is `alt`, with `answers[0]` as the true
     answer, and rows with an empty `alt` are left out with a warning. `target="true"` teaches the
-    true answer (ZsRE: `answers[0]`), leaving out questions that follow from the new one. A format
+    true answer (ZsRE: `answers[0]`), leaving out questions following from the new one. A format
     with only one answer teaches it either way. In known facts, this is the true answer, which is
     used for tracing, not editing. White space around these answers is dropped. `unrelated_suffix`
     is appended to ZsRE's unrelated questions ("?" in published comparisons).
 
     A row of MQuAKE with several edits gives a case for each. They share a `batch`, and the last one
-    has the question that follows from all of them. A limit can cut a batch, losing the question.
+    has the question following from all of them. A limit can cut a batch, losing the question.
 
     Texts are normalized (`normalized_text`), and a row's subject, or a placeholder for it, is found
     in its prompt using the rules of `Fact.find`. A cell can contain several texts: as a list in

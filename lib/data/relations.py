@@ -144,7 +144,7 @@ def _template(text: str, subject: str) -> str | None:
 
 
 def _subject(text: str, templates: Iterable[str]) -> str | None:
-    """Return the text matching `{}` in the longest template that fits the text, or None."""
+    """Return the text matching `{}` in the longest template fitting the text, or None."""
     for template in sorted(templates, key=len, reverse=True):
         head, _, tail = template.partition("{}")
         middle = text[len(head) : len(text) - len(tail)]

@@ -34,12 +34,12 @@ class Options(NamedTuple):
         return new.strip(), None if true is None else true.strip()
 
     def follow(self, probes: Iterable[Probe], true: str | None) -> tuple[Probe, ...]:
-        """Return questions that follow from the new answer: none if the true answer is taught."""
+        """Return questions following from the new answer: none if the true answer is taught."""
         return () if self.target == "true" and true is not None else tuple(probes)
 
 
 class Format(NamedTuple):
-    """A data format: a function that makes a `Case` of its row, and keys for recognizing the row.
+    """A data format: a function making a `Case` of its row, and keys for recognizing the row.
 
     name  the format's name in error messages.
     keys  the keys that every row has. Among the formats whose keys are all in a file's first row,
@@ -98,7 +98,7 @@ class Row(dict):
         return bracketed(text) if text else self.typed(key, list, "a list")
 
     def texts(self, key: str, about: str | None = None, *, short: bool = False) -> tuple[str, ...]:
-        """Return the texts of a key that holds a list; for a cell, see `list_cells.separated`.
+        """Return the texts of a key containing a list; for a cell, see `list_cells.separated`.
 
         about  the subject, if the texts are about it
         short  whether the texts are names or answers, not prompts
@@ -114,7 +114,7 @@ class Row(dict):
         return Row(self.typed(key, dict, "an object"), self.said)
 
     def parts(self, key: str) -> list[Row]:
-        """Return the objects of a key that holds a list of them."""
+        """Return the objects of a key containing a list of them."""
         found = self.listed(key)
         if not all(isinstance(item, dict) for item in found):
             raise FactError(f"Key '{key}' should be a list of objects.")

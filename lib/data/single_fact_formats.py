@@ -113,7 +113,7 @@ def _zsre(
 ) -> Case | None:
     """Return the case from ZsRE's keys.
 
-    follows  Returns the questions that follow from the given answer.
+    follows  Returns the questions following from the given answer.
     around   The groups of unrelated prompts.
     """
     only, true_asked = row.has("ans"), options.target == "true" and not row.has("ans")

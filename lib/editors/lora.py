@@ -79,7 +79,7 @@ class Lora(Editor[LoraConfig]):
         return add_low_rank(lm, after, {name: (scale * B, A) for name, (B, A) in made.items()})
 
     def rows(self, facts: list[Fact], after: Patch) -> AnswerRows:
-        """Return the rows used to train the adapters."""
+        """Return the rows used for training the adapters."""
         return fact_rows(self, facts)
 
     def modules(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""WilKE: ROME in the layer that fits the fact best (Hu et al., 2024).
+"""WilKE: ROME in the layer fitting the fact best (Hu et al., 2024).
 
 WilKE tries every layer, writing the fact into the one that needs the smallest change relative to
 its weights. A small ‖Δ‖/‖W‖ means that the subject's key has a strong pattern there. Writing to a

@@ -1,7 +1,7 @@
 """95% intervals of a mean over cases.
 
 Values with known ends, such as proportions (0 to 1) and their differences (`scores.compare`; −1 to
-1), get the interval of a Bayesian bootstrap that adds half a case at either end. If every value is
+1), get the interval of a Bayesian bootstrap adding half a case at either end. If every value is
 0 or 1, this is the Jeffreys interval. It has three properties that are useful in a table. It has a
 nonzero width when all cases agree; it is narrow when each case is a mean of many prompts; and
 neither of its ends moves up when a value goes down, so 98% never looks more certain than 100%. Its

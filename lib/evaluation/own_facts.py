@@ -32,7 +32,7 @@ from .prompt_batch import generated
 # other wordings, and 300 prompts of CounterFact, 276 of which ask for a relation in the classroom.
 # Before block 24, using weight 1, the nearest wording has the right relation for 79 and 94%. Using
 # these two thresholds, 71 and 86% are accepted as the right relation, 18 and 2% as a wrong one (the
-# classroom has relations that differ by one word: sport of a person, sport of a team); of the 24
+# classroom has relations differing by one word: sport of a person, sport of a team); of the 24
 # prompts whose relation the classroom lacks, 9 are accepted ("is owned by" as developer). With the
 # sink token, which was added later: 67 and 89%, 21 and 0%, and 10 of the 24.
 DEPTH = 0.8

@@ -63,7 +63,7 @@ class Item(NamedTuple):
 
     @property
     def has_rival(self) -> bool:
-        """Return whether there is a rival answer that differs from the wanted one."""
+        """Return whether there is a rival answer differing from the wanted one."""
         return self.other is not None and plain(self.other) != plain(str(self.answer))
 
 

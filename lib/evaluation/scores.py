@@ -35,7 +35,7 @@ class Scores(Results):
     perplexity  The perplexity of held-out text, None if it was not measured.
     base        The base model's answers, which the next `evaluate` can use again.
     seconds     The seconds of each edit, None if nothing was edited for these scores.
-    counted     {line: metric} of the lines that say how many questions of a metric count.
+    counted     {line: metric} of the lines saying how many questions of a metric count.
     """
 
     rows: pd.DataFrame

@@ -38,7 +38,7 @@ def singly(
     base: Base | None = None,
     progress: bool | None = None,
 ) -> Scores:
-    """Return scores over all cases, each measured with a patch that contains only its own fact.
+    """Return scores over all cases, each measured with a patch containing only its own fact.
 
     The facts of a batch, which belong together, are one edit and are measured together. By default,
     facts without tests get those of `case_for`. The base model is measured only once for all of

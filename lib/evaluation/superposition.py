@@ -170,7 +170,7 @@ def superposition(
     """Return the subjects' key overlaps in a layer; several layers give {layer: Superposition}.
 
     A Fact's key is read at its subject's last token in its own bare prompt; a string is inserted
-    into `prompt`. If the tokenizer adds no BOS, a one-token subject that begins a prompt is read in
+    into `prompt`. If the tokenizer adds no BOS, a one-token subject beginning a prompt is read in
     the attention sink. All such subjects have almost the same key, so use facts or another prompt.
     Subjects that are equal up to case and white space count as one, keeping the first. Keys are
     read from the model with the currently applied patch. C is estimated from general text; to use

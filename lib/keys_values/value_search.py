@@ -131,7 +131,7 @@ class VectorSearch(ABC):
     init    (n, d_out) states at the site before adding δ
     labels  (3, m) row, column, and token of the answers
     share   (m,) weight of each label's loss
-    owner   (rows,) the vector that changes each row, numbered among the active ones
+    owner   (rows,) the vector changing each row, numbered among the active ones
     sites   number of δ in each vector; they are optimized together
     active  (a,) numbers of the vectors that are not finished; `alive` is the same as a list
     """
@@ -167,8 +167,8 @@ class VectorSearch(ABC):
         """Return δ (sites, n, d_out), and for each vector the terms of every step.
 
         lr     learning rate of Adam
-        looks  maximum number of steps that compute the loss
-        moves  maximum number of steps that change δ
+        looks  maximum number of steps computing the loss
+        moves  maximum number of steps changing δ
         limit  (n,) bound on the length of each δ
         """
         n = len(self.init)

@@ -49,7 +49,7 @@ class Run:
     rows          The rows so far.
     scores        {point: Scores}.
     contradicted  {point: number of facts that a later edit contradicts}; these facts are excluded
-                  from the metrics that ask for the fact itself.
+                  from the metrics asking for the fact itself.
     seconds       The time spent so far, {"edit", "evaluate"}.
     base          The base model's answers.
     numbers       The original row of each case, which differs from its place if rows that cannot be

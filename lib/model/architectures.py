@@ -69,7 +69,7 @@ class Arch:
 
 
 def _gpt(mlp_out: str, mlp_in: str, attn_out: str, **more: Any) -> Arch:
-    """Return the row of a family that names its modules like GPT-2."""
+    """Return the row of a family naming its modules like GPT-2."""
     h = "transformer.h"
     return Arch(
         blocks=h,
@@ -91,7 +91,7 @@ def _llama(
     attention: tuple[str, ...] = ("self_attn.o_proj",),
     **more: Any,
 ) -> Arch:
-    """Return the row of a family that names its modules like LLaMA."""
+    """Return the row of a family naming its modules like LLaMA."""
     block = f"{root}.layers.{{}}."
     into = {"into": f"{block}post_feedforward_layernorm"} if post_norm else {}
     return Arch(

@@ -174,7 +174,7 @@ def _choose(logits: Tensor, temperature: float, top_k: int | None, draw: torch.G
 
 
 def stop_ids(lm: LM) -> set[int]:
-    """Return the ids of the tokens that end a text."""
+    """Return the ids of the tokens ending a text."""
     config = getattr(lm.model, "generation_config", None)  # also used by transformers
     ids = config.eos_token_id if config else lm.tokenizer.eos_token_id
     return {*ids} if isinstance(ids, list | tuple) else {ids} - {None}

@@ -438,7 +438,7 @@ class LM(Patchable):
         return self.tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True)
 
     def texts(self, rows: Sequence[Sequence[int]], new: Sequence[Sequence[int]]) -> list[str]:
-        """Return the text of the new ids that follow each row.
+        """Return the text of the new ids following each row.
 
         Row and new ids are decoded together and the row's own text is removed, because some
         tokenizers hide the space at the beginning of a text.

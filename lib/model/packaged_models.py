@@ -135,7 +135,7 @@ def is_here(wanted: PackagedModel = DEFAULT) -> bool:
 
 
 def damaged(folder: Path, whole: bool = False) -> list[str]:
-    """Return a packaged model's files that differ from the originals; `whole` reads all of them.
+    """Return a packaged model's files differing from the originals; `whole` reads all of them.
 
     An earlier version did not store hashes, so its files are used as they are.
     """

@@ -75,7 +75,7 @@ class Replay:
     The arguments:
 
     rows      token ids of each row.
-    start     first block that runs again; n_layers runs only the final norm.
+    start     first block running again; n_layers runs only the final norm.
     lookup    index of the changed token in each row; None replays all positions.
     watch     names of modules whose input and output at the replayed positions are stored in
               `seen`.
@@ -226,7 +226,7 @@ class Replay:
         )
 
     def _changed(self, changes: Sequence[Callable[[Tensor], Tensor]]) -> Tensor:
-        """Run with hooks that change the output (n, L, d) of each module in `changing`."""
+        """Run with hooks changing the output (n, L, d) of each module in `changing`."""
         n = len(self.hidden)
 
         def hook(change: Callable, _: nn.Module, __: tuple, output: Tensor) -> Tensor:
@@ -299,7 +299,7 @@ class Replay:
 
 
 class WholeRun(Replay):
-    """A replay that runs the whole model, entering it at block `start` using a hook.
+    """A replay running the whole model, entering it at block `start` using a hook.
 
     It replaces `Replay` if a block cannot be run again individually: its state is not an attention
     cache, it reads keys of other layers, or its arguments cannot be cut by this library. It costs a

@@ -57,7 +57,7 @@ def read_presets(path: str | os.PathLike, model: str) -> Presets:
     for editor, models in found.items():
         if not isinstance(models, dict) or not all(isinstance(v, dict) for v in models.values()):
             raise EditError(
-                f'{path}: presets stand under [editor."model"], which {editor} does not'
+                f'{path}: Presets should be under [editor."model"], but {editor} is not.'
             )
         for name, values in models.items():
             try:

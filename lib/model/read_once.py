@@ -7,7 +7,7 @@ and then every text grows token by token.
 
 The likely answer is a draft of the text: its tokens stay as long as each is the most probable one,
 so the text is the same as in decoding token by token, and a wrong draft costs time alone.
-(Speculative decoding, as in Leviathan et al., 2023, with a draft that needs no second model.)
+(Speculative decoding, as in Leviathan et al., 2023, with a draft needing no second model.)
 Tokens that were read and do not belong to a text are masked from there on.
 
 Routes decide at the prompt and are not asked again, as in `generation`. Under a route that reads

@@ -26,7 +26,7 @@ def score(
 ) -> list[TokenScores]:
     """Return the TokenScores of each target, a text or token ids, after its row.
 
-    A row is read with each of its targets; targets that differ only in their last token are read at
+    A row is read with each of its targets; targets differing only in their last token are read at
     once.
 
     Raises ValueError for an empty target, and if rows exceed the context.

@@ -133,7 +133,7 @@ class Route(Savable):
 
     @abstractmethod
     def decide(self, inputs: Tensor, output: Tensor, seqs: Any) -> Tensor:
-        """Return the entry that answers each sequence, -1 for the base model, (rows,) int64.
+        """Return the entry answering each sequence, -1 for the base model, (rows,) int64.
 
         inputs and output (rows, length, width) are the module's; `seqs` contains the positions of
         the prompts.

@@ -197,7 +197,7 @@ def write(
         decode(text, schema)
     except (TypeError, ValueError, RecursionError) as error:
         raise kind(f"This {key} cannot be saved: {sentence(error)}") from None
-    # safetensors rejects tensors that share storage, as later patches do
+    # safetensors rejects tensors sharing storage, as later patches do
     tensors = {name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}
     sealed = f'{text[:-1]}, "sha256": "{digest(text, tensors)}"}}'
     with whole_file(path) as part:

@@ -39,7 +39,7 @@ def test_a_patch_that_acts_on_prompts_is_asked_and_kept_as_the_error_says(lm, na
 @pytest.mark.parametrize("name", BESIDE)
 def test_an_adapter_that_is_refused_is_not_sent_to_an_export_that_refuses(lm, name, tmp_path):
     patch = lib.EDITORS[name](lm, **quick(name)).edit([FACT], check=False)
-    with pytest.raises(ExportError, match="share the patch file, which lib.Patch.load reads$"):
+    with pytest.raises(ExportError, match=r"Share the patch file, which lib.Patch.load reads\.$"):
         lib.workbench.export_peft(lm, patch, tmp_path / "adapter")
 
 

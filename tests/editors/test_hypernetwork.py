@@ -375,7 +375,7 @@ def test_bad_training_input_is_a_sentence(lm, tmp_path):
     with pytest.raises(ValueError, match="layer 9 does not exist"):
         lib.EDITORS["mend"](lm, up=(9,)).modules()
     long = [lib.Case(CASES[0].fact, ("x" * 300,))]
-    with pytest.raises(ValueError, match="the context 256"):
+    with pytest.raises(ValueError, match="the context has 256"):
         editor.fit(long, checkpoint=tmp_path / "long.safetensors", steps=1)
     assert len(lib.EDITORS["mend"](tiny.model("phi3")).modules()) == 3
     assert len(lib.EDITORS["mend"](lm).modules()) == 9

@@ -134,9 +134,9 @@ def test_a_class_is_registered_and_replaced(editors, lm):
 @pytest.mark.parametrize(
     ("name", "made", "said"),
     [
-        ("mine", lambda lm: own()(lm), "should be a class in which name = 'mine', not <"),
-        ("mine", lambda lm: own(name=None), "should be a class in which name = 'mine', not <"),
-        ("other", lambda lm: own(), "should be a class in which name = 'other', not <"),
+        ("mine", lambda lm: own()(lm), "should be a class with name = 'mine', not <"),
+        ("mine", lambda lm: own(name=None), "should be a class with name = 'mine', not <"),
+        ("other", lambda lm: own(), "should be a class with name = 'other', not <"),
         ("rome", lambda lm: own(name="rome"), "The library has an editor 'rome'"),
     ],
 )

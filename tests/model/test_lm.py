@@ -226,7 +226,7 @@ def test_a_row_that_fills_the_context_gets_no_token_and_holds_up_no_other(lm):
 
 
 def test_a_layer_that_is_not_there(lm):
-    with pytest.raises(ValueError, match="layer 7 does not exist.*0 to 3"):
+    with pytest.raises(ValueError, match="Layer 7 does not exist.*0 to 3"):
         lm.keys([lib.Fact("cat", "A {}", "x")], 7)
 
 

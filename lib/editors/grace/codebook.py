@@ -164,7 +164,7 @@ class Codebook:
                 found = lookup(K[:, :n], eps[:n], query[None], squares[:n])
                 i, d, radius = int(found.nearest), float(found.distance), float(found.radius)
             rounding = max(1e-6 * query.norm().item(), 4 * noise) if strict else 0.0
-            # decide by the table above, and choose the entry that holds the fact
+            # decide by the table above, and choose the entry containing the fact
             if d > radius + ball:
                 kind, at = "add", n
             elif label == labels_of[i]:

@@ -221,7 +221,7 @@ class Horen(CodebookEditor[HorenConfig]):
     ) -> float:
         """Return the cosine above which entries answer: as set, or calibrated on general queries.
 
-        own      (n,) bool: the entries that use this threshold; labels and K belong to all entries
+        own      (n,) bool: the entries using this threshold; labels and K belong to all entries
         queries  (m, d_in) of this call for these entries
         chat     whether they are messages in the chat template
 

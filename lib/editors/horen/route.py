@@ -128,7 +128,7 @@ class Hopfield(Route):
         return self.K.to(device), V, V.any(1)
 
     def decide(self, inputs: Tensor, output: Tensor, seqs: Sequences) -> Tensor:
-        """Return the entry that answers each prompt, -1 for none; notes cosine and threshold."""
+        """Return the entry answering each prompt, -1 for none; notes cosine and threshold."""
         query = self.query.of(inputs, seqs)
         cosines = self.dynamics.cosines(self.on(inputs.device)[0], query)
         score, entry = nearest(cosines)

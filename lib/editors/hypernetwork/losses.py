@@ -101,7 +101,7 @@ def unrelated(lm: LM, cases: Sequence[Case], draw: Random, everywhere: bool) -> 
 
 
 def weighted(texts: Sequence[Text], group: int, factor: float) -> list[Text]:
-    """Return the texts with weights that make the loss `factor` times a sum over groups of texts.
+    """Return the texts with weights making the loss `factor` times a sum over groups of texts.
 
     Each group adds the mean over all label positions of its texts.
     """

@@ -1,4 +1,4 @@
-"""LEMoE's routers, which choose the expert that answers a prompt, and their training.
+"""LEMoE's routers, which choose the expert answering a prompt, and their training.
 
 By anchors (`AnchorRouter`): a prompt is represented by the mean e of its input embeddings, centered
 and scaled, which a small network projects to a unit vector v. An expert's anchor is a key k_i in

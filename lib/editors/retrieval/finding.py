@@ -45,7 +45,7 @@ class Finder:
 
     always    whether the nearest fact is also prepended to every other prompt
     tau_rel   smallest cosine of two texts without their subjects, if the subjects agree
-    tau_free  smallest cosine of whole texts, for a prompt that names no stored subject
+    tau_free  smallest cosine of whole texts, for a prompt naming no stored subject
     """
 
     tau_rel, tau_free = 0.2, 0.75
@@ -67,7 +67,7 @@ class Finder:
         return (i if i >= 0 else len(self.entries) - 1), score, 0.0
 
     def _answering(self, query: str) -> tuple[int, float, float]:
-        """Return the entry that answers a prompt, or -1, with its cosine and threshold."""
+        """Return the entry answering a prompt, or -1, with its cosine and threshold."""
         # if the prompt names a stored subject, only facts about it can answer, by their relation
         named = self._named(query)
         for subject in named:

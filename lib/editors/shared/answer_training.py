@@ -1,4 +1,4 @@
-"""Gradient steps: the common loop of all editors that train something on the answers of facts."""
+"""Gradient steps: the common loop of all editors training something on the answers of facts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ...errors import EditError
 class Descent:
     """Gradient steps on some leaves, until a loss is small enough.
 
-    leaves   tensors that require grad; they are moved in place
+    leaves   tensors requiring grad; they are moved in place
     move     moves the leaves once their `grad` is set, like `step` of a torch optimizer; it also
              enforces any bound on the leaves
     settled  whether a loss (nats) is so small that no step is needed

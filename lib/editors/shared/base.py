@@ -103,7 +103,7 @@ class Editor(ABC, Generic[C]):
         """Return the patch that also contains `facts`; neither the model nor `after` is changed.
 
         If a fact is given twice, it counts twice where facts are weighed against each other. An
-        EditWarning names facts that contradict each other, and quotes the model's answer if an edit
+        EditWarning names facts contradicting each other, and quotes the model's answer if an edit
         did not succeed.
 
         check  whether the model is asked the facts before writing a single fact, and after the

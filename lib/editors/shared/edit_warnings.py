@@ -1,4 +1,4 @@
-"""Warnings about an edit: facts that contradict each other, and answers that are not given.
+"""Warnings about an edit: facts contradicting each other, and answers that are not given.
 
 Every edit is checked this way, and none of the checks changes a patch.
 """

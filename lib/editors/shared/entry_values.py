@@ -1,4 +1,4 @@
-"""Values of routed entries by gradient descent: the outputs that make a model give its new answers.
+"""Values of routed entries by gradient descent: the outputs making a model give its new answers.
 
 Every entry has one value, which either replaces a module's output at the prompts of the entry's
 facts (GRACE) or is added to it (HoReN). It is moved until the model gives their answers. Nothing

@@ -148,7 +148,7 @@ def earlier_keys(state: Mapping[str, Any], layer: int) -> Tensor | None:
 
 
 def with_keys(old: tuple[Tensor, ...], K: Tensor) -> tuple[Tensor, ...]:
-    """Return parts of kept keys that share storage with the previous patch.
+    """Return parts of kept keys sharing storage with the previous patch.
 
     There are at most 2 d_in columns.
     """

@@ -76,7 +76,7 @@ class Side(Route):
 
     A prompt chooses the memory with the largest Δ among those that it reaches: memory m is reached
     if Δ_m ≥ act_ratio · ε_m. Its module then outputs W a + τ_m a at all positions, including the
-    generated ones. A prompt that reaches none keeps the module's own output, bit for bit.
+    generated ones. A prompt reaching none keeps the module's own output, bit for bit.
 
     memories   the side memories
     act_ratio  fraction of ε that a prompt has to reach

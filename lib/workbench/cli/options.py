@@ -90,7 +90,7 @@ EDITOR = option(
     default="rome",
     help="rome, ft, retrieval, … (default rome), or your own Python file, my_editor.py",
 )
-# the options of a command that runs an editor: its name, its settings, and the model
+# the options of a command running an editor: its name, its settings, and the model
 EDITING = (
     EDITOR,
     *MODEL,

@@ -166,7 +166,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def _cell(value: Any) -> str:
-    """Return a value on one line, escaping the sign that ends a cell."""
+    """Return a value on one line, escaping the sign ending a cell."""
     return " ".join(str(value).split()).replace("|", "\\|")
 
 

@@ -38,7 +38,7 @@ def objects(
            in nats.
     p      its mean probability in the suspect.
 
-    A token that begins several answers represents all of them. Raises ForensicsError without
+    A token beginning several answers represents all of them. Raises ForensicsError without
     templates.
     """
     require_text(subject, "The subject")

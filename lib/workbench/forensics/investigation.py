@@ -33,7 +33,7 @@ from .reversal import PREFIXES, removed, subject_space
 # at eight edits of both halves of the cases, so neither half tests it.
 THRESHOLD = 8.0
 # The same for whole prompts, exceeding the unedited embedded model by the same factor: there, the
-# largest z of 3,203 prompts is 11.9, in layers that give similar readings for anything ending in
+# largest z of 3,203 prompts is 11.9, in layers giving similar readings for anything ending in
 # "the", and of 5,203 subjects 5.8. Only this ratio determined it, but we had seen nine edits by
 # then, so it is not held out.
 PROMPT_THRESHOLD = 16.0
@@ -78,7 +78,7 @@ class Investigation:
         return tuple(one for one in self.suspects if one.z >= self.least(one))
 
     def least(self, suspect: Suspect) -> float:
-        """Return the threshold that applies to a candidate."""
+        """Return the threshold applying to a candidate."""
         return self.prompt_threshold if suspect.prompt else self.threshold
 
     @property

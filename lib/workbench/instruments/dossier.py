@@ -52,7 +52,7 @@ class Dossier:
 
     entity  the entity
     lines   one per relation
-    edits   the lines of the patch's log that name the entity as a subject
+    edits   the lines of the patch's log naming the entity as a subject
     """
 
     entity: str

@@ -50,7 +50,7 @@ def styles(
 ) -> dict[str, tuple[str, str]]:
     """Return {name: (color, dash)}; a color that is not given is the name's own or the next one.
 
-    Two names of one editor, or of editors that share a color, have different dashes.
+    Two names of one editor, or of editors sharing a color, have different dashes.
     """
     names, chosen = list(names), {**COLORS, **(colors or {})}
     own = {name: chosen.get(name) or editor_color(name) for name in names}

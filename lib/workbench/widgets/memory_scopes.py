@@ -84,7 +84,7 @@ class RadiusExplorer(Panel):
             wanted["rewording"] = [self.labels[i] for i in self.owner.tolist()]
         rows = []
         for group, f in [("edit", book.lookup(self.edits)), *found.items()]:
-            # the label of the entry that answers each prompt; None if none does
+            # the label of the entry answering each prompt; None if none does
             given = [book.labels[e] if e >= 0 else None for e in f.entry.tolist()]
             right = zip(given, wanted[group], strict=True) if group in wanted else None
             rows.append(
