@@ -424,7 +424,7 @@ def test_limit_reads_no_further_in_jsonl(write):
     path = write(f"{good}\n{good}\n{{broken\n")
     assert len(read_cases(path, limit=2)) == 2
     assert read_cases(path, limit=0) == []
-    with pytest.raises(FactError, match="row 2: a file is not valid JSON"):
+    with pytest.raises(FactError, match="row 2: A file is not valid JSON"):
         read_cases(path)
     with pytest.raises(Error, match="limit should be a number of at least 0, not -1"):
         read_cases(path, limit=-1)

@@ -433,7 +433,7 @@ def test_the_command_trains_and_the_editor_finds_the_network(lm, tmp_path, monke
             "rome does not need training. These editors have a network: mend",
         ),
         ([*command[:-1], "4"], "--validation 4 leaves nothing of 4 cases"),
-        ([*command, "--rows", "2-4"], "rows 2-4 were requested, but the file has 4"),
+        ([*command, "--rows", "2-4"], "Rows 2-4 were requested, but the file has 4"),
         ([*command, "--validation-rows", "0-0"], "exclude each other"),
         (
             ["train", "--editor", "mend", "--steps", "-1"],

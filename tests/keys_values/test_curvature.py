@@ -191,5 +191,5 @@ def test_an_empty_text_is_a_sentence(lm, tmp_path):
     (tmp_path / "none.txt").write_text("")
     with pytest.raises(lib.errors.EditError, match="is empty"):
         moments(lm, [1], tmp_path / "none.txt")
-    with pytest.raises(ValueError, match="layer 99 does not exist"):
+    with pytest.raises(ValueError, match="Layer 99 does not exist"):
         moments(lm, [99])

@@ -135,7 +135,7 @@ def test_what_can_be_no_name_of_the_hub_is_named_as_a_folder(name, alone):
 def test_a_folder_without_a_model_is_named(tmp_path):
     (tmp_path / "gemma3-270m").mkdir()
     with pytest.raises(
-        lib.errors.ArgumentError, match="gemma3-270m' holds .*: there is no config.json in"
+        lib.errors.ArgumentError, match="gemma3-270m' contains .*: there is no config.json in"
     ):
         lib.load(tmp_path / "gemma3-270m")
     (tmp_path / "file").write_text("text")

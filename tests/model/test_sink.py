@@ -73,7 +73,7 @@ def test_the_card_of_an_adapter_names_the_token(both, tmp_path):
         patch = lib.EDITORS["ft_m"](lm, layer=1, epochs=1).edit([FACT])
         export_peft(lm, patch, tmp_path / name)
         card = (tmp_path / name / "README.md").read_text("utf-8")
-        assert ("`<|end|>` in front" in card) == (name == "sunk")
+        assert ("preceded by `<|end|>`" in card) == (name == "sunk")
 
 
 @pytest.mark.parametrize("sink", ["no token", 5])
