@@ -1,4 +1,4 @@
-"""★★ How alike are two keys, really?
+"""★★ How similar are two keys, really?
 
 Real keys lean to the same few directions, so that even unrelated ones have a large cosine.
 Whitening takes out what they share with all text: split C = L Lᵀ and measure keys as k̃ = L⁻¹ k.

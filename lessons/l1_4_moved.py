@@ -1,4 +1,4 @@
-"""★★ How far did an answer move?
+"""★★ How much did an answer change?
 
 A model before and after an edit reads a prompt and, behind it, the answer that it gave before. At
 every token t of this answer, count how far the scores of all words have moved:

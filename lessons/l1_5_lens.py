@@ -1,4 +1,4 @@
-"""★★ Where does a word stand?
+"""★★ Where does a word rank?
 
 The residual stream behind every layer can be read as if the model ended there: every word gets its
 inner product with the stream as a score. Return the rank of one word behind every layer.

@@ -1,4 +1,4 @@
-"""★★★ Who is needed?
+"""★★★ Which states are needed?
 
 Six states stand behind one layer, and noise has spoiled them all. With some of them put back, the
 answer may return. Find a smallest set of states that brings back at least 90 % of the total effect.

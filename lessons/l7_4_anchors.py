@@ -1,4 +1,4 @@
-"""★★ Anchors, and one for nobody
+"""★★ Anchors, and a null anchor
 
 Every expert has an anchor, a unit vector, and a prompt goes to the expert whose anchor is nearest,
 unless it is near to none: then the null anchor wins, and the base model answers. When an expert is

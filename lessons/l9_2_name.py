@@ -1,4 +1,4 @@
-"""★★ Name the subject, or nobody
+"""★★ Name the subject, or no one
 
 No base model, only a matrix W that may have been edited. An edit of a subject with key k is
 Δ = r uᵀ/q with u = C⁻¹k, whatever its value. So compute for every candidate the direction in which

@@ -117,8 +117,8 @@ def test_a_session_rises_and_its_page_names_every_exercise(session):
     assert page.count("<details>") == page.count("</details>") >= 4
     plan = re.findall(r"^\| (\d+) \| (.+) \|$", page, re.M)
     assert sum(int(minutes) for minutes, _ in plan) == 90, plan
-    assert plan[0] == ("5", 'the five questions of "Before and after", each alone')
-    assert " ".join(plan[-1]).startswith("5 the five questions once more, each alone")
+    assert plan[0] == ("5", 'the five questions from "Before and after", answered individually')
+    assert " ".join(plan[-1]).startswith("5 the five questions again, answered individually")
     name = re.search(r"\.\./notebooks/(\w+\.ipynb)", page)[1]
     assert f"`.venv/bin/jupyter lab notebooks/{name} --ServerApp.root_dir=.`" in page
     teacher = (ROOT / "lessons" / "TEACHER.md").read_text(encoding="utf-8")
