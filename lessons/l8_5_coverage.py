@@ -1,8 +1,8 @@
 """★★ How often does it contain the truth?
 
-A 95 % interval should contain the true value in 95 of 100 experiments. Whether it does can be
-tried, where the truth is known: simulate many experiments, make the interval of each, and count. An
-experiment here has m numbers (the means of m streams). Four steps:
+A 95% interval should contain the true value in 95 of 100 experiments. If you know the truth, you
+can test this: simulate many experiments, compute the interval of each, and count. An experiment
+here has m numbers (the means of m streams). Four steps:
 
 `ends`: Student's interval of each experiment,
 
@@ -10,19 +10,19 @@ experiment here has m numbers (the means of m streams). Four steps:
 
 `wider`: of two intervals, at either end the one that reaches further.
 
-`coverage`: it returns the share of the intervals that contain the truth.
+`coverage`: returns the fraction of the intervals that contain the truth.
 
-`winners`: where the numbers are differences of two editors, a rule names a winner if the interval
-is clear of 0. It returns the share of experiments in which the first editor is named, and that in
-which the second is.
+`winners`: if the numbers are differences of two editors, a rule names a winner if the interval is
+clear of 0. Returns the fraction of experiments in which the first editor is named, and the fraction
+in which the second is named.
 
     means        (r, m)   a row per experiment: its m numbers
     t                     the factor of Student's distribution for m numbers
     low, high    (r,)     the ends of each interval; `wider` takes two pairs (low, high)
     truth                 the mean of the distribution from which all numbers were drawn
 
-Hint: every row has its own middle and its own width. Does the truth have to lie in the interval, or
-the middle of the interval near all the others?
+Hint: every row has its own center and its own width. Does the truth have to lie in the interval, or
+the center of the interval close to all the others?
 """
 
 import torch
@@ -58,7 +58,7 @@ WRONG = [
     ({" / means.shape[1] ** 0.5": ""}, "√m"),
     ({"std(1)": "std(1, correction=0)"}, "m − 1"),
     ({"std(1)": "std()"}, "own width"),
-    ({"means.mean(1)": "means.mean()"}, "middle"),
+    ({"means.mean(1)": "means.mean()"}, "its own center"),
     ({"minimum": "maximum", "torch.maximum(one[1]": "torch.minimum(one[1]"}, "both"),
     ({"wider": "return one"}, "first of the two"),
     ({" & (truth <= high)": ""}, "one side"),
@@ -70,7 +70,7 @@ WRONG = [
 
 
 def pair(found, size, what):
-    """Two ends or two shares in one tensor, so that they are compared together."""
+    """Two ends or two fractions in one tensor, so that they are compared together."""
     parts = list(found) if isinstance(found, list | tuple | Tensor) else [found]
     return torch.stack([tensor(part, size, what) for part in parts])
 
@@ -86,24 +86,24 @@ def check(ask, draw):
 
     half = t * s / m**0.5
     likely = {
-        "1.96 is for an s that is known; s comes from m numbers, and t is given.": (
+        "1.96 is for a known s; here s is computed from m numbers, and t is given.": (
             around(1.96 * s / m**0.5)
         ),
-        "This interval says where single numbers lie. That of their mean is shorter by √m.": (
+        "This is the interval for single numbers. The interval for their mean is shorter by √m.": (
             around(t * s)
         ),
-        "s² divides by m − 1, as x̄ is itself made from the m numbers.": (
+        "s² divides by m − 1, because x̄ is computed from the same m numbers.": (
             around(t * means.std(1, correction=0) / m**0.5)
         ),
-        "One s for all experiments: each has its own width, from its own m numbers.": (
+        "You use one s for all experiments: each has its own width, from its own m numbers.": (
             around(t * means.std() / m**0.5)
         ),
-        "Every experiment has its own middle, the mean of its row.": around(half, means.mean()),
-        "√m is the root of how many numbers a row has, not of how many rows there are.": (
+        "Every experiment has its own center, the mean of its row.": around(half, means.mean()),
+        "√m is the root of the number of entries in a row, not of the number of rows.": (
             around(t * s / len(means) ** 0.5)
         ),
         "Divided by m: the mean of m numbers has a standard error of s / √m.": around(t * s / m),
-        "s² stands in the place of s.": around(t * s**2 / m**0.5),
+        "You use s² instead of s.": around(t * s**2 / m**0.5),
     }
     found = pair(ask("ends", means, t), (3000,), "an end, one per experiment")
     agree(found, around(half), "the ends", likely)
@@ -111,9 +111,9 @@ def check(ask, draw):
     short = torch.stack([torch.maximum(one[0], other[0]), torch.minimum(one[1], other[1])])
     wanted = torch.stack(wider(one, other))
     likely = {
-        "This is what both have in common, the shorter one.": short,
-        "This is the first of the two: the other one may reach further at an end.": one,
-        "The longer interval is taken whole here: look at either end by itself.": torch.where(
+        "This is the part that both have in common, the shorter interval.": short,
+        "This is the first of the two: the other interval may reach further at an end.": one,
+        "You use the longer interval as a whole: treat each end separately.": torch.where(
             one[1] - one[0] > other[1] - other[0], one, other
         ),
     }
@@ -122,25 +122,24 @@ def check(ask, draw):
     low, high = one
     inside = ((low <= truth) & (truth <= high)).double().mean()
     likely = {
-        "Only one side is looked at: an interval far below the truth does not contain it.": (
+        "You check only one side: an interval far below the truth does not contain it.": (
             (low <= truth).double().mean()
         ),
-        "Only one side is looked at: an interval far above the truth does not contain it.": (
+        "You check only one side: an interval far above the truth does not contain it.": (
             (truth <= high).double().mean()
         ),
-        "This is the number of intervals; a share is asked for.": inside * len(means),
-        "This is the share of intervals that miss the truth.": 1 - inside,
+        "This is the number of intervals; return a fraction.": inside * len(means),
+        "This is the fraction of intervals that miss the truth.": 1 - inside,
     }
     agree(ask("coverage", low, high, truth), inside, "the share", likely)
     low, high = around(half, middle - truth + 0.02)
     first, second = (low > 0).double().mean(), (high < 0).double().mean()
     likely = {
-        "These intervals only reach beyond 0: a winner is named where all of it is clear of 0.": (
-            torch.stack([(high > 0).double().mean(), (low < 0).double().mean()])
-        ),
+        "These intervals only reach beyond 0: name a winner only if the whole interval is clear "
+        "of 0.": (torch.stack([(high > 0).double().mean(), (low < 0).double().mean()])),
         "The two are exchanged: the first is ahead above 0.": torch.stack([second, first]),
         "The second is named where high < 0.": torch.stack([first, (high > 0).double().mean()]),
     }
     found = pair(ask("winners", low, high), (), "a share")
-    agree(found, torch.stack([first, second]), "the shares of winners", likely)
-    return f"solved: where one number in many is far off, 95 % are {inside:.0%}."
+    agree(found, torch.stack([first, second]), "the fractions of winners", likely)
+    return f"solved: if one number in many is far off, 95% are {inside:.0%}."

@@ -131,9 +131,7 @@ def test_a_slip_is_told_once_and_without_the_line_that_it_is_in(sandbox):
     one = exercises("3.3")[0]
     text = one.solution.replace("- torch.outer(K.T @ u0", "+ torch.outer(K.T @ u0")
     said = grade(one, text, sandbox).message
-    assert said.startswith(
-        "keeping: these numbers come out where one sign is turned round, + where"
-    )
+    assert said.startswith("keeping: you get these numbers if one sign is flipped, + instead of")
     assert "outer" not in said and tried(one, text)[1] == said
     foreign = grade(one, one.with_bodies({"keeping": "return K.T @ K"}), sandbox).message
     assert foreign.endswith(UNNAMED) and "slip" not in foreign
