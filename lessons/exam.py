@@ -101,13 +101,13 @@ def counted(given: str) -> int:
 
 @printable()
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; 0, or 2 with a sentence where nothing was written."""
+    """Run the command line; 0, or 2 with a sentence if nothing was written."""
     parser = argparse.ArgumentParser(
         prog="python -m lessons.exam", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("--students", type=counted, required=True, help="sheets, 1 to 1000")
     parser.add_argument("--seed", type=int, required=True, help="the same seed, the same exam")
-    parser.add_argument("out", type=path_of, help="the folder that is made")
+    parser.add_argument("out", type=path_of, help="the folder to create")
     given = parser.parse_args(argv)
     try:
         files.free(given.out)

@@ -19,8 +19,8 @@ which is least along u = C⁻¹ k: it is ‖δ‖² / q there, q = kᵀ C⁻¹ k
     U, K  (d_in, n)     C  (d_in, d_in), positive definite     windows  list of w tensors (d_in, t)
     harm returns (n,), 1 or more; shrink the new matrix (d_in, d_in) and r, a number
 
-Hint: for an outer product Δ = a bᵀ, tr(Δ C Δᵀ) = ‖a‖² · bᵀ C b. No Δ is needed. Investigate: which
-of the two can't you compute from a single window, and why?
+Hint: for an outer product Δ = a bᵀ, tr(Δ C Δᵀ) = ‖a‖² · bᵀ C b. No Δ is needed.
+Investigate: which of the two can't you compute from a single window, and why?
 """
 
 import torch

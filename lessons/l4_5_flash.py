@@ -19,8 +19,8 @@ A stream of edits can ruin a model slowly, or by a single edit. Write three tool
     parts a list of fractions from 0 to 1       S returns a number
 
 Hint: you can compute the factor from the keys, before writing anything. Which W does the second
-fact meet? A guard avoids the length, not the fact. Investigate: for which facts is u nearly
-orthogonal to k0?
+fact meet? A guard avoids the length, not the fact.
+Investigate: for which facts is u nearly orthogonal to k0?
 """
 
 from collections.abc import Callable, Sequence

@@ -12,9 +12,9 @@ pairs. Find two steps:
     W (d_out, d_in)     M (d_in, d_in)     K (d_in, n)     V (d_out, n)
     turn, forget: returns (new W, new M)
 
-Investigate: at the minimum the gradient is zero, W M = λ W0 C + Σ V_s K_sᵀ with M = λ C + Σ K_s
-K_sᵀ. A batch adds one term on both sides. How does the new W follow from the old W and M?
-Subtracting the change that a batch once made does not undo it: why not?
+Investigate: at the minimum the gradient is zero, W M = λ W0 C + Σ V_s K_sᵀ with
+M = λ C + Σ K_s K_sᵀ. A batch adds one term on both sides. How does the new W follow from the old W
+and M? Subtracting the change that a batch once made does not undo it: why not?
 """
 
 import torch

@@ -16,7 +16,8 @@ Write it in three steps:
 
 Hint: you don't need to form Δ. What is (KᵀK + λI)⁻¹ Kᵀ k′, and how does V enter? If the shifts of
 two facts point in the same direction, the part that arrives from the second also counts along the
-first. Investigate: what does `arrives` give at an own key, and what if λ is large?
+first.
+Investigate: what does `arrives` give at an own key, and what if λ is large?
 """
 
 import torch

@@ -101,7 +101,7 @@ class _Bounded:
 def _plain(name: str, mode: int) -> None:
     """Raise ValueError for a link or a device, and for a name that leads out of the archive."""
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise ValueError(f"{short(name)} in it is a link or a device: pack your folder my/ alone")
+        raise ValueError(f"{short(name)} in it is a link or a device: pack only your folder my/")
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", name):
         raise ValueError(f"{short(name)} in it leads out of the archive")

@@ -44,7 +44,7 @@ def grade_folder(
     case, and those of a part go into a report of another name.
     """
     if folder.resolve() in report.resolve().parents:
-        raise ValueError(f"{report} would be one of the students: name a folder outside")
+        raise ValueError(f"{report} would be one of the students: choose a folder outside")
     files.free(report, files.unfinished(report))
     dates = course.Deadlines.read(folder)
     chosen, hand_ins, odd = course.read(chosen, folder, weeks)

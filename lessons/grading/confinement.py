@@ -117,8 +117,8 @@ def no_process() -> str:
     if hasattr(os, "fork") and hasattr(socket, "send_fds"):
         return ""
     return (
-        "on this system no student's file is run, because nothing would bound what it does: "
-        "grade in WSL, on Linux or on macOS"
+        "on this system no student's file is run, because nothing would limit what it does: grade "
+        "in WSL, on Linux or on macOS"
     )
 
 

@@ -1,4 +1,4 @@
-"""A course of several weeks: what its folder holds, its deadlines, and one page about all of it."""
+"""A course of several weeks: the contents of its folder, its deadlines, and one page about it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Deadlines:
     """`deadlines.toml` of a class or a course: when each session is due, in seconds since 1970.
 
     grace    minutes that nobody counts
-    deducted share of the points for every day begun after that; 0 unless the file has it
+    deducted fraction of the points for every day begun after that; 0 by default
     """
 
     due: Mapping[str, float] = field(default_factory=dict)
@@ -47,9 +47,11 @@ class Deadlines:
             due = {session: _seconds(when) for session, when in told.pop("due").items()}
             found = cls(due, **{key: float(value) for key, value in told.items()})
             if not (0 <= found.grace < math.inf and 0 <= found.deducted <= 1):
-                raise ValueError("grace is in minutes, deducted a share from 0 to 1")
+                raise ValueError("grace is in minutes, deducted is a fraction from 0 to 1")
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
-            form = "[due], 2 = 2026-10-12 23:59:00; above it grace = 30 and deducted = 0.1, or not"
+            form = (
+                "[due], 2 = 2026-10-12 23:59:00; optionally above it grace = 30 and deducted = 0.1"
+            )
             raise ValueError(f"{path} cannot be read ({error}); its form is {form}") from None
         return found
 
@@ -84,7 +86,7 @@ def _seconds(when: object) -> float:
         return when.timestamp()
     if isinstance(when, date):
         return datetime.combine(when, time.max).timestamp()
-    raise ValueError(f"{when!r} is no date")
+    raise ValueError(f"{when!r} is not a date")
 
 
 def day(seconds: float) -> str:
@@ -176,8 +178,8 @@ def page(
         lines.append(f"| {shown(student)} | {' | '.join(cells)} |")
     lines += [
         "",
-        "A cell has the points, and the day on which the last file of the session was saved, which",
-        "copying may change. *?* is for what makes no mark: class.md says why.",
+        "A cell shows the points, and the day on which the last file of the session was saved,",
+        "which copying may change. *?* means that there is no mark: class.md explains why.",
         "",
         "## Who falls behind",
         "",
@@ -202,8 +204,8 @@ def behind(points: Mapping[str, Mapping[str, float]]) -> list[str]:
     names = [shown(s) for s, mine in points.items() if all(mine[n] < half[n] for n in last)]
     rule = "less than half of the median's points in each of the last two sessions with any"
     if len(last) < 2:
-        return ["Two sessions with points are needed to see that."]
-    return [f"{', '.join(names) or 'Nobody'} ({rule}: {' and '.join(last)})."]
+        return ["This needs two sessions with points."]
+    return [f"{', '.join(names) or 'No one'} ({rule}: {' and '.join(last)})."]
 
 
 def often(graded: Mapping[str, Sequence[Verdict]]) -> list[str]:

@@ -150,6 +150,7 @@ def exercises(which: str = "all") -> list[Exercise]:
     if not chosen:
         there = ", ".join(sorted({str(e.session) for e in found}, key=int))
         raise ValueError(
-            f"there is no exercise {which!r}: take a session ({there}), one as 2.1, or all"
+            f"there is no exercise {which!r}: use a session ({there}), an exercise such as 2.1, "
+            "or all"
         )
     return chosen

@@ -43,7 +43,7 @@ def students(folder: Path) -> list[Path]:
     Raises ValueError where there is none.
     """
     if not folder.is_dir():
-        raise ValueError(f"{folder} is no folder: it should hold one folder per student")
+        raise ValueError(f"{folder} is not a folder: it should contain one folder per student")
     found = [
         path
         for path in sorted(folder.iterdir())
@@ -83,7 +83,7 @@ def text_of(path: Path, largest: int = LARGEST) -> str:
     except OSError as error:
         raise ValueError(f"{path.name} cannot be read: {reason(error)}") from None
     if "\0" in text:
-        raise ValueError(f"{path.name} is no text of a program: save it as UTF-8")
+        raise ValueError(f"{path.name} is not the text of a program: save it as UTF-8")
     if not text.strip():
         raise ValueError(f"{path.name} is empty")
     return text
@@ -133,15 +133,15 @@ def writable(*paths: Path | None) -> None:
     """Raise ValueError unless all these files can be written, before hours of work."""
     given = [path for path in paths if path is not None]
     if len({path.absolute() for path in given}) < len(given):
-        raise ValueError(f"{given[0]} is named for two things: give each a file of its own")
+        raise ValueError(f"{given[0]} is given twice: use a separate file for each")
     for path in given:
         if not path.parent.is_dir():
             raise ValueError(f"there is no folder {path.parent} for {path.name}")
         if path.is_symlink() or (path.exists() and not path.is_file()):
-            raise ValueError(f"{path} is no plain file: nothing is written there")
+            raise ValueError(f"{path} is not a plain file: nothing is written there")
         try:
             if path.exists() and not os.access(path, os.W_OK):
-                raise PermissionError(None, "it may only be read")
+                raise PermissionError(None, "it is read-only")
             with tempfile.TemporaryFile(dir=path.parent) as file:
                 file.write(bytes(ROOM))
         except OSError as error:

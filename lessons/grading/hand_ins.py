@@ -57,7 +57,7 @@ def read(chosen: Sequence[Exercise], folder: Path) -> tuple[list[HandIn], list[s
     for path in sorted(read_here, key=Path.is_file):
         name = _readable(path.name if path.is_dir() else path.name.removesuffix(_ending(path)))
         if name in found:
-            odd.append(f"{path.name} was not read: there is {name} beside it, which is graded.")
+            odd.append(f"{path.name} was not read: {name}, next to it, is graded instead.")
             continue
         with tempfile.TemporaryDirectory(prefix="handed-in-") as room:
             found[name] = _one(name, path, chosen, Path(room))

@@ -40,11 +40,11 @@ def code(path: Path) -> list[str]:
     try:
         book = msgspec.json.decode(files.text_of(path, LARGEST), type=Notebook)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
-        said = f"{path.name} is no notebook: save it in Jupyter, and hand in that file"
+        said = f"{path.name} is not a notebook: save it in Jupyter, and hand in that file"
         raise ValueError(said) from None
     cells = ["".join(cell.source) for cell in book.cells if cell.cell_type == "code"]
     if sum(map(len, cells)) > CODE:
-        raise ValueError(f"{path.name} has more than {CODE:,} letters of code")
+        raise ValueError(f"{path.name} has more than {CODE:,} characters of code")
     return cells
 
 

@@ -96,7 +96,7 @@ class Sandbox(AbstractContextManager["Sandbox"]):
             )
             theirs.close()
             if self.line(120.0) != "ready":
-                raise OSError("the process for student code did not start: is torch there?")
+                raise OSError("the process for student code did not start: is torch installed?")
         return Student(
             self, source, name, seconds or self.seconds, library, largest or wire.LARGEST
         )

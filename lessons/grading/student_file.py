@@ -201,7 +201,7 @@ class Student(contextlib.AbstractContextManager["Student"]):
 def in_place(function: str, name: str) -> str:
     """The sentence about an argument that a function has changed for whoever called it."""
     said = f"{function} changes its argument {clean(name[:40])} in place, and its caller"
-    return f"{said} still needs it: work on a copy, or write x = x + … in place of x += …"
+    return f"{said} still needs it: work on a copy, or write x = x + … instead of x += …"
 
 
 def endless(seconds: float | None) -> Limit:
@@ -239,5 +239,8 @@ def explain(error: wire.Failure) -> str:
     if kind == "SystemExit":
         return f"the file ended itself{where}: let the function return its answer"
     if kind == "ModuleNotFoundError":
-        return f"{text}{where}: there is torch and what comes with Python; write the rest yourself"
+        return (
+            f"{text}{where}: you can use torch and Python's standard library; write the rest "
+            "yourself"
+        )
     return f"stopped{where} with {kind}: {text}{FLOATS if 'dtype' in text else ''}"

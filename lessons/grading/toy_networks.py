@@ -79,7 +79,7 @@ class Together:
         """p of the answer with these states as in the clean run, and the others lost."""
         self.calls += 1
         if self.calls > 100:
-            raise Wrong("That were 100 runs: there are only 64 sets of six tokens.")
+            raise Wrong("You have used 100 runs: there are only 64 sets of six tokens.")
         if any(not isinstance(t, int) or not 0 <= t < 6 for t in restored):
             raise Wrong("run takes a list of tokens, numbers from 0 to 5.")
         a, b, c, d = (float(role in restored) for role in self.roles[:4])

@@ -184,7 +184,7 @@ def judged(check: Callable[[], str | None]) -> tuple[str, str, bool]:
     except Wrong as error:
         return "wrong", str(error), isinstance(error, Stopped)
     except UNUSABLE as error:
-        return "wrong", f"what came back cannot be used ({error})".split("\n")[0], False
+        return "wrong", f"the returned value cannot be used ({error})".split("\n")[0], False
 
 
 def hand_in(chosen: Sequence[Exercise], folder: Path) -> list[str | Verdict]:
