@@ -27,7 +27,7 @@ MISSED = 10  # exercises in the table of those that are missed most
 class Deadlines:
     """`deadlines.toml` of a class or a course: when each session is due, in seconds since 1970.
 
-    grace    minutes that nobody counts
+    grace    minutes that are not counted
     deducted fraction of the points for every day begun after that; 0 by default
     """
 
@@ -37,7 +37,7 @@ class Deadlines:
 
     @classmethod
     def read(cls, folder: Path) -> Deadlines:
-        """That in the folder, or beside it. ValueError with what is wrong in it."""
+        """Read the deadlines in the folder, or next to it. Raises ValueError with the mistake."""
         there = (place / "deadlines.toml" for place in (folder, folder.resolve().parent))
         path = next((one for one in there if one.is_file()), None)
         if path is None:
@@ -56,12 +56,12 @@ class Deadlines:
         return found
 
     def late(self, session: str, saved: float) -> float:
-        """Seconds after the deadline and its grace; 0 for what is in time or has none."""
+        """Seconds after the deadline and its grace; 0 for work in time or without a deadline."""
         due = self.due.get(session, math.inf) + 60 * self.grace
         return max(0.0, saved - due)
 
     def kept(self, chosen: Sequence[Exercise], some: Sequence[HandIn]) -> dict:
-        """{(student, session): the share of the points that is left}, of what was late."""
+        """{(student, session): the fraction of the points that is left}, for late work."""
         return {
             (one.student, n): max(0.0, 1 - self.deducted * math.ceil(late / DAY))
             for one in some
@@ -70,7 +70,7 @@ class Deadlines:
         }
 
     def told(self, chosen: Sequence[Exercise], some: Sequence[HandIn]) -> Iterator[str]:
-        """A sentence for each session of which something was late."""
+        """A sentence for each session with late work."""
         lost = f", with {self.deducted:.0%} less a day" * bool(self.deducted)
         saved = {one.student: sessions(chosen, one) for one in some}
         for n in self.due:
@@ -81,7 +81,7 @@ class Deadlines:
 
 
 def _seconds(when: object) -> float:
-    """A date of TOML; a day ends at midnight, and a time without a zone is that of this machine."""
+    """A date from TOML; a day ends at midnight, and a time without a zone is local time."""
     if isinstance(when, datetime):
         return when.timestamp()
     if isinstance(when, date):
@@ -103,7 +103,7 @@ def span(seconds: float) -> str:
 
 
 def sessions(chosen: Sequence[Exercise], one: HandIn) -> dict[str, float]:
-    """When the last file of each session was saved, 0 where none is."""
+    """When the last file of each session was saved, 0 if there is none."""
     found: dict[str, float] = {}
     for exercise, saved in zip(chosen, one.saved, strict=True):
         found[str(exercise.session)] = max(found.get(str(exercise.session), 0.0), saved)
@@ -113,7 +113,7 @@ def sessions(chosen: Sequence[Exercise], one: HandIn) -> dict[str, float]:
 def read(
     chosen: Sequence[Exercise], folder: Path, weeks_of: bool
 ) -> tuple[list[Exercise], list[HandIn], list[str]]:
-    """The exercises, the hand-ins and what to look at, of one folder or of one for each session.
+    """The exercises, the hand-ins, and notes on them, for one folder or one for each session.
 
     Folders of sessions are called 2, week_2 or session 02. A course without any is the folder of
     one class, in which every student has the files of all sessions.
@@ -197,7 +197,7 @@ def page(
 
 
 def behind(points: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """Whoever has less than half of the median's points in both of the last two sessions."""
+    """Students with less than half of the median's points in both of the last two sessions."""
     given = [n for n in next(iter(points.values())) if any(mine[n] for mine in points.values())]
     last = given[-2:]
     half = {n: median(mine[n] for mine in points.values()) / 2 for n in last}
@@ -209,7 +209,7 @@ def behind(points: Mapping[str, Mapping[str, float]]) -> list[str]:
 
 
 def often(graded: Mapping[str, Sequence[Verdict]]) -> list[str]:
-    """Rows of the exercises that the fewest have solved, those first that most have tried."""
+    """Rows of the exercises solved by the fewest students, sorted by attempts."""
     rows = []
     for column in zip(*graded.values(), strict=True):
         count = Counter("solved" if v.status == "solved" else v.tried for v in column)
@@ -221,7 +221,7 @@ def often(graded: Mapping[str, Sequence[Verdict]]) -> list[str]:
 
 
 def quiz(path: Path) -> list[str]:
-    """The table of what `quiz.csv` counts: session, question, before, after, of."""
+    """The table of the counts in `quiz.csv`: session, question, before, after, of."""
     if not path.is_file():
         return []
     lines = [

@@ -1,7 +1,7 @@
-"""What a class has understood, in words: a page for the teacher, and a page for each student.
+"""The understanding of a class, in words: a page for the teacher, and a page for each student.
 
-The words are those of the checks. Names of folders and what students wrote are shown as text: a
-name is escaped, and a message stands indented, where Markdown changes nothing in it.
+The words come from the checks. Folder names and students' texts are shown as plain text: a name is
+escaped, and a message is indented, so that Markdown doesn't change it.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ WIDTH = 92
 
 
 def plain(name: str) -> str:
-    """A name of a folder on one line, which Markdown shows as it is."""
+    """A folder's name on one line, shown unchanged by Markdown."""
     return re.sub(r"([\\`*_\[\]<>|#!&~])", r"\\\1", " ".join(clean(name).split()))
 
 
 def quoted(text: str, indent: int = 4) -> str:
-    """A text that others wrote, indented so far that Markdown leaves it alone."""
+    """A text that others wrote, indented so far that Markdown leaves it unchanged."""
     lines = [
         piece
         for line in clean(text).splitlines()
@@ -61,7 +61,7 @@ def kind(verdict: Verdict) -> str:
 
 
 def mistakes(found: Mapping[str, Verdict]) -> list[tuple[str, list[str]]]:
-    """(message, who has it) of one exercise's wrong answers, the most frequent first.
+    """(message, students) for one exercise's wrong answers, the most frequent first.
 
     Messages that differ only in their numbers are one mistake.
     """
@@ -82,7 +82,7 @@ def page(
     """The teacher's page: hand-ins to look at, solved exercises, and mistakes.
 
     odd     sentences about the hand-in of each student
-    others  those about several students, or about what is no hand-in
+    others  sentences about several students, or about files that are not hand-ins
     """
     lines = [
         f"# What {_count(len(graded))} solved",
@@ -118,7 +118,7 @@ def _odd(
     odd: Mapping[str, Sequence[str]],
     others: Sequence[str],
 ) -> list[str]:
-    """The part on hand-ins that are not what was asked for, and on marks that are left open."""
+    """The part on irregular hand-ins, and on marks that are left open."""
     said = [f"{name}: {one}" for name, some in odd.items() for one in some]
     said += others
     lines = [f"* {plain(one)}" for one in said] or ["Nothing: all hand-ins are in order."]
@@ -136,7 +136,7 @@ def _odd(
 
 
 def _stopped(graded: Mapping[str, Sequence[Verdict]]) -> list[str]:
-    """The part on files that gave no answer, which are no mistakes about the subject."""
+    """The part on files without an answer, which are not mistakes about the subject."""
     lines: list[str] = []
     for student, verdicts in graded.items():
         if odd := [v for v in verdicts if kind(v) == "stopped"]:
@@ -146,7 +146,7 @@ def _stopped(graded: Mapping[str, Sequence[Verdict]]) -> list[str]:
 
 
 def _wrong(found: Mapping[str, Verdict]) -> list[str]:
-    """The part of the page on an exercise that some have wrong."""
+    """The part of the page on an exercise with wrong answers."""
     lines, named = [], mistakes(found)
     for message, students in named[:SHOWN]:
         lines += [f"* {_count(len(students))}: {listed(students)}", "", quoted(message, 6), ""]

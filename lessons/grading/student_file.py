@@ -211,7 +211,7 @@ def endless(seconds: float | None) -> Limit:
 
 
 def garbled(error: Exception) -> Stopped:
-    """The sentence about bytes, or a value, that are no answer."""
+    """The sentence about bytes, or a value, that are not an answer."""
     return Stopped(f"something else wrote into the grader's channel ({clean(str(error))})")
 
 
@@ -233,7 +233,7 @@ def explain(error: wire.Failure) -> str:
     if error.foreign:
         return f"the function returned {text}: return a tensor, a number, a list or None"
     if kind == "MemoryError" or "allocate memory" in text or "not enough memory" in text:
-        return f"more memory than the {MEMORY >> 20} MB allowed was asked for{where}"
+        return f"more memory than the {MEMORY >> 20} MB allowed was requested{where}"
     if kind == "OSError" and f"[Errno {errno.EFBIG}]" in text:
         return f"more than {wire.FILE >> 20} MB were printed, or written into one file{where}"
     if kind == "SystemExit":
