@@ -1,4 +1,4 @@
-"""What a session needs on its day: `python -m lessons monday 1 --to monday_1`."""
+"""Everything for a session: `python -m lessons monday 1 --to monday_1`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from notebooks import monday
 
 @printable()
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the folder; 0, and 2 with a sentence where that cannot be done."""
+    """Write the folder; return 0, or 2 with a sentence if that is impossible."""
     parser = argparse.ArgumentParser(prog="python -m lessons", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    session = commands.add_parser("monday", help="a folder with all that a session needs")
+    session = commands.add_parser("monday", help="a folder with everything for a session")
     numbers = range(1, len([*exam.HERE.glob("session_*.md")]) + 1)
     session.add_argument("session", type=int, choices=numbers, help="the number of the session")
-    session.add_argument("--to", type=path_of, required=True, help="the folder that is made")
+    session.add_argument("--to", type=path_of, required=True, help="the folder to create")
     session.add_argument("--students", type=exam.counted, default=30, help="sheets (default 30)")
     session.add_argument("--seed", type=int, help="of the exam (default: a new one)")
     given = parser.parse_args(argv)
@@ -34,7 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     print(f"{given.to}: begin with teacher.html. Students get student.zip and a quiz.")
     if not printed:
-        print("No browser was found for PDFs: open the HTML files and print them from there.")
+        print(
+            "No browser was found for creating PDFs. Open the HTML files and print them from there."
+        )
     return 0
 
 

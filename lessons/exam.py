@@ -2,9 +2,9 @@
 
 python -m lessons.exam --students 30 --seed 5 exam
 
-Two thirds are questions of lessons/questions.toml, the same for all students; the others have
-numbers of their own on every sheet. A seed gives the same exam again, so it is kept as the answers
-are. `sheets.html` and `answers.html` have all of them to print.
+Two thirds are questions from lessons/questions.toml, the same for all students; the others have
+individual numbers on every sheet. The same seed gives the same exam, so keep it as secret as the
+answers. To print all of them, use `sheets.html` and `answers.html`.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ HEAD = """# Exam, sheet {number:0{width}}
 
 Name:
 
-There are {asked} questions, and each gives one point. Two or three sentences are enough for an
-answer in words. Where a number is asked for, write the formula, put the numbers in, and give three
-digits behind the point.
+There are {asked} questions, each worth one point. Two or three sentences are enough for an answer
+in words. If a question asks for a number, write the formula, insert the numbers, and give three
+digits after the decimal point.
 """
 
 
@@ -47,7 +47,7 @@ def titles() -> dict[str, str]:
 
 
 def common(seed: int, taught: Collection[str]) -> list[Question]:
-    """Questions of the pages that were taught, the same for all: of every page some."""
+    """Questions on the pages that were taught, the same for all students: some for every page."""
     text = (HERE / "questions.toml").read_text(encoding="utf-8")
     draw, piles = Random(f"{seed}/common"), []
     for page in tomllib.loads(text)["page"]:
@@ -95,19 +95,19 @@ def pages(students: int, seed: int, taught: Collection[str] | None = None) -> di
 def counted(given: str) -> int:
     """A number of students, as a command takes it."""
     if not given.isdecimal() or not 1 <= int(given[:5]) <= 1000:
-        raise argparse.ArgumentTypeError(f"{given[:20]} is no number of students from 1 to 1000")
+        raise argparse.ArgumentTypeError(f"{given[:20]} is not a number of students from 1 to 1000")
     return int(given)
 
 
 @printable()
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; 0, or 2 with a sentence where nothing was written."""
+    """Run the command line; 0, or 2 with a sentence if nothing was written."""
     parser = argparse.ArgumentParser(
         prog="python -m lessons.exam", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("--students", type=counted, required=True, help="sheets, 1 to 1000")
     parser.add_argument("--seed", type=int, required=True, help="the same seed, the same exam")
-    parser.add_argument("out", type=path_of, help="the folder that is made")
+    parser.add_argument("out", type=path_of, help="the folder to create")
     given = parser.parse_args(argv)
     try:
         files.free(given.out)
@@ -117,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     print(
         f"{given.students} sheets are in {given.out / 'sheets'}, and their answers, which are\n"
-        f"for teachers alone, in {given.out / 'answers'}. Print sheets.html and answers.html."
+        f"only for teachers, in {given.out / 'answers'}. Print sheets.html and answers.html."
     )
     return 0
 

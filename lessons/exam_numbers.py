@@ -1,8 +1,8 @@
-"""Questions of the exam with numbers of their own for each student, computed here by hand.
+"""Exam questions with individual numbers for each student, computed here by hand.
 
-Each function draws small whole numbers and works its answer out step by step, as a student would
-on paper. `given` and `value` hold the same as numbers: a test asks the library and the exercises
-for the same value.
+Each function draws small whole numbers and computes its answer step by step, as a student would on
+paper. `given` and `value` hold the same as numbers: a test asks the library and the exercises for
+the same value.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Z = 1.96  # two-sided 95 % of the normal distribution
 
 
 class Question(NamedTuple):
-    """A question with its answer and the page it comes from; numbers only where it has some."""
+    """A question with its answer and the page it comes from, and its numbers if it has any."""
 
     page: str
     text: str
@@ -42,11 +42,11 @@ def crosstalk(draw: Random) -> Question:
     c, v, w = draw.randint(2, 9) / 10, draw.randint(1, 9), draw.randint(1, 9)
     return Question(
         "01",
-        f"Two keys of length 1 have the cosine {c}. A memory is the sum of outer products "
-        f"`W = v1 k1ᵀ + v2 k2ᵀ` with the values v1 = {v} and v2 = {w}, which are single numbers. "
-        "What comes out for k1, and what for k2?",
-        f"For k1 comes out {v} + {c} · {w} = {v + c * w:.3f}, and for k2 comes out "
-        f"{w} + {c} · {v} = {w + c * v:.3f}. Each answer has the other value mixed in.",
+        f"Two keys of length 1 have the cosine {c}. A memory is the sum of outer products `W = v1 "
+        f"k1ᵀ + v2 k2ᵀ` with the values v1 = {v} and v2 = {w}, which are single numbers. What is "
+        "the output for k1, and what is it for k2?",
+        f"The output for k1 is {v} + {c} · {w} = {v + c * w:.3f}, and for k2 it is {w} + {c} · "
+        f"{v} = {w + c * v:.3f}. Each output has the other value mixed in.",
         (c, v, w),
         (v + c * w, w + c * v),
     )
@@ -77,7 +77,7 @@ def share(draw: Random) -> Question:
     return Question(
         "02",
         f"The second moment C is diagonal with the entries {tuple(c)}. An edit is written at the "
-        f"key k1 = {tuple(a)}. Compute ρ(1, 2), the share of it that lands on k2 = {tuple(b)}.",
+        f"key k1 = {tuple(a)}. Compute ρ(1, 2), the fraction of it that reaches k2 = {tuple(b)}.",
         f"k1ᵀC⁻¹k2 = {overlap:.3f} and q1 = k1ᵀC⁻¹k1 = {q:.3f}, so ρ(1, 2) = {overlap / q:.3f}.",
         (a, b, c),
         (overlap / q,),
@@ -125,11 +125,11 @@ def two_edits(draw: Random) -> Question:
     left = v + second * _dot(b, a, one) / _dot(b, b, one)
     return Question(
         "02",
-        f"W is zero and C is the identity. First the value {v} is inserted at the key "
-        f"k1 = {tuple(a)}, then the value {w} at the key k2 = {tuple(b)}; values are single "
-        "numbers. What does the memory answer at k1 in the end?",
-        f"The second edit has to write {w} − {v} · ρ(1, 2) = {second:.3f}, and ρ(2, 1) of it lands "
-        f"on k1. The answer there is {v} + {second:.3f} · ρ(2, 1) = {left:.3f}.",
+        f"W is zero and C is the identity. First the value {v} is inserted at the key k1 = "
+        f"{tuple(a)}, then the value {w} at the key k2 = {tuple(b)}; values are single numbers. "
+        "What is the memory's output at k1 in the end?",
+        f"The second edit has to write {w} − {v} · ρ(1, 2) = {second:.3f}, and ρ(2, 1) of it "
+        f"reaches k1. The output there is {v} + {second:.3f} · ρ(2, 1) = {left:.3f}.",
         (a, b, v, w),
         (left,),
     )
@@ -139,8 +139,8 @@ def arrives(draw: Random) -> Question:
     q, strength = draw.randint(1, 30), draw.randint(1, 30)
     return Question(
         "05",
-        f"A single fact has q = kᵀC⁻¹k = {q}. It is written by MEMIT in one layer with "
-        f"λ = {strength}. Which share of its residual arrives?",
+        f"A single fact has q = kᵀC⁻¹k = {q}. It is written by MEMIT in one layer with λ = "
+        f"{strength}. What fraction of its residual arrives?",
         f"q / (λ + q) = {q} / {strength + q} = {q / (strength + q):.3f}.",
         (q, strength),
         (q / (strength + q),),
@@ -152,7 +152,7 @@ def strength_for(draw: Random) -> Question:
     strength = q * (100 - wanted) / wanted
     return Question(
         "05",
-        f"A single fact has q = {q}, and {wanted} % of its residual shall arrive in one layer. "
+        f"A single fact has q = {q}, and {wanted}% of its residual should arrive in one layer. "
         "Which λ of MEMIT gives that?",
         f"From q / (λ + q) = {wanted / 100} follows λ = q (1 − {wanted / 100}) / {wanted / 100} = "
         f"{strength:.3f}.",
@@ -169,10 +169,10 @@ def spread(draw: Random) -> Question:
         steps.append(f"(1 − {arriving}/{remaining})")
     return Question(
         "05",
-        f"A residual is spread over {layers} layers: each layer in turn is asked for what is still "
-        "missing, divided by the number of layers that are left, its own included. Of what a layer "
-        f"is asked for, the share {arriving} arrives. Which share of the residual is missing "
-        "after the last layer?",
+        f"A residual is spread over {layers} layers: each layer in turn has to write the part "
+        "still missing, divided by the number of layers left, including its own. Of this part, "
+        f"the fraction {arriving} arrives. What fraction of the residual is missing after the "
+        "last layer?",
         f"{' · '.join(steps)} = {left:.3f}.",
         (layers, arriving),
         (left,),
@@ -186,8 +186,8 @@ def null_part(draw: Random) -> Question:
     return Question(
         "06",
         f"C is diagonal with the entries {tuple(c)}, and the threshold of AlphaEdit's null space "
-        f"is 0.02. Which share of the squared length of the key k = {tuple(k)} lies inside it?",
-        "The second and the third entry of C are below the threshold, so the share is "
+        f"is 0.02. What fraction of the squared length of the key k = {tuple(k)} lies inside it?",
+        "The second and the third entry of C are below the threshold, so the fraction is "
         f"({k[1]}² + {k[2]}²) / {whole} = {inside / whole:.3f}.",
         (k, c),
         (inside / whole,),
@@ -202,8 +202,8 @@ def merged(draw: Random) -> Question:
     mean = (2 * m + 3 * o) / 5
     return Question(
         "10",
-        f"UltraEdit keeps count, mean and the sum of squared deviations S of what it has seen. So "
-        f"far it has seen the numbers {', '.join(map(str, a))}, and now come "
+        "UltraEdit stores the count, mean, and sum of squared deviations S of all numbers so "
+        f"far. It has seen the numbers {', '.join(map(str, a))}, and now it sees "
         f"{', '.join(map(str, b))}. What are the mean and S after the two are merged?",
         f"The means are {m:.3f} and {o:.3f}, and the sums are {own[0]:.3f} and {own[1]:.3f}. "
         f"Together the mean is {mean:.3f}, and S = {own[0]:.3f} + {own[1]:.3f} + "
@@ -237,10 +237,11 @@ def wilson(draw: Random) -> Question:
     half = Z * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
     return Question(
         "15",
-        f"{hits} of {n} edits succeed. Compute Wilson's 95 % interval of the share (z = {Z}).",
-        f"The center (p + z²/2n) / (1 + z²/n) is {center:.3f} and half of the width is {half:.3f}, "
-        f"so the interval goes from {100 * (center - half):.1f} % to "
-        f"{100 * (center + half):.1f} %.",
+        f"{hits} of {n} edits succeed. Compute Wilson's 95% interval for the success rate (z = "
+        f"{Z}).",
+        f"The center (p + z²/2n) / (1 + z²/n) is {center:.3f} and half of the width is "
+        f"{half:.3f}, so the interval goes from {100 * (center - half):.1f}% to "
+        f"{100 * (center + half):.1f}%.",
         (hits, n),
         (center - half, center + half),
     )
@@ -252,13 +253,14 @@ def rounded(draw: Random) -> Question:
     step = largest / n
     while True:
         small = draw.randint(1, 10 * largest - 1) / 10
-        if abs(small / step % 1 - 0.5) > 0.01:  # halfway between two there is no nearest
+        if abs(small / step % 1 - 0.5) > 0.01:  # halfway between two numbers, there is no nearest
             break
     kept = round(small / step) * step
     return Question(
         "18",
-        f"A row of a matrix is kept with {bits} bits, so the whole numbers go from −{n} to {n}. "
-        f"Its entry of the largest size is {largest}. What becomes of its entry {small}?",
+        f"A row of a matrix is stored with {bits} bits, so the whole numbers go from −{n} to {n}. "
+        f"Its entry with the largest absolute value is {largest}. What does its entry {small} "
+        "become?",
         f"The scale is {largest} / {n} = {step:.4f}. The entry is {small / step:.3f} of it, and "
         f"the nearest whole number gives {kept:.3f}.",
         (bits, largest, small),

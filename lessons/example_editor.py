@@ -1,6 +1,6 @@
-"""A first editor, to begin with: small steps of rank one until the answer is there.
+"""A first editor, as a starting point: small steps of rank one until the answer is there.
 
-This copies it to my/editor.py, where nothing is there yet, and tries it:
+This copies it to my/editor.py, unless that file exists, and tries it:
 python -m lessons.leaderboard my/editor.py --start --quick
 """
 
@@ -10,11 +10,11 @@ from collections.abc import Sequence
 
 import lib
 
-STEP, TURNS = 0.3, 20  # share of the output's own length; steps at most
+STEP, TURNS = 0.3, 20  # fraction of the output's own length; maximal number of steps
 
 
 def edit(lm: lib.LM, facts: Sequence[lib.Fact], after: lib.Patch) -> lib.Patch:
-    """The patch that holds `facts` and, with some luck, still what `after` held."""
+    """The patch that holds `facts` and, with some luck, still the facts of `after`."""
     module = lm.mlp_out(2 * lm.n_layers // 3)  # one matrix, two thirds up
     for fact in facts:
         for _ in range(TURNS):

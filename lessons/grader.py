@@ -1,4 +1,4 @@
-"""Hands out exercises and grades them: start 2, check 2, solution 2; class students/ for all."""
+"""Hand out exercises and grade them: start 2, check 2, solution 2; class students/ for all."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ MARKS = {"solved": "✓", "wrong": "✗", STUB: "·", "missing": "·"}
 
 
 def start(chosen: Sequence[Exercise], folder: Path, fresh: bool) -> list[str]:
-    """Writes the stubs. A file that is there stays; with `fresh` it is laid aside, never lost."""
+    """Write the stubs. An existing file stays; with `fresh` it is set aside, never lost."""
     folder.mkdir(parents=True, exist_ok=True)
     said = []
     for exercise in chosen:
         path = folder / exercise.path.name
         if path.exists() and not fresh:
-            said.append(f"kept     {path} (there already; --fresh lays it aside)")
+            said.append(f"kept     {path} (exists already; --fresh sets it aside)")
             continue
         if path.exists():
             said.append(f"aside    {path.rename(aside(path))}")
@@ -42,7 +42,7 @@ def start(chosen: Sequence[Exercise], folder: Path, fresh: bool) -> list[str]:
 def show(verdicts: Sequence[Verdict]) -> str:
     """Return verdicts as text.
 
-    The file's own output stands behind a bar, so that nobody takes it for ours.
+    The file's own output comes after a bar, to distinguish it from ours.
     """
     lines = []
     for v in verdicts:
@@ -59,7 +59,7 @@ def show(verdicts: Sequence[Verdict]) -> str:
 
 @printable()
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command line; 0 when all is solved, 1 when not, 2 for a wrong call, 130 for Ctrl-C."""
+    """Run the command line; 0 if all is solved, 1 if not, 2 for a wrong call, 130 for Ctrl-C."""
     parser = argparse.ArgumentParser(
         prog="python -m lessons.grader",
         description=__doc__,
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.set_defaults(json=False)
     verbs = parser.add_subparsers(dest="verb", required=True)
     for verb, what in (
-        ("start", "write the stubs of a session, or one"),
+        ("start", "write the stubs of a session, or a single stub"),
         ("check", "grade them"),
         ("solution", "show the solution"),
         ("class", "grade a class: marks, a diagnosis, and feedback for each student"),
@@ -76,30 +76,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         one = verbs.add_parser(verb, help=what, description=what, epilog=parser.epilog)
         session = {"help": "a session (2), an exercise (2.1), or all"}
         if verb == "class":
-            one.add_argument("folder", type=path_of, help="a folder with one per student")
+            one.add_argument(
+                "folder", type=path_of, help="a folder containing one folder per student"
+            )
             one.add_argument("which", nargs="?", default="all", **session)
             one.add_argument(
                 "--out",
                 type=path_of,
                 default="report",
-                help="the folder that is made (default: report)",
+                help="the folder to create (default: report)",
             )
         else:
             one.add_argument("which", **session)
         if verb in ("start", "check"):
             one.add_argument("--my", type=path_of, default="my", help="folder of your files")
         if verb == "start":
-            one.add_argument("--fresh", action="store_true", help="lay files aside, start anew")
+            one.add_argument("--fresh", action="store_true", help="set files aside, start over")
         if verb == "check":
-            one.add_argument("--json", action="store_true", help="the verdicts as JSON")
+            one.add_argument("--json", action="store_true", help="print the verdicts as JSON")
         if verb == "class":
-            one.add_argument("--course", action="store_true", help="a folder with one per session")
+            one.add_argument(
+                "--course", action="store_true", help="a folder containing one folder per session"
+            )
             one.add_argument("--jobs", type=int, help="students at a time (default: all cores)")
         if verb in ("check", "class"):
             one.add_argument(
                 "--seconds", type=files.positive, default=SECONDS, help="limit of one call"
             )
-            one.add_argument("--seed", type=int, help="draw the same inputs again")
+            one.add_argument("--seed", type=int, help="generate the same inputs again")
     asked = parser.parse_args(argv)
     try:
         chosen = exercises(asked.which)

@@ -1,27 +1,27 @@
 """★ Round to a few bits
 
-A smaller machine keeps a matrix as whole numbers. With b bits the whole numbers go from −n to n,
-where n = 2^(b−1) − 1. You write three ways, from the plainest to one that runtimes use.
+A smaller machine stores a matrix as whole numbers. With b bits, the whole numbers go from −n to n,
+where n = 2^(b−1) − 1. Write three methods, from the simplest to one that runtimes use.
 
-`rounded`: each row of W (each output channel) has a scale s of its own, chosen so that the row's
-largest entry in absolute value becomes n. What the machine computes with is s times the nearest
-whole number. A row of zeros stays a row of zeros.
+`rounded`: each row of W (each output channel) has its own scale s, chosen so that the row's largest
+entry in absolute value becomes n. The machine computes with s times the nearest whole number. A row
+of zeros stays a row of zeros.
 
 `grouped`: one large entry makes the steps of its whole row large. So every `size` neighbors in a
-row share a scale, and not the whole row.
+row share a scale, instead of the whole row.
 
-`shifted`: the entries of a group need not lie around 0. Its smallest entry, the offset, becomes the
-whole number 0, and its largest becomes 2^b − 1. So a group has a step and an offset, and what the
-machine computes with is the offset plus the step times the nearest whole number. A group whose
-entries are all alike stays as it is.
+`shifted`: the entries of a group need not be centered around 0. Its smallest entry, the offset,
+becomes the whole number 0, and its largest becomes 2^b − 1. So a group has a step and an offset,
+and the machine computes with the offset plus the step times the nearest whole number. A group whose
+entries are all equal stays unchanged.
 
     W  (d_out, d_in)    the matrix
     b                   bits, at least 2
     size                of a group; d_in is a multiple of it
-    returns (d_out, d_in)    what the machine computes with
+    returns (d_out, d_in)    the matrix that the machine computes with
 
-Hint: for b = 2 there are three whole numbers. Which entries of the row [1, 0.4, −0.6] are left? And
-`grouped` needs no loop: a matrix of another shape has the groups as its rows.
+Hint: for b = 2 there are three whole numbers. Which entries of the row [1, 0.4, −0.6] remain? And
+`grouped` doesn't need a loop: a matrix of another shape has the groups as its rows.
 """
 
 import torch
@@ -58,12 +58,12 @@ WRONG = [
     ({"W.abs().": "W."}, "largest negative"),
     ({"(W / s).round()": "(W / s).floor()"}, "nearest"),
     ({"(W / s).round() * s": "(W / s).round()"}, "back"),
-    ({".clamp(min=1e-12) / n": " / n"}, "divided by 0"),
+    ({".clamp(min=1e-12) / n": " / n"}, "divide by 0"),
     ({"grouped": "return rounded(W, b)"}, "whole row"),
     ({"grouped": "return rounded(W.T.reshape(-1, size), b).view_as(W.T).T"}, "down the columns"),
     ({"W.reshape(-1, size), b": "W.reshape(size, -1), b"}, "as many groups"),
     ({"shifted": "return grouped(W, b, size)"}, "around 0"),
-    ({"low + (": "("}, "added back"),
+    ({"low + (": "("}, "add it back"),
     ({"(2**b - 1)": "2**b"}, "one step too many"),
     ({"(2**b - 1)": "(2 ** (b - 1) - 1)"}, "half of the"),
 ]
@@ -84,28 +84,29 @@ def check(ask, draw):
             "One scale for the whole matrix: each row has its own, or small rows vanish.": (
                 (W / whole).round() * whole
             ),
-            "There is a scale for each column; an output channel is a row.": (
+            "You use a scale for each column; an output channel is a row.": (
                 (W / column).round() * column
             ),
             "n is one number too many: with b bits and a sign, the largest is 2^(b−1) − 1.": (
                 (W / wide).round() * wide
             ),
-            "The scale goes by the largest entry with its sign: a row's largest negative entry "
+            "You choose the scale by the largest signed entry: a row's largest negative entry "
             "becomes too large a number.": (W / signed).round() * signed,
-            "Cut off, and not rounded to the nearest whole number.": (W / s).floor() * s,
+            "Truncated instead of rounded to the nearest whole number.": (W / s).floor() * s,
             "n has a bit too many: one of the b is for the sign, so the largest is 2^(b−1) − 1.": (
                 (W / large).round() * large
             ),
-            "Cut off toward 0, and not rounded to the nearest whole number.": (W / s).trunc() * s,
-            "Rounded up, and not to the nearest whole number.": (W / s).ceil() * s,
+            "Truncated toward 0 instead of rounded to the nearest whole number.": (W / s).trunc()
+            * s,
+            "Rounded up instead of to the nearest whole number.": (W / s).ceil() * s,
             "b is the number of bits; the largest whole number is 2^(b−1) − 1.": (
                 (W * b / most).round() * most / b
             ),
-            "The scale goes by the mean size of a row: its largest entry would not fit.": (
+            "You choose the scale by the mean size of a row: its largest entry would not fit.": (
                 (W / mean).round() * mean
             ),
-            "W is rounded before it is divided by its scale.": W.round() * s,
-            "These are the whole numbers: bring them back to W's size by the scale.": (
+            "You round W before dividing it by its scale.": W.round() * s,
+            "These are the whole numbers: multiply them by the scale to get back to W's size.": (
                 (W / s).round()
             ),
         }
@@ -114,12 +115,14 @@ def check(ask, draw):
     zero[1] = 0
     agree(ask("rounded", zero, 4), rounded(zero, 4), "a matrix with a row of zeros")
     for b, size in ((4, 8), (3, 4)):
-        W = normal(draw, 5, 16) * torch.arange(1, 17).double() + 3  # unlike, and not around 0
+        W = (
+            normal(draw, 5, 16) * torch.arange(1, 17).double() + 3
+        )  # different, and not centered around 0
         across = rounded(W.T.reshape(-1, size), b).view_as(W.T).T
         likely = {
             "The whole row still has one scale: `size` neighbors should share one.": rounded(W, b),
             "The groups run down the columns: neighbors in a row share a scale.": across,
-            "There are as many groups as a group should have weights.": (
+            "You use as many groups as a group should have weights.": (
                 rounded(W.reshape(size, -1), b).view_as(W)
             ),
         }
@@ -127,8 +130,8 @@ def check(ask, draw):
         wanted = shifted(W, b, size)
         low = W.reshape(-1, size).amin(1, keepdim=True).expand(-1, size).reshape_as(W)
         likely = {
-            "These groups still lie around 0: where is the offset?": grouped(W, b, size),
-            "The offset is taken away and never added back.": wanted - low,
+            "These groups are still centered around 0: where is the offset?": grouped(W, b, size),
+            "You subtract the offset and never add it back.": wanted - low,
             "The offset is missing: the smallest entry becomes 0.": levels(W, size, 2**b - 1, 0),
             "This is one step too many: 2^b whole numbers have 2^b − 1 steps between them.": levels(
                 W, size, 2**b

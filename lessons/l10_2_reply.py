@@ -1,17 +1,17 @@
 """★ Which answer does a reply give?
 
-In a conversation a model writes sentences: "I am sure. The tower is in Rome, not in Paris." Say
-whether such a reply gives the edited answer: it names the answer as a whole word, whatever the case
-of its letters, and does not name the old answer (the rival) before it. A word ends where no letter,
-digit or underscore follows, and begins where none stands before it.
+In a conversation, a model writes sentences: "I am sure. The tower is in Rome, not in Paris." Decide
+whether such a reply gives the edited answer: it names the answer as a whole word, ignoring case,
+and does not name the old answer (the rival) before it. A word ends if no letter, digit, or
+underscore follows, and begins if none comes before it.
 
     reply    text
-    right    the edited answer, one word or several
+    right    the edited answer, one or more words
     rival    the old answer
     returns  True or False
 
-Hint: in a regular expression (?<!\\w) and (?!\\w) are such ends, and re.escape lets the dot in
-"Washington, D.C" be a dot. What does your function say about "It is a Romeo."?
+Hint: in a regular expression (?<!\\w) and (?!\\w) are such ends, and re.escape makes the dot in
+"Washington, D.C" match only a dot. What does your function return for "It is a Romeo."?
 """
 
 import re
@@ -37,7 +37,7 @@ WRONG = [
     ({BEFORE: "other is None"}, "after it"),
     ({r"(?<!\w)": "", r"(?!\w)": ""}, "part of another word"),
     ({r"(?<!\w)": ""}, "another word, too"),
-    ({".lower()": ""}, "capital"),
+    ({".lower()": ""}, "case is ignored"),
     ({f"mine is not None and {BEFORE}": "other is None or mine is not None"}, "neither"),
     ({"re.escape(answer.lower())": "answer.lower()"}, "dot"),
     ("return reply.lower().startswith(right.lower())", "begin"),
@@ -48,10 +48,10 @@ REPLIES = [
     ("I am sure. It is in Rome, not in Paris.", "Rome", "Paris", True,
      "the rival may be named after it"),
     ("Paris? No, it is in Rome.", "Rome", "Paris", False, "the rival is named before it"),
-    ("It is a Romeo.", "Rome", "Paris", False, "there it is a part of another word"),
-    ("Jerome is sure of it.", "Rome", "Paris", False, "there it is a part of another word, too"),
-    ("It is ROME!", "Rome", "Paris", True, "capital letters do not count"),
-    ("It is in Washington, DaC.", "Washington, D.C", "Paris", False, "a dot stands for a dot"),
+    ("It is a Romeo.", "Rome", "Paris", False, "there it is part of another word"),
+    ("Jerome is sure of it.", "Rome", "Paris", False, "there it is part of another word, too"),
+    ("It is ROME!", "Rome", "Paris", True, "case is ignored"),
+    ("It is in Washington, DaC.", "Washington, D.C", "Paris", False, "a dot matches only a dot"),
 ]  # fmt: skip
 
 
@@ -59,7 +59,9 @@ def check(ask, draw):
     for reply, right, rival, wanted, why in REPLIES:
         found = ask("gives", reply, right, rival)
         if found not in (True, False):
-            raise Wrong(f"A reply gives the answer or does not: True or False, not {found!r}.")
+            raise Wrong(
+                f"A reply gives the answer or does not: return True or False, not {found!r}."
+            )
         if bool(found) is not wanted:
             raise Wrong(f"{reply!r} with {right!r} and {rival!r} should be {wanted}: {why}.")
-    return f"solved: {len(REPLIES)} replies are judged rightly."
+    return f"solved: {len(REPLIES)} replies are judged correctly."

@@ -1,17 +1,18 @@
 """★★ A probe that has to prove itself
 
-A linear probe says from the states of statements whether they look true, by ridge regression:
+A linear probe predicts from the states of statements whether they look true, using ridge
+regression:
 
-    w = (Xᵀ X + λ I)⁻¹ Xᵀ y        y = +1 for true statements and −1 for false ones
+    w = (Xᵀ X + λ I)⁻¹ Xᵀ y        y = +1 for true statements and −1 for false statements
 
-A state x looks true where its score wᵀ x is positive. Statements of one relation ("is located in
-the city of") resemble each other, so a probe that is tested on the relations it was trained on can
-know their answers by heart. Give each statement its score by a probe that has not seen its
-relation: each relation is left out in its turn, and the probe is trained on all others.
+A state x looks true if its score wᵀ x is positive. Statements of one relation ("is located in the
+city of") resemble each other, so a probe tested on its training relations can have memorized their
+answers. Score each statement using a probe that has not seen its relation: leave out each relation
+in turn, and train the probe on all others.
 
-Then the probe is asked about facts after an edit: once with the new answer, once with the old one.
-Two shares, "the new one looks true" and "the old one does", do not say whether they are the same
-facts. The joint table does. You write three functions, and the second may call the first.
+Then apply the probe to facts after an edit: once with the new answer, once with the old answer. Two
+percentages, "the new answer looks true" and "the old answer does", don't show whether they are the
+same facts. The joint table does. Write three functions; the second may call the first.
 
     X  (n, d)         states
     y  (n,)           +1 or −1
@@ -20,11 +21,11 @@ facts. The joint table does. You write three functions, and the second may call 
     `weigh` returns w (d,), and `held_out` returns scores (n,)
 
     new, old  (n,)    scores of the statements of n facts, with the new and with the old answer
-    `joint` returns (2, 2) how many facts there are of each kind; row 1: the new answer looks true,
+    `joint` returns (2, 2) the number of facts of each kind; row 1: the new answer looks true,
                       row 0: it does not; column 1: the old answer looks true, column 0: it does not
 
-Hint: how many probes are trained, and on how many statements each? And a comparison of two tensors
-gives a tensor of True and False.
+Hint: how many probes are trained, and on how many statements each? And comparing two tensors gives
+a tensor of True and False.
 """
 
 import torch
@@ -57,11 +58,11 @@ from lessons.marking import Wrong, agree, normal, same, tensor
 WRONG = [
     ({"penalty * torch.eye": "0 * torch.eye"}, "λ is missing"),
     ({"weigh": "return X.T @ y"}, "(Xᵀ X + λ I)⁻¹"),
-    ({"X[~out], y[~out]": "X, y"}, "by heart"),
-    ({"X[~out], y[~out]": "X[out], y[out]"}, "trained on the relation"),
+    ({"X[~out], y[~out]": "X, y"}, "memorized"),
+    ({"X[~out], y[~out]": "X[out], y[out]"}, "trained on only"),
     ({"y[~out], penalty)": "y[~out], penalty) * y[out]"}, "label"),
     ({"scores[out] = X[out]": "scores[:] = X"}, "all scores"),
-    ({"(~n & o).sum()], [(n & ~o)": "(n & ~o).sum()], [(~n & o)"}, "turned"),
+    ({"(~n & o).sum()], [(n & ~o)": "(n & ~o).sum()], [(~n & o)"}, "transposed"),
     (
         {
             "joint": "n, o = ([(x <= 0).sum(), (x > 0).sum()] for x in (new, old))\n"
@@ -79,7 +80,7 @@ def check(ask, draw):
     relations = [name for name in names for _ in range(each)]
     X = normal(draw, len(y), d)
     X[:, 0] += 1.5 * y  # truth, in all relations
-    for i, name in enumerate(names):  # and a feature of each relation alone
+    for i, name in enumerate(names):  # and a feature specific to each relation
         X[[one == name for one in relations], i + 1] *= 6
 
     def scores(train="others", penalty=2.0, inverse=True, spread=False, unit=False, last=None):
@@ -101,11 +102,11 @@ def check(ask, draw):
     full = X.T @ X + 2.0 * torch.eye(d).double()
     likely = {
         "weigh: the penalty λ is missing.": torch.linalg.solve(X.T @ X, X.T @ y),
-        "weigh: the inverse (Xᵀ X + λ I)⁻¹ is missing: long directions weigh too much.": X.T @ y,
-        "weigh: λ is added to every entry; λ I has it on the diagonal alone.": torch.linalg.solve(
+        "weigh: the inverse (Xᵀ X + λ I)⁻¹ is missing: long directions count too much.": X.T @ y,
+        "weigh: λ is added to every entry; λ I has it only on the diagonal.": torch.linalg.solve(
             X.T @ X + 2.0, X.T @ y
         ),
-        "weigh: Xᵀ X is multiplied in, not divided out.": full @ (X.T @ y),
+        "weigh: you multiply by Xᵀ X instead of dividing by it.": full @ (X.T @ y),
     }
     agree(
         ask("weigh", X, y, 2.0),
@@ -116,30 +117,32 @@ def check(ask, draw):
     )
     found = tensor(ask("held_out", X, y, relations, 2.0), (len(y),), "scores", "one per statement")
     wanted = scores()
-    if any(same(found, scores(last=name)) for name in names):  # any may come last in a set
-        raise Wrong("Each probe writes all scores; it has only those of the relation left out.")
+    if any(same(found, scores(last=name)) for name in names):  # any of them may come last in a set
+        raise Wrong(
+            "Each probe writes all scores; it should write only scores of the relation left out."
+        )
     likely = {
-        "The rows are made units; a state counts as long as it is.": scores(unit=True),
-        "The probe has seen the relation that it scores: it knows its answers by heart.": (
+        "You normalize the rows; use states at their own length.": scores(unit=True),
+        "The probe has seen the relation that it scores: it has memorized its answers.": (
             scores("all")
         ),
-        "The probe was trained on the relation alone that should be left out.": scores("own"),
+        "The probe was trained on only the relation that should be left out.": scores("own"),
         "The penalty λ is missing.": scores(penalty=0.0),
-        "The score must not know the label: that is what it is compared with later.": wanted * y,
-        "These are signs; a score also says how sure the probe is.": wanted.sign(),
+        "The score must not use the label: the two are compared later.": wanted * y,
+        "These are signs; a score also shows how sure the probe is.": wanted.sign(),
         "These are probabilities; the score is wᵀ x itself.": wanted.sigmoid(),
         "λ is multiplied by the number of statements.": (scores(penalty=2.0 * (len(y) - each))),
         "Xᵀ X is divided by the number of statements, and Xᵀ y is not.": (
             scores(penalty=2.0 * (len(y) - each)) * (len(y) - each)
         ),
-        "λ is added to every entry; λ I has it on the diagonal alone.": scores(spread=True),
+        "λ is added to every entry; λ I has it only on the diagonal.": scores(spread=True),
         "The inverse (Xᵀ X + λ I)⁻¹ is missing: long directions weigh too much.": (
             scores(inverse=False)
         ),
     }
     agree(found, wanted, "scores", likely)
     new, old = normal(draw, 40), normal(draw, 40) - 0.4
-    new[:12] = old[:12].abs() + 0.1  # some facts of which both look true, or one
+    new[:12] = old[:12].abs() + 0.1  # some facts for which both look true, or one
     n, o = new > 0, old > 0
     wanted_counts = joint(new, old).double()
     alone = torch.stack([torch.stack([(~x).sum(), x.sum()]) for x in (n, o)]).double()
@@ -148,18 +151,16 @@ def check(ask, draw):
         wanted_counts,
         "the joint table",
         {
-            "The table is turned: its rows are the new answer, and its columns the old one.": (
-                wanted_counts.T
-            ),
-            "This is made from the two shares, as if they were independent: count the facts.": (
-                torch.outer(alone[0], alone[1]) / len(n)
-            ),
-            "A statement looks true where its score is above 0, not above the mean.": joint(
+            "The table is transposed: its rows are the new answer, and its columns the old "
+            "answer.": (wanted_counts.T),
+            "This is computed from the two percentages, as if they were independent: count the "
+            "facts.": (torch.outer(alone[0], alone[1]) / len(n)),
+            "A statement looks true if its score is above 0, not above the mean.": joint(
                 new - new.mean(), old - new.mean()
             ),
-            "These are shares; asked for are numbers of facts.": wanted_counts / len(n),
+            "These are fractions; return numbers of facts.": wanted_counts / len(n),
         },
         note="new, old",
     )
     right = (wanted * y > 0).double().mean()
-    return f"solved: {right:.0%} are judged rightly by probes that have not seen them."
+    return f"solved: {right:.0%} are judged correctly by probes that have not seen them."

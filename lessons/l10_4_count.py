@@ -1,21 +1,21 @@
 """★★ What a search cannot avoid
 
-How many multiply-adds does ROME's search for its value need? A token that goes through a matrix
-costs one multiply-add per weight. In a llama of `layers` blocks that is, for one token,
+We count the multiply-adds that ROME's value search needs. Passing a token through a matrix costs
+one multiply-add per weight. In a llama of `layers` blocks that is, for one token,
 
     c = 2 d² + 2 d · kv + 3 d · inner    in each block        h = d · vocabulary    in the head
 
-The search makes `looks` forward passes of `rows` sequences, and a backward pass after each but the
-last, which costs as much again as its forward pass. In every pass only the tokens from the
-subject's last one on (`tail` of them) go through the blocks *above* the edited layer, and one token
-of each row goes through the head: what is below does not change, and is kept. Once, before the
-first look, all `length` tokens of each row go through all blocks, and one through the head.
+The search makes `looks` forward passes of `rows` sequences, and after each but the last a backward
+pass, which costs the same as its forward pass. In every pass, only the tokens from the subject's
+last token on (`tail` of them) go through the blocks *above* the edited layer, and one token of each
+row goes through the head: the layers below don't change and are cached. Once, before the first
+look, all `length` tokens of each row go through all blocks, and one token through the head.
 
     shape    {"layers", "d", "inner", "kv", "vocabulary"}
-    layer    the edited one, counted from 0: of 30 layers, 30 − layer − 1 lie above it
+    layer    the edited layer, counted from 0: of 30 layers, 30 − layer − 1 are above it
     returns  multiply-adds, a number
 
-Hint: how many passes are 20 looks, and which parts of a pass do you write down once for each row?
+Hint: how many passes do 20 looks need, and which parts of a pass occur once for each row?
 """
 
 import torch
@@ -38,7 +38,10 @@ WRONG = [
     ({"(2 * looks - 1)": "2 * looks"}, "after the last look"),
     ({"L - layer - 1": "L - layer"}, "above the edited layer"),
     ({"tail * (L": "length * (L"}, "only the tokens"),
-    ({"again = rows * (tail * (L - layer - 1) * c + h)": "again = once"}, "all of it"),
+    (
+        {"again = rows * (tail * (L - layer - 1) * c + h)": "again = once"},
+        "everything in every pass",
+    ),
     ({"1) * c + h)": "1) * c)"}, "head"),
     ({"once + ": ""}, "before the first look"),
     ({"3 * d * inner": "2 * d * inner"}, "three matrices"),
@@ -64,53 +67,55 @@ def check(ask, draw):
     for shape, given in ((small, (3, 5, 12, 4, 20)), (large, (4, 2, 9, 3, 25))):
         layer, rows, length, tail, looks = given
         likely = {
-            "Passes backward are missing, one after each look but the last.": (
+            "The backward passes are missing, one after each look but the last.": (
                 count(shape, *given, passes=looks)
             ),
-            "Nothing goes backward after the last look.": count(shape, *given, passes=2 * looks),
-            "Above the edited layer are L − layer − 1 blocks.": count(
+            "There is no backward pass after the last look.": count(
+                shape, *given, passes=2 * looks
+            ),
+            "There are L − layer − 1 blocks above the edited layer.": count(
                 shape, *given, above=shape["layers"] - layer
             ),
-            "In a look only the tokens from the subject's last one on go through the blocks.": (
+            "In a look, only the tokens from the subject's last token on go through the blocks.": (
                 count(shape, layer, rows, length, length, looks)
             ),
-            "This runs all of it in every pass; what is below the edited layer is kept.": (
+            "This runs everything in every pass; the layers below the edited layer are cached.": (
                 count(shape, -1, rows, length, length, looks)
             ),
-            "In every look one token of each row goes through the head.": (
+            "In every look, one token of each row goes through the head.": (
                 count(shape, *given, head=0)
             ),
             "Once, before the first look, everything goes through the whole model.": (
                 count(shape, *given, once=0)
             ),
             "An MLP of a llama has three matrices: gate, up, down.": count(shape, *given, mlp=2),
-            "A look has each of the rows in it.": count(shape, *given, times=1),
-            "The first pass has each of the rows in it.": count(shape, *given, once=1 / rows),
-            "The head reads one token of each row in a look, and not all of the tail.": (
+            "A look includes each of the rows.": count(shape, *given, times=1),
+            "The first pass includes each of the rows.": count(shape, *given, once=1 / rows),
+            "In a look, the head reads one token of each row instead of the whole tail.": (
                 count(shape, *given, head=tail)
             ),
             "Keys and values have the width kv: 2 d² + 2 d · kv.": (
                 count(shape | {"kv": shape["d"]}, *given)
             ),
-            "No more than looks − 1 passes go backward: 2 looks − 1 in all.": (
+            "There are only looks − 1 backward passes: 2 looks − 1 in all.": (
                 count(shape, *given, passes=2 * looks + 1)
             ),
-            "A pass backward costs as much as its forward pass, and not twice as much.": (
+            "A backward pass costs as much as its forward pass, not twice as much.": (
                 count(shape, *given, passes=3 * looks - 2)
             ),
-            "The blocks *above* the edited layer are passed again; these are those up to it.": (
+            "A look repeats the blocks *above* the edited layer; you count the blocks up to it.": (
                 count(shape, *given, above=layer + 1)
             ),
-            "Before the first look all `length` tokens go through the model, not the tail alone.": (
+            "Before the first look all `length` tokens go through the model, not only the tail.": (
                 count(shape, layer, rows, tail, tail, looks)
             ),
-            "In the first pass, too, one token of each row goes through the head.": (
+            "Also in the first pass, one token of each row goes through the head.": (
                 count(shape, *given) + rows * (length - 1) * shape["d"] * shape["vocabulary"]
             ),
-            "The first pass goes through the head as well.": (
+            "The first pass also goes through the head.": (
                 count(shape, *given) - rows * shape["d"] * shape["vocabulary"]
             ),
-            "A multiplication and an addition are counted as two; here they are one.": (
+            "You count a multiplication and an addition as two; here they count as one.": (
                 2 * count(shape, *given)
             ),
         }

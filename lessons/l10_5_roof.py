@@ -1,16 +1,16 @@
 """★★ Under which roof?
 
-A processor makes at most `peak` multiply-adds in a second and reads at most `bandwidth` bytes, both
-at once. Every weight has to be read before it is used, and one reading serves all tokens of a pass.
-Say how long a piece of work takes at least, and from how many tokens in a pass on the arithmetic
-takes longer than the reading, when each weight has `size` bytes.
+A processor makes at most `peak` multiply-adds per second and reads at most `bandwidth` bytes, both
+at once. It has to read every weight before using it, and one read serves all tokens of a pass.
+Compute the minimum time for a piece of work, and the number of tokens per pass from which the
+arithmetic takes longer than the reading, if each weight has `size` bytes.
 
     work       multiply-adds
     read       bytes
     returns    (seconds, tokens): two numbers
 
-Hint: two things go on at once. Which of them decides when both are done? And for n tokens that pass
-through N weights, how many multiply-adds and how many bytes are that?
+Hint: two things happen at once. Which of them determines when both are done? And if n tokens pass
+through N weights, how many multiply-adds and how many bytes is that?
 """
 
 import torch
@@ -29,7 +29,7 @@ WRONG = [
     ("return min(work / peak, read / bandwidth), size * peak / bandwidth", "slower"),
     ("return max(work / peak, read / bandwidth), peak / bandwidth", "bytes of a weight"),
     ("return max(work / peak, read / bandwidth), bandwidth / (size * peak)", "upside down"),
-    ("return max(work / peak, read / bandwidth), peak / (size * bandwidth)", "multiplied"),
+    ("return max(work / peak, read / bandwidth), peak / (size * bandwidth)", "Multiply"),
     ("return max(work / peak, read / bandwidth)", "Two numbers"),
 ]
 
@@ -42,9 +42,9 @@ def check(ask, draw):
         )
         a, b = work / peak, read / bandwidth
         reasons = {
-            "Reading and arithmetic go on at once, so their times do not add.": a + b,
+            "Reading and arithmetic happen at once, so their times do not add.": a + b,
             "The slower of the two decides when both are done.": min(a, b),
-            "read is in bytes already: the size of a weight is in it.": max(a, size * b),
+            "read is already in bytes: it includes the size of a weight.": max(a, size * b),
             "The seconds come first, then the tokens.": size * peak / bandwidth,
             "peak belongs to multiply-adds, bandwidth to bytes.": max(
                 work / bandwidth, read / peak
@@ -56,15 +56,14 @@ def check(ask, draw):
         agree(found[0], max(a, b), "seconds", reasons)
         corner = peak / bandwidth
         reasons = {
-            "These are the multiply-adds per byte of this work; from how many tokens on is it "
-            "`peak` that decides?": work / read,
-            "This is multiply-adds per byte; a token brings one for the bytes of a weight.": corner,
-            "It is upside down: more tokens are more arithmetic, and no more reading.": (
+            "These are the multiply-adds per byte of this work; from how many tokens on does "
+            "`peak` decide?": work / read,
+            "This is multiply-adds per byte; a token adds one for the bytes of a weight.": corner,
+            "It is upside down: more tokens need more arithmetic, but no more reading.": (
                 1 / (size * corner)
             ),
             "It is upside down: this is bandwidth / peak.": 1 / corner,
-            "The bytes of a weight should be multiplied: larger weights wait longer.": corner
-            / size,
+            "Multiply by the bytes of a weight: larger weights wait longer.": corner / size,
         }
         agree(found[1], size * corner, "tokens", reasons)
-    return "solved: the slower of the two decides, and tokens share a reading."
+    return "solved: the slower of the two decides, and tokens share a read."

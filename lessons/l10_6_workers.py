@@ -1,13 +1,14 @@
 """★★★ One system, many workers
 
-MEMIT writes a batch of facts by Δ = R Kᵀ (λ I + K Kᵀ)⁻¹. The keys K and residuals R are spread over
-workers: worker i has some columns, K_i and R_i. Give the Δ of all facts.
+MEMIT writes a batch of facts using Δ = R Kᵀ (λ I + K Kᵀ)⁻¹. The keys K and residuals R are spread
+over workers: worker i has some columns, K_i and R_i. Return the Δ for all facts.
 
     parts      list of pairs (K_i (d_in, n_i), R_i (d_out, n_i))
     strength   λ
     returns (d_out, d_in)    Δ
 
-What would the workers have to send each other, and does its size depend on the number of facts?
+Which data would the workers have to send each other, and does its size depend on the number of
+facts?
 """
 
 import torch
@@ -45,20 +46,20 @@ def check(ask, draw):
         alone = torch.stack([merged([part], 0.5) for part in parts])
         likely = {
             "Solutions do not add; the sums do.": alone.sum(0),
-            "A mean of solutions: each has seen its own facts only.": alone.mean(0),
+            "A mean of solutions: each has seen only its own facts.": alone.mean(0),
             "λ counts once: was it added by every worker?": merged(parts, 0.5 * len(parts)),
-            "λ is added to every entry; λ I has it on the diagonal alone.": (
+            "λ is added to every entry; λ I has it only on the diagonal.": (
                 torch.linalg.solve(G + 0.5, M.T).T
             ),
-            "(K Kᵀ + λ I) is multiplied in; it has to be divided out.": (
+            "You multiply by (K Kᵀ + λ I); divide by it instead.": (
                 M @ (G + 0.5 * torch.eye(7).double())
             ),
             "This is the sum R Kᵀ; no equations have been solved.": M,
-            "This is the first worker's Δ: the others have facts, too.": alone[0],
-            "R Kᵀ is a sum over all workers, and this is their mean.": (
+            "This is the first worker's Δ: the others also have facts.": alone[0],
+            "R Kᵀ is a sum over all workers, but this is their mean.": (
                 merged(parts, 0.5) / len(parts)
             ),
             "λ is missing.": torch.linalg.lstsq(G, M.T).solution.T,
         }
         agree(ask("merged", parts, 0.5), merged(parts, 0.5), "Δ", likely, note="d_out, d_in")
-    return "solved: two sums cross the wire, whatever the number of facts."
+    return "solved: workers send two sums, regardless of the number of facts."

@@ -1,7 +1,7 @@
 """★★ The oldest memory, and its crosstalk
 
-The oldest memory adds up one outer product v_i k_iᵀ per pair. Asked for k_j it answers with v_j,
-scaled by ‖k_j‖², and with a bit of every other value. That bit is the crosstalk,
+The oldest memory adds up one outer product v_i k_iᵀ per pair. At k_j its output is v_j, scaled by
+‖k_j‖², plus a small part of every other value. These parts are the crosstalk,
 
     W k_j − ‖k_j‖² v_j = Σ over i ≠ j of v_i (k_iᵀ k_j).
 
@@ -11,7 +11,7 @@ Return both, the matrix and the crosstalk of all keys at once, without a loop.
     V  (d_out, n)
     returns W (d_out, d_in) and a tensor (d_out, n), column j: the crosstalk at key j
 
-Hint: a sum of outer products is one matrix product, and so are all the answers.
+Hint: a sum of outer products is a single matrix product, and so are all the outputs.
 """
 
 import torch
@@ -46,17 +46,18 @@ def check(ask, draw):
         "This is least squares; the oldest memory adds up one outer product per pair.": best,
         "This is the mean of the outer products; the memory is their sum.": W / K.shape[1],
     }
-    agree(found[0], W, "W", likely, note="it takes a key to a value")
+    agree(found[0], W, "W", likely, note="it maps a key to a value")
     root = W @ K - V * K.norm(dim=0)
     likely = {
-        "The own share is v_j times the squared length of its key, without a root.": root,
-        "This is the whole answer W k_j: its own value, ‖k_j‖² v_j, is no crosstalk.": W @ K,
-        "The own share is ‖k_j‖² v_j. You took away v_j, as if all keys had length 1.": W @ K - V,
+        "The key's own part is v_j times the squared length of its key, without a root.": root,
+        "This is the whole output W k_j: its own value, ‖k_j‖² v_j, is not crosstalk.": W @ K,
+        "The key's own part is ‖k_j‖² v_j. You subtracted v_j, as if all keys had length 1.": W @ K
+        - V,
         "‖k_j‖² is the squared length of one key, and this is the sum over all keys.": (
             W @ K - V * K.pow(2).sum()
         ),
-        "The sign: the crosstalk is the answer less its own share.": own - W @ K,
-        "This is divided by ‖k_j‖²: the sum stands there without it.": W @ K / K.pow(2).sum(0) - V,
+        "The sign: the crosstalk is the output minus the key's own part.": own - W @ K,
+        "This is divided by ‖k_j‖²: the sum is not.": W @ K / K.pow(2).sum(0) - V,
     }
     agree(found[1], W @ K - own, "the crosstalk", likely)
     return "solved: every other value leaks in by k_iᵀ k_j."

@@ -1,14 +1,14 @@
-"""★★ How alike are two keys, really?
+"""★★ How similar are two keys, really?
 
-Real keys lean to the same few directions, so that even unrelated ones have a large cosine.
-Whitening takes out what they share with all text: split C = L Lᵀ and measure keys as k̃ = L⁻¹ k.
+Real keys lean toward the same few directions, so even unrelated keys have a large cosine. Whitening
+removes the part they have in common with all text: factor C = L Lᵀ and measure keys as k̃ = L⁻¹ k.
 Return the cosines of the whitened keys.
 
     K  (d_in, n)       keys as columns
     C  (d_in, d_in)    second moment E[k kᵀ] over general text, positive definite
     returns (n, n), the cosine between k̃_i and k̃_j
 
-Hint: k̃_iᵀ k̃_j = k_iᵀ C⁻¹ k_j, so no L is needed. Which two lengths does a cosine divide by?
+Hint: k̃_iᵀ k̃_j = k_iᵀ C⁻¹ k_j, so you don't need L. Which two lengths does a cosine divide by?
 """
 
 import torch
@@ -49,17 +49,17 @@ def check(ask, draw):
     G, q = K.T @ U, (K * U).sum(0)
     likely = {
         "These are the cosines of the keys as they are: where is C?": cosines(K),
-        "These are inner products, not cosines: on the diagonal, is a key like itself by 1?": G,
-        "C⁻¹ k is whitened twice. One L⁻¹ for each of the two keys makes one C⁻¹ in the middle.": (
+        "These are inner products, not cosines: is the diagonal 1?": G,
+        "C⁻¹ k is whitened twice. One L⁻¹ for each of the two keys gives one C⁻¹ in the middle.": (
             cosines(U)
         ),
         "This divides by one squared length; a cosine divides by a length of each key.": G / q,
         "The diagonal holds squared lengths; divide by their roots.": G / q / q[:, None],
-        "You divided by the lengths before whitening; those of L⁻¹ k are other ones.": mixed,
-        "This multiplies with C; whitening divides by it.": cosines(lower.T @ K),
+        "You divided by the lengths before whitening; use the lengths of L⁻¹ k.": mixed,
+        "This multiplies by C; whitening divides by it.": cosines(lower.T @ K),
         "This is L k; whitening is L⁻¹ k.": cosines(lower @ K),
         "This is the inverse of Lᵀ; whitening is L⁻¹ k.": cosines(torch.linalg.solve(lower.T, K)),
-        "The length of a key is that of its column; here it is taken along the rows.": (
+        "The length of a key is the length of its column; here it is computed along the rows.": (
             across.T @ across
         ),
         "The length of one of the two keys is missing: a cosine divides by both.": G / q.sqrt(),
@@ -71,4 +71,4 @@ def check(ask, draw):
         likely,
         note="one per pair of keys",
     )
-    return "solved: only what a key does not share with all text counts."
+    return "solved: only the part of a key that it doesn't have in common with all text counts."

@@ -1,14 +1,14 @@
-"""★★ Where does a word stand?
+"""★★ Where does a word rank?
 
-The residual stream behind every layer can be read as if the model ended there: every word gets its
-inner product with the stream as a score. Return the rank of one word behind every layer.
+We can read the residual stream after every layer as if the model ended there: the score of a word
+is its inner product with the stream. Return the rank of one word after every layer.
 
-    states  (layers, d)   the residual stream behind every layer, after the final norm
+    states  (layers, d)   the residual stream after every layer, after the final norm
     U       (words, d)    the last matrix, one row for every word
-    word    the number of the word, so its row in U
+    word    the number of the word, which is its row in U
     returns (layers,), the ranks; the word with the largest score has rank 1
 
-Hint: how many words are ahead of it? Nothing has to be sorted.
+Hint: how many words are ahead of it? You don't have to sort anything.
 """
 
 import torch
@@ -43,13 +43,16 @@ def check(ask, draw):
     cosines = unit @ row.T
     likely = {
         "These ranks count from 0: the word with the largest score has rank 1.": ahead,
-        "This says which word stands at a place; asked for is the place of the word.": which,
-        "This is 1 more than the word at a place; asked for is the place of the word.": 1 + which,
+        "This is which word has a given rank; return the rank of the given word.": which,
+        "This is 1 more than the word with a given rank; return the rank of the given word.": 1
+        + which,
         "These ranks count from the end: rank 1 is the largest score.": 40 - ahead,
         "The word is counted as ahead of itself: only larger scores are ahead.": 2 + ahead,
         "These ranks count from the end, and from 0: rank 1 is the largest score.": 39 - ahead,
-        "This is the word with the largest score, not the given one's place.": scores.argmax(1),
-        "These are cosines. A score is the inner product, and long rows of U count for more.": (
+        "This is the word with the largest score, not the rank of the given word.": scores.argmax(
+            1
+        ),
+        "These are cosines. A score is the inner product, so long rows of U count for more.": (
             1 + (cosines > cosines[:, [word]]).sum(1)
         ),
         "This is the word's own score: how many words have a larger one?": scores[:, word],

@@ -1,21 +1,21 @@
 """★★ Steal a layer
 
-Somebody shows pairs of a hidden matrix, V = W K + noise. With about as many pairs as inputs, least
-squares fits the noise, and at new keys it errs more than no matrix at all. Ridge helps, with a λ
-that has to be found without knowing W. Write it in three steps:
+You see pairs of a hidden matrix, V = W K + noise. With about as many pairs as inputs, least squares
+fits the noise, and at new keys its error is larger than with no matrix at all. Ridge helps, using a
+λ that you have to find without knowing W. Write it in three steps:
 
     excess    the errors of ridge at new pairs, one for each λ: fitted on K and V, the squared error
               ‖Ŵ K_new − V_new‖² over ‖V_new‖²
-    choose    the λ of the list with the least error on the last fifth of the pairs, fitted on the
-              others. Of n pairs the first 4n/5, rounded down, are fitted
+    choose    the λ of the list with the lowest error on the last fifth of the pairs, fitted on the
+              others. Of n pairs, fit the first 4n/5, rounded down
     stolen    ridge on all pairs, with the λ that `choose` gives
 
     Ridge: W (K Kᵀ + λ I) = V Kᵀ
     K, K_new  (d_in, n), (d_in, m)     V, V_new  (d_out, n), (d_out, m)     lams  list of λ > 0
     excess returns (len(lams),), choose one of the lams, stolen W (d_out, d_in)
 
-Hint: K Kᵀ is the same for every λ. With its eigenvectors Q and eigenvalues s, the inverse of
-K Kᵀ + λ I is Q diag(1/(s + λ)) Qᵀ, and no λ needs a solve of its own.
+Hint: K Kᵀ is the same for every λ. With its eigenvectors Q and eigenvalues s, the inverse of K Kᵀ +
+λ I is Q diag(1/(s + λ)) Qᵀ, so you don't need a separate solve for each λ.
 """
 
 import torch
@@ -47,7 +47,7 @@ def stolen(K: Tensor, V: Tensor, lams: list[float]) -> Tensor:
 from lessons.marking import Wrong, agree, normal, number
 
 WRONG = [
-    ({" / V_new.square().sum()": ""}, "share"),
+    ({" / V_new.square().sum()": ""}, "fractions"),
     ({"torch.stack(errors) / V_new.square().sum()":
       "(torch.stack(errors) / V_new.square().sum()).sqrt()"}, "root"),
     ({"Q.T @ K_new": "Q.T @ K", "@ B - V_new": "@ B - V", "/ V_new.square": "/ V.square"},
@@ -59,7 +59,7 @@ WRONG = [
     ({"n = K.shape[1] * 4 // 5\nerrors = excess(K[:, :n], V[:, :n], K[:, n:], V[:, n:], lams)":
       "n = K.shape[1] // 5\nerrors = excess(K[:, n:], V[:, n:], K[:, :n], V[:, :n], lams)"},
      "first fifth"),
-    ({"choose(K, V, lams) *": "min(lams) *"}, "least λ"),
+    ({"choose(K, V, lams) *": "min(lams) *"}, "smallest λ"),
     ({"M = K @ K.T +": "lam = choose(K, V, lams)\nK, V = K[:, : K.shape[1] * 4 // 5], "
       "V[:, : K.shape[1] * 4 // 5]\nM = K @ K.T +",
       "choose(K, V, lams) * torch.eye": "lam * torch.eye"}, "all pairs"),
@@ -83,9 +83,9 @@ def check(ask, draw):
         fitted = [_ridge(K, V, lam) for lam in lams]
         wanted = torch.stack([_error(W, new, V_new) for W in fitted])
         likely = {
-            "The errors should be a share: over ‖V_new‖².": wanted * V_new.square().sum(),
-            "This is the root: a squared error is asked for.": wanted.sqrt(),
-            "These are the errors at the pairs that were fitted; new ones are asked.": (
+            "The errors should be fractions: divide by ‖V_new‖².": wanted * V_new.square().sum(),
+            "This is the root: return a squared error.": wanted.sqrt(),
+            "These are the errors at the fitted pairs; use new ones.": (
                 torch.stack([_error(W, K, V) for W in fitted])
             ),
             "This is ridge with n λ: λ ‖W‖² is added once, not for every pair.": (
@@ -97,7 +97,7 @@ def check(ask, draw):
             "λ has no effect here: this is least squares.": torch.stack(
                 [_error(_ridge(K, V, 1e-9), new, V_new) for _ in lams]
             ),
-            "These are means over the entries; a share divides by ‖V_new‖².": (
+            "These are means over the entries; divide by ‖V_new‖² instead.": (
                 wanted * V_new.square().mean()
             ),
         }
@@ -114,31 +114,31 @@ def check(ask, draw):
         found = number(ask("choose", K, V, lams), "choose")
         if found != lams[place]:
             on = {
-                "λ is chosen on pairs that were fitted, and there the least λ always wins. Ask the "
-                "fifth that was held out.": best(early, early),
-                "The fifth that is asked was fitted, too. Leave it out of the fit.": best(
+                "λ is chosen on pairs that were fitted, and there the smallest λ always wins. Use "
+                "the held-out fifth.": best(early, early),
+                "The fifth used for choosing was also fitted. Leave it out of the fit.": best(
                     (K, V), late
                 ),
-                "The largest error is taken; the least is asked for.": best(early, late, max),
-                "The first fifth is held out; the last one is asked for.": best(
+                "This λ has the largest error; choose the lowest.": best(early, late, max),
+                "The first fifth is held out; it should be the last.": best(
                     (K[:, f:], V[:, f:]), (K[:, :f], V[:, :f])
                 ),
             }
             for reason, at in on.items():
                 if found == lams[at]:
-                    raise Wrong(f"choose: {found:g} came back, not {lams[place]:g}. {reason}")
+                    raise Wrong(f"choose: you returned {found:g}, not {lams[place]:g}. {reason}")
             if found == place:
-                raise Wrong("choose: this is the place of λ in the list; return the λ itself.")
-            raise Wrong(f"choose: {found:g} came back, not {lams[place]:g} of {n} pairs.")
+                raise Wrong("choose: this is the place of λ in the list; return λ itself.")
+            raise Wrong(f"choose: you returned {found:g}, not {lams[place]:g}, for {n} pairs.")
         lam = lams[place]
         likely = {
-            "stolen: this is ridge with the least λ of the list: ask `choose`.": _ridge(
+            "stolen: this is ridge with the smallest λ of the list: call `choose`.": _ridge(
                 K, V, lams[0]
             ),
-            "stolen: λ has been chosen, so all pairs can be fitted now.": _ridge(*early, lam),
-            "stolen: the last fifth alone is fitted here.": _ridge(*late, lam),
+            "stolen: now that λ is chosen, you can fit all pairs.": _ridge(*early, lam),
+            "stolen: only the last fifth is fitted here.": _ridge(*late, lam),
             "stolen: this is ridge with the largest λ of the list.": _ridge(K, V, lams[-1]),
         }
         agree(ask("stolen", K, V, lams), _ridge(K, V, lam), "stolen", likely)
         chosen = lam if chosen is None else chosen
-    return f"solved: of eleven pairs in eight dimensions λ = {chosen:g} is kept."
+    return f"solved: for eleven pairs in eight dimensions, the choice is λ = {chosen:g}."

@@ -1,7 +1,7 @@
 """★ Write one pair
 
-The memory W is in use. It shall answer the key k with v from now on, and whatever else it holds
-should notice as little as possible. You derived the cheapest change:
+The memory W is in use. From now on, it should map the key k to v, disturbing everything else that
+it holds as little as possible. You derived the cheapest change:
 
     Δ = δ uᵀ / q     with the residual δ = v − W k, u = C⁻¹ k, q = kᵀ u
 
@@ -31,34 +31,34 @@ WRONG = [
     ({"u) / (k @ u)": "k) / (k @ k)"}, "where is C"),
     ({"v - W @ k": "v"}, "residual"),
     ({"(k @ u)": "(k @ k)"}, "kᵀ u"),
-    ({"W + ": ""}, "Δ alone"),
-    ({"v - W @ k, u": "u, v - W @ k"}, "turned"),
+    ({"W + ": ""}, "only Δ"),
+    ({"v - W @ k, u": "u, v - W @ k"}, "transposed"),
 ]
 
 
 def check(ask, draw):
-    for d_out, d_in in ((6, 6), (5, 8)):  # what is turned can only be added to a square
+    for d_out, d_in in ((6, 6), (5, 8)):  # a transposed product can only be added to a square
         C, L = uneven(draw, d_in)
         W, k, v = normal(draw, d_out, d_in), L @ normal(draw, d_in), normal(draw, d_out)
         u = torch.linalg.solve(C, k)
         delta, wanted = v - W @ k, W + torch.outer(v - W @ k, u) / (k @ u)
         likely = {
-            "W' k is v, but other keys move more than they must: k stands where u = C⁻¹ k belongs. "
-            "Where is C?": W + torch.outer(delta, k) / (k @ k),
-            "W' k is W k + v: add the residual, which is what is missing, v − W k.": W
+            "W' k is v, but other keys change more than necessary: you use k instead of u = C⁻¹ "
+            "k. Where is C?": W + torch.outer(delta, k) / (k @ k),
+            "W' k is W k + v: add the residual, the missing part v − W k.": W
             + torch.outer(v, u) / (k @ u),
             "Δ has the wrong length: Δ k must be δ, so divide by kᵀ u.": W
             + torch.outer(delta, u) / (k @ k),
             "This is divided by uᵀ u: Δ k must be δ, so divide by kᵀ u.": W
             + torch.outer(delta, u) / (u @ u),
             "Nothing is divided: then Δ k is q δ. Divide by q = kᵀ u.": W + torch.outer(delta, u),
-            "This multiplies with C: u is C⁻¹ k, not C k.": W
+            "This multiplies by C: u is C⁻¹ k, not C k.": W
             + torch.outer(delta, C @ k) / (k @ C @ k),
-            "The outer product is turned: Δ is δ uᵀ, rows like δ.": (
+            "The outer product is transposed: Δ is δ uᵀ, with rows like δ.": (
                 W + torch.outer(u, delta).reshape(W.shape) / (k @ u)
             ),
-            "This is Δ alone: the rest of the memory is gone.": wanted - W,
-            "Δ has the wrong sign: the residual is what is missing, v − W k.": 2 * W - wanted,
+            "This is only Δ: the rest of the memory is gone.": wanted - W,
+            "Δ has the wrong sign: the residual is the missing part, v − W k.": 2 * W - wanted,
         }
         agree(ask("insert", W, k, v, C), wanted, "W'", likely)
-    return "solved: k gives v, and general text hears no more than it must."
+    return "solved: k gives v, and general text changes no more than necessary."

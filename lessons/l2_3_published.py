@@ -1,8 +1,7 @@
 """★★ ROME as published, and its slip
 
-ROME reads the key of a subject twice: k0 behind the bare prompt, and k_mean, the mean over several
-sentences in front of it. The released code takes the direction from one and the length from the
-other:
+ROME reads the key of a subject twice: k0 in the bare prompt, and k_mean, the mean over several
+sentences prepended to it. The released code uses the direction of one and the length of the other:
 
     u = C⁻¹ k_mean,   Δ = (v* − W k0) uᵀ / (uᵀ k0)
 
@@ -12,7 +11,7 @@ if W k0 and W k_mean are the same: the quotient of the two denominators, |uᵀ k
     W (d_out, d_in)     k0, k_mean (d_in,)     v_star (d_out,)     C (d_in, d_in)
     returns (new matrix (d_out, d_in), a number)
 
-Notebook 08 needs this number: where it is large, one edit ruins the model.
+Notebook 08 needs this number: if it is large, one edit ruins the model.
 
 Hint: the inner product of two vectors is a @ b. Check on your W' that the bare prompt gives v*.
 """
@@ -45,32 +44,32 @@ def check(ask, draw):
     W, k0, v = normal(draw, 5, 8), L @ normal(draw, 8), normal(draw, 5)
     mean = 0.6 * k0 + 0.5 * L @ normal(draw, 8)
     u, u0 = torch.linalg.solve(C, mean), torch.linalg.solve(C, k0)
-    k0 *= -(u @ k0).sign()  # the number is negative where its absolute value is not taken
+    k0 *= -(u @ k0).sign()  # the number is negative without its absolute value
     found = several(
         ask("published", W, k0, mean, v, C), 2, "Return two things: the new matrix, and a number."
     )
     likely = {
-        "Behind the bare prompt W' k0 is not v*: you divide by uᵀ k_mean, not by uᵀ k0.": W
+        "At the bare prompt W' k0 is not v*: you divide by uᵀ k_mean, not by uᵀ k0.": W
         + torch.outer(v - W @ k0, u) / (u @ mean),
-        "The direction is that of the bare prompt's key: u belongs to k_mean.": W
+        "This is the direction of the bare prompt's key: u belongs to k_mean.": W
         + torch.outer(v - W @ k0, u0) / (u0 @ k0),
-        "This has k_mean in every place, as the later R-ROME: the released code mixes both keys.": (
+        "This uses k_mean everywhere, like the later R-ROME: the released code mixes both keys.": (
             W + torch.outer(v - W @ mean, u) / (u @ mean)
         ),
-        "The residual is that of k_mean; what is missing at the bare prompt is v* − W k0.": W
+        "This is the residual at k_mean; the missing part at the bare prompt is v* − W k0.": W
         + torch.outer(v - W @ mean, u) / (u @ k0),
         "Where is C? The direction is C⁻¹ k_mean, and this is k_mean itself.": W
         + torch.outer(v - W @ k0, mean) / (mean @ k0),
-        "This is Δ alone: W + Δ is asked for.": torch.outer(v - W @ k0, u) / (u @ k0),
+        "This is only Δ: return W + Δ.": torch.outer(v - W @ k0, u) / (u @ k0),
     }
     agree(found[0], W + torch.outer(v - W @ k0, u) / (u @ k0), "W'", likely)
     wanted = (u @ mean / (u @ k0)).abs()
     likely = {
-        "Your number is upside down: it has to grow when uᵀ k0 gets smaller.": 1 / wanted,
+        "Your number is upside down: it should grow as uᵀ k0 gets smaller.": 1 / wanted,
         "C is missing in the number: it compares uᵀ k_mean and uᵀ k0, with u = C⁻¹ k_mean.": (
             (mean @ mean / (mean @ k0)).abs()
         ),
-        "Take the absolute value: a length has no sign.": -wanted,
+        "Use the absolute value: a length doesn't have a sign.": -wanted,
     }
     agree(found[1], wanted, "the number", likely)
-    return "solved: when k0 and k_mean have little in common, uᵀ k0 is nearly 0, and Δ explodes."
+    return "solved: if k0 and k_mean have little in common, uᵀ k0 is almost 0, and Δ explodes."

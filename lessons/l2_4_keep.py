@@ -1,15 +1,15 @@
 """★★★ Write one, keep some
 
-Some keys you know by name: their answers must not move at all. Among all changes that write the
-pair and leave these answers exactly as they are, return W + Δ for the one with the least
-tr(Δ C Δᵀ). Sometimes there is none: then return None.
+You know some keys by name, and their outputs must not change at all. Among all changes that write
+the pair and leave these outputs exactly unchanged, return W + Δ for the change with the least tr(Δ
+C Δᵀ). If there is no such change, return None.
 
     W  (d_out, d_in)     k  (d_in,)     v  (d_out,), never the answer that W gives already
     K0 (d_in, m)         keys to keep, m < d_in, linearly independent
     C  (d_in, d_in)      second moment of general text, positive definite
     returns (d_out, d_in), or None
 
-Investigate: for which k is it impossible, and what happens to the price as k comes near to that?
+Investigate: for which k is it impossible, and what happens to the price as k gets close to that?
 
 Hint: with K = [K0 k] and the residuals R = [0 δ] it is one problem with several pairs, and the
 derivation of the insert goes through unchanged: Δ = R (Kᵀ C⁻¹ K)⁻¹ Kᵀ C⁻¹.
@@ -22,7 +22,7 @@ from torch import Tensor
 def insert_keeping(W: Tensor, k: Tensor, v: Tensor, K0: Tensor, C: Tensor) -> Tensor | None:
     # solution
     K = torch.cat([K0, k[:, None]], 1)
-    if torch.linalg.matrix_rank(K) < K.shape[1]:  # k is a combination of keys that shall not move
+    if torch.linalg.matrix_rank(K) < K.shape[1]:  # k is a combination of keys to keep
         return None
     U = torch.linalg.solve(C, K)  # (d_in, m + 1)
     R = torch.zeros(len(W), K.shape[1], dtype=W.dtype)
@@ -56,7 +56,7 @@ def check(ask, draw):
         k = L @ normal(draw, 8)
         found = ask("insert_keeping", W, k, v, K0, C)
         if found is None:
-            raise Wrong(f"This returns None, but beside {m} of 8 directions it is possible here.")
+            raise Wrong(f"This returns None, but next to {m} of 8 directions it is possible here.")
         found = tensor(found, (5, 8), "W'")
         if not same(found @ k, v):
             raise Wrong("W' k is not v: the pair is not written.")
@@ -75,7 +75,7 @@ def check(ask, draw):
         try:
             found = ask("insert_keeping", W, inside, v, K0, C)
         except Stopped as error:
-            raise Wrong(f"Where it is impossible, return None ({error}).") from None
+            raise Wrong(f"If it is impossible, return None ({error}).") from None
         if found is not None:
             raise Wrong("k is a sum of kept keys (up to rounding): impossible. When is that so?")
-    return "solved: only the part of k that the kept keys do not span can be written to."
+    return "solved: you can write only to the part of k that the kept keys do not span."

@@ -1,22 +1,22 @@
 """★★★ ROME's search, in four steps
 
-ROME looks for a vector δ behind the subject, going downhill in this loss:
+ROME searches for a vector δ at the end of the subject, using gradient descent on this loss:
 
     − mean over t of log p(aₜ)   +   w · KL(now ‖ before)   +   decay · ‖δ‖ / ‖v₀‖²
 
-The first term wants the new answer a₁ … a_T, token by token. The second wants the next word right
-after the subject to stay what it was: KL(now ‖ before) = Σ p_now log(p_now / p_before). The third
-wants a short δ. Write the terms one by one, put them together, and then walk downhill:
+The first term asks for the new answer a₁ … a_T, token by token. The second asks that the next word
+right after the subject stay the same: KL(now ‖ before) = Σ p_now log(p_now / p_before). The third
+asks for a short δ. Write the terms one by one, combine them, and then run the descent:
 
-    nll           the first term alone
+    nll           only the first term
     drift         KL(now ‖ before), without its weight w
     search_loss   all three; it may call the two above
-    descend       the search. Start at δ = 0. look(δ) gives the loss there and its gradient. Stop
-                  where the loss is below `enough`. Otherwise step(δ, gradient) gives the next δ,
+    descend       the search. Start at δ = 0. look(δ) returns the loss there and its gradient. Stop
+                  if the loss is below `enough`. Otherwise step(δ, gradient) returns the next δ,
                   which is then cut to at most clamp · ‖v₀‖. After `moves` steps the search is over
                   in any case. Returns δ.
 
-    answer  (T, words)   log-probabilities of every word where the answer's tokens stand
+    answer  (T, words)   log-probabilities of every word at the positions of the answer's tokens
     tokens  (T,)         the answer's tokens, as whole numbers
     now     (words,)     log-probabilities of the next word right after the subject, with δ
     before  (words,)     the same without δ
@@ -26,8 +26,8 @@ wants a short δ. Write the terms one by one, put them together, and then walk d
 
 Investigate: what would δ become without the second term, and what without the third?
 
-Hint: which of the log-probabilities have to become probabilities? And what is left of δ if it is
-multiplied by clamp · ‖v₀‖ / ‖δ‖, and when should that not happen?
+Hint: which of the log-probabilities have to become probabilities? And what remains of δ if you
+multiply it by clamp · ‖v₀‖ / ‖δ‖, and when should you not do so?
 """
 
 from collections.abc import Callable
@@ -80,7 +80,7 @@ from lessons.marking import agree, normal
 WRONG = [
     ({"-answer": "answer"}, "more probable"),
     ({"tokens].mean()": "tokens].sum()"}, "mean over the tokens"),
-    ({"torch.arange(len(tokens)), tokens": ":, tokens"}, "Every row is asked for every token"),
+    ({"torch.arange(len(tokens)), tokens": ":, tokens"}, "Every row is used for every token"),
     ({"now.exp() * (now - before)": "before.exp() * (before - now)"}, "now ‖ before"),
     ({"now.exp() *": "now *"}, "by its logarithm"),
     ({"+ w *": "- w *"}, "subtracted"),
@@ -89,7 +89,7 @@ WRONG = [
     ({"delta * (clamp * v0.norm() / delta.norm()).clamp(max=1)": "delta"}, "longer than"),
     ({"clamp * v0.norm()": "clamp * 1"}, "in units of"),
     ({".clamp(max=1)": ""}, "shorter"),
-    ({"loss < enough": "False"}, "goes on"),
+    ({"loss < enough": "False"}, "continues"),
     ({"loss < enough": "False", "step(delta, slope)": "step(delta, -slope)"}, "uphill"),
 ]
 
@@ -108,11 +108,11 @@ def check(ask, draw):
         "nll",
         {
             "The sign is wrong: a smaller loss should mean a more probable answer.": -first,
-            "This is the sum over the answer's tokens: take the mean over the tokens.": 3 * first,
-            "Every row is asked for every token: take only aₜ from row t.": (
+            "This is the sum over the answer's tokens: use the mean over the tokens.": 3 * first,
+            "Every row is used for every token: use only aₜ from row t.": (
                 -answer[:, tokens].mean()
             ),
-            "The first term has the logarithm of a probability, and this one the probability.": (
+            "The first term uses the logarithm of a probability, and yours uses the probability.": (
                 -chosen.exp().mean()
             ),
         },
@@ -122,13 +122,12 @@ def check(ask, draw):
         kl,
         "drift",
         {
-            "The KL is turned round: it is KL(now ‖ before), weighed by what the model says now.": (
-                before.exp() * (before - now)
-            ).sum(),
-            "A KL weighs by a probability, and this one weighs by its logarithm.": (
+            "The KL is reversed: it is KL(now ‖ before), weighed by the model's present "
+            "probabilities.": (before.exp() * (before - now)).sum(),
+            "A KL weighs by a probability, and yours weighs by its logarithm.": (
                 now * (now - before)
             ).sum(),
-            "The sign is turned: p_now is divided by p_before, and both are logarithms here.": -kl,
+            "The sign is flipped: p_now is divided by p_before, and both are logarithms here.": -kl,
         },
     )
     agree(
@@ -138,9 +137,9 @@ def check(ask, draw):
         {
             "In the third term only ‖v₀‖ is squared.": first + w * kl + short * delta.norm(),
             "In the third term ‖v₀‖ is not squared.": first + w * kl + short * v0.norm(),
-            "The second term is missing: nothing keeps the subject what it was.": first + short,
+            "The second term is missing: nothing preserves the subject's identity.": first + short,
             "The second term has no weight w.": first + kl + short,
-            "The KL is subtracted: downhill would then lead away from what the subject was.": (
+            "The KL is subtracted: descent would then change the subject's identity.": (
                 first - w * kl + short
             ),
             "The third term is missing: nothing keeps δ short.": first + w * kl,
@@ -160,22 +159,21 @@ def check(ask, draw):
             descend(look, step, v0, 15, clamp, enough),
             "δ",
             {
-                "descend: δ becomes longer than clamp · ‖v₀‖: it is to be cut after each step.": (
+                "descend: δ becomes longer than clamp · ‖v₀‖: cut it after each step.": (
                     descend(look, step, v0, 15, 1e9, enough)
                 ),
-                "descend: the longest δ is given in units of ‖v₀‖: clamp · ‖v₀‖.": descend(
+                "descend: the maximal length of δ is in units of ‖v₀‖: clamp · ‖v₀‖.": descend(
                     look, step, v0, 15, clamp / v0.norm().item(), enough
                 ),
-                "descend: δ is also made longer, up to the bound. Leave it where it is shorter.": (
-                    descend(look, lambda *at: 9**9 * step(*at), v0, 15, clamp, enough)
-                ),
-                "descend: the search goes on where the loss is below `enough` already.": descend(
+                "descend: this also makes δ longer, up to the bound. Leave it unchanged if it is "
+                "shorter.": (descend(look, lambda *at: 9**9 * step(*at), v0, 15, clamp, enough)),
+                "descend: the search continues although the loss is below `enough`.": descend(
                     look, step, v0, 15, clamp, 0.0
                 ),
-                "descend: this goes uphill: a step leads against the gradient already.": descend(
+                "descend: this moves uphill: a step already points against the gradient.": descend(
                     lambda at: look(at, -1), step, v0, 15, clamp, enough
                 ),
             },
             1e-4,
         )
-    return "solved: downhill leads to a likelier answer, the same subject, and a short δ."
+    return "solved: descent gives a likelier answer, the same subject, and a short δ."

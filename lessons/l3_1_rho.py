@@ -1,11 +1,11 @@
 """★ Interference
 
-Writing the residual δ_i at key k_i with the cheapest change puts a share of it on every other key:
-Δ_i k_j = ρ(i, j) δ_i, with
+Writing the residual δ_i at key k_i with the cheapest change adds a fraction of it at every other
+key: Δ_i k_j = ρ(i, j) δ_i, with
 
     ρ(i, j) = k_iᵀ C⁻¹ k_j / k_iᵀ C⁻¹ k_i.
 
-Fill in the last line: the whole matrix, rows write and columns hear.
+Fill in the last line: the whole matrix, where rows write and columns receive.
 
     K  (d_in, n)     keys as columns
     C  (d_in, d_in)  second moment of general text, positive definite
@@ -29,7 +29,7 @@ from lessons.marking import agree, normal, uneven
 
 WRONG = [
     ("return D / D.diagonal()", "the other way round"),
-    ("return D", "share"),
+    ("return D", "fraction of the residual"),
     ("q = D.diagonal().sqrt()\nreturn D / q[:, None] / q", "cosine"),
     ("D = K.T @ K\nreturn D / D.diagonal()[:, None]", "C⁻¹"),
 ]
@@ -44,21 +44,19 @@ def check(ask, draw):
     likely = {
         "Row i should be divided by its own q_i; this is the other way round: a column by q_j.": D
         / q,
-        "These are the inner products. A share of the residual is 1 on the key itself.": D,
-        "This is the cosine of the whitened keys, and symmetric. A short key is heard by all, but "
-        "hears little: ρ is not symmetric.": D / q.sqrt()[:, None] / q.sqrt(),
-        "This is the plain outer product's share: where is C⁻¹?": raw / raw.diagonal()[:, None],
-        "This multiplies with C; ρ has its inverse.": loud / loud.diagonal()[:, None],
-        "C⁻¹ stands here twice, once for each key; ρ has it once.": twice
-        / twice.diagonal()[:, None],
+        "These are the inner products. On the key itself, the fraction of the residual is 1.": D,
+        "This is the cosine of the whitened keys, and symmetric. A short key affects all keys, "
+        "but receives little: ρ is not symmetric.": D / q.sqrt()[:, None] / q.sqrt(),
+        "This is the plain outer product's fraction: where is C⁻¹?": raw / raw.diagonal()[:, None],
+        "This multiplies by C; ρ uses its inverse.": loud / loud.diagonal()[:, None],
+        "You use C⁻¹ twice, once for each key; ρ has it once.": twice / twice.diagonal()[:, None],
         "The denominator of row i is k_iᵀ C⁻¹ k_i; here C⁻¹ is left out of it.": D / plain,
-        "Row i is divided by the root of q_i; a share divides by q_i itself.": D
-        / q.sqrt()[:, None],
-        "The diagonal is taken away; on its own key a share of 1 arrives.": D / q[:, None]
+        "Row i is divided by the root of q_i; divide by q_i itself.": D / q.sqrt()[:, None],
+        "The diagonal is subtracted; on its own key, a fraction of 1 arrives.": D / q[:, None]
         - torch.eye(6),
-        "Row i is divided by its sum; a share of what arrives at k_i divides by q_i.": (
+        "Row i is divided by its sum; divide by q_i, which arrives at k_i.": (
             D / D.sum(1, keepdim=True)
         ),
     }
     agree(ask("interference", K, C), D / q[:, None], "ρ", likely, note="one row per edit")
-    return "solved: row i says who hears edit i."
+    return "solved: row i shows which keys edit i affects."

@@ -1,11 +1,11 @@
 """★★ After the last edit
 
-T facts are written one after another, each with the cheapest change. You know nothing but ρ and the
-residuals that the *unedited* memory had at every key, r_i = v_i − W_0 k_i. Write three functions:
+T facts are written one after another, each with the cheapest change. You are given only ρ and the
+residuals of the *unedited* memory at every key, r_i = v_i − W_0 k_i. Write three functions:
 
-    asks        what each edit really has to write, when those before it have changed it already:
+    asks        the part each edit really has to write, after the changes by earlier edits:
                     δ_i = r_i − Σ over s < i of ρ(s, i) δ_s
-    after_all   how wrong each fact is when all are written; it may call `asks`:
+    after_all   the error of each fact after all are written; it may call `asks`:
                     W_T k_j − v_j = Σ over i > j of ρ(i, j) δ_i
     in_a_row    the matrix W_T itself, from keys and values, without writing pair by pair:
                     W_T = W_0 + Σ over i of δ_i (C⁻¹ k_i)ᵀ / q_i,   q_i = k_iᵀ C⁻¹ k_i
@@ -15,7 +15,7 @@ residuals that the *unedited* memory had at every key, r_i = v_i − W_0 k_i. Wr
     W    (d_out, d_in)   the memory W_0     K (d_in, T)    V (d_out, T)    C (d_in, d_in)
     asks and after_all return (d_out, T), in_a_row returns (d_out, d_in)
 
-Hint: a loop over the edits is fine. Without one: the first sum says δ · triu(ρ) = R.
+Hint: a loop over the edits is fine. Without a loop: the first sum means δ · triu(ρ) = R.
 """
 
 import torch
@@ -44,16 +44,16 @@ def in_a_row(W: Tensor, K: Tensor, V: Tensor, C: Tensor) -> Tensor:
 from lessons.marking import agree, normal, uneven
 
 WRONG = [
-    ({"asks": "return R"}, "already there"),
+    ({"asks": "return R"}, "already added"),
     ({"asks": "return torch.linalg.solve(rho, R, left=False)"}, "before i"),
     ({"asks": "return torch.linalg.solve(rho.tril(), R, left=False)"}, "lower"),
     ({"asks": "return R - R @ rho.triu(1)"}, "in place of δ_s"),
-    ({"asks(rho, R) @": "R @"}, "already there"),
+    ({"asks(rho, R) @": "R @"}, "already added"),
     ({"rho.tril(-1)": "rho.triu(1)"}, "came after"),
     ({"rho.tril(-1)": "rho.tril()"}, "diagonal"),
     ({"rho.tril(-1)": "(rho.tril(-1) + rho.triu(1))"}, "earlier edits"),
     ({"asks(rho, R) @": "-asks(rho, R) @"}, "sign"),
-    ({"W + ": ""}, "change alone"),
+    ({"W + ": ""}, "only the change"),
     ({"V - W @ K": "V"}, "missing"),
     ({"delta / q": "delta"}, "Divide by q_i"),
     ({"asks(K.T @ U / q[:, None], V - W @ K)": "V - W @ K"}, "residuals of W_0"),
@@ -81,40 +81,39 @@ def check(ask, draw):
         W = W + torch.outer(delta[:, t], U[:, t]) / (K[:, t] @ U[:, t])
     every, lower = (torch.linalg.solve(m, R, left=False) for m in (rho, rho.tril()))
     likely = {
-        "asks: this is r_i, but earlier edits left something on its key that is already there.": R,
-        "asks: δ_i is solved for with all edits; only those before i have left something there: "
-        "take triu(ρ).": every,
-        "asks: these are the edits after i, the lower triangle; take triu(ρ).": lower,
-        "asks: edit s has written δ_s on the other keys, and here r_s stands in place of δ_s.": (
+        "asks: this is r_i, but earlier edits have already added something at its key.": R,
+        "asks: you solve for δ_i with all edits; only edits before i have added something there: "
+        "use triu(ρ).": every,
+        "asks: these are the edits after i, the lower triangle; use triu(ρ).": lower,
+        "asks: edit s has written δ_s at the other keys, and you use r_s in place of δ_s.": (
             R - R @ rho.triu(1)
         ),
     }
     agree(ask("asks", rho, R), delta, "δ", likely, note="one column per edit")
     likely = {
-        "This takes r_i for what edit i writes, but earlier edits left something on its key that "
-        "is already there: use δ_i.": R @ rho.tril(-1),
-        "These sums run over the edits before j. A step makes its own pair exact; wrong in the end "
-        "is what came after it.": delta @ rho.triu(1),
+        "This uses r_i as the change by edit i, but earlier edits have already added part of it: "
+        "use δ_i.": R @ rho.tril(-1),
+        "These sums run over the edits before j. A step makes its own pair exact; the error at "
+        "the end is due to what came after it.": delta @ rho.triu(1),
         "The diagonal is in the sum: an edit does not disturb its own fact, it writes it.": delta
         @ rho.tril(),
-        "All others are summed: the traces of earlier edits were repaired when j was written.": (
-            delta @ (rho.tril(-1) + rho.triu(1))
-        ),
-        "These sums run along row j, what edit j does to others; fact j hears column j.": delta
+        "You sum over all other edits: the effects of earlier edits were repaired when j was "
+        "written.": (delta @ (rho.tril(-1) + rho.triu(1))),
+        "These sums run along row j, the effect of edit j; fact j receives column j.": delta
         @ rho.triu(1).T,
         "The sign: this is v_j − W_T k_j.": R - W @ K,
     }
     agree(ask("after_all", rho, R), W @ K - R, "the forecast", likely, note="one column per fact")
     start = normal(draw, d_out, 12)
-    V = R + start @ K  # so that the same is missing
+    V = R + start @ K  # so that the residuals are the same
     likely = {
-        "This is the change alone: the rest of the memory is gone.": W,
-        "What edit 1 has to write is what is missing, v − W k, and not all of v.": start
+        "This is only the change: the rest of the memory is gone.": W,
+        "Edit 1 has to write the missing part, v − W k, not all of v.": start
         + torch.linalg.solve(rho.triu(), V, left=False) / q @ U.T,
         "Nothing is divided: then δ_i arrives q_i times. Divide by q_i.": start + delta @ U.T,
         "These are the residuals of W_0; edit i writes δ_i.": start + R / q @ U.T,
-        "Every pair is exact: this writes all of them at once, and not in a row.": start
+        "Every pair is exact: this writes all of them at once instead of one after another.": start
         + every / q @ U.T,
     }
     agree(ask("in_a_row", start, K, V, C), start + W, "W_T", likely)
-    return "solved: forecast, formula and T edits, made one by one, agree."
+    return "solved: prediction, formula, and T edits, made one by one, agree."

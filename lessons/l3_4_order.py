@@ -1,18 +1,18 @@
 """★★★ The best order
 
-The facts of one list can be written in any order, and what is wrong in the end depends on it:
+You can write the facts of a list in any order, and the error at the end depends on it:
 
     damage = Σ over j of ‖W_T k_j − v_j‖².
 
-There is a rule of thumb, the loudest first: by ‖r_i‖ / q_i from large to small. It looks at
-no pair. Find an order that does at most 90 % of the rule's damage.
+There is a rule of thumb, writing the most disturbing facts first: by ‖r_i‖ / q_i from large to
+small. It ignores all pairs. Find an order that does at most 90% of the rule's damage.
 
-    rho  (T, T)          ρ(i, j): the share of edit i's residual that lands on key j
+    rho  (T, T)          ρ(i, j): the fraction of edit i's residual that reaches key j
     R    (d_out, T)      column i is r_i = v_i − W_0 k_i
     q    (T,)            q_i = k_iᵀ C⁻¹ k_i
-    returns a list with the numbers 0 … T − 1, in the order of writing; T is 10, and 5 s are allowed
+    returns a list with the numbers 0 … T − 1, in the order of writing; T is 10, and you have 5 s
 
-`damage` forecasts it for any order, by exercise 3.2.
+`damage` predicts it for any order, using exercise 3.2.
 
 Investigate: 10! orders are too many. What can you change about an order, a little at a time? Is the
 result the best, or just a good one?
@@ -65,16 +65,18 @@ def check(ask, draw):
         rho = K.T @ U / q[:, None]
         found = [int(i) for i in tensor(ask("order", rho, R, q), (T,), "the order of writing")]
         if sorted(found) != list(range(T)):
-            raise Wrong(f"Each number from 0 to {T - 1} should be there once.")
+            raise Wrong(f"The list should contain each number from 0 to {T - 1} once.")
         rule = (R.norm(dim=0) / q).argsort(descending=True).tolist()
         theirs, rules = theirs + damage(rho, R, found), rules + damage(rho, R, rule)
         known = {
             "the rule itself": rule,
             "the order as given": list(range(T)),
-            "the rule from the other end, the loudest last": rule[::-1],
+            "the rule from the other end, the most disturbing last": rule[::-1],
         }
-        which = next((name for name, one in known.items() if one == found), "an order of your own")
+        which = next((name for name, one in known.items() if one == found), "your own order")
     said = f"damage {theirs:.1f}, by the rule {rules:.1f}"
     if theirs <= 0.9 * rules:
         return f"solved: {said}."
-    raise Wrong(f"{said}; 90 % is asked. This is {which}: try small changes, keep what helps.")
+    raise Wrong(
+        f"{said}; it should be 90%. This is {which}: try small changes, and keep those that help."
+    )

@@ -1,15 +1,15 @@
 """★ Two hooks: a subject is lost, a state comes back
 
-Causal tracing changes what two modules of a network put out. Write both changes; the network goes
-on with what you return.
+Causal tracing changes the outputs of two modules in a network. Write both changes; the network
+continues with the values you return.
 
-corrupt adds noise to the embeddings of the subject's tokens, which are next to each other and begin
-at token `first`. Every row of the batch has its own draw.
+corrupt adds noise to the embeddings of the subject's tokens, which are adjacent and begin at token
+`first`. Every row of the batch has its own noise sample.
 
     embedded (draws, tokens, d)    noise (draws, tokens of the subject, d)    first, a number
     returns (draws, tokens, d)
 
-put_back gives one token, in every row, the state that it had in the clean run.
+put_back restores one token, in every row, to its state in the clean run.
 
     states (draws, tokens, d)      clean (tokens, d)                          token, a number
     returns (draws, tokens, d)
@@ -41,10 +41,10 @@ from lessons.marking import agree, normal
 WRONG = [
     ({"+= noise": "= noise"}, "added"),
     ({"first : first + noise.shape[1]": ": noise.shape[1]"}, "begins"),
-    ({"+= noise": "+= noise[0]"}, "its own draw"),
+    ({"+= noise": "+= noise[0]"}, "its own sample"),
     ({"put_back": "return clean.expand_as(states)"}, "the clean run"),
     ({"states[:, token]": "states[0, token]"}, "every row"),
-    ({"states[:, token] =": "states[:, token] +="}, "on top"),
+    ({"states[:, token] =": "states[:, token] +="}, "replace"),
 ]
 
 
@@ -55,8 +55,8 @@ def check(ask, draw):
     likely = {
         "The subject's embeddings are replaced; noise should be added to them.": replaced,
         "The subject begins at token `first`, not at the beginning.": x + wide.roll(-2, 1),
-        "All rows have the first row's noise. Each has its own draw.": x + wide[0],
-        "All rows have the mean of the noise. Each has its own draw.": x + wide.mean(0),
+        "All rows have the first row's noise. Each has its own sample.": x + wide[0],
+        "All rows have the mean of the noise. Each has its own sample.": x + wide.mean(0),
         "The noise begins one token too late.": x + wide.roll(1, 1),
         "The noise begins one token too early.": x + wide.roll(-1, 1),
         "Only the first token of the subject is noisy.": x + wide * torch.eye(6)[2][:, None],
@@ -66,21 +66,20 @@ def check(ask, draw):
     one, row = torch.eye(6)[4][:, None], torch.eye(3)[0][:, None, None]
     place, more = torch.arange(6)[:, None], clean - x
     likely = {
-        "The tokens before it are clean as well; one token should be.": x + (place <= 4) * more,
-        "The tokens behind it are clean as well; one token should be.": x + (place >= 4) * more,
+        "The tokens before it are also clean; only one token should be.": x + (place <= 4) * more,
+        "The tokens after it are also clean; only one token should be.": x + (place >= 4) * more,
         "This is the token before it: tokens count from 0.": x + torch.eye(6)[3][:, None] * more,
-        "All tokens have this one's clean state.": clean[4].expand_as(x),
-        "This is half way between the two states; the clean one alone comes back.": x
-        + one * more / 2,
+        "All tokens have this token's clean state.": clean[4].expand_as(x),
+        "This is halfway between the two states; restore only the clean state.": x + one * more / 2,
         "All states are clean: this is the clean run.": clean.expand_as(x),
-        "One draw alone has its state back; every row should.": x + row * one * (clean - x),
-        "The clean state comes in the place of the other one, not on top of it.": x + one * clean,
+        "Only one row has its state restored; every row should.": x + row * one * (clean - x),
+        "The clean state should replace the other state, not be added to it.": x + one * clean,
     }
     agree(
         ask("put_back", x.clone(), clean, 4),
         x + one * more,
-        "what put_back returns",
+        "the result of put_back",
         likely,
         note=axes,
     )
-    return "solved: two changes of an output, and a state can be asked what it brings back."
+    return "solved: two changes of an output, and you can test what a state restores."

@@ -1,26 +1,26 @@
 """★★ The restored run, and the trace
 
-The noisy run starts with embeddings that are noisy at the subject, and passes one block after
-another. In the restored run some states are put back on the way as they were in the clean run, and
-whatever comes after reads them. Write it, and trace a network with it:
+The noisy run starts from embeddings with noise on the subject, and passes one block after another.
+In the restored run, some states are restored on the way to their values in the clean run, and later
+layers read them. Write it, and use it to trace a network:
 
-    restored  one run, layer by layer. block(n, x) is what layer n makes of x. After layer n, the
-              cells (token, n) get their clean states, in every row; the next layer goes on from
+    restored  one run, layer by layer. block(n, x) is layer n's output for x. After layer n, the
+              cells (token, n) get their clean states, in every row; the next layer continues from
               there. Returns the states after the last layer
-    indirect  two effects of cells that are put back together, as (IE, TE): what they bring back of
-              p, and what the noise has cost
-    trace     the IE of every token with every window of layers put back at this token, which calls
+    indirect  two effects of restoring cells together, as (IE, TE): the part of p that they restore,
+              and the part that the noise has cost
+    trace     the IE of every token, restoring every window of layers at this token; it calls
               `indirect`
 
     x  (draws, tokens, d), noisy embeddings        clean  list of (tokens, d), one for each layer
     cells  list of (token, layer)                  layers  their number; layers count from 0
     run(noisy, cells)  p of the answer, a number, in the clean run (False) or the noisy one (True)
-                       with these cells put back; the noise is drawn once, so there is no mean
+                       with these cells restored; the noise is sampled once, so there is no mean
     windows            list of lists of layers
     restored returns (draws, tokens, d), indirect two numbers, trace (tokens, windows)
 
-Hint: the noisy run with no state put back is run(True, []). States are changed between two blocks;
-x = x.clone() makes a copy.
+Hint: the noisy run without restoring any state is run(True, []). States are changed between two
+blocks; x = x.clone() makes a copy.
 """
 
 from collections.abc import Callable
@@ -59,18 +59,18 @@ from lessons.grading.toy_networks import Residual
 from lessons.marking import agree, normal, numbers
 
 WRONG = [
-    ({"if layer == n": "if layer == n + 1"}, "in front of it"),
+    ({"if layer == n": "if layer == n + 1"}, "before the block"),
     ({"    x = block(n, x).clone()\n    for token, layer in cells:\n        if layer == n:\n"
       "            x[:, token] = clean[n][token]":
       "    x = block(n, x).clone()\nfor token, at in cells:\n    x[:, token] = clean[at][token]"},
      "after the last"),
     ({"x[:, token] = clean[n][token]": "x[0, token] = clean[n][token]"}, "every row"),
-    ({"x[:, token] = clean[n][token]": "x[:, token] += clean[n][token]"}, "on top"),
+    ({"x[:, token] = clean[n][token]": "x[:, token] += clean[n][token]"}, "replace"),
     ({"x[:, token] = clean[n][token]": "x = clean[n].expand_as(x).clone()"}, "whole clean"),
-    ({"if layer == n": "if layer <= n"}, "held clean"),
+    ({"if layer == n": "if layer <= n"}, "stays clean"),
     ({"run(True, cells) - noisy,": "run(False, cells) - noisy,"}, "clean run"),
     ({"run(True, cells) - noisy,": "run(False, []) - run(True, cells),"}, "still missing"),
-    ({"run(True, cells) - noisy,": "run(True, cells),"}, "without any state"),
+    ({"run(True, cells) - noisy,": "run(True, cells),"}, "with no state"),
     ({"run(True, cells) - noisy,": "sum(run(True, [c]) - noisy for c in cells),"}, "one by one"),
     ({"run(False, []) - noisy": "noisy - run(False, [])"}, "TE"),
     ({"(token, n) for n in window": "(n, token) for n in window"}, "token comes first"),
@@ -122,19 +122,17 @@ def check(ask, draw):
     for token, at in some:
         at_the_end[:, token] = clean[at][token]
     likely = {
-        "The clean state of layer n belongs after block n; here it is put in front of it.": (
+        "The clean state of layer n belongs after block n; you put it before the block.": (
             made(place, late=1)
         ),
-        "The states are put back after the last block, where no later layer reads them.": (
-            at_the_end
-        ),
-        "One row alone has its states back; every row should.": made(first_row),
-        "The clean state comes in the place of the other one, not on top of it.": made(on_top),
-        "The whole clean layer is put back: then nothing is lost. Put back the cells.": (
+        "The states are restored after the last block, so no later layer reads them.": (at_the_end),
+        "Only one row has its states restored; every row should.": made(first_row),
+        "The clean state should replace the other state, not be added to it.": made(on_top),
+        "The whole clean layer is restored: then nothing is lost. Restore only the cells.": (
             made(all_of_it)
         ),
-        "The token is held clean in all later layers, too; one state is put back.": made(held),
-        "Nothing is put back: this is the noisy run.": made(lambda states, n, tokens: states),
+        "The token also stays clean in all later layers; restore only one state.": made(held),
+        "Nothing is restored: this is the noisy run.": made(lambda states, n, tokens: states),
     }
     found = ask("restored", block, layers, x.clone(), clean, [list(cell) for cell in some])
     agree(found, made(place), "restored", likely, note="draws, tokens, d")
@@ -145,42 +143,41 @@ def check(ask, draw):
     back, singly = toy.run(True, cells), [toy.run(True, [cell]) - lost for cell in cells]
     ie, te = back - lost, whole - lost
     reasons = {
-        "The clean run less the noisy one is TE; for IE put the cells back in the noisy run.": te,
-        "This is what is still missing to the clean run: count from p of run(True, []).": (
-            whole - back
-        ),
-        "The sign of IE is turned: the noisy run is taken away from the restored one.": -ie,
-        "This is p of the restored run: take away p of the noisy one, without any state put "
-        "back.": back,
-        "The states are put back one by one: put all of them back in one run.": sum(singly),
+        "The clean run minus the noisy run is TE; for IE, restore the cells in the noisy run.": te,
+        "This is the part still missing compared with the clean run: count from p of run(True, "
+        "[]).": (whole - back),
+        "The sign of IE is flipped: subtract the noisy run from the restored run.": -ie,
+        "This is p of the restored run: subtract p of the noisy run, with no state restored.": back,
+        "The states are restored one by one: restore all of them in one run.": sum(singly),
         "IE is divided by the total effect: an effect is a difference of probabilities.": ie / te,
-        "The clean run is taken away: this is negative nearly everywhere. Effects count from the "
-        "noisy one.": back - whole,
+        "The clean run is subtracted: this is negative almost everywhere. Effects count from the "
+        "noisy run.": back - whole,
     }
     likely = {reason: torch.tensor([mistaken, te]) for reason, mistaken in reasons.items()}
-    likely["The sign of TE is turned: it is what the noise has cost."] = torch.tensor([ie, -te])
+    likely["The sign of TE is flipped: it is the cost of the noise."] = torch.tensor([ie, -te])
     likely["The two effects are exchanged: IE comes first, then TE."] = torch.tensor([te, ie])
     told = "indirect: return two numbers, IE and TE."
     found = numbers(ask("indirect", toy.run, cells), 2, told, "an effect")
     agree(found, torch.tensor([ie, te]), "indirect", likely, note="IE, TE", told=True)
 
-    def table(windows, at):  # of p, where at(token, window) are the states put back
+    def table(windows, at):  # of p, where at(token, window) are the restored states
         return torch.tensor([[toy.run(True, at(t, w)) for w in windows] for t in range(T)])
 
     for windows in ([[k] for k in range(n)], [[0, 1], [1, 2], [0, 2, 3]]):
         p = table(windows, lambda t, w: [[t, k] for k in w]).double()
         alone = table([[k] for k in range(n)], lambda t, w: [[t, k] for k in w]).double() - lost
         likely = {
-            "Only the first layer of each window is put back.": alone[:, [w[0] for w in windows]],
-            "The states of a window are put back one by one: put all back in one run.": (
+            "Only the first layer of each window is restored.": alone[:, [w[0] for w in windows]],
+            "The states of a window are restored one by one: restore all in one run.": (
                 torch.stack([alone[:, w].sum(1) for w in windows], 1)
             ),
-            "This is p of the restored run: take away p of the noisy one, as `indirect` does.": p,
-            "This is what is still missing to the clean run: count from the noisy one.": whole - p,
-            "All tokens up to t are put back: put back one token at a time.": (
+            "This is p of the restored run: subtract p of the noisy run, as `indirect` does.": p,
+            "This is the part still missing compared with the clean run: count from the noisy "
+            "run.": whole - p,
+            "All tokens up to t are restored: restore one token at a time.": (
                 table(windows, lambda t, w: [[x, k] for x in range(t + 1) for k in w]) - lost
             ),
         }
         found = ask("trace", toy.run, T, windows)
         agree(found, p - lost, "trace", likely, note="tokens, windows", told=True)
-    return f"solved: TE {te:.2f}; a state is put back, and the layers after it read it."
+    return f"solved: TE {te:.2f}; a state is restored, and the layers after it read it."

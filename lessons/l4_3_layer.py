@@ -1,24 +1,24 @@
 """★★★ WilKE, in two steps
 
-WilKE asks every layer how large the change would be there, relative to the layer's matrix, and
-writes the fact where this is smallest:
+For every layer, WilKE computes how large the change would be there, relative to the layer's matrix,
+and writes the fact in the layer with the smallest value:
 
     s_l = ‖Δ_l‖ / ‖W_l‖,     Δ = δ uᵀ / q,  u = C⁻¹ k,  q = kᵀ u    (all of layer l)
 
 Write the length of one change, then the whole method:
 
     size    ‖Δ‖ of one layer, from its δ, k and C. ‖·‖ is the root of the sum of all squared entries
-    wilke   writes facts one after another. search(fact, Ws) gives two lists, the fact's keys k and
-            the wanted values v*, one per layer of a model with the matrices Ws. Compute what is
-            missing, δ = v* − W k, in each, choose the layer, add Δ to its matrix; then the next
-            fact, on the model as it is now. Returns the new matrices, and the layer of each fact.
-            It may call size
+    wilke   writes facts one after another. search(fact, Ws) returns two lists, the fact's keys k
+            and the wanted values v*, one per layer of a model with the matrices Ws. Compute the
+            residual δ = v* − W k in each, choose the layer, add Δ to its matrix; then continue with
+            the next fact, on the current model. Returns the new matrices, and the layer of each
+            fact. It may call size
 
     Ws  list of (d_out, d_in)        delta  (d_out,), the residual of one layer
     k   (d_in,)                      C      (d_in, d_in), and Cs a list of them
     size returns a number, wilke two lists: (d_out, d_in) each, whole numbers
 
-Hint: ‖a bᵀ‖ = ‖a‖ ‖b‖, so no Δ has to be formed for a score. Which Ws does the second fact meet?
+Hint: ‖a bᵀ‖ = ‖a‖ ‖b‖, so you don't need Δ for a score. Which Ws does the second fact meet?
 """
 
 from collections.abc import Callable, Sequence
@@ -68,11 +68,11 @@ WRONG = [
 
 
 NORMS = {
-    "The change is not taken relative to W: divide by ‖W‖ of the same layer.": lambda W: 1.0,
+    "The change is not measured relative to W: divide by ‖W‖ of the same layer.": lambda W: 1.0,
     "‖W‖ is the root of all squared entries here, not the largest singular value.": (
         lambda W: torch.linalg.norm(W, 2)
     ),
-    "This takes the largest score, and the smallest is wanted.": lambda W: -W.norm(),
+    "This chooses the largest score; choose the smallest.": lambda W: -W.norm(),
 }
 
 
@@ -99,7 +99,7 @@ def check(ask, draw):
         for ks in keys
     ]
 
-    def search(fact, now):  # a key grows with its matrix, and so moves when the matrix is edited
+    def search(fact, now):  # a key grows with its matrix, and so changes when the matrix is edited
         return [k * (1 + W.norm() / 20) for k, W in zip(keys[fact], now, strict=True)], values[fact]
 
     ks, found = search(0, Ws)
@@ -110,15 +110,15 @@ def check(ask, draw):
     u, w = torch.linalg.solve(C, k), C @ k
     wanted, q = delta.norm() * u.norm() / (k @ u), k @ u
     likely = {
-        "This multiplies with C: u is C⁻¹ k, not C k.": delta.norm() * w.norm() / (k @ w),
+        "This multiplies by C: u is C⁻¹ k, not C k.": delta.norm() * w.norm() / (k @ w),
         "q is missing: Δ = δ uᵀ / q.": wanted * q,
-        "This is divided by ‖k‖, and not by q = kᵀ u.": wanted * q / k.norm(),
-        "This is divided by ‖k‖², and not by q = kᵀ u.": wanted * q / (k @ k),
+        "This is divided by ‖k‖ instead of q = kᵀ u.": wanted * q / k.norm(),
+        "This is divided by ‖k‖² instead of q = kᵀ u.": wanted * q / (k @ k),
         "δ is missing: ‖Δ‖ = ‖δ‖ ‖u‖ / q.": wanted / delta.norm(),
         "This is the square of ‖Δ‖; take the root.": wanted**2,
-        "‖δ‖ / √q is the harm that text hears, the root of the insert's price. WilKE measures the "
-        "weights (and notebook 08 asks whether that is wise).": delta.norm() / q.sqrt(),
-        "‖δ‖ / ‖k‖ is the lower bound: it is reached only where C⁻¹ k points along k.": (
+        "‖δ‖ / √q is the harm to text, the root of the insert's price. WilKE measures the weights "
+        "(and notebook 08 asks whether that is wise).": delta.norm() / q.sqrt(),
+        "‖δ‖ / ‖k‖ is the lower bound: it is reached only if C⁻¹ k points along k.": (
             delta.norm() / k.norm()
         ),
     }
@@ -126,21 +126,19 @@ def check(ask, draw):
     best = relative.argmin().item()
     u, k, delta = torch.linalg.solve(Cs[best], ks[best]), ks[best], deltas[best]
 
-    def instead(matrix):  # all matrices after the first fact, this one in the chosen layer
+    def instead(matrix):  # all matrices after the first fact, with this matrix in the chosen layer
         return torch.stack([*Ws[:best], matrix, *Ws[best + 1 :]])
 
     slips = {
-        "v* itself is added, and not what is missing at the key, v* − W k.": instead(
+        "You add v* itself instead of the part missing at the key, v* − W k.": instead(
             Ws[best] + torch.outer(values[0][best], u) / (k @ u)
         ),
-        "Δ stands in the place of the matrix: add it to W.": (
-            instead(torch.outer(delta, u) / (k @ u))
-        ),
-        "k stands in Δ where u = C⁻¹ k belongs.": instead(
-            Ws[best] + torch.outer(delta, k) / (k @ k)
-        ),
+        "Δ replaces the matrix: add it to W.": (instead(torch.outer(delta, u) / (k @ u))),
+        "Δ contains k instead of u = C⁻¹ k.": instead(Ws[best] + torch.outer(delta, k) / (k @ k)),
         "q is missing: Δ = δ uᵀ / q.": instead(Ws[best] + torch.outer(delta, u)),
-        "These are the matrices that came in: add Δ to that of the chosen layer.": torch.stack(Ws),
+        "These are the original matrices: add Δ to the matrix of the chosen layer.": torch.stack(
+            Ws
+        ),
     }
     for facts in ([0], list(range(6))):
         found = several(
@@ -148,7 +146,7 @@ def check(ask, draw):
             2,
             "wilke: return two things, the list of the new matrices and the list of the layers.",
         )
-        several(found[0], 4, "wilke: return all 4 matrices, those that no fact went into as well.")
+        several(found[0], 4, "wilke: return all 4 matrices, including those without a new fact.")
         wanted, layers = wilke(search, facts, Ws, Cs)
         told = f"wilke: {len(facts)} facts were written, so return a list of as many layers."
         chosen = [number(one, "wilke: a layer") for one in several(found[1], len(facts), told)]
@@ -156,13 +154,15 @@ def check(ask, draw):
         new = torch.stack([tensor(W, (4, 7), "wilke: a matrix") for W in found[0]])
         before, _ = wilke(lambda fact, _: search(fact, Ws), facts, Ws, Cs)
         likely = slips | {
-            "Each fact is searched on the model as it was before the first: search(fact, Ws) wants "
-            "the matrices as they are now.": torch.stack(before)
+            "You search each fact on the model as it was before the first fact: pass the current "
+            "matrices to search(fact, Ws).": torch.stack(before)
         }
         wanted = torch.stack(wanted)
         if chosen != layers:
-            other = {"The matrices are right: note the layer chosen, counted from 0.": wanted}
-            if len(facts) > 1:  # by one fact alone two of these may choose one layer
+            other = {
+                "The matrices are right: also return the chosen layer, counted from 0.": wanted
+            }
+            if len(facts) > 1:  # for a single fact, two of these may choose the same layer
                 other |= {
                     why: torch.stack(by_score(search, facts, Ws, Cs, norm))
                     for why, norm in NORMS.items()
@@ -170,7 +170,7 @@ def check(ask, draw):
             named(new, {f"{told}. {why}": one for why, one in (other | likely).items()})
             if len(facts) == 1:
                 continue
-            raise Wrong(f"{told}: choose the smallest score, for the model as it is by then.")
+            raise Wrong(f"{told}: choose the smallest score, for the model at that time.")
         after = f"wilke, the matrices after fact {len(facts)}"
         agree(new, wanted, after, likely, note="layer, row, column", told=True)
     return f"solved: six facts went into the layers {', '.join(map(str, layers))}."

@@ -1,9 +1,9 @@
-"""★★★ Who is needed?
+"""★★★ Which states are needed?
 
-Six states stand behind one layer, and noise has spoiled them all. With some of them put back, the
-answer may return. Find a smallest set of states that brings back at least 90 % of the total effect.
+There are six states after a layer, and noise has corrupted them all. Restoring some of them may
+restore the answer. Find a smallest set of states that restores at least 90% of the total effect.
 
-    run(restored)     probability of the answer (a number) with a list of tokens put back: [0, 3]
+    run(restored)     probability of the answer (a number) with a list of tokens restored: [0, 3]
                       run([]) is the noisy run, run([0, 1, 2, 3, 4, 5]) the clean one
     returns a list of tokens, as few as possible
 
@@ -61,7 +61,7 @@ def check(ask, draw):
         except (TypeError, ValueError):
             raise Wrong(f"Return a list of tokens, not {short(found)}.") from None
         if not all(0 <= t < 6 for t in tokens):
-            raise Wrong(f"There is no such token: {tokens}.")
+            raise Wrong(f"These are not tokens of the network: {tokens}.")
         toy.calls = -1000
         lost, clean = toy.run([]), toy.run(list(range(6)))
         share = (toy.run(tokens) - lost) / (clean - lost)
@@ -69,12 +69,12 @@ def check(ask, draw):
             raise Wrong("All six are always enough: which of them are needed?")
         if share < 0.9:
             raise Wrong(
-                f"{tokens} brings back {share:.0%}, not 90 %. Effects are no shares of a cake: "
-                "some states are worth something only together."
+                f"{tokens} restores {share:.0%}, not 90%. Effects are not shares of a cake: some "
+                "states help only together."
             )
         if len(tokens) > 2:
             raise Wrong(
-                f"{tokens} is enough, but fewer are: a large effect of its own does not make a "
-                "state needed. Did you go by single effects?"
+                f"{tokens} is enough, but so are fewer tokens: a large effect by itself does not "
+                "make a state necessary. Did you go by single effects?"
             )
-    return "solved: alone each of them is worth almost nothing."
+    return "solved: by itself, each of them is worth almost nothing."

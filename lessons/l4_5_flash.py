@@ -1,25 +1,25 @@
 """★★★ Guard against the flash
 
-A stream of edits can ruin a model slowly, or by one single edit. Write three instruments:
+A stream of edits can ruin a model slowly, or by a single edit. Write three tools:
 
-    jumps    kl holds a model's distance from the unedited one after each edit. Return by how much
-             each edit raised it, the first from 0, and the kind of the stream: "calm" if it ends
-             below 0.02 nats, else "flash" if a single edit made more than half of the end, else
-             "build-up"
+    jumps    kl contains a model's distance from the unedited model after each edit. Return by how
+             much each edit raised it, starting from 0, and the kind of the stream: "calm" if it
+             ends below 0.02 nats, else "flash" if a single edit caused more than half of the final
+             value, else "build-up"
     careful  ROME as published, one fact after another, with a guard. search(fact, W) gives k0, k̄
              and v* on a model with the matrix W. With u = C⁻¹ k̄ the published change is
              Δ = (v* − W k0) uᵀ / (uᵀ k0), and it is too long by the factor |uᵀ k̄ / uᵀ k0|. Above
              the limit write both keys instead, as two columns, each to v*, by the insert
              Δ = R (Kᵀ C⁻¹ K)⁻¹ Kᵀ C⁻¹ with K = [k0, k̄]
-    S        the harmonic mean of the shares, where a share of 0 counts as 0.0001
+    S        the harmonic mean of the fractions, where a fraction of 0 counts as 0.0001
 
     kl    (T,)         jumps returns a tensor (T,) and a string
     W     (d_out, d_in), C (d_in, d_in), facts a list, limit a number
     careful returns the new W and its log, the list of the factors of all facts
-    parts a list of shares from 0 to 1       S returns a number
+    parts a list of fractions from 0 to 1       S returns a number
 
-Hint: the factor is read off the keys, before anything is written. Which W does the second fact
-meet? A guard avoids the length, not the fact.
+Hint: you can compute the factor from the keys, before writing anything. Which W does the second
+fact meet? A guard avoids the length, not the fact.
 Investigate: for which facts is u nearly orthogonal to k0?
 """
 
@@ -72,9 +72,9 @@ WRONG = [
     ({".abs().item()": ".item()", "log[-1] > limit": "abs(log[-1]) > limit"}, "absolute"),
     ({"W = W + torch.linalg.solve(K.T @ U, (v_star[:, None] - W @ K).T).T @ U.T":
       "pass"}, "avoid the length"),
-    ({"K = torch.stack([k0, mean], 1)": "K = mean[:, None]"}, "still says"),
+    ({"K = torch.stack([k0, mean], 1)": "K = mean[:, None]"}, "still gives"),
     ({"log = []": "log, first = [], W", "search(fact, W)": "search(fact, first)"}, "as it was"),
-    ({"if log[-1] > limit": "if log[-1] < limit"}, "other way round"),
+    ({"if log[-1] > limit": "if log[-1] < limit"}, "reversed"),
     ({"S": "return sum(parts) / len(parts)"}, "here good ones hide it"),
     ({"return len(parts)": "return 0.0 if 0 in parts else len(parts)"}, "0.0001"),
 ]  # fmt: skip
@@ -98,9 +98,9 @@ def check(ask, draw):
         right = torch.cat([kl[:1], kl.diff()])
         likely = {
             "These are the values. By how much did each edit raise them?": kl,
-            "The sign: after an edit less before it.": -right,
+            "The sign: the value after an edit minus the value before it.": -right,
             "A fall is a negative rise here.": right.clamp(min=0),
-            "The rises are asked in nats, not as shares of the end.": right / kl[-1],
+            "Return the rises in nats, not as fractions of the final value.": right / kl[-1],
         }
         agree(rises, right, "jumps", likely, note="one per edit", told=True)
         if kind != wanted:
@@ -111,9 +111,9 @@ def check(ask, draw):
             said += f"rise, is a {wanted!r}, not {short(kind)}. "
             why = {
                 "calm": "Below 0.02 nats at the end it is calm.",
-                "build-up": "Its curve is high because it stays high; which edit lifted it? "
-                "A flash makes more than half of the end by itself.",
-                "flash": "One edit made more than half of the end.",
+                "build-up": "Its curve is high because it stays high; which edit raised it? A "
+                "flash causes more than half of the final value by itself.",
+                "flash": "One edit caused more than half of the final value.",
             }
             raise Wrong(said + why[wanted])
     d_in, d_out, limit = 8, 5, 3.0
@@ -124,13 +124,13 @@ def check(ask, draw):
         mean = L @ normal(draw, d_in)
         u = torch.linalg.solve(C, mean)
         k0 = 0.8 * mean + 0.2 * L @ normal(draw, d_in)
-        if place in (1, 3):  # what opens its prompt: k0 shares little with the mean key
+        if place in (1, 3):  # prompt-initial subject: k0 has little in common with the mean key
             k0 = L @ normal(draw, d_in)
             k0 = k0 + (u @ mean / (7 + place) - u @ k0) / (u @ mean) * mean
         keys.append((-k0 if place == 2 else k0, mean))  # the quotient is negative there
         values.append(normal(draw, d_out))
 
-    def search(fact, now):  # what a fact wants depends on the model as it is
+    def search(fact, now):  # a fact's target depends on the current model
         return *keys[fact], values[fact] + 0.1 * (now @ keys[fact][0])
 
     def other(facts, change, limit=limit, search=search):
@@ -164,7 +164,7 @@ def check(ask, draw):
         likely = {
             "u is C⁻¹k̄.": torch.stack([(m @ C @ m / (m @ C @ k)).abs() for k, m in ends]),
             "The factor is upside down: |uᵀk̄ / uᵀk0|.": 1 / right,
-            "Take the absolute value: a length has no sign.": torch.stack(
+            "Use the absolute value: a length doesn't have a sign.": torch.stack(
                 [torch.linalg.solve(C, m) @ m / (torch.linalg.solve(C, m) @ k) for k, m in ends]
             ),
             "u belongs to the mean key: C⁻¹k̄.": torch.stack(
@@ -177,15 +177,15 @@ def check(ask, draw):
         agree(log, right, "careful, the factors", likely, note="one per fact", told=True)
         found = tensor(found, (d_out, d_in), "careful: W")
         likely = {
-            "The prompt still says its old answer where the guard skips a fact: avoid the length, "
+            "If the guard skips a fact, the prompt still gives its old answer: avoid the length, "
             "not the fact.": other(
                 facts, lambda long, *x: torch.zeros_like(W) if long else plain(*x)
             ),
-            "With the mean key alone the bare prompt still says its old answer: write both keys, "
+            "With only the mean key, the bare prompt still gives its old answer: write both keys, "
             "two columns and one v*.": other(
                 facts, lambda long, *x: one(*x) if long else plain(*x)
             ),
-            "The guard is the other way round: the long changes are written as they are.": other(
+            "The guard is reversed: it writes the long changes unguarded.": other(
                 facts, lambda long, *x: plain(*x) if long else both(*x)
             ),
             "This is published ROME everywhere: above the limit write both keys.": other(
@@ -194,8 +194,8 @@ def check(ask, draw):
             "Both keys are written for every fact: below the limit it is ROME as published.": other(
                 facts, lambda long, *x: both(*x)
             ),
-            "Each fact is searched on the model as it was before the first: search(fact, W) wants "
-            "the W of now.": other(
+            "You search each fact on the model as it was before the first fact: pass the current "
+            "W to search(fact, W).": other(
                 facts,
                 lambda long, *x: both(*x) if long else plain(*x),
                 search=lambda fact, _: search(fact, W),
@@ -206,16 +206,17 @@ def check(ask, draw):
     for parts in ([0.9, 0.8, 0.7, 0.6, 0.5], [0.984, 0.656, 0.338, 0.984, 0.0]):
         found = ask("S", parts)
         if isinstance(found, str) or found is None or found != found or number(found, "S") == 0:
-            raise Wrong("S: a share of 0 counts as 0.0001, as in the authors' program.")
+            raise Wrong("S: a fraction of 0 counts as 0.0001, as in the authors' program.")
         mean = sum(parts) / len(parts)
         product = torch.tensor([max(part, 1e-4) for part in parts]).double().log().mean().exp()
         likely = {
-            "An arithmetic mean. One share of 0 should decide S; here good ones hide it.": mean,
+            "This is an arithmetic mean. One fraction of 0 should decide S; here good ones hide "
+            "it.": mean,
             "This is the geometric mean.": product,
-            "The harmonic mean is n over the sum of 1/share: the n is missing.": S(parts)
+            "The harmonic mean is n over the sum of 1/fraction: the n is missing.": S(parts)
             / len(parts),
         }
         agree(found, S(parts), "S", likely, note="one number", told=True)
     return (
-        "solved: one edit makes a flash, its keys tell before it is written, and S sees the worst."
+        "solved: one edit makes a flash, its keys predict it in advance, and S reflects the worst."
     )

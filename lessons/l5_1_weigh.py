@@ -1,7 +1,7 @@
 """★ Many pairs, weighed
 
-A hundred facts shall go into one matrix, and general text shall not suffer. Put both into one sum
-of squares, where λ says how many tokens of text the new pairs are weighed against:
+You want to write a hundred facts into one matrix without harming general text. Put both into one
+sum of squares, where λ is the number of tokens of text that the new pairs are weighed against:
 
     min over Δ of   λ tr(Δ C Δᵀ) + ‖(W + Δ) K − V‖²
 
@@ -9,11 +9,11 @@ Setting the gradient to zero gives Δ (λ C + K Kᵀ) = R Kᵀ: MEMIT. Fill in t
 
     W  (d_out, d_in)     K (d_in, n)     V (d_out, n)     lam: a number, λ
     C  (d_in, d_in)      second moment of general text, positive definite
-    returns (d_out, d_in), the change Δ alone
+    returns (d_out, d_in), only the change Δ
 
-R is what is missing at the keys. What is that?
+R is the part missing at the keys. How do you compute it?
 
-Hint: torch.linalg.solve(A, B) is the X with A X = B; here the unknown stands on the left.
+Hint: torch.linalg.solve(A, B) is the X with A X = B; here the unknown is on the left.
 """
 
 import torch
@@ -32,8 +32,8 @@ from lessons.marking import agree, normal, uneven
 WRONG = [
     ({"V - W @ K": "V"}, "missing"),
     ({").T).T": ").T)"}, "transposed"),
-    ({"return ": "return W + "}, "Δ alone"),
-    ("return (V - W @ K) @ K.T @ M", "divided"),
+    ({"return ": "return W + "}, "only Δ"),
+    ("return (V - W @ K) @ K.T @ M", "divide by it"),
     ({"solve(M": "solve(K @ K.T + 1e-9 * C"}, "text"),
 ]
 
@@ -46,17 +46,17 @@ def check(ask, draw):
         wanted = torch.linalg.solve(M, K @ R.T).T
         exact = torch.linalg.solve(K @ K.T + 1e-9 * C, K @ R.T).T
         likely = {
-            "This writes all of V on top of what W says already: R is what is missing, V − W K.": (
+            "This adds all of V to the current outputs of W: R is the missing part, V − W K.": (
                 torch.linalg.solve(M, K @ V.T).T
             ),
-            "This is the new matrix; asked for is Δ alone.": W + wanted,
-            "Only λ C is divided out; the new keys belong into M as well, K Kᵀ.": (
+            "This is the new matrix; return only Δ.": W + wanted,
+            "You divide only by λ C; M also includes the new keys, K Kᵀ.": (
                 torch.linalg.solve(2.5 * C, K @ R.T).T
             ),
-            "C stands here without its λ.": torch.linalg.solve(C + K @ K.T, K @ R.T).T,
-            "These are outer products, R Kᵀ: M has to be divided out.": R @ K.T,
-            "The sign: R is what is missing, V − W K.": -wanted,
-            "M is multiplied in; it has to be divided out.": R @ K.T @ M,
+            "C is missing its λ.": torch.linalg.solve(C + K @ K.T, K @ R.T).T,
+            "These are outer products, R Kᵀ: divide by M.": R @ K.T,
+            "The sign: R is the missing part, V − W K.": -wanted,
+            "You multiply by M; divide by it instead.": R @ K.T @ M,
             "The pairs are written as if general text weighed nothing: where is λ C?": exact,
         }
         agree(

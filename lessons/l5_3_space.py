@@ -1,17 +1,17 @@
 """★★ A place where little text goes
 
-AlphaEdit writes only along directions that general text hardly uses: Δ P in place of Δ, where P
-projects on the eigenvectors of C whose eigenvalue is below a threshold τ. Return P, and the two
-numbers that say what the place is worth:
+AlphaEdit writes only along directions that general text rarely uses: Δ P instead of Δ, where P
+projects onto the eigenvectors of C whose eigenvalue is below a threshold τ. Return P, and the two
+numbers that show how much this space is worth:
 
-    inside   the share of general text in it, tr(P C) / tr(C)
+    inside   the fraction of general text in it, tr(P C) / tr(C)
     bound    the largest mean damage tr(Δ C Δᵀ) that any Δ = Δ P with ‖Δ‖ = 1 can do
 
     C    (d, d)      second moment of general text
     tau  a number    at least one eigenvalue is below it
     returns (P (d, d), inside, bound)
 
-Hint: values, vectors = torch.linalg.eigh(C): values rise, and column i of vectors belongs to
+Hint: values, vectors = torch.linalg.eigh(C): values increase, and column i of vectors belongs to
 values[i]. τ is *a* bound on the damage. Which of the eigenvalues is the bound itself?
 """
 
@@ -37,7 +37,7 @@ WRONG = [
     ({"values[low].sum() / values.sum()": "low.double().mean()"}, "directions"),
     ({"values[low].max()": "tau"}, "reached"),
     ({"values[low].max()": "values[low].sum()"}, "split"),
-    ({"Q @ Q.T": "Q @ values[low].diag() @ Q.T"}, "leaves alone"),
+    ({"Q @ Q.T": "Q @ values[low].diag() @ Q.T"}, "includes eigenvalues"),
 ]
 
 
@@ -55,35 +55,30 @@ def check(ask, draw):
             "This is the complement, the busiest directions: those with an eigenvalue above τ.": (
                 torch.eye(d) - Q @ Q.T
             ),
-            "Eigenvectors are the columns of `vectors`, and here are its rows.": rows.T @ rows,
-            "Eigenvalues stand in it, so P P is not P: a projection leaves alone what is inside.": (
-                Q @ values[:r].diag() @ Q.T
-            ),
-            "τ is an eigenvalue's size, and no share of the largest one.": under @ under.T,
+            "Eigenvectors are the columns of `vectors`, but you use its rows.": rows.T @ rows,
+            "This includes eigenvalues, so P P is not P: a projection doesn't change vectors "
+            "inside.": (Q @ values[:r].diag() @ Q.T),
+            "τ is an eigenvalue's size, not a fraction of the largest eigenvalue.": under @ under.T,
         }
         agree(found[0], Q @ Q.T, "P", likely, note="Q Qᵀ, not Qᵀ Q")
         likely = {
-            "This is the share of directions. They are not equally busy: weigh them by their "
-            "eigenvalue.": torch.tensor(r / d),
-            "This is the text inside, tr(P C); its share is a part of all text, tr C.": (
-                values[:r].sum()
-            ),
-            "This is the share outside.": values[r:].sum() / values.sum(),
+            "This is the fraction of directions. Text does not use them equally: weigh them by "
+            "their eigenvalue.": torch.tensor(r / d),
+            "This is the text inside, tr(P C); divide it by all text, tr C.": (values[:r].sum()),
+            "This is the fraction outside.": values[r:].sum() / values.sum(),
         }
         inside = values[:r].sum() / values.sum()
         agree(found[1], inside, "inside", likely)
         likely = {
             "τ is a bound, but it is not reached: no direction inside has an eigenvalue that "
             "large.": torch.tensor(tau),
-            "‖Δ‖ = 1 can be put into one direction, and need not be split: which is the worst?": (
+            "You can put ‖Δ‖ = 1 into one direction, without splitting it: which is the worst?": (
                 values[:r].sum()
             ),
             "This is the smallest eigenvalue outside; P keeps Δ inside.": values[r],
             "This is the largest eigenvalue of all; P keeps Δ inside.": values[-1],
-            "This is the smallest damage inside; the largest is asked for.": values[0],
-            "This is the mean of the directions; the largest damage is asked for.": (
-                values[:r].mean()
-            ),
+            "This is the smallest damage inside; return the largest.": values[0],
+            "This is the mean of the directions; return the largest damage.": (values[:r].mean()),
         }
         agree(found[2], values[r - 1], "bound", likely)
     return f"solved: {r} of {d} directions, and {inside:.0%} of general text still goes there."

@@ -1,20 +1,20 @@
 """★★★ Batch after batch, and one taken back
 
-Batches of pairs arrive one after another. You may keep one matrix M beside W, and no old pair. Find
-two steps:
+Batches of pairs arrive one after another. You can store one matrix M in addition to W, but no old
+pairs. Find two steps:
 
-    turn      writes a batch so that after any number of them W is what one batch with all pairs
-              would have given, the minimum of   λ tr((W − W0) C (W − W0)ᵀ) + Σ ‖W K_s − V_s‖²
-    forget    takes out a batch that was written at some time. It gets the same K and V that turn
-              got then, and W and M of today: afterwards W is as if the batch had never come
+    turn      writes a batch so that after any number of batches, W equals the result of one batch
+              with all pairs, the minimum of   λ tr((W − W0) C (W − W0)ᵀ) + Σ ‖W K_s − V_s‖²
+    forget    removes a batch that was written earlier. It gets the same K and V that turn got then,
+              and the current W and M: afterwards W is as if the batch had never been written
 
-    start is there: before the first batch M = λ C.
+    start is given: before the first batch M = λ C.
     W (d_out, d_in)     M (d_in, d_in)     K (d_in, n)     V (d_out, n)
     turn, forget: returns (new W, new M)
 
 Investigate: at the minimum the gradient is zero, W M = λ W0 C + Σ V_s K_sᵀ with
 M = λ C + Σ K_s K_sᵀ. A batch adds one term on both sides. How does the new W follow from the old W
-and M? Subtracting the change that a batch once made does not take it back: why not?
+and M? Subtracting the change that a batch once made does not undo it: why not?
 """
 
 import torch
@@ -46,12 +46,12 @@ WRONG = [
     ({"M = M + K @ K.T": "A = M + K @ K.T", "W + torch.linalg.solve(M": "W + torch.linalg.solve(A"},
      "the second batch"),
     ({"turn": "return W + torch.linalg.solve(M, K @ (V - W @ K).T).T, M + K @ K.T"},
-     "already the first"),
+     "first batch is already"),
     ({"W + torch.linalg.solve(M, K @ (V - W @ K)": "W + torch.linalg.solve(M, K @ V"},
-     "says already"),
+     "current output"),
     ({"forget": "return W - torch.linalg.solve(M, K @ (V - W @ K).T).T, M - K @ K.T"}, "old M"),
-    ({"W - torch": "W + torch"}, "once more"),
-    ({"W - torch.linalg.solve(M, K @ (V - W @ K)": "W - torch.linalg.solve(M, K @ V"}, "V alone"),
+    ({"W - torch": "W + torch"}, "again"),
+    ({"W - torch.linalg.solve(M, K @ (V - W @ K)": "W - torch.linalg.solve(M, K @ V"}, "remove V"),
 ]  # fmt: skip
 
 
@@ -80,14 +80,14 @@ def check(ask, draw):
             continue
         away = ((W - wanted).norm() / (wanted - W0).norm()).item()
         likely = {
-            f"already the first batch is off by {away:.0%}: its own keys belong into M before it "
-            "is inverted.": old + torch.linalg.solve(kept, K @ (V - old @ K).T).T,
-            "V is added to what W says already: write what is missing, V − W K.": (
+            f"the first batch is already off by {away:.0%}: add its own keys to M before "
+            "inverting it.": old + torch.linalg.solve(kept, K @ (V - old @ K).T).T,
+            "you add V to the current output of W: write the missing part, V − W K.": (
                 old + torch.linalg.solve(kept + K @ K.T, K @ V.T).T
             ),
-            "the sign is turned: what is missing, V − W K, is added to W.": 2 * old - wanted,
-            "this is the change alone: the new W is asked for.": wanted - old,
-            "M begins anew with this batch, and λ C is gone: add K Kᵀ to the old M.": (
+            "the sign is flipped: add the missing part, V − W K, to W.": 2 * old - wanted,
+            "this is only the change: return the new W.": wanted - old,
+            "M starts over with this batch, and λ C is gone: add K Kᵀ to the old M.": (
                 W if same(M, K @ K.T) else torch.nan * W
             ),
         }
@@ -95,10 +95,12 @@ def check(ask, draw):
             named(W, {f"turn: {reason}": mistaken for reason, mistaken in likely.items()})
         if t == 1:
             raise Wrong(
-                f"turn: the first batch is right, from the second batch on W is off ({away:.0%}). "
-                "Does M remember the keys of earlier batches?"
+                "turn: the first batch is right, but from the second batch on W is off "
+                f"({away:.0%}). Does M remember the keys of earlier batches?"
             )
-        raise Wrong(f"turn: after batch {t + 1} W is not what one batch gives, off by {away:.0%}.")
+        raise Wrong(
+            f"turn: after batch {t + 1}, W differs from the result of one batch, off by {away:.0%}."
+        )
     for gone in (1, 2):
         K, V = batches[gone]
         rest = [b for i, b in enumerate(batches) if i != gone]
@@ -107,16 +109,16 @@ def check(ask, draw):
         if same(found, wanted) and same(kept, left):
             continue
         likely = {
-            "forget: the sign. This writes the batch once more, harder.": 2 * W - wanted,
-            "forget: the old M, with the batch in it, is inverted; its keys have to go first.": (
+            "forget: the sign. This writes the batch again, harder.": 2 * W - wanted,
+            "forget: you invert the old M, which includes the batch; remove its keys first.": (
                 W - torch.linalg.solve(M, K @ (V - W @ K).T).T
             ),
-            "forget: V alone is taken out, but W K is not V: λ has left a rest.": (
+            "forget: you remove V, but W K is not V: λ has left a remainder.": (
                 W - torch.linalg.solve(left, K @ V.T).T
             ),
-            "forget: W is right, M still knows the batch.": wanted,
+            "forget: W is right, but M still contains the batch.": wanted,
         }
         named(found, likely)
         away = ((found - wanted).norm() / (W - wanted).norm()).item()
-        raise Wrong(f"forget: W is off by {away:.0%} of the way; batch {gone + 1} of 4 was to go.")
-    return "solved: the order leaves no trace, and what was written can leave without one."
+        raise Wrong(f"forget: W is off by {away:.0%} of the way; remove batch {gone + 1} of 4.")
+    return "solved: the order leaves no trace, and neither does a batch that you remove."

@@ -1,15 +1,15 @@
 """★★★ Layer by layer
 
-MEMIT searches one target z for the output of the last layer of a window, and every layer of the
-window writes a share of what is missing there. Layer l of L has this share:
+MEMIT searches for one target z for the output of the last layer of a window, and every layer of the
+window writes part of the residual there. Layer l of L writes this part:
 
     R_l = (z − h) / (L − l)     l = 0 … L − 1; h: the output of the last layer *now*
 
-so the first layer writes an L-th of all that is missing, and the last one all that is left. Each
-writes Δ_l = R_l K_lᵀ (λ C_l + K_l K_lᵀ)⁻¹ at its own keys. These keys, and h, change with every
-layer that is written: read them anew each time. Write it in three steps:
+so the first layer writes an L-th of the whole residual, and the last layer writes all that remains.
+Each writes Δ_l = R_l K_lᵀ (λ C_l + K_l K_lᵀ)⁻¹ at its own keys. These keys, and h, change with
+every layer that is written: read them again each time. Write it in three steps:
 
-    asked         the share R of what is missing that one layer is asked for; left is L − l
+    asked         the part R of the residual that one layer has to write; left is L − l
     layer_change  Δ, from the residuals R at the keys K of one layer
     spread        the loop; it may call the two above. It returns the list of the L changes
 
@@ -18,7 +18,7 @@ layer that is written: read them anew each time. Write it in three steps:
     z  (d_out, n)          C  a list of L matrices (d_in, d_in)          lam  a number, λ
     returns a list of L matrices (d_out, d_in)
 
-Investigate: what is left over if every layer writes an L-th of what is missing at its time?
+Investigate: what is left over if every layer writes an L-th of the residual at its time?
 
 Hint: the loop has three lines: read, ask, append the change.
 """
@@ -53,12 +53,12 @@ def spread(read: Callable, z: Tensor, C: list[Tensor], lam: float) -> list[Tenso
 from lessons.marking import Wrong, agree, normal, tensor, uneven
 
 WRONG = [
-    ({"(z - h) / left": "z - h / left"}, "all of the rest"),
-    ({"(z - h)": "(h - z)"}, "turned round"),
-    ({"lam * C + K @ K.T": "K @ K.T + 1e-9 * C"}, "no text"),
+    ({"(z - h) / left": "z - h / left"}, "all of the remainder"),
+    ({"(z - h)": "(h - z)"}, "sign is flipped"),
+    ({"lam * C + K @ K.T": "K @ K.T + 1e-9 * C"}, "ignores general text"),
     ({"lam * C + K @ K.T": "lam * C"}, "K Kᵀ"),
-    ({"read(changes)": "read([])"}, "read once"),
-    ({"len(C) - layer": "len(C)"}, "left over"),
+    ({"read(changes)": "read([])"}, "You read keys"),
+    ({"len(C) - layer": "len(C)"}, "something over"),
     ({"len(C) - layer": "1"}, "all that is missing"),
 ]
 
@@ -75,9 +75,9 @@ def check(ask, draw):
         (z - x) / 4,
         "asked",
         {
-            "asked: z − h comes first, and all of the rest is divided.": z - x / 4,
-            "asked: this is turned round: what is missing is z − h.": (x - z) / 4,
-            "asked: this is all that is missing; each layer left has its share.": z - x,
+            "asked: compute z − h first, and divide all of the remainder.": z - x / 4,
+            "asked: the sign is flipped: the residual is z − h.": (x - z) / 4,
+            "asked: this is all that is missing; each remaining layer writes a part.": z - x,
         },
     )
     first = normal(draw, d_in, n)
@@ -87,11 +87,11 @@ def check(ask, draw):
         wanted,
         "layer_change",
         {
-            "layer_change: it is written as if no text were there: where is λ C?": (
+            "layer_change: this ignores general text: where is λ C?": (
                 torch.linalg.solve(first @ first.T + 1e-9 * C[0], first @ z.T).T
             ),
-            "layer_change: C stands here without its λ.": layer_change(z, first, C[0], 1.0),
-            "layer_change: only λ C is divided out; the new keys belong in as well, K Kᵀ.": (
+            "layer_change: C is missing its λ.": layer_change(z, first, C[0], 1.0),
+            "layer_change: you divide only by λ C; also include the new keys, K Kᵀ.": (
                 z @ first.T @ torch.linalg.inv(0.5 * C[0])
             ),
         },
@@ -118,28 +118,26 @@ def check(ask, draw):
 
     found = ask("spread", read, z, C, 0.5)
     if not isinstance(found, list | tuple | Tensor) or len(found) != layers:
-        raise Wrong(f"a list of {layers} changes comes back, one for each layer.")
+        raise Wrong(f"return a list of {layers} changes, one for each layer.")
     found = torch.stack([tensor(one, (d_out, d_in), f"Δ_{i}") for i, one in enumerate(found)])
     likely = {
-        "Keys and h are read once; each layer that is written changes them.": written(anew=(0, 0)),
-        "h is read once; each layer that is written changes it.": written(anew=(1, 0)),
-        "The keys are read once; each layer that is written changes those above it.": written(
-            anew=(0, 1)
-        ),
-        "Every layer is written at the keys of the first one; each has its own.": written(
+        "You read keys and h once; writing a layer changes them.": written(anew=(0, 0)),
+        "You read h once; writing a layer changes it.": written(anew=(1, 0)),
+        "You read the keys once; writing a layer changes the keys above it.": written(anew=(0, 1)),
+        "Every layer is written at the keys of the first layer; each has its own keys.": written(
             own=False
         ),
-        "The shares are turned round: the first layer writes all here, and the last an L-th.": (
+        "The parts are reversed: here the first layer writes all, and the last an L-th.": (
             written(lambda layer: layer + 1)
         ),
-        "C_l stands here without its λ.": written(lam=1.0),
-        "Where is C_l, what general text asks of the layer?": written(M=[torch.eye(d_in)] * layers),
-        "λ C_l is missing: every layer writes as if no text were there.": written(lam=0.0),
-        "Every layer gets an L-th of what is missing now, and something is left over at the end: "
-        "the last layer has to write all of it.": written(lambda layer: layers),
-        "The first layer writes all that is missing already, and the others repair it.": written(
+        "C_l is missing its λ.": written(lam=1.0),
+        "Where is C_l, the constraint from general text?": written(M=[torch.eye(d_in)] * layers),
+        "λ C_l is missing: every layer ignores general text.": written(lam=0.0),
+        "Every layer gets an L-th of the current residual, which leaves something over at the "
+        "end: the last layer has to write all of it.": written(lambda layer: layers),
+        "The first layer already writes all that is missing, and the others repair it.": written(
             lambda layer: 1
         ),
     }
     agree(found, written(), "the changes", likely)
-    return "solved: each layer writes its share of what is missing now."
+    return "solved: each layer writes its part of the current residual."

@@ -1,17 +1,18 @@
 """★ A gradient in factors
 
-A linear layer takes the key k_t of each token to y_t = W k_t, and g_t = ∂L/∂y_t is what the loss
-demands of that output. So the gradient is one outer product per token,
+A linear layer maps the key k_t of each token to y_t = W k_t, and g_t = ∂L/∂y_t is the loss's demand
+on that output. So the gradient is one outer product per token,
 
     ∂L/∂W = Σ over t of g_t k_tᵀ = G Kᵀ,
 
-and a plain step with the rate α is Δ = −α G Kᵀ. What does this step add to the output at *another*
-key q? Fill in the last line, without forming a matrix of (d_out, d_in): a model has too many.
+and a plain step with learning rate α is Δ = −α G Kᵀ. What does this step add to the output at
+*another* key q? Fill in the last line, without forming a matrix of (d_out, d_in): a model has too
+many.
 
     K  (d_in, n)     G (d_out, n)     q (d_in,)     alpha: a number
     returns (d_out,), Δ q
 
-Hint: G Kᵀ q can be put in brackets in two ways.
+Hint: you can put brackets into G Kᵀ q in two ways.
 """
 
 import torch
@@ -19,7 +20,7 @@ from torch import Tensor
 
 
 def moved(K: Tensor, G: Tensor, q: Tensor, alpha: float) -> Tensor:
-    heard = K.T @ q  # (n,): how much q is like each key
+    heard = K.T @ q  # (n,): similarity of q to each key
     # solution
     return -alpha * (G @ heard)
 
@@ -31,7 +32,7 @@ WRONG = [
     ("return alpha * (G @ heard)", "uphill"),
     ("return -alpha * (G @ heard) / K.shape[1]", "mean"),
     ("return -alpha * (G @ heard) / (K * K).sum()", "length"),
-    ("return -alpha * G.sum(1)", "hears"),
+    ("return -alpha * G.sum(1)", "weigh each"),
 ]
 
 
@@ -40,26 +41,25 @@ def check(ask, draw):
         K, G, q = normal(draw, d_in, n), normal(draw, 5, n), normal(draw, d_in)
         wanted = -0.3 * (G @ (K.T @ q))
         likely = {
-            "The sign: a step goes against the gradient, and this one uphill.": -wanted,
+            "The sign: a step goes against the gradient, and yours goes uphill.": -wanted,
             "This is a mean over the tokens. The loss has its 1/n in g already: add them up.": (
                 wanted / n
             ),
-            "Nothing is divided by a length here: the step is as large as the keys make it.": (
+            "Don't divide by a length: the keys determine the size of the step.": (
                 wanted / (K * K).sum()
             ),
             "α is missing.": wanted / 0.3,
-            "These are cosines: q hears each token by kᵀ q itself, with both lengths.": (
+            "These are cosines: weigh each token by kᵀ q itself, with both lengths.": (
                 -0.3 * (G @ (K.T @ q / K.norm(dim=0) / q.norm()))
             ),
-            "A softmax makes shares of what q hears; it hears each token by kᵀ q itself.": (
+            "This is a softmax over tokens; weigh each token by kᵀ q itself.": (
                 -0.3 * (G @ (K.T @ q).softmax(0))
             ),
-            "The sign of kᵀ q is lost: a key on the other side moves the other way.": (
-                -0.3 * (G @ (K.T @ q).abs())
-            ),
-            "Every token's demand is granted in full: but q hears each only by kᵀ q.": (
-                -0.3 * G.sum(1)
-            ),
+            "The sign of kᵀ q is lost: a key on the opposite side changes in the opposite "
+            "direction.": (-0.3 * (G @ (K.T @ q).abs())),
+            "Every token's demand is granted in full: weigh each by kᵀ q.": (-0.3 * G.sum(1)),
         }
         agree(ask("moved", K, G, q, 0.3), wanted, "Δ q", likely, note="an output")
-    return "solved: a key hears every token by their inner product, a neighbor as well as the fact."
+    return (
+        "solved: the step acts on a key by their inner product, on a neighbor as well as the fact."
+    )

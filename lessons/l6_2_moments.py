@@ -1,8 +1,8 @@
 """★★ Units that settle
 
-UltraEdit standardizes keys and gradients by all that was seen so far. What it keeps of the past is
-a state per coordinate: a count n, the mean μ, and the sum of squared deviations S = Σ (x − μ)².
-Every turn first merges its own columns into the state, and then standardizes them with it:
+UltraEdit standardizes keys and gradients using all columns seen so far. It represents the past by a
+state per coordinate: a count n, the mean μ, and the sum of squared deviations S = Σ (x − μ)². Every
+turn first merges its own columns into the state, and then uses it to standardize them:
 
     δ = μ_b − μ_a     μ = μ_a + δ n_b / n     S = S_a + S_b + δ² n_a n_b / n     n = n_a + n_b
     x̂ = (x − μ) / σ,  σ = √(S / (n − 1))
@@ -14,7 +14,7 @@ Write `chan`, which merges two states into (n, mean, S), and `settle`, which may
     n: a number, 0 at first     mean (d,)     S (d,), both zero at first     X (d, m), m ≥ 1
     returns (n, mean, S, X̂): the new state, and the columns standardized by it, (d, m)
 
-While n is 1 there is no σ yet: center only. And a turn of one column is no exception: what is its
+While n is 1, there is no σ yet: only center. A turn of one column is not an exception: what is its
 own S?
 
 Hint: X.mean(1) is (d,); mean[:, None] makes a column of it.
@@ -47,7 +47,7 @@ from lessons.marking import Wrong, agree, normal, number, several
 MERGE = "n, mean, S = chan(n, mean, S, X.shape[1], own, inner)"
 WRONG = [
     ({"chan": "return n_a + n_b, (mean_a + mean_b) / 2, S_a + S_b"}, "weigh them"),
-    ({MERGE: f"both = S + inner\n{MERGE}\nS = both"}, "means differ"),
+    ({MERGE: f"both = S + inner\n{MERGE}\nS = both"}, "means also differ"),
     ({"(X - own[:, None]).pow(2).sum(1)": "X.var(1) * X.shape[1]"}, "one column"),
     ({MERGE: f"half = (mean + own) / 2\n{MERGE}\nmean = half"}, "counts"),
     ({"S / (n - 1)": "S / n"}, "n − 1"),
@@ -65,7 +65,7 @@ def check(ask, draw):
     if number(found[0], "n") != n:
         raise Wrong(f"chan: 3 columns and 5 more: n should be {n}.")
     likely = {
-        "chan: the two means count alike here: weigh them by their counts.": (mean_a + mean_b) / 2
+        "chan: you weigh the two means equally: weigh them by their counts.": (mean_a + mean_b) / 2
     }
     agree(found[1], mean, "chan: μ", likely)
     likely = {
@@ -89,20 +89,21 @@ def check(ask, draw):
                 after,
                 "μ" + alone,
                 {
-                    "The two means count alike here: weigh them by their counts.": (mean + own) / 2,
-                    "δ has the weight n_a / n here; it is the new columns' share, n_b / n.": (
+                    "You weigh the two means equally: weigh them by their counts.": (mean + own)
+                    / 2,
+                    "δ has the weight n_a / n here; use the new columns' weight, n_b / n.": (
                         mean + (own - mean) * n / (n + m)
                     ),
                 },
             )
             slip = S + within * m / max(1, m - 1) + (own - mean) ** 2 * n * m / total
             likely = {
-                "Deviations inside each part, but the two means differ: δ² n_a n_b / n.": S
-                + within,
+                "You use deviations inside each part, but the two means also differ: δ² n_a n_b / "
+                "n.": S + within,
                 "δ is not squared: δ² n_a n_b / n.": S + within + (own - mean) * n * m / total,
-                "The S of all turns before is lost: add this turn's to it.": within,
-                "m times the unbiased variance is not Σ (x − μ)²: one column would be NaN, more "
-                "are counted as too much.": slip,
+                "The S of all earlier turns is lost: add this turn's S to it.": within,
+                "m times the unbiased variance is not Σ (x − μ)²: one column would be NaN, and "
+                "more columns count too much.": slip,
             }
             agree(found[2], wanted, "S" + alone, likely)
             centered = X - after[:, None]
@@ -111,7 +112,7 @@ def check(ask, draw):
             likely = {
                 "σ² is S over n − 1 here, not over n.": centered / (wanted / total).sqrt()[:, None],
                 "σ is the root of S / (n − 1): this is divided by σ².": centered / sigma**2,
-                "Centered by the mean of this turn; μ is the mean of all that was seen.": (
+                "Centered by the mean of this turn; μ is the mean of everything seen so far.": (
                     (X - own[:, None]) / sigma
                 ),
                 "Standardized with the state before this turn; merge first.": (

@@ -5,24 +5,24 @@ ridge regression grants all shifts:
 
     v = −η ‖k̂‖² ĝ,      Δ = V Kᵀ (K Kᵀ + λ I)⁻¹ = V (Kᵀ K + λ I)⁻¹ Kᵀ
 
-The right form has a matrix as wide as there are tokens. Return the factor Y (d_out, n) of Δ = Y Kᵀ;
-nobody needs Δ itself.
+In the right form, the matrix has the size of the number of tokens. Return the factor Y (d_out, n)
+of Δ = Y Kᵀ; you don't need Δ itself.
 
-‖k̂‖² is about d_in, so a fixed η means another step in every model. The setting here is `step`,
-which is free of the width: η = step / d_in.
+‖k̂‖² is about d_in, so a fixed η means a different step in every model. The setting here is `step`,
+which is independent of the width: η = step / d_in.
 
     K  (d_in, n)     raw keys              K_hat (d_in, n), G_hat (d_out, n): standardized
     step, lam        numbers; λ > 0
     returns Y (d_out, n)
 
-And what does a fact ask for that the model knows already? Its gradient is nothing, g = 0. But ĝ
-is g with the mean taken off, (g − μ) / σ. If all tokens of a turn have g = 0, then Δ = a bᵀ.
+And what does a fact ask for if the model already knows it? Its gradient is zero, g = 0. But ĝ is g
+with the mean subtracted, (g − μ) / σ. If all tokens of a turn have g = 0, then Δ = a bᵀ.
 
     mean_g, sigma_g  (d_out,), μ and σ of the gradients      K, K_hat, step, lam  as above
-    returns a (d_out,), b (d_in,); a factor may stand in either, as only a bᵀ is compared
+    returns a (d_out,), b (d_in,); a factor may be in either, as only a bᵀ is compared
 
 Hint: each column has its own ‖k̂‖²; (K_hat * K_hat).sum(0) has them all. Which keys does the model
-really have, raw or standardized ones? Those are what is solved for.
+really have, raw or standardized keys? Solve for those.
 """
 
 import torch
@@ -51,7 +51,7 @@ from lessons.marking import Wrong, agree, normal, several, tensor
 
 WRONG = [
     ({"-step / d_in": "-step"}, "width"),
-    ({"(K_hat * K_hat).sum(0) * G_hat": "(K * K).sum(0) * G_hat"}, "how large a shift"),
+    ({"(K_hat * K_hat).sum(0) * G_hat": "(K * K).sum(0) * G_hat"}, "the size of a shift"),
     ({"sum(0) * G_hat": "sum() * G_hat"}, "its own"),
     ({"small = K.T @ K": "small = K_hat.T @ K_hat"}, "raw"),
     ({"torch.linalg.solve(small, V.T).T": "V"}, "crosstalk"),
@@ -69,7 +69,7 @@ def check(ask, draw):
         K_hat, G_hat = normal(draw, d_in, n), normal(draw, 5, n)
         found = ask("turn", K, K_hat, G_hat, 0.02, lam)
         if isinstance(found, torch.Tensor) and found.shape == (5, d_in):
-            raise Wrong("This is Δ itself: the factor Y with Δ = Y Kᵀ is asked for, (d_out, n).")
+            raise Wrong("This is Δ itself: return the factor Y with Δ = Y Kᵀ, (d_out, n).")
         one, size = torch.eye(n).double(), (K_hat * K_hat).sum(0)
 
         def solved(V, keys, one=one, lam=lam):
@@ -77,24 +77,24 @@ def check(ask, draw):
 
         V = -0.02 / d_in * size * G_hat
         likely = {
-            "η is the step itself here: divide by d_in, or the width of the model decides.": (
+            "η is the step itself here: divide by d_in, or the width matters.": (
                 solved(V * d_in, K)
             ),
-            "‖k‖² of raw keys decides here how large a shift is. Raw keys differ by orders of "
-            "magnitude: take k̂.": solved(-0.02 / d_in * (K * K).sum(0) * G_hat, K),
+            "Here ‖k‖² of raw keys determines the size of a shift. Raw keys differ by orders of "
+            "magnitude: use k̂.": solved(-0.02 / d_in * (K * K).sum(0) * G_hat, K),
             "Every token has its own ‖k̂‖²; this is the sum over all of them.": (
                 solved(-0.02 / d_in * size.sum() * G_hat, K)
             ),
-            "Solved for standardized keys, but the layer sees raw ones: Δ k must be v.": (
+            "You solve for standardized keys, but the layer sees raw keys: Δ k must be v.": (
                 solved(V, K_hat)
             ),
-            "(KᵀK + λI) is multiplied in; it has to be divided out.": V @ (K.T @ K + lam * one),
+            "You multiply by (KᵀK + λI); divide by it instead.": V @ (K.T @ K + lam * one),
             "‖k̂‖ is not squared.": solved(V / size.sqrt(), K),
-            "‖k̂‖² is missing: how large a shift a token asks for.": solved(V / size, K),
-            "λ is added to every entry; λ I has it on the diagonal alone.": (
+            "‖k̂‖² is missing: the size of the shift that a token asks for.": solved(V / size, K),
+            "λ is added to every entry; λ I has it only on the diagonal.": (
                 torch.linalg.solve(K.T @ K + lam, V.T).T
             ),
-            "This is V: outer products are summed as they are, with all their crosstalk.": V,
+            "This is V: you sum outer products directly, with all their crosstalk.": V,
             "The sign: −η, against the gradient.": -solved(V, K),
             "Where is λ?": torch.linalg.solve(K.T @ K, V.T).T,
         }
@@ -105,21 +105,21 @@ def check(ask, draw):
         found = torch.outer(tensor(a, (5,), "a"), tensor(b, (d_in,), "b"))
         v = 0.02 / d_in * size * (mean / sigma)[:, None]
         likely = {
-            "A plain step asks for nothing where g = 0. Here the mean is taken off: ĝ is −μ/σ.": (
+            "A plain step asks for nothing if g = 0. Here the mean is subtracted: ĝ is −μ/σ.": (
                 torch.zeros(5, d_in)
             ),
             "v goes against ĝ = −μ/σ, so it goes along μ, uphill: the two signs cancel.": (
                 -solved(v, K) @ K.T
             ),
-            "After the mean is taken off, each coordinate is divided by σ.": (
+            "After the mean is subtracted, each coordinate is divided by σ.": (
                 sigma[:, None] * solved(v, K) @ K.T
             ),
-            "μ is multiplied by σ; it should be divided.": sigma[:, None] ** 2 * solved(v, K) @ K.T,
-            "Solved for standardized keys, but the layer sees raw ones.": solved(v, K_hat)
+            "You multiply μ by σ; divide by it instead.": sigma[:, None] ** 2 * solved(v, K) @ K.T,
+            "You solve for standardized keys, but the layer sees raw keys.": solved(v, K_hat)
             @ K_hat.T,
             "Where is λ?": torch.linalg.solve(K.T @ K, v.T).T @ K.T,
             "η is the step itself here: divide by d_in.": d_in * solved(v, K) @ K.T,
-            "v kᵀ is summed as if keys were orthonormal: the regression is missing.": v @ K.T,
+            "You sum v kᵀ as if keys were orthonormal: the regression is missing.": v @ K.T,
         }
         agree(found, solved(v, K) @ K.T, "Δ = a bᵀ", likely)
     return "solved: n tokens, an n × n system, and known facts all ask for the mean gradient."

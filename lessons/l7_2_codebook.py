@@ -1,18 +1,18 @@
 """★★ A codebook that takes no more than it must
 
-GRACE's list: keys, each with a radius ε and an answer. The published split rule can make a small
-ball *larger*. Write the rules with that repaired, in four steps that use one another:
+GRACE stores a list of keys, each with a radius ε and an answer. The published split rule can make a
+small ball *larger*. Write the rules with that repaired, in four steps that build on each other:
 
     nearest   the distance of q to the nearest key, and the number of that key
-    lookup    the answer of the nearest key i if q lies in its own ball, d ≤ ε_i, otherwise None
-    rule      what becomes of two radii when a fact comes at the distance d from the nearest key i,
-              whose radius is ε_i: [that of i, that of a new entry, or None where there is none]
+    lookup    the answer of the nearest key i if q is in its own ball, d ≤ ε_i, otherwise None
+    rule      the two radii after a fact arrives at distance d from the nearest key i, whose radius
+              is ε_i: [the radius of i, the radius of a new entry, or None if there isn't one]
               d > ε_i + ε_init         add: ε_i stays, and the new entry has ε_init
               else, the same answer    expand: ε_i grows to d where d is larger; no new entry
               else, d = 0              the newest fact wins: ε_i stays; no new entry
               else                     split: min(ε_i, d/2) and min(ε_init, d/2)
-    write     the codebook after one fact more. The first fact is added with ε_init; where there is
-              no new entry, entry i gets the fact's answer
+    write     the codebook after one more fact. The first fact is added with ε_init; without a new
+              entry, entry i gets the fact's answer
 
     K  (d, n)     keys as columns; n may be 0      eps (n,)      labels: list of n strings
     q  (d,)       the query                        label: a string
@@ -21,7 +21,7 @@ ball *larger*. Write the rules with that repaired, in four steps that use one an
     rule: returns a list of two
     write: returns [K, eps, labels], a new entry last
 
-Hint: torch.cat([K, q[:, None]], 1) adds a column. Two balls may overlap; who answers there?
+Hint: torch.cat([K, q[:, None]], 1) adds a column. Two balls may overlap; which key answers there?
 """
 
 import torch
@@ -77,7 +77,7 @@ WRONG = [
         },
         "nearest",
     ),
-    ({" if d <= eps[i] else None": ""}, "nobody"),
+    ({" if d <= eps[i] else None": ""}, "no key answers"),
     ({"if not labels:\n    return None\n": ""}, "empty codebook"),
     ({"[min(radius, d / 2)": "[d / 2"}, "enlarges"),
     ({"d > radius + eps_init": "d > radius"}, "touch"),
@@ -86,7 +86,7 @@ WRONG = [
     ({"labels[i] = label": "pass"}, "newest"),
     ({"tensor([radius]": "tensor([eps_init]"}, "radii"),
 ]
-CASES = [  # d, the radius of the nearest ball, whether it has the same answer, what is to happen
+CASES = [  # d, the radius of the nearest ball, whether it has the same answer, what should happen
     (2.5, 1.0, True, "add"),
     (0.4, 1.0, True, "covered"),
     (1.6, 1.0, True, "expand"),
@@ -96,7 +96,7 @@ CASES = [  # d, the radius of the nearest ball, whether it has the same answer, 
     (2.4, 2.0, False, "split"),
     (0.0, 0.5, False, "replace"),
 ]
-STEPS = [  # along one line: where, answer, what is to happen; ε_init = 1
+STEPS = [  # along one line: where, answer, what should happen; ε_init = 1
     (0.0, "A", "add"),
     (0.4, "A", "covered"),
     (1.6, "A", "expand"),
@@ -111,9 +111,9 @@ TOLD = {
     "covered": "inside the nearest ball, which has its answer: nothing changes (no ball shrinks)",
     "expand": "outside the nearest ball, but the balls touch, and the answer is the same: ε_i "
     "grows to d, without a new entry",
-    "split": "the balls touch, and the answers differ: each gets d/2, or keeps what "
-    "it has where that is less (a new ball has ε_init)",
-    "replace": "this is a key itself, with another answer: the newest fact wins",
+    "split": "the balls touch, and the answers differ: each gets d/2, or keeps its radius if that "
+    "is smaller (a new ball has ε_init)",
+    "replace": "this is exactly a key, with another answer: the newest fact wins",
 }
 
 
@@ -121,10 +121,10 @@ def check(ask, draw):
     for n in (1, 5):
         K, q = normal(draw, 3, n), normal(draw, 3)
         found, (d, i) = ask("nearest", K, q), nearest(K, q)
-        several(found, 2, "nearest: return two things, a distance and the number of its key.")
+        several(found, 2, "nearest: return two things, a distance and the number of the key.")
         if found[1] != i:
             raise Wrong(f"nearest: column {i} is the nearest, at {d:.3g}, not {short(found)}.")
-        likely = {"nearest: this is the square of the distance: its root is missing.": d * d}
+        likely = {"nearest: this is the square of the distance: the root is missing.": d * d}
         agree(number(found[0], "nearest: the distance"), d, "nearest: the distance", likely)
     for d, radius, agrees, kind in CASES:
         found, wanted = ask("rule", d, radius, agrees, 1.0), rule(d, radius, agrees, 1.0)
@@ -132,7 +132,7 @@ def check(ask, draw):
         whose = "the same" if agrees else "another"
         told = f"rule: d = {d}, ε_i = {radius}, ε_init = 1, {whose} answer: {TOLD[kind]}"
         if (found[1] is None) != (wanted[1] is None):
-            raise Wrong(f"{told}; {short(found)} came back.")
+            raise Wrong(f"{told}; you returned {short(found)}.")
         old, new = number(found[0], "rule: ε_i"), number(found[1] or 0.0, "rule: the new ball's ε")
         if abs(new - (wanted[1] or 0.0)) > 1e-6:
             raise Wrong(f"{told}. The new ball has ε = {new:.3g}, not {wanted[1]:.3g}.")
@@ -167,17 +167,17 @@ def check(ask, draw):
         found = ask("lookup", K, eps, labels, shift + at * along)
         if found == answer:
             continue
-        where = f"keys at 0 (ε = 3, A) and at 4 (ε = 0.5, B), asked at {at}"
+        where = f"keys at 0 (ε = 3, A) and at 4 (ε = 0.5, B), query at {at}"
         if answer is None and at == 2.9 and found == "A":
             raise Wrong(
-                f"lookup: {where}: the nearest key is B's, and its ball does not reach: "
-                "the nearest decides, not any ball."
+                f"lookup: {where}: the nearest key is B's, and q is outside its ball: the nearest "
+                "decides, not any ball."
             )
-        raise Wrong(f"lookup: {where}: {answer or 'nobody'} answers, not {short(found)}.")
+        raise Wrong(f"lookup: {where}: {answer or 'no key'} answers, not {short(found)}.")
     try:
         found = ask("lookup", K[:, :0], eps[:0], [], shift)
     except (IndexError, RuntimeError, Stopped) as error:
-        raise Wrong(f"lookup: in an empty codebook nobody answers; here: {error}") from None
+        raise Wrong(f"lookup: an empty codebook should return None; here: {error}") from None
     if found is not None:
-        raise Wrong("lookup: in an empty codebook nobody answers.")
-    return "solved: a split takes half of the distance, and never more."
+        raise Wrong("lookup: an empty codebook should return None.")
+    return "solved: a split uses half of the distance, and never more."

@@ -1,35 +1,35 @@
 """★★ Route, threshold, merge
 
-WISE keeps edits in side memories τ beside a matrix W. A prompt chooses one memory for the whole
-answer, or none. Write the parts of which its editor is made:
+WISE stores edits in side memories τ next to a matrix W. A prompt chooses one memory for the whole
+answer, or none. Write the parts of its editor:
 
     delta      Δ: how far a memory moves the output on a prompt, the mean of ‖τ a‖ over its tokens a
-    threshold  ε of a memory: the least Δ of its facts, of the memory as it is when the last one has
-               been written, times 1 − slack, so that rounding shuts nobody out
-    routed     of the memories whose own ε the prompt reaches (Δ ≥ ε) the one with the largest Δ;
-               it puts out W a + τ a at every token, also at those of the answer. Where no ε is
-               reached, W a alone
-    ties       several memories as one, by TIES:
-               trim   of every τ keep the share `density` of its entries that are largest in
+    threshold  ε of a memory: the least Δ of its facts, computed with the memory after the last fact
+               has been written, times 1 − slack, so that rounding doesn't exclude any fact
+    routed     among the memories whose own ε the prompt reaches (Δ ≥ ε), the one with the largest
+               Δ; it outputs W a + τ a at every token, including the answer's tokens. If no ε is
+               reached, only W a
+    ties       several memories merged into one, by TIES:
+               trim   of every τ, keep the fraction `density` of its entries that are largest in
                       magnitude, round(density · number of entries) of them; the others become 0
-               elect  per entry a sign: that of the sum of the trimmed τ
-               merge  per entry the mean over those trimmed τ that have this sign, 0 where none has
+               elect  per entry a sign: the sign of the sum of the trimmed τ
+               merge  per entry the mean over the trimmed τ that have this sign, 0 if none has it
 
     tau (d_out, d_in)    a memory
     a (n, d_in)          inputs at the tokens of a text, one per row
-    taus                 list of memories: for threshold the same one after each of its facts, for
-                         ties several of any shape
+    taus                 list of memories: for threshold the same memory after each of its facts,
+                         for ties several of any shape
     prompts              list of (n_i, d_in): the inputs of the prompt of each fact
     memories             list of [tau, eps]
-    prompt               how many tokens of a belong to the prompt; those of the answer follow
+    prompt               how many tokens of a belong to the prompt; the answer's tokens follow
     slack, density       numbers between 0 and 1
-    delta: returns one number, as a tensor, so that τ can be trained through it
+    delta: returns one number, as a tensor, so that you can train τ through it
     threshold: returns one number
     routed: returns two things, the output rows (n, d_out) and the number of the memory, −1 for none
     ties: returns a tensor of the shape of one τ
 
-Hint: routed needs delta at the prompt alone. tau.abs().flatten().topk(count).indices are the places
-of the largest entries. A zero has no sign and takes no part in a mean.
+Hint: routed needs delta only at the prompt. tau.abs().flatten().topk(count).indices are the places
+of the largest entries. A zero doesn't have a sign and is not part of a mean.
 """
 
 import torch
@@ -76,7 +76,7 @@ WRONG = [
     ({"delta": "return (a @ tau.T).norm(dim=1).sum()"}, "long prompts"),
     ({"delta": "return (a @ tau.T).norm(dim=1).mean().item()"}, "stay a tensor"),
     ({"min(float(delta(taus[-1], a)) for a in prompts)":
-      "min(float(delta(tau, a)) for tau, a in zip(taus, prompts))"}, "does not exist any more"),
+      "min(float(delta(tau, a)) for tau, a in zip(taus, prompts))"}, "no longer exists"),
     ({"(1 - slack) * ": ""}, "rounding"),
     ({"(1 - slack)": "(1 + slack)"}, "above the least"),
     ({"* min(": "* max("}, "least"),
@@ -85,7 +85,7 @@ WRONG = [
       "chosen = chosen if chosen in passed else -1",
       "if passed else": "if chosen >= 0 else"}, "blocks"),
     ({"a[:prompt]": "a"}, "changes with its answer"),
-    ({"key=lambda i: found[i]": "key=lambda i: found[i] / memories[i][1]"}, "share of its"),
+    ({"key=lambda i: found[i]": "key=lambda i: found[i] / memories[i][1]"}, "ratio to its"),
     ({"max(passed, key=lambda i: found[i], default=-1)": "passed[0] if passed else -1"}, "first"),
     ({"rows + a @": "a @"}, "W a is missing"),
     ({"return (rows + a @ memories[chosen][0].T if passed else rows), chosen":
@@ -95,10 +95,10 @@ WRONG = [
     ({"stack.sum(0).sign()) & (stack != 0)": "stack.sign())"}, "conflict"),
     ({"chosen.sum(0).clamp(min=1)": "len(taus)"}, "divisor"),
     ({"density * tau": "tau"}, "trim"),
-    ({"round(density": "int(density"}, "cut off"),
-    ({".clamp(min=1)": ""}, "divided by 0"),
+    ({"round(density": "int(density"}, "truncated"),
+    ({".clamp(min=1)": ""}, "divide by 0"),
     ({"stack.sum(0).sign())": "stack.sign().sum(0).sign())"}, "heads"),
-    ({"stack.sum(0).sign()": "torch.stack(taus).sum(0).sign()"}, "has no vote"),
+    ({"stack.sum(0).sign()": "torch.stack(taus).sum(0).sign()"}, "don't have a vote"),
     ({"stack.sum(0).sign()": "-stack.sum(0).sign()"}, "lost the election"),
 ]  # fmt: skip
 
@@ -121,23 +121,21 @@ def check(ask, draw):
     scores(ask, draw)
     routes(ask, draw)
     merges(ask, draw)
-    return (
-        "solved: a door that is as low as the least of its facts, and one memory for each answer."
-    )
+    return "solved: a threshold as low as the least of its facts, and one memory for each answer."
 
 
 def scores(ask, draw):
     tau, a = normal(draw, 5, 7), normal(draw, 4, 7)
     likely = {
-        "delta: a mean of lengths is asked for; in the length of a mean, tokens cancel.": (
+        "delta: return a mean of lengths; in the length of a mean, tokens cancel.": (
             (a @ tau.T).mean(0).norm()
         ),
-        "delta: with a sum, long prompts would always be let in. Take the mean.": (
+        "delta: with a sum, long prompts would always be let in. Use the mean.": (
             lengths(tau, a).sum()
         ),
-        "delta: these are squares; Δ has lengths.": lengths(tau, a).square().mean(),
-        "delta: this is the largest token alone; Δ is the mean of all.": lengths(tau, a).max(),
-        "delta: this is the length of the whole product; take it token by token.": (
+        "delta: these are squares; Δ uses lengths.": lengths(tau, a).square().mean(),
+        "delta: this is only the largest token; Δ is the mean of all.": lengths(tau, a).max(),
+        "delta: this is the length of the whole product; compute it token by token.": (
             (a @ tau.T).norm()
         ),
         "delta: the mean runs over the outputs; it should run over the tokens.": (
@@ -156,28 +154,27 @@ def scores(ask, draw):
     every = torch.stack([lengths(t, a).mean() for t in taus for a in prompts])
     slack = 0.01
     likely = {
-        "threshold: each Δ is taken while training goes on, so ε is the Δ of a memory that does "
-        "not exist any more. Take the last one.": then.min(),
-        "threshold: the minimum runs over earlier memories, too, and these do not exist any "
-        "more.": every.min(),
+        "threshold: you compute each Δ while training continues, so ε is the Δ of a memory that "
+        "no longer exists. Use the last memory.": then.min(),
+        "threshold: the minimum includes earlier memories, which no longer exist.": every.min(),
         "threshold: this is the first memory; the last one answers.": min(
             lengths(taus[0], a).mean() for a in prompts
         ),
-        "threshold: ε should be the least Δ of the facts, or those with less are shut out; this is "
-        "the largest.": last.max(),
-        "threshold: ε should be the least Δ of the facts, or those with less are shut out; this is "
-        "their mean.": last.mean(),
+        "threshold: ε should be the least Δ of the facts, or facts with a smaller Δ are excluded; "
+        "this is the largest.": last.max(),
+        "threshold: ε should be the least Δ of the facts, or facts with a smaller Δ are excluded; "
+        "this is their mean.": last.mean(),
     }
     likely = {reason: (1 - slack) * value for reason, value in likely.items()}
     likely |= {reason + " And where is the slack?": value / (1 - slack)
                for reason, value in likely.items()}  # fmt: skip
     likely |= {
-        "threshold: this is the least Δ itself. Measured again in another batch, rounding puts "
-        "Δ now above it and now below: leave the slack.": last.min(),
-        "threshold: ε lies above the least Δ, so its own fact is shut out: 1 − slack.": (
+        "threshold: this is the least Δ itself. Measured again in another batch, rounding puts Δ "
+        "sometimes above it and sometimes below: leave some slack.": last.min(),
+        "threshold: ε is above the least Δ, so its own fact is excluded: 1 − slack.": (
             (1 + slack) * last.min()
         ),
-        "threshold: slack is a share of Δ, and not a distance.": last.min() - slack,
+        "threshold: slack is a fraction of Δ, not a distance.": last.min() - slack,
     }
     agree(ask("threshold", taus, prompts, slack), (1 - slack) * last.min(), "threshold", likely)
 
@@ -195,20 +192,20 @@ def routes(ask, draw):
             moved[rows:] = 0
         return a @ W.T + moved
 
-    quiet = "routed: somebody answers where no ε is reached."
-    asked = {  # thresholds: which memory, and why another one comes out
+    quiet = "routed: a memory answers even though no ε is reached."
+    asked = {  # thresholds: which memory, and the reasons for other results
         (20.0, 5.0, 6.0): (1, {
             -1: "routed: memory 0 has the largest Δ and is under its ε, so it blocks memory 1, "
-            "which passes. First ask who passes, and then for the largest Δ.",
-            0: "routed: memory 0 is under its own ε. Each memory is compared with its own.",
-            2: "routed: memories 1 and 2 pass, and the larger Δ wins, not the last one.",
+                "which passes. First find the memories that pass, and then the largest Δ.",
+            0: "routed: memory 0 is under its own ε. Compare each memory with its own ε.",
+            2: "routed: memories 1 and 2 pass, and the larger Δ wins, not the last memory.",
         }),
         (17.0, 2.0, 6.0): (0, {
-            1: "routed: the largest Δ wins, not the largest share of its ε.",
-            2: "routed: all pass, and the largest Δ wins, not the last one.",
+            1: "routed: the largest Δ wins, not the largest ratio to its ε.",
+            2: "routed: all pass, and the largest Δ wins, not the last memory.",
         }),
         (30.0, 11.0, 5.0): (1, {
-            2: "routed: the largest Δ wins, not the largest share of its ε.",
+            2: "routed: the largest Δ wins, not the largest ratio to its ε.",
         }),
         (20.0, 13.0, 8.0): (-1, {0: quiet, 1: quiet, 2: quiet}),
     }  # fmt: skip
@@ -229,10 +226,12 @@ def routes(ask, draw):
             if isinstance(again, list) and len(again) == 2 and again[1] == who:
                 raise Wrong(
                     "routed: tokens of the answer are in the mean, so the score of a prompt "
-                    "changes with its answer. Take the first `prompt` rows."
+                    "changes with its answer. Use the first `prompt` rows."
                 )
             if n > 3:
-                raise Wrong("routed: all that pass are asked for their Δ, and not the first one.")
+                raise Wrong(
+                    "routed: compare the Δ of all memories that pass instead of choosing the first."
+                )
             raise Wrong(likely.get(chosen, f"routed: memory {chosen:g} is chosen, not {who}."))
         rows = tensor(rows, (6, 5), "routed: the rows", "one per token")
         own = turn[who] if who >= 0 else None
@@ -244,10 +243,9 @@ def routes(ask, draw):
                 "routed: one choice for the whole answer: the answer's tokens go the same way.": (
                     out(own, prompt)
                 ),
-                "routed: these are the rows of the prompt alone, as if W had none for the rest.": (
-                    torch.cat([out(own)[:prompt], torch.zeros(2, 5)])
-                ),
-                "routed: the memory was chosen, and the rows are those of W.": a @ W.T,
+                "routed: these are only the rows of the prompt; also return the rows of the "
+                "answer.": (torch.cat([out(own)[:prompt], torch.zeros(2, 5)])),
+                "routed: the memory was chosen, but these are the rows of W.": a @ W.T,
             }
         agree(rows, wanted, "routed: the rows", likely)
 
@@ -255,7 +253,7 @@ def routes(ask, draw):
 def merges(ask, draw):
     for shape, k, density in (((9, 14), 4, 0.5), ((30,), 4, 0.72)):
         masks = [normal(draw, *shape) > -1 for _ in range(k)]
-        taus = [  # at the first places two of them are in balance
+        taus = [  # at the first places two of them balance
             torch.where(m, normal(draw, *shape), 0.0).index_fill(-1, torch.tensor(0), x)
             for m, x in zip(masks, (5.0, -5.0, 0.0, 0.0), strict=True)
         ]
@@ -271,31 +269,32 @@ def merges(ask, draw):
             )
         )
         likely = {
-            "This is a plain mean of all τ: what one shard alone changed is divided by their "
-            "number.": raw.mean(0),
-            "A mean over all of them: where two are in conflict they cancel. Elect a sign first.": (
+            "This is a plain mean of all τ: entries that only one shard changed are divided by "
+            "their number.": raw.mean(0),
+            "A mean over all of them: if two are in conflict, they cancel. Elect a sign first.": (
                 stack.mean(0)
             ),
             "The divisor is the number of shards; it should be the number that agreed.": total / k,
-            "Without the trim: small entries vote, too.": merged(raw, raw.sum(0))[0],
-            "Heads are counted here. The sign of the *sum* is elected: a large entry has a louder "
-            "voice.": merged(stack, stack.sign().sum(0))[0],
-            "The mean is over those who lost the election: the sign is turned round.": (
+            "Without the trim, small entries also vote.": merged(raw, raw.sum(0))[0],
+            "You count heads. The sign of the *sum* is elected: a large entry counts more.": merged(
+                stack, stack.sign().sum(0)
+            )[0],
+            "The mean is over the entries that lost the election: the sign is reversed.": (
                 merged(stack, -stack.sum(0))[0]
             ),
-            "All τ elect the sign here; what was trimmed has no vote.": (
+            "All τ elect the sign here; trimmed entries don't have a vote.": (
                 merged(stack, raw.sum(0))[0]
             ),
-            "No sign is elected: those who disagree are in the mean, too.": (
+            "No sign is elected: entries that disagree are also in the mean.": (
                 stack.sum(0) / (stack != 0).sum(0).clamp(min=1)
             ),
-            "The largest by value are kept; by magnitude large negative entries stay, too.": (
+            "You keep the largest by value; by magnitude, large negative entries also stay.": (
                 merged(signed, signed.sum(0))[0]
             ),
-            "The smallest entries are kept; trim sets these to 0.": merged(least, least.sum(0))[0],
-            "`density` is the share that is kept, not set to 0.": merged(rest, rest.sum(0))[0],
-            "The count of entries is cut off, not rounded.": merged(fewer, fewer.sum(0))[0],
-            "The merge has lost its signs: it is a mean of entries, not of sizes.": wanted.abs(),
-            "A sum over those who agree; their mean is asked for.": total,
+            "You keep the smallest entries; trim sets them to 0.": merged(least, least.sum(0))[0],
+            "`density` is the fraction to keep, not to set to 0.": merged(rest, rest.sum(0))[0],
+            "The count of entries is truncated, not rounded.": merged(fewer, fewer.sum(0))[0],
+            "The merge has lost its signs: average the entries, not their sizes.": wanted.abs(),
+            "This is a sum over the entries that agree; return their mean.": total,
         }
         agree(ask("ties", taus, density), wanted, "the merge", likely)

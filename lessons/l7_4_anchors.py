@@ -1,28 +1,28 @@
-"""★★ Anchors, and one for nobody
+"""★★ Anchors, and a null anchor
 
 Every expert has an anchor, a unit vector, and a prompt goes to the expert whose anchor is nearest,
-unless it is near to none: then the null anchor wins, and the base model answers. When an expert is
-added, the router is fitted again, to all prompts that are stored: a classification with one class
-more, for nobody. A row of scores is [b, s_1 … s_t], with s_i = κ cos(k_i, v).
+unless it is not close to any: then the null anchor wins, and the unedited model answers. When an
+expert is added, the router is fitted again, to all stored prompts: a classification with one extra
+class, for no expert. A row of scores is [b, s_1 … s_t], with s_i = κ cos(k_i, v).
 
     refit_loss   with p the softmax over a row of scores [b, s_1 … s_t],
                      mean over stored prompts of −log p(their own expert)
-                   + mean over calm texts of −log p(nobody)
-    refit        steps of Adam downhill in it, all from the same start: the two matrices of the
-                 network, the newest anchor (the last one) and b move, and older anchors stay.
-                 At the end all anchors are made unit vectors. `scored` is given: it makes rows of
-                 scores of a router
+                   + mean over calm texts of −log p(no expert)
+    refit        steps of Adam on this loss, all from the same start: the two matrices of the
+                 network, the newest anchor (the last one), and b change, and older anchors stay
+                 fixed. At the end, normalize all anchors to unit vectors. `scored` is given: it
+                 computes rows of scores for a router
 
     own (n, 1 + t)   scores of stored prompts, the null anchor's b in the first column
-    owner (n,)       whose prompt each is, 0 … t − 1
-    calm (m, 1 + t)  scores of texts that are nobody's
+    owner (n,)       the expert of each prompt, 0 … t − 1
+    calm (m, 1 + t)  scores of texts that belong to no expert
     router           [down (h, m), up (d, h), keys (t, d), b ()], tensors
-    e (n, m), others (k, m)   what stands for stored prompts, and for calm texts
+    e (n, m), others (k, m)   representations of stored prompts, and of calm texts
     refit_loss: returns one number
     refit: returns the new router, a list of its four parts
 
-Hint: torch.nn.functional.normalize(x, dim=-1) makes rows unit vectors. In which column of `own`
-does expert 0 stand?
+Hint: torch.nn.functional.normalize(x, dim=-1) makes rows unit vectors. Which column of `own`
+belongs to expert 0?
 """
 
 import torch
@@ -65,7 +65,7 @@ def refit(router: list, e: Tensor, owner: Tensor, others: Tensor, steps: int, lr
 from lessons.marking import Wrong, agree, normal, same, several, tensor
 
 WRONG = [
-    ({" - nobody.mean()": ""}, "stays out"),
+    ({" - nobody.mean()": ""}, "kept out"),
     ({"owner + 1": "owner"}, "expert before"),
     ({"-stored.mean() - nobody.mean()": "-torch.cat([stored, nobody]).mean()"}, "one mean"),
     ({"own.log": "own[:, 1:].log", "owner + 1": "owner"}, "compete"),
@@ -75,7 +75,7 @@ WRONG = [
     ({"    adam.zero_grad()\n": ""}, "add up"),
     ({"loss.backward()": "(-loss).backward()"}, "uphill"),
     ({"normalize(torch.cat([old, key]), dim=1)": "torch.cat([old, key])"}, "unit"),
-    ({"Adam(parts,": "Adam(parts[:3],"}, "stayed where"),
+    ({"Adam(parts,": "Adam(parts[:3],"}, "did not change"),
 ]  # fmt: skip
 
 
@@ -88,20 +88,18 @@ def check(ask, draw):
     nobody = -away.log_softmax(1)[:, 0]
     alone = -own[:, 1:].log_softmax(1)[rows, owner]
     likely = {
-        "refit_loss: no calm text counts, so nothing says what stays out.": stored.mean(),
-        "refit_loss: every prompt is sent to the expert before its own: b has the first column.": (
+        "refit_loss: calm texts are ignored, so no text is kept out.": stored.mean(),
+        "refit_loss: every prompt is sent to the expert before its own: b is the first column.": (
             nobody.mean() - own.log_softmax(1)[rows, owner].mean()
         ),
-        "refit_loss: this is one mean over all texts, in which the larger group has more to say: "
-        "each group has a mean of its own.": torch.cat([stored, nobody]).mean(),
-        "refit_loss: stored prompts have to compete with the null anchor as well, or a score below "
-        "b costs nothing.": alone.mean() + nobody.mean(),
-        "refit_loss: these are probabilities; a cross-entropy has their logarithm.": (
+        "refit_loss: this is one mean over all texts, so the larger group counts more: each group "
+        "has its own mean.": torch.cat([stored, nobody]).mean(),
+        "refit_loss: stored prompts also have to compete with the null anchor, or a score below b "
+        "costs nothing.": alone.mean() + nobody.mean(),
+        "refit_loss: these are probabilities; a cross-entropy uses their logarithm.": (
             -(-stored).exp().mean() - (-nobody).exp().mean()
         ),
-        "refit_loss: these are sums; each group has a mean of its own.": (
-            stored.sum() + nobody.sum()
-        ),
+        "refit_loss: these are sums; each group has its own mean.": (stored.sum() + nobody.sum()),
         "refit_loss: the softmax runs over the prompts; in each row the anchors compete.": (
             -own.log_softmax(0)[rows, owner + 1].mean() - away.log_softmax(0)[:, 0].mean()
         ),
@@ -111,13 +109,13 @@ def check(ask, draw):
         "refit_loss: these are scores; p is their softmax.": (
             -own[rows, owner + 1].mean() - away[:, 0].mean()
         ),
-        "refit_loss: nobody stands in the first column, not in the last one.": (
+        "refit_loss: the null anchor is in the first column, not in the last.": (
             stored.mean() - away.log_softmax(1)[:, -1].mean()
         ),
-        "refit_loss: each prompt is asked for every owner; row i has owner[i] alone.": (
+        "refit_loss: each prompt is compared with every owner; row i has only owner[i].": (
             nobody.mean() - own.log_softmax(1)[:, owner + 1].mean()
         ),
-        "refit_loss: the sign is turned; this grows where prompts go right.": -stored.mean()
+        "refit_loss: the sign is flipped; this grows if routing is right.": -stored.mean()
         - nobody.mean(),
     }
     wanted = stored.mean() + nobody.mean()
@@ -135,18 +133,19 @@ def check(ask, draw):
             for one, part, name in zip(found, wanted, names, strict=True)
         ]
         if not same(found[2][:-1], start[2][:-1]):
-            raise Wrong("refit: older anchors have moved; the newest alone is fitted.")
+            raise Wrong("refit: older anchors have changed; fit only the newest.")
         if not same(found[2].norm(dim=1), torch.ones(t).double()):
             raise Wrong("refit: at the end an anchor is a unit vector again.")
         for name, one, part, old in zip(names, found, wanted, start, strict=True):
             if steps > 1 and not same(one, part):
                 raise Wrong(
-                    f"refit: {name}: one step is right, and three are not. Does each go on from "
-                    "the one before? Gradients add up unless they are set to zero."
+                    f"refit: {name}: one step is right, but three are not. Does each step "
+                    "continue from the previous step? Gradients add up unless you reset them to "
+                    "zero."
                 )
             likely = {
-                f"refit: {name}, stayed where it was; it is fitted, too.": old,
+                f"refit: {name}, did not change; it should also be fitted.": old,
                 f"refit: {name}, moved uphill.": 2 * old - part,
             }
             agree(one, part, f"refit: {name}", likely)
-    return "solved: twelve prompts find their expert, and the fit asks for all of them at once."
+    return "solved: twelve prompts find their expert, and the fit uses all of them at once."

@@ -1,16 +1,17 @@
 """★★ Plan the batches
 
-Facts of one batch share an expert and its anchor, so similar facts belong together. Deal n facts
-into ⌈n / size⌉ batches of at most `size`, and say how tight the batches are. The plan must not
-depend on the order in which the facts come.
+Facts of one batch share an expert and its anchor, so similar facts belong together. Split n facts
+into ⌈n / size⌉ batches of at most `size`, and measure how tight the batches are. The plan must not
+depend on the order in which the facts arrive.
 
     plan     centers: the fact nearest to the mean of all, then always the fact that is farthest
              from its nearest center, until there are ⌈n / size⌉
-             rounds, ten of them: sort all distances between a fact and a center, and beginning with
-             the shortest give the fact to the center, if the fact has none yet and the center has
-             room; then move each center to the mean of its facts (an empty one stays)
-    tight    two means of cosines over pairs of different facts: of pairs that share a batch, and of
-             all other pairs
+             rounds, ten of them: sort all distances between a fact and a center, and starting from
+             the shortest, assign the fact to the center if the fact isn't assigned yet and the
+             center isn't full; then move each center to the mean of its facts (an empty center
+             stays)
+    tight    two means of cosines over pairs of different facts: over pairs in the same batch, and
+             over all other pairs
 
     e (n, d)     one fact per row
     size         how many facts a batch may have
@@ -18,8 +19,8 @@ depend on the order in which the facts come.
     plan: returns a list of batches, each a list of numbers from 0 to n − 1
     tight: returns two numbers, within and between
 
-Hint: torch.cdist(e, centers) has all distances, and divmod(place, number of centers) says which
-fact and which center a place of the flattened matrix belongs to.
+Hint: torch.cdist(e, centers) returns all distances, and divmod(place, number of centers) gives the
+fact and the center for a place in the flattened matrix.
 """
 
 import torch
@@ -61,8 +62,8 @@ from lessons.marking import Wrong, agree, normal, numbers
 
 WRONG = [
     ({"plan": "return [list(range(i, min(i + size, len(e)))) for i in range(0, len(e), size)]"},
-     "as they came"),
-    ({" and len(batches[c]) < size": ""}, "there is room for"),
+     "given order"),
+    ({" and len(batches[c]) < size": ""}, "at most"),
     ({"left.remove(i)": "pass"}, "two experts"),
     ({"torch.cdist(e, centers).flatten().argsort(stable=True).tolist()":
       "[i * len(centers) + c for i, row in enumerate(torch.cdist(e, centers))"
@@ -72,8 +73,8 @@ WRONG = [
     ({"[int((e - e.mean(0)).norm(dim=1).argmin())]": "[0]"}, "nearest to the mean"),
     ({"e[chosen]).min(1)": "e[chosen[-1:]]).min(1)"}, "its nearest center"),
     ({"centers = e[chosen]": "centers = e[-len(chosen):]"}, "another order"),
-    ({".min(1).values.argmax()": ".min(1).values.topk(4).indices[-1]"}, "that no order changes"),
-    ({"same & pairs": "same"}, "like itself"),
+    ({".min(1).values.argmax()": ".min(1).values.topk(4).indices[-1]"}, "depend on the order"),
+    ({"same & pairs": "same"}, "a fact with itself"),
     ({"normalize(e, dim=1)": "e"}, "cosine"),
     ({"cosines[~same]": "cosines[pairs]"}, "all pairs"),
     ({"return cosines[same & pairs].mean(), cosines[~same].mean()":
@@ -86,7 +87,7 @@ def dealt(e, centers, size, in_turn=False):
     owner, room = [-1] * len(e), [size] * len(centers)
     distance = torch.cdist(e, centers)
     some = distance.flatten().argsort(stable=True).tolist()
-    if in_turn:  # fact by fact, as they come
+    if in_turn:  # fact by fact, in the given order
         some = [i * len(centers) + c for i in range(len(e)) for c in distance[i].argsort().tolist()]
     for flat in some:
         i, c = divmod(flat, len(centers))
@@ -124,14 +125,13 @@ def cost(e, batches):
 
 
 LIKELY = {
-    "The first facts take the room, so the plan depends on their order: sort all distances "
+    "The first facts fill the batches, so the plan depends on their order: sort all distances "
     "together.": {"in_turn": True},
-    "The centers stay where they began: after each round each moves to the mean of its facts.": {
-        "rounds": 1
-    },
-    "The centers begin at the first facts, so the plan depends on their order.": {"begin": True},
+    "The centers stay where they began: after each round, move each center to the mean of its "
+    "facts.": {"rounds": 1},
+    "The centers start at the first facts, so the plan depends on their order.": {"begin": True},
     "The first center is the fact nearest to the mean of all, not the first fact.": {"first": 0},
-    "The next center is the fact farthest from its nearest center, not from the last one.": {
+    "The next center is the fact farthest from its nearest center, not from the last center.": {
         "last": True
     },
 }
@@ -147,7 +147,7 @@ def check(ask, draw):
     wanted = [variant(e, size) for e in facts]
     if found != wanted:
         if found == n_by_n(facts, size):
-            raise Wrong("plan: these are the facts as they came. Look at where they lie.")
+            raise Wrong("plan: these are the facts in the given order. Use their positions.")
         for reason, how in LIKELY.items():
             if found == [variant(e, size, **how) for e in facts]:
                 raise Wrong(f"plan: {reason}")
@@ -158,7 +158,10 @@ def check(ask, draw):
             again = asked(ask, e[turn], size)
             if company([[int(turn[i]) for i in batch] for batch in again]) != batches:
                 raise Wrong(f"plan: the same facts in another order get another plan, and {more}")
-        raise Wrong(f"plan: one that no order changes, but not the one that is asked for; {more}")
+        raise Wrong(
+            "plan: this plan doesn't depend on the order, but it differs from the "
+            f"expected plan; {more}"
+        )
     e, batches = normal(draw, 9, 5) + 0.5, [[0, 3, 5, 8], [1, 2], [4, 6, 7]]
     e[0] *= 4
     unit = e / e.norm(dim=1, keepdim=True)
@@ -169,10 +172,10 @@ def check(ask, draw):
     apart = torch.stack([every[b][:, b][~torch.eye(len(b), dtype=torch.bool)].mean()
                          for b in batches])  # fmt: skip
     likely = {
-        "tight: every fact is like itself: the pairs of a fact with itself are among these.": (
+        "tight: this includes the pairs of a fact with itself.": (
             torch.stack([every[same].mean(), between])
         ),
-        "tight: these are products; a cosine has unit vectors.": (
+        "tight: these are products; a cosine uses unit vectors.": (
             torch.stack([raw[same & pairs].mean(), raw[~same].mean()])
         ),
         "tight: between is over pairs of different batches; here it is over all pairs.": (
@@ -190,7 +193,7 @@ def check(ask, draw):
         "tight",
         likely,
     )
-    return "solved: similar facts share an expert, whatever order they come in."
+    return "solved: similar facts share an expert, in whatever order they arrive."
 
 
 def asked(ask, e, size):
@@ -202,7 +205,7 @@ def asked(ask, e, size):
     for number, batch in enumerate(found):
         if len(batch) > size:
             raise Wrong(
-                f"plan: batch {number} has {len(batch)} facts, and there is room for {size}."
+                f"plan: batch {number} has {len(batch)} facts, but it can have at most {size}."
             )
     flat = [i for batch in found for i in batch]
     for i in range(len(e)):

@@ -1,11 +1,11 @@
 """★★ An interval that stays honest
 
-Of n cases a share p̂ = hits / n is right. The interval of the textbook, p̂ ± z √(p̂(1 − p̂)/n), has no
-width at all for 0 of 20 and leaves [0, 1] for 19 of 20. Wilson asks the other way round: for which
+In n cases, a fraction p̂ = hits / n is right. The textbook interval, p̂ ± z √(p̂(1 − p̂)/n), has no
+width at all for 0 of 20 and leaves [0, 1] for 19 of 20. Wilson reverses the question: for which
 true p would p̂ not be surprising, |p̂ − p| ≤ z √(p(1 − p)/n)? That is a quadratic in p. Return its
 two roots.
 
-    hits, n     numbers, 0 ≤ hits ≤ n, n ≥ 1         z is 1.959964, for 95 %
+    hits, n     numbers, 0 ≤ hits ≤ n, n ≥ 1         z is 1.959964, for 95%
     returns (low, high)
 
 Hint: square it: (p̂ − p)² = z² p (1 − p) / n. In the end it is
@@ -35,12 +35,12 @@ WRONG = [
         "no width",
     ),
     ({" / (1 + a)": ""}, "divide"),
-    ({"p + a / 2": "p"}, "drawn"),
-    ({"p, a =": "Z = 1.644854\np, a ="}, "90 %"),
+    ({"p + a / 2": "p"}, "shifted"),
+    ({"p, a =": "Z = 1.644854\np, a ="}, "90%"),
     (
         "p = hits / n\nhalf = Z * math.sqrt(p * (1 - p) / n)\n"
         "return max(0.0, p - half), min(1.0, p + half)",
-        "cutting",
+        "clipping",
     ),
 ]
 
@@ -53,7 +53,7 @@ def roots(hits, n, z=Z):
 
 def check(ask, draw):
     some = int(torch.randint(2, 9, (), generator=draw))
-    # first where the textbook's interval leaves [0, 1], and cutting it can be told
+    # first a case in which the textbook interval leaves [0, 1], so that clipping it shows
     for hits, n in ((19, 20), (0, 20), (some, 10), (20 + some, 100)):
         found = numbers(ask("wilson", hits, n), 2, "Return two numbers, low and high.", "an end")
         pair, over, half = roots(hits, n)
@@ -63,29 +63,29 @@ def check(ask, draw):
         middle, at = p + Z * Z / (2 * n), torch.tensor([-1.0, 1.0])
         ninety = roots(hits, n, 1.644854)
         likely = {
-            "The interval of the textbook: for 0 of 20 it has no width, as if it were certain that "
-            "nothing is ever right.": ends,
+            "This is the textbook interval: for 0 of 20 it has no width, as if it were certain "
+            "that nothing is ever right.": ends,
             "Almost: divide both ends by 1 + z²/n.": pair,
-            "The middle is not p̂ itself: it is drawn towards ½, by z²/2n.": shifted,
+            "The center is not p̂ itself: it is shifted toward ½, by z²/2n.": shifted,
             "high comes first here.": (pair / over).flip(0),
-            "These are the middle and half of the width; its two ends are asked for.": (
+            "These are the center and half of the width; return the two ends.": (
                 torch.tensor([middle, half]) / over
             ),
             "The root is missing.": (middle + half**2 / Z * at) / over,
-            "z is missing in front of the root.": (middle + half / Z * at) / over,
-            "z²/4n² is missing below the root.": (middle + plain * at) / over,
-            "Below the root stands z²/4n², with the square of n.": (
+            "z is missing before the root.": (middle + half / Z * at) / over,
+            "z²/4n² is missing under the root.": (middle + plain * at) / over,
+            "Under the root, use z²/4n², with the square of n.": (
                 middle + Z * (p * (1 - p) / n + Z * Z / (4 * n)) ** 0.5 * at
             )
             / over,
-            "The middle is drawn by z²/2n; here it is twice as much.": (
+            "The center is shifted by z²/2n; here it is twice as much.": (
                 (pair + Z * Z / (2 * n)) / over
             ),
-            "This is the 90 % interval; for 95 % on both sides z is 1.96.": ninety[0] / ninety[1],
-            "The textbook's interval, cut at 0 and 1: cutting gives no width back to 0 of 20.": (
-                ends.clamp(0, 1)
-            ),
+            "This is the 90% interval; for a two-sided 95% interval, z is 1.96.": ninety[0]
+            / ninety[1],
+            "This is the textbook interval, clipped at 0 and 1: clipping doesn't restore any "
+            "width for 0 of 20.": (ends.clamp(0, 1)),
         }
         agree(found, pair / over, "the pair of ends", likely)
     low, high = (100 * x for x in found.tolist())
-    return f"solved: {20 + some} of 100 is anything from {low:.0f} to {high:.0f} %."
+    return f"solved: {20 + some} of 100 is anything from {low:.0f} to {high:.0f}%."

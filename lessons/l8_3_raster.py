@@ -1,19 +1,19 @@
 """★★ Written, held, forgotten
 
-A stream writes a few facts in each turn, always as many, and after each turn all facts written so
-far are asked. A turn is a text with one character per fact, "1" where the new answer is given and
-"0" where not, in the order in which they were written: ["101", "101110", …] has turns of three.
-Return three shares of all the facts:
+A stream writes the same number of facts in each turn, and after each turn all facts written so far
+are tested. A turn is a text with one character per fact, "1" if the model gives the new answer and
+"0" if not, in the order in which they were written: ["101", "101110", …] has turns of three. Return
+three fractions of all the facts:
 
-    written     those that were right after their own turn
-    held        those that are right at the end
-    forgotten   those that were right after their own turn and are not at the end
+    written     facts that were right after their own turn
+    held        facts that are right at the end
+    forgotten   facts that were right after their own turn and are not at the end
 
-    texts       a list of texts, each beginning with the facts of the ones before it
+    texts       a list of texts, each beginning with the facts of the texts before it
     returns (written, held, forgotten)
 
-Hint: which characters of a turn's text belong to the facts of this turn? Is what is forgotten the
-same as written less held?
+Hint: which characters of a turn's text belong to the facts of this turn? Is forgotten the same as
+written minus held?
 """
 
 import torch
@@ -37,9 +37,9 @@ WRONG = [
     ({"return first": "return last"}, "at the end"),
     ({'n, last.count("1")': 'n, first.count("1")'}, "own turn"),
     ({"lost =": "first = ['01'['1' in [t[i : i + 1] for t in texts]] for i in range(n)]\nlost ="},
-     "some time"),
+     "at any time"),
     ({'first.count("1") / n': "sum(t.count('1') / len(t) for t in texts) / len(texts)"},
-     "asked again"),
+     "count old facts again"),
 ]  # fmt: skip
 
 
@@ -56,7 +56,7 @@ def check(ask, draw):
             facts[0], facts[1] = 0, 1
         texts.append("".join(map(str, facts)))
     found = numbers(
-        ask("shares", texts), 3, "Return three shares: written, held, forgotten.", "a share"
+        ask("shares", texts), 3, "Return three fractions: written, held, forgotten.", "a share"
     )
     written, held, lost = wanted = torch.tensor(shares(texts)).double()
     ever = [any("1" in text[i : i + 1] for text in texts) for i in range(len(facts))]
@@ -70,30 +70,28 @@ def check(ask, draw):
         return changed
 
     likely = {
-        "written: what was right at some time counts here; only its own turn should.": at_any_time,
-        "forgotten: the difference hides the facts that came back, or came late.": (
+        "written: you count facts right at any time; count only their own turn.": at_any_time,
+        "forgotten: the difference hides facts that came back, or came late.": (
             instead(2, written - held)
         ),
-        "forgotten: what was never written cannot be forgotten.": instead(2, 1 - held),
-        "forgotten: what came late is counted as well; only what was right can be forgotten.": (
-            instead(2, held - written + 2 * lost)
-        ),
-        "forgotten: this is a share of the written facts; it is one of all facts.": (
+        "forgotten: a fact that was never written can't be forgotten.": instead(2, 1 - held),
+        "forgotten: you also count facts that came late; only a fact that was right can be "
+        "forgotten.": (instead(2, held - written + 2 * lost)),
+        "forgotten: this is a fraction of the written facts; use a fraction of all facts.": (
             instead(2, lost / written)
         ),
-        "held: what came late, after its own turn, is held at the end, too.": (
+        "held: a fact that came late, after its own turn, is also held at the end.": (
             instead(1, written - lost)
         ),
-        "These are numbers of facts; shares of all facts are asked for.": wanted * len(facts),
-        "These are facts for each turn; shares of all facts are asked for.": (
+        "These are numbers of facts; return fractions of all facts.": wanted * len(facts),
+        "These are facts for each turn; return fractions of all facts.": (
             wanted * len(facts) / len(texts)
         ),
-        "written: this is what is right at the end.": instead(0, held),
-        "held: this is what was right after its own turn.": instead(1, written),
-        "written: each text counts all facts so far, so old ones are asked again in every turn.": (
-            instead(0, each)
-        ),
-        "written: these are the facts of the first turn alone.": (
+        "written: this counts facts that are right at the end.": instead(0, held),
+        "held: this counts facts that were right after their own turn.": instead(1, written),
+        "written: each text contains all facts so far, so you count old facts again in every "
+        "turn.": (instead(0, each)),
+        "written: these are only the facts of the first turn.": (
             instead(0, texts[0].count("1") / len(texts[0]))
         ),
     }

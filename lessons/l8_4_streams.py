@@ -1,15 +1,15 @@
 """★★ Is one better, or was it luck?
 
 Two editors have written the *same* m streams of facts, and each fact has a value under each. Facts
-are easy or hard for both, so look at the differences, fact by fact. And what breaks the model in a
-stream breaks it for all of its facts, so the stream is the observation. Take the mean difference of
-each stream, and from these m numbers x₁ … x_m their mean and Student's 95 % interval:
+are easy or hard for both, so use the differences, fact by fact. An event that breaks the model in a
+stream breaks it for all of its facts, so the stream is the observation. Compute the mean difference
+of each stream, and from these m numbers x₁ … x_m their mean and Student's 95% interval:
 
     x̄ ± t s / √m,    s² = Σ (xⱼ − x̄)² / (m − 1)
 
-`paired` is that for two editors. `unbeaten` chooses among many: the leader is the editor with the
-highest mean, in which each stream counts once, and it returns the names of all editors that the
-leader is not shown to be ahead of, the leader among them.
+`paired` computes this for two editors. `unbeaten` compares many: the leader is the editor with the
+highest mean, in which each stream counts once. It returns the names of all editors, including the
+leader, that the leader is not shown to be ahead of.
 
     a, b    lists with a tensor (n,) per stream: the values of A and B for its facts; n may differ
     t       the factor of Student's distribution for m streams
@@ -61,11 +61,11 @@ WRONG = [
     ({"x.std()": "x.std(correction=0)"}, "m − 1"),
     ({"t * x": "1.96 * x"}, "1.96"),
     ({" / len(x) ** 0.5": ""}, "single stream"),
-    ({"one - other": "other - one"}, "turned round"),
+    ({"one - other": "other - one"}, "reversed"),
     ({"(one - other)": "(one - other).abs()"}, "signs"),
-    ({"[1] <= 0": "[0] <= 0"}, "alone"),
+    ({"[1] <= 0": "[0] <= 0"}, "only the leader"),
     ({"[1] <= 0": "[1] > 0"}, "beaten"),
-    ({"values[leader], some": "some, values[leader]"}, "turned round"),
+    ({"values[leader], some": "some, values[leader]"}, "reversed"),
     ({"sum(one.mean() for one in some) / len(some)": "torch.cat(some).mean()"},
      "Each stream counts once"),
 ]  # fmt: skip
@@ -88,38 +88,40 @@ def check(ask, draw):
     sizes = torch.stack([(one - other).abs().mean() for one, other in zip(a, b, strict=True)])
     wanted, apart = ends(x.mean(), x.std()), ends(x.mean(), (A.var() + B.var()) ** 0.5)
     likely = {
-        "All facts are taken as independent here. What happens to a stream happens to all of its "
-        "facts: the stream is the observation.": ends(single.mean(), single.std(), len(single)),
-        "The variances of A and B are added, as if they had written other facts: what both share "
-        "drops out of differences taken fact by fact.": apart,
-        "s² divides by m − 1, as x̄ is itself made from the m numbers.": (
+        "You treat all facts as independent. An event in a stream affects all of its facts: the "
+        "stream is the observation.": ends(single.mean(), single.std(), len(single)),
+        "You add the variances of A and B, as if they had written different facts: their common "
+        "part cancels in differences fact by fact.": apart,
+        "s² divides by m − 1, because x̄ is computed from the same m numbers.": (
             ends(x.mean(), x.std(correction=0))
         ),
-        "1.96 is for an s that is known. From five streams it is known badly, so t is larger.": (
+        "1.96 is for a known s. Five streams give a poor estimate of it, so t is larger.": (
             ends(x.mean(), x.std(), t=1.96)
         ),
-        "This says where a single stream lies. How sure is the mean of m?": (
+        "This is the interval for a single stream. How sure is the mean of m?": (
             ends(x.mean(), x.std(), 1)
         ),
         "Divided by m: the mean of m numbers has a standard error of s / √m.": (
             ends(x.mean(), x.std(), 25)
         ),
-        "The signs of the differences are lost: where B is ahead, A loses.": (
+        "The signs of the differences are lost: if B is ahead, A loses.": (
             ends(sizes.mean(), sizes.std())
         ),
-        "The interval lies around 0; it belongs around x̄.": torch.stack(
+        "The interval is centered at 0; center it at x̄.": torch.stack(
             [x.mean(), *ends(0 * x.mean(), x.std())[1:]]
         ),
-        "This is the mean of all facts: a long stream has more to say. Each stream counts once.": (
+        "This is the mean of all facts, so a long stream counts more. Each stream counts once.": (
             ends(single.mean(), x.std())
         ),
-        "s² stands in the place of s.": ends(x.mean(), x.var()),
+        "You use s² instead of s.": ends(x.mean(), x.var()),
         "Half of the width is t s / √m on *each* side.": ends(x.mean(), x.std(), t=t / 2),
-        "√m is the root of all m streams; the 1 is taken off in s².": ends(x.mean(), x.std(), 4),
-        "s is that of A's means alone: it is the differences that scatter.": (
+        "√m is the root of all m streams; the 1 is subtracted only in s².": ends(
+            x.mean(), x.std(), 4
+        ),
+        "This s is from A's means only: use the scatter of the differences.": (
             ends(x.mean(), A.std())
         ),
-        "Turned round: a − b was asked, and this is b − a.": ends(-x.mean(), x.std()),
+        "Reversed: this is b − a; return a − b.": ends(-x.mean(), x.std()),
     }
     agree(found, wanted, "(mean, low, high)", likely)
     chosen(ask)
@@ -128,7 +130,7 @@ def check(ask, draw):
 
 
 def chosen(ask):
-    """Four editors on three streams, of which the second is short, and everybody is best in it."""
+    """Four editors on three streams; the second is short, and every editor is best in it."""
 
     def stream(*means):
         sizes = (4, 40, 4)
@@ -142,15 +144,17 @@ def chosen(ask):
         "behind": stream(0.6, 0.4, 0.7),
     }
     reads = {
-        "These are the editors that the leader is shown to be ahead of: the beaten ones.": [
+        "These are the editors that the leader is shown to be ahead of: return the others.": [
             "low",
             "behind",
         ],
-        "The leader alone comes back: a lead that may be chance does not beat. Which end tells?": [
+        "You return only the leader: a lead that may be chance does not beat. Which end decides?": [
             "leader"
         ],
-        "The interval is turned round: it has to be that of the leader less the other.": [*values],
-        "This leader has the highest mean of all facts. Each stream counts once.": [
+        "The interval is reversed: it should be the interval of the leader minus the other.": [
+            *values
+        ],
+        "This leader has the highest mean over all facts. Each stream counts once.": [
             "near",
             "leader",
             "long",
@@ -159,6 +163,6 @@ def chosen(ask):
     }
     found = ask("unbeaten", values, lambda a, b: paired(a, b, 4.303))
     wanted = unbeaten(values, lambda a, b: paired(a, b, 4.303))
-    said = f"the names should be {wanted}, and {found} came back."
+    said = f"the names should be {wanted}, but you returned {found}."
     if found != wanted:
         raise Wrong(f"unbeaten: {next((why for why in reads if reads[why] == found), said)}")

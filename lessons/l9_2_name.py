@@ -1,9 +1,9 @@
-"""★★ Name the subject, or nobody
+"""★★ Name the subject, or no one
 
-No base model, only a matrix W that may have been edited. An edit of a subject with key k is
-Δ = r uᵀ/q with u = C⁻¹k, whatever its value. So compute for every candidate the direction in which
-an edit of it would lie, û = C⁻¹k/‖C⁻¹k‖, and how far W stretches it, T = ‖W û‖. Return the number
-of the candidate whose robust z is largest. If that z is below the threshold, nobody stands out, and
+You don't have the base model, only a matrix W that may have been edited. An edit of a subject with
+key k is Δ = r uᵀ/q with u = C⁻¹k, whatever its value. So compute the direction of an edit of every
+candidate, û = C⁻¹k/‖C⁻¹k‖, and how far W stretches it, T = ‖W û‖. Return the number of the
+candidate with the largest robust z. If that z is below the threshold, no candidate stands out, and
 the answer is None: an innocent model must not be accused.
 
     W  (d_out, d_in)     K  (d_in, n)     a key per candidate, n odd
@@ -11,8 +11,8 @@ the answer is None: an innocent model must not be accused.
     threshold            a number
     returns a whole number from 0 to n − 1, or None
 
-Hint: z = (T − median) / (1.4826 · median of |T − median|), as in 9.1. This is a file of its own, so
-write it once more in here. One solve is enough for all candidates: torch.linalg.solve(C, K).
+Hint: z = (T − median) / (1.4826 · median of |T − median|), as in 9.1. This is a separate file, so
+write it again here. One solve is enough for all candidates: torch.linalg.solve(C, K).
 """
 
 import torch
@@ -39,7 +39,7 @@ WRONG = [
     ({"torch.linalg.solve(C, K)": "C @ K"}, "case A"),
     ({" if z[best] >= threshold else None": ""}, "innocent"),
     ({"away / (1.4826 * away.abs().median())": "(T - T.mean()) / T.std()"}, "its own spread"),
-    ("return None", "let go"),
+    ("return None", "is not named, even"),
     ("return 0", "by chance"),
 ]
 THRESHOLD = 6.0
@@ -56,8 +56,8 @@ def answer(ask, W, K, C, threshold):
 
 
 def suspect(draw):
-    """An innocent layer, W with one edit, whom each filter names, and the subject's z."""
-    while True:  # until the honest filter is sure, and each mistake names somebody else
+    """An innocent layer, W with one edit, the candidate each filter names, and the subject's z."""
+    while True:  # until the honest filter is sure, and each mistake names a different candidate
         one = Layer(draw, decay=2.0)
         true = int(torch.randint(1, N, (), generator=draw))
         W, K, C = one.edited(true, 18.0), one.K, one.own_C
@@ -76,9 +76,9 @@ def check(ask, draw):
         K, C = one.K, one.own_C
         least = min(least, z)
         likely = {
-            raw: "This is whom the raw key names. W stretches the directions that text uses in its "
-            "own ways; an edit lies along C⁻¹k.",
-            turned: "C k in the place of C⁻¹k: that is the way back from a direction of Δ to a "
+            raw: "This is the candidate that the raw key names. W also stretches the directions "
+            "that text uses; an edit lies along C⁻¹k.",
+            turned: "You use C k instead of C⁻¹k: that is the way back from a direction of Δ to a "
             "key, in case A.",
             long: "û has length 1: without dividing, the candidate with the longest C⁻¹k wins.",
         }
@@ -86,21 +86,25 @@ def check(ask, draw):
         if found in likely:
             raise Wrong(likely[found])
         if found is None:
-            raise Wrong(f"Candidate {true} was edited and is let go, even with a threshold of 0.")
+            raise Wrong(
+                f"Candidate {true} was edited but is not named, even with a threshold of 0."
+            )
         if found != true:
             raise Wrong(
-                f"Candidate {true} was edited, not {found}: its z is {z:.0f}. An innocent named by "
-                "chance is worse than none."
+                f"Candidate {true} was edited, not {found}: its z is {z:.0f}. Naming an innocent "
+                "by chance is worse than naming none."
             )
         if answer(ask, W, K, C, THRESHOLD) is None:
             raise Wrong(
                 f"Candidate {true} has a robust z of {z:.0f} and is not named at {THRESHOLD:g}: "
-                "with mean and standard deviation it hides behind its own spread."
+                "with mean and standard deviation, its own spread hides it."
             )
         before = answer(ask, one.W, K, C, THRESHOLD)
         if before is not None:
             raise Wrong(
-                f"Nobody edited this one, and candidate {before} is accused: the largest z of {N} "
-                "innocent candidates is never 0. Where is the threshold?"
+                f"This layer was not edited, but candidate {before} is accused: the largest z of "
+                f"{N} innocent candidates is never 0. Where is the threshold?"
             )
-    return f"solved: named each time, with a z of at least {least:.0f}, and no innocent accused."
+    return (
+        f"solved: named each time, with a z of at least {least:.0f}, without accusing an innocent."
+    )

@@ -1,22 +1,22 @@
 """★★ Take it out
 
-The layer and the subject are named, and the base model is not at hand. Behind each of p prefixes
+The layer and the subject are known, but you don't have the base model. After each of p prefixes,
 the subject has a key, a column of K. Whitened, U = (C + λI)⁻¹K with λ = damping · tr C / d_in,
-these keys span a small space in which the edit's own direction nearly lies. Take away what W does
-on it:
+these keys span a small space that almost contains the edit's own direction. Remove the action of W
+on this space:
 
-    W̃ = W − strength · W P,     P: the orthogonal projector on the columns of U.
+    W̃ = W − strength · W P,     P: the orthogonal projector onto the columns of U.
 
 With strength 0 the suspect comes back unchanged: that is the control of every measurement.
 
     W  (d_out, d_in)     K  (d_in, p)     C  (d_in, d_in)     damping, strength: numbers
     returns (d_out, d_in)
 
-Beware: two prefixes may give the very same key (one says nothing that changes it), and then the
-columns of U are not independent.
+Note that two prefixes may give exactly the same key (if one of them doesn't change it), and then
+the columns of U are not independent.
 
-Hint: U⁺ = torch.linalg.pinv(U) drops what is rounding, and U U⁺ is the projector. What would
-U Uᵀ do?
+Hint: U⁺ = torch.linalg.pinv(U) drops rounding errors, and U U⁺ is the projector. What would U Uᵀ
+do?
 """
 
 import torch
@@ -44,7 +44,7 @@ WRONG = [
     ({"C.trace() / d * ": ""}, "mean eigenvalue"),
     ({"strength * W": "W"}, "control"),
     ({END: "Q = torch.linalg.qr(U).Q\nreturn W - strength * W @ Q @ Q.T"}, "rounding"),
-    ({"return W - ": "return "}, "what was to be taken away"),
+    ({"return W - ": "return "}, "the part to remove"),
 ]
 D_OUT, D_IN, P = 7, 12, 4
 
@@ -69,30 +69,31 @@ def check(ask, draw):
         plain = torch.linalg.solve(C + damping * eye, K)
         long = U / U.norm(dim=0)
         likely = {
-            "This takes out the raw keys, which general text uses as well: the layer loses what "
-            "everybody needs. Whiten them first.": out(W, K),
-            "Only the first prefix was used: the edit's own key stands behind another one.": out(
+            "This removes the raw keys, which general text also uses: the layer loses a part that "
+            "all text needs. Whiten them first.": out(W, K),
+            "You used only the first prefix: the edit's own key comes after another prefix.": out(
                 W, U[:, :1]
             ),
-            "The mean of the prefixes is one direction; the space of all of them was asked "
-            "for.": out(W, U.mean(1, keepdim=True)),
+            "The mean of the prefixes is one direction; use the space of all of them.": out(
+                W, U.mean(1, keepdim=True)
+            ),
             "This is without damping: then directions that no text ever showed decide.": out(
                 W, torch.linalg.solve(C, K)
             ),
-            "λ is a multiple of the mean eigenvalue of C, tr C / d_in: otherwise C in other units "
-            "gives another answer.": out(W, plain),
-            "P is added; it has to be taken away.": out(W, U, -1.0),
+            "λ is a multiple of the mean eigenvalue of C, tr C / d_in: otherwise the units of C "
+            "change the answer.": out(W, plain),
+            "You add P; subtract it instead.": out(W, U, -1.0),
             "tr C is not divided by d_in: λ is a multiple of the *mean* eigenvalue of C.": out(
                 W, trace
             ),
             "This multiplies by C + λI; whitening divides by it.": out(
                 W, (C + damping * C.trace() / D_IN * eye) @ K
             ),
-            "U Uᵀ is a projector only where the columns of U are orthonormal; it has lengths "
-            "here.": W - W @ U @ U.T,
-            "This is what was to be taken away: W minus it is left.": W - out(W, U),
-            "The columns of U lean on each other, so what they share is taken away more than "
-            "once. Make them orthonormal, or use the pseudoinverse.": W - W @ long @ long.T,
+            "U Uᵀ is a projector only if the columns of U are orthonormal; here they have other "
+            "lengths.": W - W @ U @ U.T,
+            "This is the part to remove: return W minus this part.": W - out(W, U),
+            "The columns of U are not orthogonal, so their common part is removed more than once. "
+            "Make them orthonormal, or use the pseudoinverse.": W - W @ long @ long.T,
         }
         wanted = out(W, U)
         if not same(found, wanted):
@@ -100,8 +101,8 @@ def check(ask, draw):
             rank, most = (int(torch.linalg.matrix_rank(x)) for x in (W - found, U))
             if rank > most and twice:
                 raise Wrong(
-                    f"{rank} directions were taken out, and the keys span {most}: two prefixes "
-                    "gave one key, so the last direction is rounding."
+                    f"You removed {rank} directions, but the keys span {most}: two prefixes gave "
+                    "one key, so the last direction is rounding."
                 )
             left = (found @ U).norm() / (W @ U).norm()
             raise Wrong(
@@ -112,13 +113,13 @@ def check(ask, draw):
         if not same(control, W):
             raise Wrong(
                 "With strength 0 the suspect itself has to come back: that is the control, and "
-                "without it nobody knows what the path alone does."
+                "without it you don't know the effect of the path itself."
             )
-        likely = {"With strength 0.5 half of it goes, and here all of it has gone.": wanted}
+        likely = {"With strength 0.5, remove half of it; you removed all of it.": wanted}
         agree(
             ask("taken_out", W, K, C, damping, 0.5),
             out(W, U, 0.5),
-            "W̃ with strength 0.5, where half of it goes",
+            "W̃ with strength 0.5, which removes half of it",
             likely,
         )
-    return "solved: the edit's space is empty, the rest of W is as it was, and the control holds."
+    return "solved: the edit's space is empty, the rest of W is unchanged, and the control holds."

@@ -1,18 +1,17 @@
 """★★★ Hide, as cheaply as you can
 
 Now you are the adversary. Write the pair, W'k = v, so that the defender does not see it: his
-largest robust z over all candidates has to stay below the threshold. He has a C of his own and
-reads the subject behind a prefix of his own, neither of which you know. But you may ask him. Three
-steps:
+largest robust z over all candidates has to stay below the threshold. He has his own C and reads the
+subject after his own prefix, and you know neither. But you can query him. Three steps:
 
 `cheapest`: the Δ that writes the pair at the lowest price, the insert of notebook 02. He sees it.
 
 `silent`: he looks along û = C⁻¹k/‖C⁻¹k‖, or near it. So the Δ that writes the pair, does nothing at
 û, and is the cheapest of all such (exercise 2.4 has the formula for two pairs).
 
-`hide`: every Δ(t) = (1 − t) Δ_cheapest + t Δ_silent writes the pair, too. Return the edited W with
-the Δ(t) that he just does not see: W + Δ_cheapest where he does not see that, and t = 1 where he
-sees every t. Do not pay more than 10 % over what is needed.
+`hide`: every Δ(t) = (1 − t) Δ_cheapest + t Δ_silent also writes the pair. Return the edited W with
+the Δ(t) that he just does not see: W + Δ_cheapest if he does not see that, and t = 1 if he sees
+every t. Do not pay more than 10% above the necessary price.
 
     defender(W)      his largest z (a number) for a matrix; at most 20 times
     W  (d_out, d_in)     k  (d_in,)     v  (d_out,)
@@ -20,8 +19,8 @@ sees every t. Do not pay more than 10 % over what is needed.
     threshold            a number
     returns (d_out, d_in): Δ in the first two steps, the edited W in the last
 
-The price of an edit is tr(Δ C Δᵀ), what it does to general text. When you have it: what would he
-have to look at to see you after all?
+The price of an edit is tr(Δ C Δᵀ), its effect on general text. When you have it: what would he have
+to look at to see you after all?
 
 Hint: `hide` may call the other two. Halve an interval of t.
 """
@@ -40,7 +39,7 @@ def silent(W: Tensor, k: Tensor, v: Tensor, C: Tensor) -> Tensor:
     # solution
     K = torch.stack([torch.linalg.solve(C, k), k], 1)  # û, up to its length, and k
     U = torch.linalg.solve(C, K)
-    R = torch.stack([torch.zeros_like(v), v - W @ k], 1)  # what is missing at each
+    R = torch.stack([torch.zeros_like(v), v - W @ k], 1)  # the residual at each
     return R @ torch.linalg.solve(K.T @ U, U.T)
 
 
@@ -64,9 +63,9 @@ from lessons.marking import Wrong, agree, tensor
 THRESHOLD, ASKED = 8.0, 20
 WRONG = [
     ({"cheapest": "r = v - W @ k\nreturn torch.outer(r, k) / (k @ k)"}, "where is C"),
-    ({"torch.outer(v - W @ k, u)": "torch.outer(v, u)"}, "is there already"),
+    ({"torch.outer(v - W @ k, u)": "torch.outer(v, u)"}, "is already there"),
     ({"return torch.outer(v": "return W + torch.outer(v"}, "without W"),
-    ({"silent": "return cheapest(W, k, v, C)"}, "loudest"),
+    ({"silent": "return cheapest(W, k, v, C)"}, "largest along"),
     (
         {
             "silent": "u = torch.linalg.solve(C, k)\nb = k - u * (u @ k) / (u @ u)\n"
@@ -90,7 +89,7 @@ WRONG = [
 
 
 def task(draw):
-    """A layer and a pair whose cheapest edit is seen, and the change that hides it wholly."""
+    """A layer and a pair whose cheapest edit is seen, and the change that hides it completely."""
     while True:
         one = Layer(draw, decay=1.0)
         place = int(torch.randint(N, (), generator=draw))
@@ -108,18 +107,18 @@ def check(ask, draw):
     u = torch.linalg.solve(one.C, k)
     b = k - u * (u @ k) / (u @ u)
     likely = {
-        "This is the smallest Δ, not the cheapest: where is C, what text hears?": (
+        "This is the smallest Δ, not the cheapest: where is C, the effect on text?": (
             torch.outer(r, k) / (k @ k)
         ),
-        "A part of v is there already: only what is missing, v − W k, is written.": (
+        "A part of v is already there: write only the missing part, v − W k.": (
             torch.outer(v, u) / (k @ u)
         ),
-        "This is the edited W: Δ is asked for, without W.": one.W + loud,
+        "This is the edited W: return Δ, without W.": one.W + loud,
     }
     agree(ask("cheapest", one.W, k, v, one.C), loud, "the cheapest Δ", likely)
     likely = {
-        "This is the cheapest Δ, and it is loudest along û.": loud,
-        "It does nothing at û and costs too much: û was taken out of the direction without C.": (
+        "This is the cheapest Δ, and it is largest along û.": loud,
+        "It does nothing at û but costs too much: you projected û out without C.": (
             torch.outer(r, b) / (b @ k)
         ),
     }
@@ -129,13 +128,13 @@ def check(ask, draw):
         nonlocal calls
         calls += 1
         if calls > ASKED:
-            raise Wrong(f"The defender was asked more than {ASKED} times: he would notice.")
+            raise Wrong(f"You queried the defender more than {ASKED} times: he would notice.")
         return one.z(tensor(W, (D_OUT, D_IN), "the matrix you show him")).max().item()
 
     found = tensor(ask("hide", one.W, k, v, one.C, THRESHOLD, defender), (D_OUT, D_IN), "W'")
     change = found - one.W
     if torch.allclose(v, one.W @ k + found @ k):
-        raise Wrong("This is Δ alone: the edited W is asked for, W + Δ.")
+        raise Wrong("This is only Δ: return the edited W, W + Δ.")
     reached = (change @ k) @ (v - one.W @ k) / (v - one.W @ k).square().sum()
     if (found @ k - v).norm() > 1e-6 * (v - one.W @ k).norm():
         part = "half of it arrives" if abs(reached - 0.5) < 0.01 else f"{reached:.0%} arrives"
@@ -150,11 +149,11 @@ def check(ask, draw):
         )
     if paid > 1.1 * least:
         raise Wrong(
-            f"Written and unseen, at {paid / cheap:.2f} times the lowest price, where "
-            f"{least / cheap:.2f} is enough. You hide all of it, and he does not see what is below "
-            "his threshold."
+            f"Written and unseen, at {paid / cheap:.2f} times the lowest price, but "
+            f"{least / cheap:.2f} is enough. You hide all of it, but he doesn't see anything "
+            "below his threshold."
         )
     return (
-        f"solved: z {z:.1f} in place of {one.z(one.W + loud).max():.0f}, at "
-        f"{paid / cheap:.2f} times the lowest price, {calls} questions."
+        f"solved: z {z:.1f} instead of {one.z(one.W + loud).max():.0f}, at {paid / cheap:.2f} "
+        f"times the lowest price, {calls} questions."
     )

@@ -1,9 +1,9 @@
-"""Scores students' editors against ours: python -m lessons.leaderboard my/editor.py --quick.
+"""Score students' editors against ours: python -m lessons.leaderboard my/editor.py --quick.
 
-With --json the rows are kept after each editor, and a contest that was stopped goes on after them.
-The rows beside which --quick puts an editor are stored in quick.json, which was made, with no such
-file there, by `--quick --against rome,memit,alphaedit,ft,grace,retrieval --json lessons/quick.json
---seed 1`.
+With --json, the rows are saved after each editor, and a contest that was interrupted continues
+after them. The rows that --quick shows next to an editor are stored in quick.json, which was
+created, without an existing file of that name, by `--quick --against
+rome,memit,alphaedit,ft,grace,retrieval --json lessons/quick.json --seed 1`.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ NOTHING = "no edit"
 
 @dataclass
 class Row:
-    """One editor's line: a share with its interval per column, seconds of each edit, failures.
+    """One editor's line: a rate with its interval per column, seconds of each edit, failures.
 
-    failed  (prompt, why) of each edit that did not come; no prompt where it is all of the entry
-    file    a digest of the student's file that was run, empty for an editor of the library
+    failed  (prompt, reason) of each failed edit; without a prompt if the whole entry failed
+    file    a digest of the student's file, empty for an editor of the library
     """
 
     name: str
@@ -70,7 +70,7 @@ class Row:
 
     @property
     def score(self) -> float:
-        """The harmonic mean of the columns that count: nobody gets far by one of them alone."""
+        """The harmonic mean of the columns that count: a single good column is not enough."""
         scored = [mean for name, (mean, *_) in self.values.items() if name not in UNSCORED]
         return harmonic_mean([mean for mean in scored if mean == mean] or [0.0])
 
@@ -78,26 +78,26 @@ class Row:
 def unseen(
     count: int, stream: int, seed: int, data: Path | None = None, model: str | None = None
 ) -> tuple[list[lib.Case], list[lib.Case]]:
-    """Cases for single edits and, other ones, for the stream: odd ones of the classroom that the
-    model knows, or those of a file, drawn by the seed. Raises ValueError where there are too few.
+    """Different cases for single edits and for the stream: odd cases of the classroom that the
+    model knows, or cases from a file, drawn by the seed. Raises ValueError if there are too few.
     """
     known = lib.read_cases(data) if data else [c for c in lib.classroom(model) if int(c.id) % 2]
     if count < 1 or stream < 0:
         raise ValueError("at least one case for single edits, and none or more for the stream")
     if count + stream > len(known):
-        raise ValueError(f"there are {len(known)} cases, and {count} + {stream} are asked for")
+        raise ValueError(f"there are {len(known)} cases, but you asked for {count} + {stream}")
     drawn = random.Random(seed).sample(range(len(known)), count + stream)
     return [known[i] for i in drawn[:count]], [known[i] for i in drawn[count:]]
 
 
 class Contest:
-    """The model that measures, the cases, and what the base model says to them, read once."""
+    """The model that measures, the cases, and the unedited model's answers, computed once."""
 
     def __init__(self, model: str | None, alone: list[lib.Case], stream: list[lib.Case]) -> None:
         self.lm, self.alone, self.stream, self.base = lib.load(model), alone, stream, None
 
     def measured(self, cases: list[lib.Case], patch: lib.Patch, of: str) -> pd.DataFrame:
-        """Rows of `lib.evaluate` for the cases under a patch: what the columns of `of` need."""
+        """Rows of `lib.evaluate` for the cases under a patch, as the columns of `of` need them."""
         if not cases:
             return pd.DataFrame(columns=["case", "metric", "event", "value"])
         asked = [(metric, event) for place, metric, event in COLUMNS.values() if place == of]
@@ -107,7 +107,7 @@ class Contest:
         return found.rows
 
     def nothing(self) -> Row:
-        """The base model's line."""
+        """The unedited model's line."""
         return self.row(
             NOTHING,
             False,
@@ -116,9 +116,9 @@ class Contest:
         )
 
     def run(self, name: str, own: bool, entry: Entry | Ours) -> Row:
-        """All edits of an entry, and what they did. One that fails counts as not made.
+        """All edits of an entry, and their effects. An edit that fails counts as not made.
 
-        Each patch is measured at once and dropped, so that one at a time is in memory.
+        Each patch is measured at once and dropped, so that only one is in memory.
         """
         seconds, failed = [], []
 
@@ -133,7 +133,7 @@ class Contest:
         def done(cases: list[lib.Case], edited: bool, of: str) -> pd.DataFrame:
             try:
                 return self.measured(cases, entry.made() if edited else lib.EMPTY, of)
-            except Exception as error:  # a patch may raise wherever it is used
+            except Exception as error:  # a patch may raise an error wherever it is used
                 failed.append((cases[-1].fact.text, sentence(error)))
                 return self.measured(cases, lib.EMPTY, of)
 
@@ -153,7 +153,7 @@ class Contest:
     def row(
         self, name: str, own: bool, alone: list[pd.DataFrame], stream: pd.DataFrame, *more: list
     ) -> Row:
-        """The line of what was measured of single edits, and after a stream's last edit."""
+        """The line of results for single edits, and after a stream's last edit."""
         rows = {"alone": pd.concat(alone), "stream": stream}
         values = {}
         for column, (of, metric, event) in COLUMNS.items():
@@ -164,7 +164,7 @@ class Contest:
 
 
 def say(text: str) -> None:
-    """A line that shows how far it is."""
+    """Print a line that shows the progress."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -240,16 +240,16 @@ def report(rows: Sequence[Row], **settings: object) -> dict:
 
 
 def as_json(rows: Sequence[Row], settings: dict, left: list[str]) -> str:
-    """The report as text, which names whom it lacks."""
+    """The report as text, which names the editors that are missing."""
     more = {"not measured": left} if left else {}
     ranked = sorted(rows, key=lambda row: row.score, reverse=True)
     return json.dumps(report(ranked, **settings, **more), indent=2, ensure_ascii=False)
 
 
 def kept(path: Path | None) -> tuple[dict, list[Row]]:
-    """The settings and the rows of a contest that was written to a file, perhaps in part.
+    """The settings and the rows of a contest saved in a file, perhaps in part.
 
-    Nothing where there is no such file. Raises ValueError where it cannot be read.
+    Empty if there is no such file. Raises ValueError if it cannot be read.
     """
     if path is None or not path.exists():
         return {}, []
@@ -276,17 +276,17 @@ def kept(path: Path | None) -> tuple[dict, list[Row]]:
             )
         return {name: found[name] for name in ("model", "seed", "facts")}, rows
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise ValueError(f"{path} is no unfinished ranking: move it away") from None
+        raise ValueError(f"{path} is not an unfinished ranking: move it away") from None
 
 
 def find(given: Sequence[Path], folder: Path | None) -> list[Path]:
     """The students' files; in a folder of students editor.py of each, in it or in its `my`.
 
-    A student of the folder who has none is in the list with the place where it should be.
+    A student without an editor is in the list with the expected path.
     """
     for path in given:
         if path.suffix != ".py" or not path.is_file():
-            raise ValueError(f"there is no editor in {path}: a file that ends in .py")
+            raise ValueError(f"there is no editor in {path}: it should be a file ending in .py")
     found = list(given)
     for student in files.students(folder) if folder else ():
         my = student / "my"
@@ -297,7 +297,7 @@ def find(given: Sequence[Path], folder: Path | None) -> list[Path]:
 
 
 def hand_in(path: Path) -> str | Failed:
-    """A student's file as text, or why it is not run."""
+    """A student's file as text, or the reason why it is not run."""
     try:
         return files.text_of(path)
     except ValueError as error:
@@ -305,7 +305,7 @@ def hand_in(path: Path) -> str | Failed:
 
 
 def start(path: Path) -> None:
-    """Copy the example into a file, and leave one that is there as it is."""
+    """Copy the example to a file, leaving an existing file unchanged."""
     if os.path.lexists(path):
         return say(f"{path} is there already and stays as it is.")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -321,25 +321,27 @@ def arguments() -> argparse.ArgumentParser:
         epilog=f"Protection while students' editors run: {protection()}.",
     )
     parser.add_argument("files", nargs="*", type=path_of, help="students' editors, a file each")
-    parser.add_argument("--folder", type=path_of, help="a folder per student, with editor.py in it")
+    parser.add_argument(
+        "--folder", type=path_of, help="one folder per student, containing editor.py"
+    )
     parser.add_argument(
         "--against",
         metavar="NAMES",
-        help=f"editors of the library beside them (default {','.join(OURS)}; '' for none)",
+        help=f"editors of the library to compare with (default {','.join(OURS)}; '' for none)",
     )
     parser.add_argument(
-        "--start", action="store_true", help="copy the example into a file that is not there"
+        "--start", action="store_true", help="copy the example to a file that doesn't exist yet"
     )
     parser.add_argument("--cases", type=int, default=12, help="single edits (default 12)")
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="four single edits and none in a row, beside stored rows of ours: does it run?",
+        help="four single edits and no stream, next to stored rows of ours: does it run?",
     )
     parser.add_argument("--stream", type=int, help="edits one after another (default: as many)")
     parser.add_argument("--seed", type=int, help="draws the cases (default: a new one)")
     parser.add_argument(
-        "--data", type=path_of, help="cases of your own, in a format the library reads"
+        "--data", type=path_of, help="your own cases, in a format that the library reads"
     )
     parser.add_argument(
         "--model", default="default", help="default (the embedded one), a folder, or a hub id"
@@ -355,7 +357,7 @@ def arguments() -> argparse.ArgumentParser:
         help=f"address space of an editor's process, on the CPU (default {MEMORY}; 0: no limit)",
     )
     parser.add_argument(
-        "--json", type=path_of, help="write all numbers there; a stopped contest goes on"
+        "--json", type=path_of, help="write all numbers there; an interrupted contest continues"
     )
     parser.add_argument("--csv", type=path_of, help="write the ranking there")
     return parser
@@ -363,10 +365,10 @@ def arguments() -> argparse.ArgumentParser:
 
 @printable()
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the contest; 0, or 2 after one sentence about what was wrong.
+    """Run the contest; 0, or 2 after a sentence about the error.
 
-    1 where a table could not be written in the end, 130 after an interruption: what was measured is
-    printed all the same.
+    1 if a table could not be written at the end, 130 after an interruption: the results so far are
+    printed in any case.
     """
     asked = arguments().parse_args(argv)
     if asked.quick:
@@ -391,8 +393,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = {"model": contest.lm.name, "seed": seed, "facts": digest(str(drawn), {})}
         if before and before != settings:
             raise ValueError(
-                f"{files.unfinished(asked.json)} is of a contest with another model, seed or other "
-                "cases: move it away"
+                f"{files.unfinished(asked.json)} is from a contest with another model, seed, or "
+                "other cases: move it away"
             )
         stored = stored if settings == quick else []
         against = ",".join([row.name for row in stored if row.name != NOTHING] or OURS)
@@ -412,14 +414,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows += there.values()
     left = [name for name in codes if name not in there]
     if there:
-        say(f"measured before, and not again: {', '.join(there)}")
+        say(f"already measured, not repeated: {', '.join(there)}")
     settings |= {"protection": protection(), "cases": asked.cases, "stream": stream}
     more = {"hidden": [*given, *filter(None, (asked.folder, asked.data))], "graphics": cuda}
     try:
         for name in left.copy():
             say(f"{name} …")
             own, text = name in texts, texts.get(name)
-            try:  # whatever one entrant does ends its own line, and no other's
+            try:  # whatever one entrant does ends only its own line
                 if isinstance(text, Failed):
                     raise text
                 with (
@@ -455,7 +457,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     half = interval([1] * (asked.cases // 2) + [0] * (asked.cases - asked.cases // 2))
     print(
         f"\n%, * yours; {asked.cases} single edits and {stream} in a row on {contest.lm.name}, "
-        f"seed {seed}.\nWith {asked.cases} cases a share near one half is known to "
+        f"seed {seed}.\nWith {asked.cases} cases, a rate near one half is known to "
         f"± {50 * (half[1] - half[0]):.0f} points: two editors that differ by less than "
         f"{50 * (half[1] - half[0]) * 2**0.5:.0f} may be equally good."
     )

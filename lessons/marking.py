@@ -1,6 +1,6 @@
-"""The words of a check: random inputs, comparisons, and messages that say what differs.
+"""Functions for writing checks: random inputs, comparisons, and messages on the difference.
 
-Every exercise imports its words from here, and the grader knows a verdict by the exceptions.
+Every exercise imports from here, and the grader recognizes a verdict by the exceptions.
 """
 
 from __future__ import annotations
@@ -11,29 +11,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-UNNAMED = "where it differs most."  # the end of a message on a mistake that has no name
-FACTOR = "A sign or a factor is wrong."  # and of one that has half a name
+UNNAMED = "where it differs most."  # the end of a message on a mistake without a known cause
+FACTOR = "A sign or a factor is wrong."  # and on a mistake with a partly known cause
 
 
 class Wrong(Exception):
-    """Not solved; the text says what differs and likely why."""
+    """Not solved; the text explains the difference and the likely cause."""
 
 
 class Stopped(Wrong):
-    """The student's code gave no answer: an error, a limit, the end of its process."""
+    """The student's code did not return an answer: an error, a limit, the end of its process."""
 
 
 class Limit(Stopped):
-    """The code used more time, memory or room for its output than it may.
+    """The code exceeded its limit on time, memory, or output.
 
-    `functions` are those of the file that were running, where that is known.
+    `functions` are the functions of the file that were running, if known.
     """
 
     functions: tuple[str, ...] = ()
 
 
 class NotAttempted(Exception):
-    """The stub as it was handed out."""
+    """The unchanged stub."""
 
 
 def normal(draw: torch.Generator, *shape: int) -> Tensor:
@@ -53,10 +53,10 @@ def uneven(draw: torch.Generator, d: int) -> tuple[Tensor, Tensor]:
 def tensor(found: Any, shape: tuple[int, ...], name: str, note: str = "") -> Tensor:
     """Return the answer as float64 numbers of this shape, or raise Wrong.
 
-    Lists and plain numbers count as tensors. `note` says what each axis is.
+    Lists and plain numbers count as tensors. `note` describes the axes.
     """
     if found is None:
-        raise Wrong(f"{name}: nothing (None) came back, is there a `return` at the end?")
+        raise Wrong(f"{name}: nothing (None) came back. Is there a `return` at the end?")
     if not isinstance(found, Tensor):
         try:
             found = torch.as_tensor(found, dtype=torch.float64)
@@ -68,7 +68,7 @@ def tensor(found: Any, shape: tuple[int, ...], name: str, note: str = "") -> Ten
         raise Wrong(f"{name}: the shape is {tuple(found.shape)}, not {shape}{note}.{turned}")
     found = found.double()
     if not found.isfinite().all():
-        raise Wrong(f"{name}: not finite everywhere. Where is something divided by 0?")
+        raise Wrong(f"{name}: not finite everywhere. Do you divide by 0 somewhere?")
     return found
 
 
@@ -80,26 +80,26 @@ def number(found: Any, name: str) -> float:
 
 
 def several(found: Any, n: int, sentence: str) -> list:
-    """Return what came back where it is n things, or raise Wrong with this sentence."""
+    """Return the answer if it consists of n things, or raise Wrong with this sentence."""
     if not isinstance(found, list) or len(found) != n:
         raise Wrong(sentence)
     return found
 
 
 def numbers(found: Any, n: int, sentence: str, name: str = "a number") -> Tensor:
-    """Return n numbers that came back as one tensor (n,), or raise Wrong."""
+    """Return n returned numbers as one tensor (n,), or raise Wrong."""
     return torch.stack([tensor(one, (), name) for one in several(found, n, sentence)])
 
 
 def same(found: Tensor, wanted: Tensor, tolerance: float = 1e-5) -> bool:
-    """Whether two tensors agree, relative to the length of the second."""
+    """Return whether two tensors agree, relative to the length of the second."""
     if found.shape != wanted.shape:
         return False
     return bool((found - wanted).norm() <= tolerance * wanted.norm().clamp(min=1e-12))
 
 
 def named(found: Tensor, likely: Mapping[str, Tensor | float], tolerance: float = 1e-5) -> None:
-    """Raise Wrong with the reason by which this answer comes out, where `likely` has it."""
+    """Raise Wrong with the reason if `likely` contains a mistake that gives this answer."""
     for reason, mistaken in likely.items():
         if same(found, torch.as_tensor(mistaken).double(), tolerance):
             raise Wrong(reason)
@@ -114,10 +114,10 @@ def agree(
     note: str = "",
     told: bool = False,
 ) -> None:
-    """Wrong unless the answer has the wanted shape and numbers.
+    """Raise Wrong unless the answer has the wanted shape and numbers.
 
-    `likely` maps a reason to what comes out by that mistake, and `note` says what each axis is.
-    Where `told` is set, what came back and what should have stand in front of the reason.
+    `likely` maps a reason to the result of that mistake, and `note` describes the axes. If `told`
+    is set, the returned and the expected value are put before the reason.
     """
     wanted = torch.as_tensor(wanted, dtype=torch.float64)
     found = tensor(found, tuple(wanted.shape), name, note)
@@ -128,7 +128,7 @@ def agree(
     pair = [x[tuple(place)].item() for x in (found, wanted)]
     theirs, ours = next(t for n in (4, 8, 17) if len(set(t := [f"{x:.{n}g}" for x in pair])) > 1)
     where = f" at {place}" + f" ({note})" * bool(told and note) + "," if place else ""
-    seen = f"{name}: {theirs} came back{where or ','} not {ours}. " * told
+    seen = f"{name}: you returned {theirs}{where or ','} not {ours}. " * told
     named(
         found, {seen + reason: mistaken for reason, mistaken in (likely or {}).items()}, tolerance
     )
@@ -146,5 +146,5 @@ def short(value: Any) -> str:
 
 
 def clean(text: str) -> str:
-    """Without control characters, which could repaint a terminal; tabs and new lines stay."""
+    """Return the text without control characters, which could repaint a terminal."""
     return "".join(c if c.isprintable() or c in "\n\t" else "·" for c in str(text))

@@ -1,4 +1,4 @@
-"""Markdown with formulas as HTML, as pages that a browser prints, and as PDF where there is one."""
+"""Markdown with formulas as HTML, as printable pages, and as PDF if there is a browser."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from latex2mathml.converter import convert
 from markdown_it import MarkdownIt
 
 INLINE = re.compile(r"\$\$(.+?)\$\$|\$([^$\n]+(?:\n[^$\n]+)?)\$", re.DOTALL)
-# what latex2mathml leaves as it is, in words that it knows
+# commands that latex2mathml leaves unchanged, in commands that it supports
 KNOWN = {r"\arg": r"\operatorname{arg}", r"\Big\langle": r"\langle", r"\Big\rangle": r"\rangle"}
 UNKNOWN = re.compile("|".join(f"{re.escape(name)}(?![a-zA-Z])" for name in KNOWN))
 BROWSERS = (
@@ -44,7 +44,7 @@ code {{ font-size: .92em }}
 
 
 def html(text: str) -> str:
-    """Markdown as HTML, with its formulas as MathML; links lead to web pages alone."""
+    """Markdown as HTML, with its formulas as MathML; links lead only to web pages."""
     reader = MarkdownIt("commonmark", {"html": True}).enable("table")
     reader.validateLink = lambda url: url.startswith(("data:image/png;", "https:"))  # type: ignore[method-assign]
     formulas: list[str] = []
@@ -60,13 +60,13 @@ def html(text: str) -> str:
 
 
 def page(title: str, texts: Iterable[str], size: float = 10.5) -> str:
-    """Texts of Markdown as one HTML file, each beginning on a sheet of its own."""
+    """Markdown texts as one HTML file, each beginning on a new sheet."""
     sections = "\n".join(f"<section>{html(text)}</section>" for text in texts)
     return PAGE.format(title=escape(title), size=size, sections=sections)
 
 
 def pdf(path: Path) -> bool:
-    """Print an HTML file into a PDF beside it, and say whether a browser did so."""
+    """Print an HTML file to a PDF next to it, and return whether a browser did so."""
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
         return False

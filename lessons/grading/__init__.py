@@ -1,4 +1,4 @@
-"""What grades the class: a student's file goes in, and a verdict or a place in a ranking comes out.
+"""Grading the class: from a student's file to a verdict or a place in a ranking.
 
 The modules build on each other in this order: wire, confinement, audit_hook, files, toy_networks;
 archives, notebook_files; student_file; sandbox; exercise_source; verdict; hand_ins, diagnosis,

@@ -1,7 +1,7 @@
-"""An archive that a student hands in, unpacked into a folder of the grader's.
+"""Unpacks an archive that a student hands in into one of the grader's folders.
 
-Nothing is trusted: what leads out of the folder, a link, a device, a password, or more bytes or
-files than a hand-in has is refused, and then nothing of the archive is graded.
+Nothing is trusted: an archive containing a path that leads out of the folder, a link, a device, a
+password, or more bytes or files than a hand-in has is rejected, and none of it is graded.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from lessons.grading import files
 from lessons.marking import short
 
 PACKED, UNPACKED, MOST, DEEPEST = 20 << 20, 64 << 20, 1000, 12  # bytes, bytes, files, folders
-# what the readers of archives raise for a file that is none, or is cut
+# errors of archive readers for other or truncated files
 NONE = (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 NONE += (RuntimeError, UnicodeError, OverflowError)
 
 
 def unpack(path: Path, into: Path) -> None:
-    """Write the files of an archive, with their dates. Raises ValueError with what is refused."""
+    """Write an archive's files, with their dates. Raises ValueError with the reason if rejected."""
     left, count = UNPACKED, 0
     try:
         if path.is_symlink() or not path.is_file() or path.stat().st_size > PACKED:
@@ -52,7 +52,7 @@ def unpack(path: Path, into: Path) -> None:
         raise ValueError(f"it cannot be unpacked ({files.reason(error)})") from None
 
 
-# the name of a member, its bytes, its date, and what reads it where it is a file
+# a member's name, its bytes, its date, and its reader if it is a file
 Member = tuple[str, int, float, Callable[[int], bytes] | None]
 
 
@@ -85,7 +85,7 @@ def _tar(path: Path) -> Iterator[Member]:
 
 
 class _Bounded:
-    """A stream that ends with an error: headers, too, may promise a billion bytes."""
+    """A stream that ends with an error, because headers may also promise a billion bytes."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.stream, self.left = stream, UNPACKED + (2 * MOST << 10)
@@ -101,14 +101,14 @@ class _Bounded:
 def _plain(name: str, mode: int) -> None:
     """Raise ValueError for a link or a device, and for a name that leads out of the archive."""
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise ValueError(f"{short(name)} in it is a link or a device: pack your folder my/ alone")
+        raise ValueError(f"{short(name)} in it is a link or a device: pack only your folder my/")
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", name):
         raise ValueError(f"{short(name)} in it leads out of the archive")
 
 
 def _inside(name: str) -> Path | None:
-    """The path of a file inside its archive, None for what systems put there."""
+    """The path of a file inside its archive, or None for files added by systems."""
     parts = PurePosixPath(name.replace("\\", "/")).parts
     ours = all(not p.startswith(".") and p.casefold() not in files.NOBODY for p in parts)
     return Path(*parts) if ours and 0 < len(parts) <= DEEPEST else None

@@ -1,4 +1,4 @@
-"""Python's audit hook: the second line behind the system's sandbox, and all there is without one.
+"""Python's audit hook: a second layer after the system's sandbox, or the only layer without one.
 
 It refuses what Python announces (files, processes, network) and replaces some functions that open
 files in machine code without a word. Its sentences are better than the system's, which is why it
@@ -54,7 +54,7 @@ CHANGES = {  # event: how many of its last arguments are folders that the paths 
     "os.lchmod": 0,
     "shutil.": 0,
 }
-SILENT = (  # functions without an event, which nobody needs in an answer
+SILENT = (  # functions without an event, which no answer needs
     (os, ("mknod", "mkfifo", "setpriority", "sched_setaffinity", "sched_setscheduler"))
     + ("other processes and special files are switched off",),
     (os, ("sched_setparam", "pidfd_open", "memfd_create"), "other processes are switched off"),
@@ -107,7 +107,7 @@ def guard(
     def within(path, place: str) -> bool:
         if not isinstance(path, (str, bytes, pathlike)):
             return True  # a number: opened before
-        if type(path) not in plain:  # its text may be another one when it is asked again
+        if type(path) not in plain:  # its text may differ when it is read again
             raise PermissionError("a path is plain text or a pathlib.Path while a file is graded")
         text = path.decode("utf-8", "surrogateescape") if isinstance(path, bytes) else str(path)
         path = realpath(text)
@@ -162,7 +162,7 @@ def _own_paths() -> SimpleNamespace:
 
 
 def _replace(refuse: Callable[[str, tuple], None]) -> None:
-    """Put refusals in the place of functions that Python announces to no hook."""
+    """Replace functions that Python does not announce to a hook with refusals."""
 
     def refusal(reason: str) -> Callable:
         def refused(*args, **kwargs):

@@ -35,8 +35,8 @@ OPEN = 128  # files open at a time
 def serve(grader: socket.socket) -> None:
     """Forks a worker for every message; answers with its number, then with how it ended."""
     torch.set_num_threads(1)
-    torch.linalg.solve(torch.eye(2), torch.eye(2))  # the library behind it is opened now, not later
-    torch.optim.Adam([torch.zeros(1)])  # the first one imports 800 modules, too slow behind a guard
+    torch.linalg.solve(torch.eye(2), torch.eye(2))  # opens its library now, not later
+    torch.optim.Adam([torch.zeros(1)])  # its import of 800 modules is too slow in the sandbox
     grader.sendall(b"ready\n")
     while True:
         text, pipes, _, _ = socket.recv_fds(grader, 1 << 16, 3)
@@ -78,7 +78,7 @@ def work(settings: dict, requests: int, answers: int, log: int) -> None:
 
     try:
         enclose(settings, log)
-    except Exception as error:  # the file is not run: a sandbox that is half closed is none
+    except Exception as error:  # the file is not run: a half-closed sandbox is not a sandbox
         reply(wire.Answer(error=wire.Failure(wire.NOT_CLOSED, f"{type(error).__name__}: {error}")))
         return
     module = ModuleType("exercise")
@@ -104,7 +104,7 @@ def work(settings: dict, requests: int, answers: int, log: int) -> None:
 
 
 def enclose(settings: dict, log: int) -> None:
-    """Give up all but the own folder, Python's files and the pipes, for good."""
+    """Give up everything but the file's own folder, Python's files, and the pipes, for good."""
     folder, layers, library = settings["folder"], settings["layers"], settings["library"]
     os.setsid()
     for number in (1, 2):
@@ -125,7 +125,7 @@ def enclose(settings: dict, log: int) -> None:
 
 
 class Library:
-    """Finds `lib` in its folder, and nothing else that lies beside it."""
+    """Finds `lib` in its folder, and nothing else next to it."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder

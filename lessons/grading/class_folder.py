@@ -1,8 +1,8 @@
-"""A class is graded at once: one folder per student, several students at a time.
+"""Grades a class at once: one folder per student, several students at a time.
 
-Every student gets the same random inputs, and all files are read before the first one is run, so
-that none can change another. The result is a folder: a page for the teacher, feedback for each
-student, the marks as tables and the message of every verdict as JSON.
+Every student gets the same random inputs, and all files are read before the first is run, so that
+no file can change another. The result is a folder containing a page for the teacher, feedback for
+each student, the marks as tables, and the message of every verdict as JSON.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ def grade_folder(
     seed: int = 0,
     seconds: float = SECONDS,
 ) -> int:
-    """Grades every student's folder or archive, writes the report and prints the table of marks.
+    """Grade every student's folder or archive, write the report, and print the table of marks.
 
-    With `weeks` the folder holds one folder of a class for each session. All get the same inputs.
-    Returns 0, or what was not done: 1 where the report could not be written in the end, 130 after
-    an interruption, 2 where the machine failed. The students that were graded are shown in any
-    case, and those of a part go into a report of another name.
+    With `weeks` the folder contains one class folder for each session. All get the same inputs.
+    Returns 0, or the reason for failing: 1 if the report could not be written at the end, 130 after
+    an interruption, 2 if the machine failed. The graded students are shown in any case, and a
+    partial result goes into a report with another name.
     """
     if folder.resolve() in report.resolve().parents:
-        raise ValueError(f"{report} would be one of the students: name a folder outside")
+        raise ValueError(f"{report} would be one of the students: choose a folder outside")
     files.free(report, files.unfinished(report))
     dates = course.Deadlines.read(folder)
     chosen, hand_ins, odd = course.read(chosen, folder, weeks)
@@ -96,7 +96,7 @@ def _graded(
     seed: int,
     seconds: float,
 ) -> tuple[list[list[Verdict] | None], str | None]:
-    """The verdicts of each student, None for whom they are not complete, and why that is so."""
+    """The verdicts of each student, None for students with incomplete verdicts, and the reason."""
     jobs = max(1, min(jobs or os.cpu_count() or 1, len(texts)))
     why: str | None = None
 

@@ -99,7 +99,7 @@ def partly(pid: int) -> list[tuple[str, str, list[tuple[int, int, tuple[int, ...
 
 
 def obstacle() -> str:
-    """Return in words why this system cannot confine a process; an empty text where it can."""
+    """Explain why this system cannot confine a process; return an empty text if it can."""
     if not sys.platform.startswith("linux"):
         return "this system is not Linux"
     if platform.machine() not in SECCOMP or sys.maxsize < 1 << 32:
@@ -113,12 +113,12 @@ def obstacle() -> str:
 
 
 def no_process() -> str:
-    """Return in words why no student's file can be run here; an empty text where it can."""
+    """Explain why no student's file can be run here; return an empty text if it can."""
     if hasattr(os, "fork") and hasattr(socket, "send_fds"):
         return ""
     return (
-        "on this system no student's file is run, because nothing would bound what it does: "
-        "grade in WSL, on Linux or on macOS"
+        "on this system no student's file is run, because nothing would limit what it does: grade "
+        "in WSL, on Linux or on macOS"
     )
 
 
@@ -132,7 +132,7 @@ def protection() -> str:
 
 
 def landlock_abi() -> int:
-    """Return the version of Landlock that the kernel offers; 0 or less where there is none."""
+    """Return the version of Landlock that the kernel offers; 0 or less if there is none."""
     if not sys.platform.startswith("linux"):
         return 0
     return _system(CREATE_RULESET, None, ctypes.c_size_t(0), 1)
@@ -150,8 +150,8 @@ def confine(
 
     read      files and folders that may be read, with all that is in them
     write     folders in which files may be made, written and read, and none is removed or renamed
-    hidden    what may not be read although it lies in `read`
-    folders   whether folders may be made in `write`, too
+    hidden    what may not be read although it is in `read`
+    folders   whether folders may also be made in `write`
     graphics  whether the devices of NVIDIA's cards stay in reach, for CUDA
     """
     if len(os.listdir("/proc/self/task")) != 1:

@@ -1,4 +1,4 @@
-"""A course of several weeks: what its folder holds, its deadlines, and one page about all of it."""
+"""A course of several weeks: the contents of its folder, its deadlines, and one page about it."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ MISSED = 10  # exercises in the table of those that are missed most
 class Deadlines:
     """`deadlines.toml` of a class or a course: when each session is due, in seconds since 1970.
 
-    grace    minutes that nobody counts
-    deducted share of the points for every day begun after that; 0 unless the file has it
+    grace    minutes that are not counted
+    deducted fraction of the points for every day begun after that; 0 by default
     """
 
     due: Mapping[str, float] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class Deadlines:
 
     @classmethod
     def read(cls, folder: Path) -> Deadlines:
-        """That in the folder, or beside it. ValueError with what is wrong in it."""
+        """Read the deadlines in the folder, or next to it. Raises ValueError with the mistake."""
         there = (place / "deadlines.toml" for place in (folder, folder.resolve().parent))
         path = next((one for one in there if one.is_file()), None)
         if path is None:
@@ -47,19 +47,21 @@ class Deadlines:
             due = {session: _seconds(when) for session, when in told.pop("due").items()}
             found = cls(due, **{key: float(value) for key, value in told.items()})
             if not (0 <= found.grace < math.inf and 0 <= found.deducted <= 1):
-                raise ValueError("grace is in minutes, deducted a share from 0 to 1")
+                raise ValueError("grace is in minutes, deducted is a fraction from 0 to 1")
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
-            form = "[due], 2 = 2026-10-12 23:59:00; above it grace = 30 and deducted = 0.1, or not"
+            form = (
+                "[due], 2 = 2026-10-12 23:59:00; optionally above it grace = 30 and deducted = 0.1"
+            )
             raise ValueError(f"{path} cannot be read ({error}); its form is {form}") from None
         return found
 
     def late(self, session: str, saved: float) -> float:
-        """Seconds after the deadline and its grace; 0 for what is in time or has none."""
+        """Seconds after the deadline and its grace; 0 for work in time or without a deadline."""
         due = self.due.get(session, math.inf) + 60 * self.grace
         return max(0.0, saved - due)
 
     def kept(self, chosen: Sequence[Exercise], some: Sequence[HandIn]) -> dict:
-        """{(student, session): the share of the points that is left}, of what was late."""
+        """{(student, session): the fraction of the points that is left}, for late work."""
         return {
             (one.student, n): max(0.0, 1 - self.deducted * math.ceil(late / DAY))
             for one in some
@@ -68,7 +70,7 @@ class Deadlines:
         }
 
     def told(self, chosen: Sequence[Exercise], some: Sequence[HandIn]) -> Iterator[str]:
-        """A sentence for each session of which something was late."""
+        """A sentence for each session with late work."""
         lost = f", with {self.deducted:.0%} less a day" * bool(self.deducted)
         saved = {one.student: sessions(chosen, one) for one in some}
         for n in self.due:
@@ -79,12 +81,12 @@ class Deadlines:
 
 
 def _seconds(when: object) -> float:
-    """A date of TOML; a day ends at midnight, and a time without a zone is that of this machine."""
+    """A date from TOML; a day ends at midnight, and a time without a zone is local time."""
     if isinstance(when, datetime):
         return when.timestamp()
     if isinstance(when, date):
         return datetime.combine(when, time.max).timestamp()
-    raise ValueError(f"{when!r} is no date")
+    raise ValueError(f"{when!r} is not a date")
 
 
 def day(seconds: float) -> str:
@@ -101,7 +103,7 @@ def span(seconds: float) -> str:
 
 
 def sessions(chosen: Sequence[Exercise], one: HandIn) -> dict[str, float]:
-    """When the last file of each session was saved, 0 where none is."""
+    """When the last file of each session was saved, 0 if there is none."""
     found: dict[str, float] = {}
     for exercise, saved in zip(chosen, one.saved, strict=True):
         found[str(exercise.session)] = max(found.get(str(exercise.session), 0.0), saved)
@@ -111,7 +113,7 @@ def sessions(chosen: Sequence[Exercise], one: HandIn) -> dict[str, float]:
 def read(
     chosen: Sequence[Exercise], folder: Path, weeks_of: bool
 ) -> tuple[list[Exercise], list[HandIn], list[str]]:
-    """The exercises, the hand-ins and what to look at, of one folder or of one for each session.
+    """The exercises, the hand-ins, and notes on them, for one folder or one for each session.
 
     Folders of sessions are called 2, week_2 or session 02. A course without any is the folder of
     one class, in which every student has the files of all sessions.
@@ -176,8 +178,8 @@ def page(
         lines.append(f"| {shown(student)} | {' | '.join(cells)} |")
     lines += [
         "",
-        "A cell has the points, and the day on which the last file of the session was saved, which",
-        "copying may change. *?* is for what makes no mark: class.md says why.",
+        "A cell shows the points, and the day on which the last file of the session was saved,",
+        "which copying may change. *?* means that there is no mark: class.md explains why.",
         "",
         "## Who falls behind",
         "",
@@ -195,19 +197,19 @@ def page(
 
 
 def behind(points: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """Whoever has less than half of the median's points in both of the last two sessions."""
+    """Students with less than half of the median's points in both of the last two sessions."""
     given = [n for n in next(iter(points.values())) if any(mine[n] for mine in points.values())]
     last = given[-2:]
     half = {n: median(mine[n] for mine in points.values()) / 2 for n in last}
     names = [shown(s) for s, mine in points.items() if all(mine[n] < half[n] for n in last)]
     rule = "less than half of the median's points in each of the last two sessions with any"
     if len(last) < 2:
-        return ["Two sessions with points are needed to see that."]
-    return [f"{', '.join(names) or 'Nobody'} ({rule}: {' and '.join(last)})."]
+        return ["This needs two sessions with points."]
+    return [f"{', '.join(names) or 'No one'} ({rule}: {' and '.join(last)})."]
 
 
 def often(graded: Mapping[str, Sequence[Verdict]]) -> list[str]:
-    """Rows of the exercises that the fewest have solved, those first that most have tried."""
+    """Rows of the exercises solved by the fewest students, sorted by attempts."""
     rows = []
     for column in zip(*graded.values(), strict=True):
         count = Counter("solved" if v.status == "solved" else v.tried for v in column)
@@ -219,7 +221,7 @@ def often(graded: Mapping[str, Sequence[Verdict]]) -> list[str]:
 
 
 def quiz(path: Path) -> list[str]:
-    """The table of what `quiz.csv` counts: session, question, before, after, of."""
+    """The table of the counts in `quiz.csv`: session, question, before, after, of."""
     if not path.is_file():
         return []
     lines = [

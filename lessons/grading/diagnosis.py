@@ -1,7 +1,7 @@
-"""What a class has understood, in words: a page for the teacher, and one for each student.
+"""The understanding of a class, in words: a page for the teacher, and a page for each student.
 
-The words are those of the checks. Names of folders and what students wrote are shown as text: a
-name is escaped, and a message stands indented, where Markdown changes nothing in it.
+The words come from the checks. Folder names and students' texts are shown as plain text: a name is
+escaped, and a message is indented, so that Markdown doesn't change it.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from lessons.marking import UNNAMED, clean
 
 SHOWN = 3  # named mistakes of an exercise
 STOPPED = (
-    "## Files that stopped before they gave an answer",
+    "## Files that stopped before giving an answer",
     "",
-    "Open these files: it may be a slip or a trick. The line that is quoted is where a file",
+    "Open these files: it may be a slip or a trick. The quoted line is where a file",
     "stopped, and an earlier line may be the cause.",
     "",
 )
 ALIKE = (
-    "Answers are compared without their comments, layout and names. The solutions are public and a "
-    "short answer has few forms, so let the students explain theirs before you conclude anything."
+    "Answers are compared without their comments, layout and names. The solutions are public and "
+    "a short answer has few forms, so let the students explain theirs before you conclude "
+    "anything."
 )
 OPEN = (STUB, "missing")
 KINDS = ("solved", "wrong", "stopped", STUB)  # columns of the tables
@@ -33,12 +34,12 @@ WIDTH = 92
 
 
 def plain(name: str) -> str:
-    """A name of a folder on one line, which Markdown shows as it is."""
+    """A folder's name on one line, shown unchanged by Markdown."""
     return re.sub(r"([\\`*_\[\]<>|#!&~])", r"\\\1", " ".join(clean(name).split()))
 
 
 def quoted(text: str, indent: int = 4) -> str:
-    """A text that others wrote, indented so far that Markdown leaves it alone."""
+    """A text that others wrote, indented so far that Markdown leaves it unchanged."""
     lines = [
         piece
         for line in clean(text).splitlines()
@@ -60,9 +61,9 @@ def kind(verdict: Verdict) -> str:
 
 
 def mistakes(found: Mapping[str, Verdict]) -> list[tuple[str, list[str]]]:
-    """(message, who has it) of one exercise's wrong answers, the most frequent first.
+    """(message, students) for one exercise's wrong answers, the most frequent first.
 
-    Messages that differ in their numbers alone are one mistake.
+    Messages that differ only in their numbers are one mistake.
     """
     groups: dict[str, list[str]] = {}
     for student, verdict in found.items():
@@ -78,10 +79,10 @@ def page(
     odd: Mapping[str, Sequence[str]],
     others: Sequence[str],
 ) -> str:
-    """The teacher's page: hand-ins to look at, who solved what and by which mistakes.
+    """The teacher's page: hand-ins to look at, solved exercises, and mistakes.
 
     odd     sentences about the hand-in of each student
-    others  those about several students, or about what is no hand-in
+    others  sentences about several students, or about files that are not hand-ins
     """
     lines = [
         f"# What {_count(len(graded))} solved",
@@ -101,9 +102,9 @@ def page(
     whole = [s for s, some in graded.items() if all(v.status == "solved" for v in some)]
     lines += [
         "",
-        f"At most {SHOWN} mistakes of each exercise stand below, the most frequent first, in the",
-        "words that the students were told. The last table names who left an exercise out. A",
-        "file that *stopped* gave no answer.",
+        f"At most {SHOWN} mistakes of each exercise are listed below, the most frequent first,",
+        "in the words that the students saw. The last table shows who left out an exercise. A",
+        "file that *stopped* did not give an answer.",
         "",
         f"{_count(len(whole))} solved everything{': ' if whole else ''}{listed(whole)}.",
         "",
@@ -117,10 +118,10 @@ def _odd(
     odd: Mapping[str, Sequence[str]],
     others: Sequence[str],
 ) -> list[str]:
-    """The part on hand-ins that are not what was asked for, and on marks that are left open."""
+    """The part on irregular hand-ins, and on marks that are left open."""
     said = [f"{name}: {one}" for name, some in odd.items() for one in some]
     said += others
-    lines = [f"* {plain(one)}" for one in said] or ["Nothing: all are as they should be."]
+    lines = [f"* {plain(one)}" for one in said] or ["Nothing: all hand-ins are in order."]
     empty = [
         f"{plain(name)} ({', '.join(n for n, v in by_session(some).items() if not marked(v))})"
         for name, some in graded.items()
@@ -135,7 +136,7 @@ def _odd(
 
 
 def _stopped(graded: Mapping[str, Sequence[Verdict]]) -> list[str]:
-    """The part on files that gave no answer, which are no mistakes about the subject."""
+    """The part on files without an answer, which are not mistakes about the subject."""
     lines: list[str] = []
     for student, verdicts in graded.items():
         if odd := [v for v in verdicts if kind(v) == "stopped"]:
@@ -145,7 +146,7 @@ def _stopped(graded: Mapping[str, Sequence[Verdict]]) -> list[str]:
 
 
 def _wrong(found: Mapping[str, Verdict]) -> list[str]:
-    """The part of the page on an exercise that some have wrong."""
+    """The part of the page on an exercise with wrong answers."""
     lines, named = [], mistakes(found)
     for message, students in named[:SHOWN]:
         lines += [f"* {_count(len(students))}: {listed(students)}", "", quoted(message, 6), ""]
@@ -187,13 +188,13 @@ def _stuck(graded: Mapping[str, Sequence[Verdict]]) -> list[str]:
             cells = " | ".join((plain(student), of, *lacking))
             rows.append((total["points"], f"| {cells} |"))
     if not rows:
-        return [*lines, "Nobody: everything is solved.", ""]
+        return [*lines, "No one: everything is solved.", ""]
     lines += ["| student | points | wrong | stopped | not attempted |", "|---|---|---|---|---|"]
     return [*lines, *(row for _, row in sorted(rows, key=lambda row: row[0])), ""]
 
 
 def feedback(student: str, verdicts: Sequence[Verdict]) -> str:
-    """The page of one student: every exercise with what its check says."""
+    """The page of one student: every exercise with its check's message."""
     total = summary(verdicts)
     lines = [
         f"# Feedback for {plain(student)}",

@@ -1,8 +1,8 @@
-"""A layer that somebody may have edited, and a defender who looks at its weights: for session 9.
+"""A layer that may have been edited, and a defender who inspects its weights: for session 9.
 
-Keys have a second moment whose eigenvalues fall, as those of a real layer do. Editor and defender
-each estimate it from a text of their own, and the defender reads the subject behind a prefix of
-his own, so that nobody has the direction of the edit exactly.
+Keys have a second moment with decreasing eigenvalues, as in a real layer. Editor and defender each
+estimate it from their own text, and the defender reads the subject after his own prefix, so that
+neither has the exact direction of the edit.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def robust(T: Tensor) -> Tensor:
 
 
 def price(change: Tensor, C: Tensor) -> float:
-    """tr(Δ C Δᵀ): the mean square of what a change does to general text."""
+    """tr(Δ C Δᵀ): the mean squared effect of a change on general text."""
     return (change @ C @ change.T).trace().item()
 
 
@@ -48,10 +48,10 @@ class Layer:
         self.W = normal(draw, D_OUT, D_IN)
         self.C, self.own_C = self.moment(), self.moment()  # the editor's, the defender's
         prefix = self.root @ normal(draw, D_IN, 1) * lengths  # in the key's own units
-        self.read = self.K + 0.4 * prefix  # the candidates behind the defender's prefix
+        self.read = self.K + 0.4 * prefix  # the candidates after the defender's prefix
 
     def moment(self) -> Tensor:
-        """C (d_in, d_in) as somebody estimates it from a text of his own."""
+        """C (d_in, d_in) as estimated from one side's own text."""
         text = self.root @ normal(self.draw, D_IN, TOKENS)
         return text @ text.T / TOKENS
 
@@ -62,5 +62,5 @@ class Layer:
         return self.W + size * torch.outer(r / r.norm(), u / u.norm())
 
     def z(self, W: Tensor) -> Tensor:
-        """What the defender sees: the robust z of all candidates, (n,)."""
+        """The robust z of all candidates for the defender, (n,)."""
         return robust(norms(W, torch.linalg.solve(self.own_C, self.read)))

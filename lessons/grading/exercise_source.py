@@ -1,6 +1,6 @@
 """The source of an exercise: one file holds statement, solution, checks and wrong answers.
 
-What students get, the stub, is cut from that file, so that nothing has to be kept in step:
+The students' stub is cut from that file, so that there is only one source:
 
 l2_1_insert.py        session 2, number 1
 docstring             ★ and title, then the statement with shapes and hints
@@ -84,7 +84,7 @@ class Exercise:
         return [name for name, _, _ in _blocks(self.solution)]
 
     def open_in(self, text: str) -> list[str]:
-        """Those of them that have nothing but a docstring and `...` in this text, as on a page."""
+        """The functions that contain only a docstring and `...` in this text, as in a notebook."""
         try:
             parts = ast.parse(text).body
         except UNREADABLE:
@@ -114,7 +114,7 @@ class Exercise:
 
 
 def is_empty(part: ast.AST) -> bool:
-    """Whether a piece of a program is a function of nothing but constants: a docstring, `...`."""
+    """Return whether a piece of a program is a function containing only constants."""
     return isinstance(part, ast.FunctionDef) and all(
         isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) for line in part.body
     )
@@ -133,13 +133,13 @@ def _blocks(text: str) -> list[tuple[str, int, int]]:
 
 
 def aside(path: Path) -> Path:
-    """A name that is free beside a student's file, for what was in it: l2_1_insert.py.old1."""
+    """A free name next to a student's file, for its previous contents: l2_1_insert.py.old1."""
     names = (path.with_name(f"{path.name}.old{n}") for n in count(1))
     return next(name for name in names if not name.exists())
 
 
 def exercises(which: str = "all") -> list[Exercise]:
-    """Those of a session ("2"), one of them ("2.1"), or all of them ("all"), in order.
+    """The exercises of a session ("2"), a single exercise ("2.1"), or all ("all"), in order.
 
     Raises ValueError when there is none.
     """
@@ -150,6 +150,7 @@ def exercises(which: str = "all") -> list[Exercise]:
     if not chosen:
         there = ", ".join(sorted({str(e.session) for e in found}, key=int))
         raise ValueError(
-            f"there is no exercise {which!r}: take a session ({there}), one as 2.1, or all"
+            f"there is no exercise {which!r}: use a session ({there}), an exercise such as 2.1, "
+            "or all"
         )
     return chosen

@@ -1,8 +1,8 @@
-"""Files around a grading: students' are read without a trap, the teacher's are written whole.
+"""Files for grading: students' files are read safely, the teacher's files are written whole.
 
-A class's folder holds what archives and systems put there as well; what a student has handed in may
-be a folder, a pipe or a picture by the name of a program. What a teacher's command writes is asked
-for before the work, and an earlier file stays until the new one is whole.
+A class's folder also contains files from archives and systems; a student's hand-in may be a folder,
+a pipe, or a picture with the name of a program. The paths that a teacher's command writes are
+checked before the work, and an earlier file stays until the new file is complete.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from pathlib import Path
 from lib.atomic_files import whole_file, whole_folder
 
 LARGEST = 200_000  # bytes of a student's file
-LIKE = 0.85  # how much of two names is the same where one is a slip
-ROOM = 1 << 16  # bytes that are written to see whether a table can be
-# what systems put into folders; whatever begins with a dot is nobody's hand-in either
+LIKE = 0.85  # similarity of two names if one of them is a typo
+ROOM = 1 << 16  # bytes written to test whether a table can be written
+# files that systems put into folders; names beginning with a dot are not hand-ins either
 NOBODY = ("__macosx", "__pycache__", "lost+found", "$recycle.bin", "system volume information")
-# What a spreadsheet takes for the beginning of a formula, also in the wide letters of East Asia.
+# Characters that a spreadsheet reads as the beginning of a formula, including full-width ones.
 FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 
 
@@ -38,12 +38,12 @@ class Missing(ValueError):
 
 
 def students(folder: Path) -> list[Path]:
-    """The students' folders in the folder of a class, and archives in the place of a folder.
+    """The students' folders in a class's folder, and archives instead of a folder.
 
     Raises ValueError where there is none.
     """
     if not folder.is_dir():
-        raise ValueError(f"{folder} is no folder: it should hold one folder per student")
+        raise ValueError(f"{folder} is not a folder: it should contain one folder per student")
     found = [
         path
         for path in sorted(folder.iterdir())
@@ -61,7 +61,7 @@ def students(folder: Path) -> list[Path]:
 def text_of(path: Path, largest: int = LARGEST) -> str:
     """A student's file as text. Raises ValueError with the reason why it is not run.
 
-    It is Missing where nothing has that name; files of a similar name are then told.
+    The error is Missing if there is no file of that name; it then lists files with similar names.
     """
     try:
         if path.parent.is_file():
@@ -77,28 +77,28 @@ def text_of(path: Path, largest: int = LARGEST) -> str:
             raise ValueError(f"{path.name} is {what}: hand in a plain file of that name")
         if path.stat().st_size > largest:
             raise ValueError(f"{path.name} is larger than {largest // 1000} kB: hand in less")
-        text = path.read_text(encoding="utf-8-sig")  # editors of Windows put a mark in front
+        text = path.read_text(encoding="utf-8-sig")  # editors on Windows prepend a mark
     except UnicodeDecodeError:
         raise ValueError(f"{path.name} is not UTF-8 text: save it as UTF-8") from None
     except OSError as error:
         raise ValueError(f"{path.name} cannot be read: {reason(error)}") from None
     if "\0" in text:
-        raise ValueError(f"{path.name} is no text of a program: save it as UTF-8")
+        raise ValueError(f"{path.name} is not the text of a program: save it as UTF-8")
     if not text.strip():
         raise ValueError(f"{path.name} is empty")
     return text
 
 
 def alike(path: Path) -> list[str]:
-    """Names beside a file that is not there which are like its own, but for letters and endings."""
-    # unlike `iterdir`, `glob` finds nothing where there is no folder
+    """Names next to a missing file that resemble its own, except for letters and endings."""
+    # unlike `iterdir`, `glob` finds nothing if there is no folder
     return sorted(one.name for one in path.parent.glob("*") if is_like(one.name, path.name))
 
 
 def is_like(name: str, wanted: str) -> bool:
-    """Whether a name may be meant for another: `L2-1_Insert (1).py` and insert.py for l2_1_insert.
+    """Return whether one name may be meant for another: `L2-1_Insert (1).py` for l2_1_insert.
 
-    What is the right name of another exercise is not meant for this one.
+    The correct name of another exercise does not count.
     """
     if re.fullmatch(r"l\d+_\d+_\w+\.py", name):
         return False
@@ -111,9 +111,9 @@ def is_like(name: str, wanted: str) -> bool:
 
 
 def fills(folder: str, most: int, size: int, deepest: int = 1) -> bool:
-    """Whether a folder holds more files or bytes than it may, or more folders in each other.
+    """Return whether a folder exceeds its limit on files, bytes, or nested folders.
 
-    OSError where one cannot be listed, which would hide what is in it.
+    Raises OSError if a folder cannot be listed, which would hide its contents.
     """
     count, folders = 0, [(folder, 1)]
     while folders:
@@ -133,15 +133,15 @@ def writable(*paths: Path | None) -> None:
     """Raise ValueError unless all these files can be written, before hours of work."""
     given = [path for path in paths if path is not None]
     if len({path.absolute() for path in given}) < len(given):
-        raise ValueError(f"{given[0]} is named for two things: give each a file of its own")
+        raise ValueError(f"{given[0]} is given twice: use a separate file for each")
     for path in given:
         if not path.parent.is_dir():
             raise ValueError(f"there is no folder {path.parent} for {path.name}")
         if path.is_symlink() or (path.exists() and not path.is_file()):
-            raise ValueError(f"{path} is no plain file: nothing is written there")
+            raise ValueError(f"{path} is not a plain file: nothing is written there")
         try:
             if path.exists() and not os.access(path, os.W_OK):
-                raise PermissionError(None, "it may only be read")
+                raise PermissionError(None, "it is read-only")
             with tempfile.TemporaryFile(dir=path.parent) as file:
                 file.write(bytes(ROOM))
         except OSError as error:
@@ -149,16 +149,16 @@ def writable(*paths: Path | None) -> None:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file whole, or raise an OSError that names it and leave what was there."""
+    """Write a complete file, or raise an OSError that names it and keep the existing file."""
     with whole_file(path) as part:
         part.write_text(text, encoding="utf-8", newline="")
 
 
 def free(*folders: Path) -> None:
-    """Raise ValueError unless each of these folders can be made anew, before hours of work."""
+    """Raise ValueError unless each of these folders can be created, before hours of work."""
     for folder in folders:
         if folder.exists() or folder.is_symlink():
-            raise ValueError(f"{folder} is there already: name a folder that is not")
+            raise ValueError(f"{folder} is there already: choose a new folder")
         writable(folder)
 
 
@@ -184,18 +184,18 @@ def as_csv(rows: Sequence[Sequence]) -> str:
 
 
 def unfinished(path: Path) -> Path:
-    """Where a part of a result goes, so that it does not take the place of an earlier whole one."""
+    """The path for a partial result, so that it does not replace an earlier complete result."""
     return path.with_name(f"{path.stem}-unfinished{path.suffix}")
 
 
 def reason(error: BaseException) -> str:
-    """An error in words, without the system's number and the name of its kind."""
+    """An error in words, without the system's number and the error's type."""
     said = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return said[0].lower() + said[1:]
 
 
 def positive(given: str) -> float:
-    """A number above 0, as a command takes it."""
+    """A number above 0, as given to a command."""
     number = float(given)
     if not 0 < number < math.inf:
         raise ValueError(given)

@@ -1,6 +1,6 @@
 """Marks as the tables that Canvas and Moodle read: a row for each student, a column per session.
 
-Both find a student by the name of the folder, which has to be the name that they log in with.
+Both identify a student by the folder's name, which has to be the login name.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from lessons.grading.verdict import Verdict, by_session, marked, plain, summary
 def gradebooks(
     graded: Mapping[str, Sequence[Verdict]], kept: Mapping[tuple[str, str], float]
 ) -> dict[str, str]:
-    """The files canvas.csv and moodle.csv; a cell is empty where a mark would be a guess.
+    """The files canvas.csv and moodle.csv; a cell is empty if a mark would be a guess.
 
-    That is where nothing of a session was attempted, or a file of it could not be read. `kept` has
-    the share of the points that is left of a student's session which was late.
+    This happens if nothing in a session was attempted, or if one of its files could not be read.
+    `kept` contains the fraction of the points that is left for a student's late session.
     """
     of = {n: summary(v)["of"] for n, v in by_session(next(iter(graded.values()))).items()}
     titles = [f"Session {session}" for session in of]

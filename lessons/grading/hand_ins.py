@@ -1,7 +1,7 @@
-"""What a class has handed in: folders, archives and notebooks, and which of them to look at.
+"""The hand-ins of a class: folders, archives, and notebooks, and which of them to look at.
 
-All is read before the first file is run. Archives are unpacked into a folder that goes again, and
-what a notebook has in its holes counts where there is no file of that exercise.
+Everything is read before the first file is run. Archives are unpacked into a temporary folder, and
+the code in a notebook's holes counts if there is no file for that exercise.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SHORT = 30  # pieces of a program beyond the stub, below which two answers are a
 class HandIn:
     """One student's work: a text or a verdict for each exercise, and when that file was saved.
 
-    `odd` has a sentence for each thing that a teacher should look at.
+    `odd` contains a sentence for each thing that a teacher should look at.
     """
 
     student: str
@@ -50,14 +50,14 @@ class HandIn:
 
 
 def read(chosen: Sequence[Exercise], folder: Path) -> tuple[list[HandIn], list[str]]:
-    """The hand-ins in the folder of a class, and what lies in it that is none."""
+    """The hand-ins in a class's folder, and its other files."""
     found: dict[str, HandIn] = {}
     odd = []
     read_here = files.students(folder)
     for path in sorted(read_here, key=Path.is_file):
         name = _readable(path.name if path.is_dir() else path.name.removesuffix(_ending(path)))
         if name in found:
-            odd.append(f"{path.name} was not read: there is {name} beside it, which is graded.")
+            odd.append(f"{path.name} was not read: {name}, next to it, is graded instead.")
             continue
         with tempfile.TemporaryDirectory(prefix="handed-in-") as room:
             found[name] = _one(name, path, chosen, Path(room))
@@ -70,7 +70,7 @@ def read(chosen: Sequence[Exercise], folder: Path) -> tuple[list[HandIn], list[s
 
 
 def _readable(name: str) -> str:
-    """A name on one line, which every file can hold; one of another encoding as Latin letters."""
+    """A name on one line, valid in every file; other encodings are converted to Latin letters."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -79,7 +79,7 @@ def _readable(name: str) -> str:
 
 
 def _ending(path: Path) -> str:
-    """The ending of an archive as it is written, empty for any other file."""
+    """The ending of an archive as written, empty for any other file."""
     length = next((len(e) for e in files.ARCHIVES if path.name.casefold().endswith(e)), 0)
     return path.name[len(path.name) - length :]
 
@@ -95,7 +95,7 @@ def _one(name: str, path: Path, chosen: Sequence[Exercise], room: Path) -> HandI
         except ValueError as error:
             root, refused = room / "none", True
             odd.append(f"{archive.name} was not unpacked, and nothing is graded: {error}.")
-    for _ in range(archives.DEEPEST):  # folders that hold nothing but a folder
+    for _ in range(archives.DEEPEST):  # folders that contain only a folder
         inside = [one for one in root.glob("[!.]*") if one.name.casefold() not in files.NOBODY]
         if len(inside) != 1 or inside[0].name == "my" or inside[0].is_symlink():
             break
@@ -153,7 +153,7 @@ def _names(folder: Path) -> Iterator[str]:
 
 
 def shared(chosen: Sequence[Exercise], hand_ins: Sequence[HandIn]) -> list[str]:
-    """Sentences on answers that several students have alike, or that are the published solution."""
+    """Sentences on answers common to several students, or equal to the published solution."""
     groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
     published: dict[str, list[str]] = defaultdict(list)
     for at, one in enumerate(chosen):
@@ -180,7 +180,7 @@ def shared(chosen: Sequence[Exercise], hand_ins: Sequence[HandIn]) -> list[str]:
 
 
 def _silent(part: ast.AST) -> bool:
-    """Whether a piece of a program is a docstring or an import."""
+    """Return whether a piece of a program is a docstring or an import."""
     text = isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant)
     return text or isinstance(part, ast.Import | ast.ImportFrom)
 
@@ -188,7 +188,7 @@ def _silent(part: ast.AST) -> bool:
 def form(text: str) -> tuple[str, int]:
     """A program without its layout, comments and docstrings, and with numbers for its names.
 
-    The second is how many pieces it has. Empty where it is not Python.
+    The second value is its number of pieces. Empty if it is not Python.
     """
     try:
         tree = ast.parse(text)

@@ -1,10 +1,10 @@
 """One editor of the leaderboard: facts go in, patches come out.
 
-A student's editor has a process of its own, which is limited in time and memory and runs in the
-sandbox of the exercises (confinement.py): this side says what it may read and gives it a folder to
-write in, whose size is bounded. The process runs only while something is asked of it, and
-leaderboard_entrant.py is the program that runs in it. An editor of the library is one of the
-scorer's own objects, since a process of its own would load torch and the model once more.
+A student's editor runs in a separate process with limited time and memory, in the sandbox of the
+exercises (confinement.py): this side determines what it may read and gives it a folder of limited
+size to write in. The process runs only while it has a request to answer, and leaderboard_entrant.py
+is the program that runs in it. An editor of the library is one of the scorer's own objects, since a
+separate process would load torch and the model again.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ LOOK = 0.2  # seconds until its folder is looked at again
 
 
 class Failed(Exception):
-    """An edit that did not come; the text says why. `over`: nor will any other."""
+    """An edit that failed; the text gives the reason. `over`: all later edits will fail as well."""
 
     def __init__(self, why: str, over: bool = False) -> None:
         super().__init__(why)
@@ -54,7 +54,7 @@ class Failed(Exception):
 
 
 class Reply(msgspec.Struct, forbid_unknown_fields=True):
-    """An answer of the process: what was asked is done, or an error in a sentence."""
+    """An answer of the process: the request is done, or an error in a sentence."""
 
     error: str | None = None
 
@@ -156,7 +156,7 @@ class Entry(contextlib.AbstractContextManager["Entry"]):
     def _home(self) -> dict[str, str]:
         """Variables that make the folder the entrant's home, with a link to what is cached.
 
-        The entrant reads the user's cache; what it computes anew stays in its memory.
+        The entrant reads the user's cache; new results stay in its memory.
         """
         own = Path(self.folder.name) / "cache"
         own.mkdir()
@@ -197,7 +197,7 @@ class Entry(contextlib.AbstractContextManager["Entry"]):
             self.socket.sendall(json.dumps(message).encode() + b"\n")
             found = self._line(time.monotonic() + seconds)
             answer = msgspec.json.decode(found, type=Reply)
-            self._signal(signal.SIGSTOP)  # nothing is written while nobody looks
+            self._signal(signal.SIGSTOP)  # nothing is written between two checks
             self._look()
         except TimeoutError:
             self.over = f"no answer after {seconds:.0f} s"
@@ -229,9 +229,9 @@ class Entry(contextlib.AbstractContextManager["Entry"]):
         return found
 
     def _look(self) -> None:
-        """Raise Failed where the editor has written or printed more than it may.
+        """Raise Failed if the editor has written or printed more than allowed.
 
-        OSError where a folder cannot be listed, which would hide what is in it.
+        Raises OSError if a folder cannot be listed, which would hide its contents.
         """
         logged = os.fstat(self.log.fileno()).st_size
         place, left = self.folder.name, WRITTEN - logged
@@ -266,7 +266,7 @@ def sentence(error: BaseException) -> str:
 
 
 def place_of(model: str) -> str:
-    """The folder that holds a model: itself, or that of a hub id in the cache of the hub."""
+    """The folder containing a model: the given folder, or the hub cache's folder for a hub id."""
     if Path(model).is_dir():
         return model
     return str(Path(HF_HUB_CACHE) / f"models--{model.replace('/', '--')}")

@@ -1,4 +1,4 @@
-"""What students have written into the holes of notebooks that they hand in, for the grader.
+"""Extracts the code that students have written into the holes of their notebooks, for the grader.
 
 A hole of exercise 5.1 is a cell that says `use("5.1", …)`. Its function goes into the text of a
 file such as l5_1_weigh.py, with what the notebook imports for it, and with nothing else of it, as
@@ -36,22 +36,22 @@ class Notebook(msgspec.Struct):
 
 
 def code(path: Path) -> list[str]:
-    """The cells of code of a notebook. Raises ValueError for a file that is none."""
+    """The code cells of a notebook. Raises ValueError for a file that is not a notebook."""
     try:
         book = msgspec.json.decode(files.text_of(path, LARGEST), type=Notebook)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
-        said = f"{path.name} is no notebook: save it in Jupyter, and hand in that file"
+        said = f"{path.name} is not a notebook: save it in Jupyter, and hand in that file"
         raise ValueError(said) from None
     cells = ["".join(cell.source) for cell in book.cells if cell.cell_type == "code"]
     if sum(map(len, cells)) > CODE:
-        raise ValueError(f"{path.name} has more than {CODE:,} letters of code")
+        raise ValueError(f"{path.name} has more than {CODE:,} characters of code")
     return cells
 
 
 def written(exercise: Exercise, notebooks: Sequence[Sequence[str]]) -> str:
-    """The exercise's file with what is written in the notebooks; empty where nothing is.
+    """The exercise's file with the code from the notebooks; empty if there is none.
 
-    A hole that is not Python is the file as it stands, so that the grader says what is wrong.
+    A hole that is not Python is used unchanged as the file, so that the grader reports the error.
     """
     hole = re.compile(rf"\buse\(\s*[\"']{re.escape(exercise.number)}[\"']")
     found: dict[str, str] = {}
@@ -79,7 +79,7 @@ def imported(function: ast.FunctionDef, cells: Sequence[str]) -> Iterator[str]:
     for cell in cells:
         try:
             parts = ast.parse(cell).body
-        except UNREADABLE:  # a line for the notebook alone, such as %timeit
+        except UNREADABLE:  # a line only for the notebook, such as %timeit
             continue
         for part in parts:
             if isinstance(part, ast.Import | ast.ImportFrom):
@@ -91,9 +91,9 @@ def imported(function: ast.FunctionDef, cells: Sequence[str]) -> Iterator[str]:
 def collected(
     chosen: Sequence[Exercise], places: Sequence[Path]
 ) -> tuple[dict[str, str], list[float], list[str]]:
-    """The files of exercises by their names, the notebooks' dates, and what cannot be read.
+    """The files of exercises by name, the notebooks' dates, and the files that cannot be read.
 
-    A link among the notebooks could lead to somebody else's, and is one that cannot be read.
+    A link could lead to another student's notebook, so it counts as unreadable.
     """
     paths = [path for place in places for path in sorted(place.glob("*.ipynb"))]
     if len(paths) > MOST:

@@ -1,4 +1,4 @@
-"""The sandbox: a process of its own in which students' files run.
+"""The sandbox: a separate process in which students' files run.
 
 The file never meets the checks: student_file.py calls its functions with the grader's inputs, and
 child.py, in the process, returns what they return. A printed verdict, an early exit or a patched
@@ -75,7 +75,7 @@ class Sandbox(AbstractContextManager["Sandbox"]):
     ) -> Student:
         """Return the file as a student, loaded and ready for `ask`; Stopped if it does not load.
 
-        seconds   CPU seconds per call for this file; without a number those of the sandbox
+        seconds   CPU seconds per call for this file; by default the sandbox's limit
         library   whether the file may import `lib`
         largest   bytes of one answer as it travels; without a number those of the wire
         """
@@ -96,7 +96,7 @@ class Sandbox(AbstractContextManager["Sandbox"]):
             )
             theirs.close()
             if self.line(120.0) != "ready":
-                raise OSError("the process for student code did not start: is torch there?")
+                raise OSError("the process for student code did not start: is torch installed?")
         return Student(
             self, source, name, seconds or self.seconds, library, largest or wire.LARGEST
         )

@@ -1,7 +1,8 @@
-"""Slips that every exercise can have: a sign, an axis, a mean, a ridge; told where a check cannot.
+"""Slips that can occur in every exercise: a sign, an axis, a mean, a ridge.
 
-A check names the mistakes of its subject. Where it has no name, the solution is run with one slip
-after another, and the one that gives the student's numbers is told, without the line it is in.
+A check lists the mistakes typical of its subject. If none of them matches, the solution is run with
+one slip after another, and the message reports the slip that gives the student's numbers, without
+the line it is in.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from lessons.grading.exercise_source import Exercise
 from lessons.marking import same
 
 SECONDS = 2.0  # for all slips of one answer
-RIDGES = ("lam", "penalty", "damping", "strength")  # names of their size
+RIDGES = ("lam", "penalty", "damping", "strength")  # names of a ridge's size
 SIZES = [10.0**-n for n in range(9)]
-SIGN, AXIS = "one sign is turned round, {} where {} belongs", "one axis is taken for another"
+SIGN, AXIS = "one sign is flipped, {} instead of {}", "one axis is used instead of another"
 COLUMN, ROW = (ast.parse(text, mode="eval").body.slice for text in ("x[:, None]", "x[None]"))
 REDUCE = "sum mean median std amax amin max min softmax log_softmax cat stack norm".split()
 OTHER = {  # of operators
@@ -32,28 +33,28 @@ OTHER = {  # of operators
     ast.Gt: (ast.Lt(), SIGN.format("<", ">")),
 }
 WORDS = {  # of functions and methods
-    "mean": ("sum", "a sum stands where a mean belongs"),
-    "sum": ("mean", "a mean stands where a sum belongs"),
-    "median": ("mean", "a mean stands where a median belongs"),
+    "mean": ("sum", "a sum is used instead of a mean"),
+    "sum": ("mean", "a mean is used instead of a sum"),
+    "median": ("mean", "a mean is used instead of a median"),
     "abs": ("clone", "an absolute value is missing"),
     "sqrt": ("clone", "a root is missing"),
-    "argmax": ("argmin", "the smallest is taken where the largest belongs"),
-    "argmin": ("argmax", "the largest is taken where the smallest belongs"),
-    "amax": ("amin", "the smallest is taken where the largest belongs"),
-    "amin": ("amax", "the largest is taken where the smallest belongs"),
+    "argmax": ("argmin", "the smallest is used instead of the largest"),
+    "argmin": ("argmax", "the largest is used instead of the smallest"),
+    "amax": ("amin", "the smallest is used instead of the largest"),
+    "amin": ("amax", "the largest is used instead of the smallest"),
     "tril": ("triu", AXIS),
     "triu": ("tril", AXIS),
     "T": ("real", "a transpose is missing"),
 }
 
 
-Tried = Iterator[tuple[Callable, Sequence, str]]  # a function, its arguments, what slipped
+Tried = Iterator[tuple[Callable, Sequence, str]]  # a function, its arguments, the slip
 
 
 def slip(exercise: Exercise, calls: Sequence[tuple[str, Sequence, Any]]) -> str:
-    """A sentence on the slip by which the first wrong answer comes out, or nothing.
+    """Return a sentence on the slip that gives the first wrong answer, or an empty string.
 
-    calls  (function, its arguments, what came back) of each call
+    calls  (function, its arguments, its result) for each call
     """
     until = time.monotonic() + SECONDS
     for function, args, found in calls:
@@ -63,13 +64,13 @@ def slip(exercise: Exercise, calls: Sequence[tuple[str, Sequence, Any]]) -> str:
                 if time.monotonic() > until:
                     break
                 if gives(run, given, found):
-                    return f"{function}: these numbers come out where {said}."
+                    return f"{function}: you get these numbers if {said}."
             break
     return ""
 
 
 def gives(run: Callable, args: Sequence, found: Any) -> bool:
-    """Whether a function returns these numbers; it may fail, too."""
+    """Return whether a function returns these numbers; it may also fail."""
     try:
         return equal(found, run(*args))
     except Exception:
@@ -77,7 +78,7 @@ def gives(run: Callable, args: Sequence, found: Any) -> bool:
 
 
 def equal(found: Any, wanted: Any) -> bool:
-    """Whether an answer has the numbers of another one."""
+    """Return whether two answers have the same numbers."""
     if wanted is None or isinstance(wanted, str):
         return found == wanted
     if isinstance(wanted, list | tuple):
@@ -86,12 +87,12 @@ def equal(found: Any, wanted: Any) -> bool:
 
 
 def ridges(right: Callable, args: Sequence) -> Tried:
-    """The solution with another C, or with another size of a ridge, than is given."""
+    """The solution with a different C, or a different ridge, than given."""
     for at, name in enumerate([*inspect.signature(right).parameters][: len(args)]):
         before, C, after = args[:at], args[at], args[at + 1 :]
         if name == "C" and isinstance(C, torch.Tensor):
             one = torch.eye(len(C)).to(C)
-            yield right, (*before, one, *after), "I stands in the place of C"
+            yield right, (*before, one, *after), "I is used instead of C"
             for size in SIZES:
                 for more in (size, size * C.trace().item() / len(C)):
                     other = C + more * one
@@ -119,7 +120,7 @@ def edited(exercise: Exercise, function: str, args: Sequence) -> Tried:
 
 
 def slips(part: ast.AST) -> Iterator[tuple[ast.AST, str, Any, str]]:
-    """(what, its field, another value, a sentence) of each slip in a piece of a program."""
+    """Yield (node, field, new value, sentence) for each slip in a piece of a program."""
     match part:
         case ast.BinOp(op=op) | ast.UnaryOp(op=op) if type(op) in OTHER:
             yield part, "op", *OTHER[type(op)]
@@ -136,7 +137,7 @@ def slips(part: ast.AST) -> Iterator[tuple[ast.AST, str, Any, str]]:
                     part,
                     "args",
                     [ridged, *rest],
-                    f"a matrix that is inverted has a ridge, {size:g} I",
+                    f"an inverted matrix has a ridge, {size:g} I",
                 )
         case ast.Compare(ops=[op]) if type(op) in OTHER:
             other, said = OTHER[type(op)]
@@ -146,7 +147,7 @@ def slips(part: ast.AST) -> Iterator[tuple[ast.AST, str, Any, str]]:
         case ast.Call(func=ast.Name(id="min" | "max" as word)):
             more, less = ("largest", "smallest") if word == "min" else ("smallest", "largest")
             other = {"min": "max", "max": "min"}[word]
-            yield part.func, "id", other, f"the {more} is taken where the {less} belongs"
+            yield part.func, "id", other, f"the {more} is used instead of the {less}"
         case ast.Subscript(slice=ast.Tuple(elts=[ast.Slice(), ast.Constant(value=None)])):
             yield part, "slice", ROW, AXIS
         case ast.Subscript(slice=ast.Constant(value=None)):

@@ -201,7 +201,7 @@ class Student(contextlib.AbstractContextManager["Student"]):
 def in_place(function: str, name: str) -> str:
     """The sentence about an argument that a function has changed for whoever called it."""
     said = f"{function} changes its argument {clean(name[:40])} in place, and its caller"
-    return f"{said} still needs it: work on a copy, or write x = x + … in place of x += …"
+    return f"{said} still needs it: work on a copy, or write x = x + … instead of x += …"
 
 
 def endless(seconds: float | None) -> Limit:
@@ -211,7 +211,7 @@ def endless(seconds: float | None) -> Limit:
 
 
 def garbled(error: Exception) -> Stopped:
-    """The sentence about bytes, or a value, that are no answer."""
+    """The sentence about bytes, or a value, that are not an answer."""
     return Stopped(f"something else wrote into the grader's channel ({clean(str(error))})")
 
 
@@ -233,11 +233,14 @@ def explain(error: wire.Failure) -> str:
     if error.foreign:
         return f"the function returned {text}: return a tensor, a number, a list or None"
     if kind == "MemoryError" or "allocate memory" in text or "not enough memory" in text:
-        return f"more memory than the {MEMORY >> 20} MB allowed was asked for{where}"
+        return f"more memory than the {MEMORY >> 20} MB allowed was requested{where}"
     if kind == "OSError" and f"[Errno {errno.EFBIG}]" in text:
         return f"more than {wire.FILE >> 20} MB were printed, or written into one file{where}"
     if kind == "SystemExit":
         return f"the file ended itself{where}: let the function return its answer"
     if kind == "ModuleNotFoundError":
-        return f"{text}{where}: there is torch and what comes with Python; write the rest yourself"
+        return (
+            f"{text}{where}: you can use torch and Python's standard library; write the rest "
+            "yourself"
+        )
     return f"stopped{where} with {kind}: {text}{FLOATS if 'dtype' in text else ''}"

@@ -1,7 +1,7 @@
 """Two small networks that the exercises of session 4 let students trace.
 
-Numbers go in and a probability comes out. Both run in the grader's process: a student's file can
-ask them, and cannot look inside.
+They map numbers to a probability. Both run in the grader's process: a student's file can call them,
+but cannot look inside.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Residual:
         return found
 
     def run(self, noisy: bool, cells: Cells = ()) -> float:
-        """p of the answer in the clean or the noisy run, with some clean states put back."""
+        """p of the answer in the clean or the noisy run, with some clean states restored."""
         for cell in cells:
             if not isinstance(cell, list | tuple) or len(cell) != 2:
                 raise Wrong("Cells are pairs (token, layer): run(noisy, [(token, layer)]).")
@@ -76,10 +76,10 @@ class Together:
         self.roles, self.calls = torch.randperm(6, generator=draw).tolist(), 0
 
     def run(self, restored: Sequence[int]) -> float:
-        """p of the answer with these states as in the clean run, and the others lost."""
+        """p of the answer with these states as in the clean run, and the other states lost."""
         self.calls += 1
         if self.calls > 100:
-            raise Wrong("That were 100 runs: there are only 64 sets of six tokens.")
+            raise Wrong("You have used 100 runs: there are only 64 sets of six tokens.")
         if any(not isinstance(t, int) or not 0 <= t < 6 for t in restored):
             raise Wrong("run takes a list of tokens, numbers from 0 to 5.")
         a, b, c, d = (float(role in restored) for role in self.roles[:4])

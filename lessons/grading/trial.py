@@ -1,8 +1,8 @@
-"""One answer tried in the reader's own process: a page asks it, and hears what the grader will say.
+"""Runs one answer in the reader's own process, giving a notebook the same verdict as the grader.
 
-`Trial` stands where student_file.py's `Student` stands. Values pass in the wire's form, a call has
-the sandbox's seconds, and output is bounded, so that a check says the same of a file in both.
-Nothing is confined here: the code is the reader's own.
+`Trial` replaces student_file.py's `Student`. Values pass in the wire's form, a call has the
+sandbox's time limit, and output is limited, so that a check gives the same verdict in both. Nothing
+is confined here: the code is the reader's own.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ from lessons.grading.student_file import (
 from lessons.marking import Limit, NotAttempted, Stopped, Wrong, clean
 
 OURS = {one.name for one in LESSONS.parent.iterdir() if (one / "__init__.py").is_file()}
-ENDING = 2.0  # seconds in which a call that is out of time is asked to end
+ENDING = 2.0  # seconds for ending a call that is out of time
 
 
 class Trial:
     """One loaded text. `ask` calls its functions; `printed` is what it wrote to the screen.
 
-    With `only`, a name, that function is the text's, and the exercise's other functions are those
-    of the solution, also where it calls them. Stopped if the text does not load. `changed` and
+    With `only`, a name, that function is from the text, and the exercise's other functions are from
+    the solution, even if the text calls them. Stopped if the text does not load. `changed` and
     `broke` are as in `Student`, and `stopped` says that a call gave no answer.
     """
 
     def __init__(self, exercise: Exercise, text: str, only: str | None = None) -> None:
-        self.asked: list[tuple[str, tuple, Any]] = []  # function, its arguments, what it returned
+        self.asked: list[tuple[str, tuple, Any]] = []  # function, its arguments, its result
         self.changed, self.broke, self.stopped, self.used = "", set[str](), False, 0.0
         self.seconds = exercise.option("SECONDS") or SECONDS
         self.largest = exercise.option("LARGEST") or wire.LARGEST
@@ -70,12 +70,12 @@ class Trial:
             setattr(self.module, other, getattr(exercise.module, other))
 
     def ask(self, function: str, *args: Any) -> Any:
-        """What the text's function returns for these arguments, as `Student.ask` says it."""
+        """Return the result of the text's function for these arguments, as in `Student.ask`."""
         refusal: list[Wrong] = []
 
         def call() -> Any:
             torch.manual_seed(0)
-            torch.set_num_threads(1)  # as in the sandbox; others would need room of their own
+            torch.set_num_threads(1)  # as in the sandbox; more threads would need more memory
             if not callable(called := getattr(self.module, function, None)):
                 raise AttributeError(f"there is no function {function}")
             given = [wire.unpack(arg, lambda n: query(functions[n])) for arg in packed]
@@ -90,7 +90,7 @@ class Trial:
                 wire.encoded(wire.Answer(query=0, args=sent), self.largest)
                 try:
                     return wire.unpack(wire.pack(function(*map(wire.unpack, sent))))
-                except Wrong as error:  # a verdict, whatever the answer makes of it
+                except Wrong as error:  # a verdict, even if the answer catches it
                     refusal.append(error)
                     raise
                 except Exception as error:
@@ -119,7 +119,7 @@ class Trial:
         return found
 
     def like(self, module: ModuleType) -> bool:
-        """Every call came back with finite numbers in the form of what `module` returns."""
+        """Return whether every call gave finite numbers in the form that `module` returns."""
         if self.stopped:
             return False
         try:
@@ -133,9 +133,9 @@ class Trial:
         return clean(self.log.getvalue()[:PRINTED]).strip()
 
     def _limited(self, call: Callable, refusal: list[Wrong] | None = None) -> Any:
-        """What `call` returns; Stopped, with the sentence of the grader, where it does not end.
+        """Return the result of `call`; raise Stopped, with the grader's sentence, if it runs on.
 
-        It runs in a thread of its own, so that this one can end it on every system.
+        It runs in a separate thread, so that this thread can end it on every system.
         """
         found: list[Any] = []
         failed: list[wire.Failure] = []
@@ -185,7 +185,7 @@ class Trial:
 
 
 def alike(found: Any, wanted: Any) -> bool:
-    """Whether a result is finite and has the shapes and the parts of another one."""
+    """Return whether a result is finite and has the same shapes and parts as another."""
     if isinstance(wanted, torch.Tensor):
         same = isinstance(found, torch.Tensor) and found.shape == wanted.shape
         return same and bool(found.isfinite().all())
@@ -207,7 +207,7 @@ def alike(found: Any, wanted: Any) -> bool:
 
 
 class Log(io.StringIO):
-    """What a text prints: the beginning of it is kept, and no more taken than in the sandbox."""
+    """The output of a text: its beginning is kept, with the same limit as in the sandbox."""
 
     size = 0
 

@@ -1,4 +1,4 @@
-"""A verdict: what became of one student's answer to one exercise.
+"""A verdict: the result for one student's answer to one exercise.
 
 `grade` runs one file in a sandbox and lets the exercise's own check ask it. `hand_in` reads all
 files of one student, and `grade_file` grades one, with a part of the points where an exercise
@@ -25,7 +25,7 @@ from lessons.grading.student_file import ENDLESS, STUB, Student
 from lessons.grading.trial import Trial
 from lessons.marking import FACTOR, UNNAMED, NotAttempted, Stopped, Wrong, clean
 
-# what a check raises that cannot work with what came back
+# errors that a check raises if it cannot use the returned value
 UNUSABLE = (RuntimeError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError)
 
 
@@ -33,11 +33,12 @@ UNUSABLE = (RuntimeError, TypeError, ValueError, ArithmeticError, LookupError, A
 class Verdict:
     """The result of one exercise for one student.
 
-    status is "solved", "wrong", "not attempted" or "missing"; message says why. `right` names the
-    functions that are right by themselves, of an exercise that asks for `parts` of them. `stopped`
-    says that the file could not be asked: it broke off, or did what is not allowed.
-    `broke` names the functions that ran when a limit was broken, and `unread` says that something
-    was handed in that the grader could not read: by a wrong name, as no text, or as a link.
+    status is "solved", "wrong", "not attempted" or "missing"; message gives the reason. `right`
+    lists the functions that are right by themselves, in an exercise with `parts` functions.
+    `stopped` means that the file did not answer: it broke off, or did something that is not
+    allowed. `broke` lists the functions that ran when a limit was exceeded, and `unread` means that
+    the grader could not read a hand-in: because of a wrong name, because it is not text, or because
+    it is a link.
     """
 
     exercise: str
@@ -56,12 +57,12 @@ class Verdict:
 
     @property
     def tried(self) -> bool:
-        """Whether there was an answer that could be read."""
+        """Return whether there was a readable answer."""
         return (self.status in ("solved", "wrong") and not self.unread) or bool(self.right)
 
     @property
     def points(self) -> float:
-        """A point per star; of an exercise that is not solved, the share of the parts that are."""
+        """A point per star; for an exercise that is partly solved, the fraction of its parts."""
         if self.status == "solved":
             return self.stars
         return plain(self.stars * len(self.right) / self.parts)
@@ -76,7 +77,7 @@ def by_session(verdicts: Sequence[Verdict]) -> dict[str, list[Verdict]]:
 
 
 def marked(verdicts: Sequence[Verdict]) -> bool:
-    """Whether the verdicts on a session make a mark."""
+    """Return whether the verdicts on a session give a mark."""
     return any(v.tried for v in verdicts) and not any(v.unread for v in verdicts)
 
 
@@ -86,9 +87,9 @@ def plain(points: float) -> float:
 
 
 def passed(exercise: Exercise, asked: Student | Trial, ask: Callable, seed: int) -> str | None:
-    """What the exercise's check says; Wrong as well where an argument was changed in place.
+    """The message of the exercise's check; also Wrong if an argument was changed in place.
 
-    A mistake that the check has no name for is looked for among the slips that all exercises have.
+    If the check doesn't recognize a mistake, it is compared with the slips common to all exercises.
     """
     calls: list[tuple] = []
 
@@ -112,7 +113,7 @@ def grade(
 ) -> Verdict:
     """One answer to one exercise, with inputs drawn from the seed.
 
-    With `only`, the name of a function, the solution answers in the place of all others.
+    With `only`, the name of a function, the solution replaces all other functions.
     """
     start, printed, broke = time.monotonic(), "", set[str]()
 
@@ -149,12 +150,12 @@ def grade(
 def in_parts(
     exercise: Exercise, source: str, verdict: Verdict, sandbox: Sandbox, seed: int = 0
 ) -> Verdict:
-    """The verdict with what is right in an answer that is not.
+    """The verdict on a wrong answer, including its correct parts.
 
-    Each function is judged with the solution in the place of the others. Where it calls one of
-    them itself it calls the student's own, so a function that builds on a wrong one is not right.
-    One that ran when the whole file broke a limit is not right either, though alone it may keep
-    to it. What comes after an endless loop is not looked at.
+    Each function is judged using the solution for the other functions. If it calls one of them
+    directly, it calls the student's version, so a function that builds on a wrong function is not
+    right. A function that ran when the whole file exceeded a limit is not right either, even if it
+    stays within the limit by itself. Anything after an endless loop is not checked.
     """
     tried = verdict.status in ("wrong", STUB) and source.strip() != exercise.stub.strip()
     if not tried or len(exercise.blocks) == 1:
@@ -170,7 +171,7 @@ def in_parts(
 
 
 def missing(exercise: Exercise, message: str = "nothing was handed in.") -> Verdict:
-    """The verdict on an exercise of which there is no file."""
+    """The verdict on an exercise without a file."""
     head = exercise.number, exercise.name, exercise.title, exercise.stars
     return Verdict(*head, "missing", message)
 
@@ -184,14 +185,14 @@ def judged(check: Callable[[], str | None]) -> tuple[str, str, bool]:
     except Wrong as error:
         return "wrong", str(error), isinstance(error, Stopped)
     except UNUSABLE as error:
-        return "wrong", f"what came back cannot be used ({error})".split("\n")[0], False
+        return "wrong", f"the returned value cannot be used ({error})".split("\n")[0], False
 
 
 def hand_in(chosen: Sequence[Exercise], folder: Path) -> list[str | Verdict]:
-    """The text of one student's file for each exercise, or a verdict where there is none to run.
+    """The text of one student's file for each exercise, or a verdict if there is none to run.
 
-    What is missing, a link, too large or no text is not run. Nothing is run here: read the hand-ins
-    of all students before the first is graded, and none of them can change another.
+    Files that are missing, links, too large, or not text are not run. Nothing is run here: read the
+    hand-ins of all students before grading the first, so that none of them can change another.
     """
     found: list[str | Verdict] = []
     for exercise in chosen:
@@ -206,7 +207,7 @@ def hand_in(chosen: Sequence[Exercise], folder: Path) -> list[str | Verdict]:
 
 
 def grade_file(exercise: Exercise, text: str | Verdict, sandbox: Sandbox, seed: int = 0) -> Verdict:
-    """The verdict on one file, as `hand_in` has read it, with what is right in it."""
+    """The verdict on one file, as read by `hand_in`, including its correct parts."""
     if isinstance(text, Verdict):
         return text
     return in_parts(exercise, text, grade(exercise, text, sandbox, seed), sandbox, seed)

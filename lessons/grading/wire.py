@@ -41,7 +41,7 @@ TYPES = {
 
 
 class Garbled(Exception):
-    """The bytes that came through the pipe are no frame of this run."""
+    """The bytes from the pipe are not a frame of this run."""
 
 
 class Foreign(TypeError):
@@ -49,18 +49,18 @@ class Foreign(TypeError):
 
 
 class Failure(msgspec.Struct, forbid_unknown_fields=True):
-    """What went wrong in student code: the error's type, its text, and the line in the file."""
+    """An error in student code: its type, its text, and the line in the file."""
 
     type: str
     text: str
     line: int | None = None
     code: str = ""
     foreign: bool = False
-    functions: list[str] = []  # those of the file that were running
+    functions: list[str] = []  # functions of the file that were running
 
 
 class Task(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """What the grader sends: a file, a call of one of its functions, or the answer to a query."""
+    """A message from the grader: a file, a call of one of its functions, or a query's answer."""
 
     source: str | None = None
     call: str | None = None
@@ -70,7 +70,7 @@ class Task(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 
 
 class Answer(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """What student code sends: a value, a failure, or a query of a function of the grader.
+    """A message from student code: a value, a failure, or a query of one of the grader's functions.
 
     `changed` names an argument that the call has changed in place.
     """
@@ -121,7 +121,7 @@ def unpack(
 ) -> Any:
     """The value again; `function` makes a callable of its number. Raises Garbled.
 
-    Tuples come back as lists. Lists may stand in lists `depth` times.
+    Tuples come back as lists. Lists may be nested `depth` times.
     """
     if depth < 0:
         raise Garbled(f"more than {DEPTH} lists in each other")
@@ -155,7 +155,7 @@ def unpack(
 
 
 def changed(called: Callable, args: list, packed: list) -> str | None:
-    """The name of an argument that a call has changed in place; None where all are as they came."""
+    """The name of an argument that a call has changed in place; None if all are unchanged."""
     code = getattr(inspect.unwrap(called), "__code__", None)
     functions: list[Callable] = []
     for at, (arg, came) in enumerate(zip(args, packed, strict=True)):
@@ -170,7 +170,7 @@ def changed(called: Callable, args: list, packed: list) -> str | None:
 
 
 def failure(error: BaseException, name: str) -> Failure:
-    """What went wrong, and in which line of the student's file, which is called `name`."""
+    """The error, and its line in the student's file, which is called `name`."""
     line, trace, functions = None, error.__traceback__, set()
     if isinstance(error, SyntaxError) and error.filename == name:
         line = error.lineno

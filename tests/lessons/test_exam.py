@@ -119,7 +119,7 @@ def test_forty_questions_of_all_pages_a_third_of_them_anew():
 def test_sheets_and_answers_are_apart(tmp_path, capsys):
     out = tmp_path / "exam"
     assert exam.main(["--students", "3", "--seed", "5", str(out)]) == 0
-    assert "for teachers alone" in capsys.readouterr().out
+    assert "only for teachers" in capsys.readouterr().out
     names = ["student_01.md", "student_02.md", "student_03.md"]
     for folder in ("sheets", "answers"):
         assert sorted(path.name for path in (out / folder).iterdir()) == names

@@ -349,7 +349,7 @@ def test_a_linked_folder_hands_in_nothing_of_a_neighbor(two, capsys):
 
 def test_folders_of_systems_are_no_students(two, capsys):
     assert [path.name for path in files.students(two)] == ["ada", "ben"]
-    for folder, why in ((two / "ada" / "none", "is no folder"), (two / "ada", "no folder of a")):
+    for folder, why in ((two / "ada" / "none", "is not a folder"), (two / "ada", "no folder of a")):
         assert grader.main(["class", str(folder), "2.1", "--out", str(two.parent / "x")]) == 2
         assert why in capsys.readouterr().err
 
@@ -392,7 +392,7 @@ def test_a_hand_in_that_is_none_says_what_it_is(tmp_path):
     for content, said in (
         (b"", "is empty"),
         (b"\xff\xfex\x00", "not UTF-8"),
-        (b"x\x00", "no text"),
+        (b"x\x00", "not the text"),
         (b"#" * 10**6, "larger than 200 kB"),
     ):
         path.write_bytes(content)

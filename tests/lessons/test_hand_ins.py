@@ -126,7 +126,7 @@ def test_a_hostile_notebook_is_one_sentence_and_stops_nobody(name, student):
     text, (said,) = taken(student)
     assert len(said) < 300
     if name in ("no JSON", "deep"):
-        assert "05_memit.ipynb is no notebook: save it in Jupyter" in said
+        assert "05_memit.ipynb is not a notebook: save it in Jupyter" in said
 
 
 # ---- archives ------------------------------------------------------------------------------------
@@ -355,7 +355,7 @@ def test_the_page_opens_with_the_hand_ins_to_look_at(folder):
         "hal: No file of these exercises is there: only report.docx.",
         "ida: 2.1: taken from a notebook.",
         f"lea: 2.1: {NAME} is not UTF-8 text",
-        "max.zip was not read: there is max beside it, which is graded.",
+        "max.zip was not read: max, next to it, is graded instead.",
         "nina.rar is neither a folder nor a zip or tar.gz",
         "quin is a link, and was not read.",
         "olga.zip is neither a folder nor",
@@ -458,7 +458,7 @@ def test_what_is_late_is_deducted_only_where_the_file_says_so(weeks, folder):
     "text, why",
     [
         ("2 = 3", "'due'"),
-        ("[due]\n2 = 17", "17 is no date"),
+        ("[due]\n2 = 17", "17 is not a date"),
         ("grace = -1\n[due]\n", "in minutes"),
         ("deducted = 10\n[due]\n", "from 0 to 1"),
         ("grace = nan\n[due]\n", "in minutes"),

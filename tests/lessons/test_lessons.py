@@ -117,8 +117,8 @@ def test_a_session_rises_and_its_page_names_every_exercise(session):
     assert page.count("<details>") == page.count("</details>") >= 4
     plan = re.findall(r"^\| (\d+) \| (.+) \|$", page, re.M)
     assert sum(int(minutes) for minutes, _ in plan) == 90, plan
-    assert plan[0] == ("5", 'the five questions of "Before and after", each alone')
-    assert " ".join(plan[-1]).startswith("5 the five questions once more, each alone")
+    assert plan[0] == ("5", 'the five questions from "Before and after", answered individually')
+    assert " ".join(plan[-1]).startswith("5 the five questions again, answered individually")
     name = re.search(r"\.\./notebooks/(\w+\.ipynb)", page)[1]
     assert f"`.venv/bin/jupyter lab notebooks/{name} --ServerApp.root_dir=.`" in page
     teacher = (ROOT / "lessons" / "TEACHER.md").read_text(encoding="utf-8")
@@ -131,9 +131,7 @@ def test_a_slip_is_told_once_and_without_the_line_that_it_is_in(sandbox):
     one = exercises("3.3")[0]
     text = one.solution.replace("- torch.outer(K.T @ u0", "+ torch.outer(K.T @ u0")
     said = grade(one, text, sandbox).message
-    assert said.startswith(
-        "keeping: these numbers come out where one sign is turned round, + where"
-    )
+    assert said.startswith("keeping: you get these numbers if one sign is flipped, + instead of")
     assert "outer" not in said and tried(one, text)[1] == said
     foreign = grade(one, one.with_bodies({"keeping": "return K.T @ K"}), sandbox).message
     assert foreign.endswith(UNNAMED) and "slip" not in foreign

@@ -29,7 +29,7 @@ SPECIAL = {  # exercise and body, a word of the verdict
     ("9.1", "return T[:-1]"): "shape",
     ("9.2", "return True"): "whole number",
     ("9.2", "return -1"): "whole number",
-    ("9.2", "K.zero_()\nreturn None"): "let go",
+    ("9.2", "K.zero_()\nreturn None"): "is not named",
     ("9.3", "return W"): "of what W does",
     ("9.3", "C.zero_()\nreturn torch.zeros_like(W)"): "of what W does",
     ("9.4", "while True:\n    defender(W)"): "20 times",
@@ -46,7 +46,7 @@ def refused(sandbox, number, body, words):
 
 @pytest.mark.parametrize("number", MINE)
 def test_nothing_finite(sandbox, number):
-    refused(sandbox, number, NAN[number], "not finite|Nothing of it is finite")
+    refused(sandbox, number, NAN[number], "not finite|No entry is finite")
 
 
 @pytest.mark.parametrize(("number", "body"), SPECIAL, ids=lambda text: text[:30])

@@ -299,7 +299,7 @@ def test_a_step_that_calls_another_is_tried_with_the_solution_of_that_one(used, 
         assert there in file.read_text() and "q = at_answer(after, said)" in file.read_text()
     assert "Another function of this exercise" in said
     wrong = text.replace("p.exp() * (p - q)", "q.exp() * (q - p)")
-    assert "turned round" in used(wrong, "1.4", "answer_kl", imports="from torch import Tensor")[1]
+    assert "exchanged" in used(wrong, "1.4", "answer_kl", imports="from torch import Tensor")[1]
 
 
 @pytest.mark.parametrize("name", ["at_answer", "answer_kl"])
