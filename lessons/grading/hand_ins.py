@@ -11,10 +11,11 @@ import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lessons.grading import archives, files, notebook_files
+from lessons.grading import archives, downloads, files, notebook_files
 from lessons.grading.exercise_source import UNREADABLE, Exercise
 from lessons.grading.verdict import Verdict, hand_in
 from lessons.marking import clean
@@ -51,31 +52,38 @@ class HandIn:
 
 def read(chosen: Sequence[Exercise], folder: Path) -> tuple[list[HandIn], list[str]]:
     """The hand-ins in the folder of a class, and what lies in it that is none."""
-    found: dict[str, HandIn] = {}
-    odd = []
-    read_here = files.students(folder)
-    for path in sorted(read_here, key=Path.is_file):
-        name = _readable(path.name if path.is_dir() else path.name.removesuffix(_ending(path)))
-        if name in found:
-            odd.append(f"{path.name} was not read: there is {name} beside it, which is graded.")
-            continue
-        with tempfile.TemporaryDirectory(prefix="handed-in-") as room:
-            found[name] = _one(name, path, chosen, Path(room))
-    for path in sorted(folder.glob("[!.]*")):
-        if path.is_symlink():
-            odd.append(f"{path.name} is a link, and was not read.")
-        elif path.suffix.casefold() in OTHERS and not (path.is_dir() or path in read_here):
-            odd.append(f"{path.name} is neither a folder nor a zip or tar.gz, and was not read.")
+    known = downloads.logins(folder)
+    with ExitStack() as open_:
+        one, two = (
+            Path(open_.enter_context(tempfile.TemporaryDirectory(prefix="a-class-"))) for _ in "12"
+        )
+        place, odd = downloads.opened(folder, one)
+        given, used, said = downloads.sorted_out(place, two)
+        odd += said
+        plain = [path for path in files.listed(place) if path not in used]
+        if not (given or plain):
+            files.students(place)  # says that there is none
+        everybody = [*given.items()]
+        for path in sorted(plain, key=Path.is_file):
+            everybody.append((path.name.removesuffix("" if path.is_dir() else _ending(path)), path))
+        found: dict[str, HandIn] = {}
+        for own, path in everybody:
+            name = files.readable(own)
+            name = (known or {}).get(name, name)
+            if name in found:
+                odd.append(f"{path.name} was not read: there is {name} beside it, which is graded.")
+                continue
+            with tempfile.TemporaryDirectory(prefix="handed-in-") as room:
+                found[name] = _one(name, path, chosen, Path(room))
+        for path in sorted(place.glob("[!.]*")):
+            if path.is_symlink():
+                odd.append(f"{path.name} is a link, and was not read.")
+            elif path.suffix.casefold() in OTHERS and path not in used and path not in plain:
+                odd.append(
+                    f"{path.name} is neither a folder nor a zip or tar.gz, and was not read."
+                )
+    odd += downloads.renamed([*found], known, bool(used))
     return [found[name] for name in sorted(found)], odd
-
-
-def _readable(name: str) -> str:
-    """A name on one line, which every file can hold; one of another encoding as Latin letters."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        name = os.fsencode(name).decode("latin-1")
-    return " ".join(clean(name).split())
 
 
 def _ending(path: Path) -> str:

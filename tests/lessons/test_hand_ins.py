@@ -515,3 +515,92 @@ def test_the_leaderboard_says_that_an_archive_has_to_be_unpacked(tmp_path):
     zipped(tmp_path / "ben.zip", {"editor.py": b"x = 1"})
     first, second = map(leaderboard.hand_in, leaderboard.find([], tmp_path))
     assert first == "x = 1" and "ben.zip is an archive: unpack it" in str(second)
+
+
+# ---- what Moodle and Canvas hand over ------------------------------------------------------------
+
+MOODLE = {
+    f"Anna Schmidt_101_assignsubmission_file_/{NAME}": COPIED,
+    "Anna Schmidt_101_assignsubmission_onlinetext_/onlinetext.html": "<p>Hello",
+    f"Ben Ito_102_assignsubmission_file_/my/{NAME}": MISTAKE,
+    "Cem Kaya_103_assignsubmission_onlinetext_/onlinetext.html": "<p>Sorry",
+}
+
+
+def laid(folder: Path, members: dict[str, str]) -> Path:
+    for name, text in members.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("form", ["folders", "laid in", "given", "in a folder", "tar"])
+def test_a_download_of_moodle_is_a_class(form, tmp_path):
+    folder = tmp_path / "class"
+    members = {name: text.encode() for name, text in MOODLE.items()}
+    if form == "folders":
+        laid(folder, MOODLE)
+    elif form == "tar":
+        folder.mkdir()
+        tarred(folder / "all.tar.gz", members)
+    else:
+        folder.mkdir()
+        inside = {f"class/{n}": t for n, t in members.items()} if form == "in a folder" else members
+        zipped(folder / "all.zip", inside)
+    given = folder / "all.zip" if form in ("given", "in a folder") else folder
+    found, odd = hand_ins.read([INSERT], given)
+    texts = {one.student: one.texts[0] for one in found}
+    assert [*texts] == ["Anna Schmidt", "Ben Ito", "Cem Kaya"]
+    assert texts["Anna Schmidt"] == COPIED and texts["Ben Ito"] == MISTAKE
+    assert texts["Cem Kaya"].status == "missing"
+    told = " ".join(odd)
+    assert "Moodle's folders" in told and "names.csv" in told and "typed online" in told
+    assert ("unpacked as the archive" in told) == (form != "folders")
+
+
+def test_a_students_archive_cannot_bring_in_another_student(tmp_path):
+    laid(tmp_path / "class", {f"Anna Schmidt_101_assignsubmission_file_/{NAME}": COPIED})
+    bad = {f"Anna Schmidt_101_assignsubmission_file_/{NAME}": MISTAKE.encode()}
+    zipped(tmp_path / "class" / "ben.zip", bad)
+    found, odd = hand_ins.read([INSERT], tmp_path / "class")
+    assert {one.student: one.texts[0] for one in found}["Anna Schmidt"] == COPIED
+    assert any(line.startswith("ben.zip holds a whole class") for line in odd)
+
+
+def test_files_of_canvas_belong_to_whom_they_begin_with(tmp_path):
+    folder = laid(
+        tmp_path / "class",
+        {
+            f"annaschmidt_123_456_{NAME}": COPIED,
+            f"benito_LATE_124_457_{NAME.replace('.py', '-2.py')}": MISTAKE,
+            "cemkaya_125_458_report.docx": "PK",
+            f"Dan Oh_104_assignsubmission_file_{NAME}": RENAMED,
+        },
+    )
+    zipped(folder / "eve_126_459_my.zip", {NAME: INSERT.solution.encode()})
+    found, odd = hand_ins.read([INSERT], folder)
+    texts = {one.student: one.texts[0] for one in found}
+    assert [*texts] == ["Dan Oh", "annaschmidt", "benito", "cemkaya", "eve"]
+    assert [texts[n] for n in ("annaschmidt", "benito", "Dan Oh", "eve")] == [
+        COPIED, MISTAKE, RENAMED, INSERT.solution,
+    ]  # fmt: skip
+    assert "Canvas's files" in odd[0] and "Moodle's files" in odd[0]
+    assert not any("neither a folder" in line for line in odd)
+
+
+def test_names_csv_gives_each_their_login(tmp_path):
+    folder = laid(tmp_path / "class", MOODLE)
+    (folder / "names.csv").write_text("handed in as,login\nAnna Schmidt,aschmidt\nBen Ito,bito\n")
+    found, odd = hand_ins.read([INSERT], folder)
+    assert [one.student for one in found] == ["Cem Kaya", "aschmidt", "bito"]
+    assert odd[-1] == "names.csv has no line for Cem Kaya."
+    (folder / "names.csv").write_text("Anna Schmidt,../x\n")
+    with pytest.raises(ValueError, match="its form is handed in as,login"):
+        hand_ins.read([INSERT], folder)
+
+
+def test_a_name_of_a_mac_is_the_same_name(tmp_path):
+    for week, name in (("1", "Mu\u0308ller"), ("2", "M\u00fcller")):
+        laid(tmp_path / "c" / week / name, {"x.py": "x = 1"})
+    _, everybody, _ = course.read(exercises("1") + exercises("2"), tmp_path / "c", True)
+    assert [one.student for one in everybody] == ["M\u00fcller"]
