@@ -142,6 +142,7 @@ def read(
             whole.texts += part.texts
             whole.saved += part.saved
             whole.odd += [f"Session {session}: {said}" for said in part.odd]
+            whole.versions += [f"Session {session}: {said}" for said in part.versions]
         everybody.append(whole)
     return chosen, everybody, odd
 

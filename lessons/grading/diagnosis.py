@@ -192,8 +192,8 @@ def _stuck(graded: Mapping[str, Sequence[Verdict]]) -> list[str]:
     return [*lines, *(row for _, row in sorted(rows, key=lambda row: row[0])), ""]
 
 
-def feedback(student: str, verdicts: Sequence[Verdict]) -> str:
-    """The page of one student: every exercise with what its check says."""
+def feedback(student: str, verdicts: Sequence[Verdict], notes: Sequence[str] = ()) -> str:
+    """The page of one student: what was not graded or was late, and what each check says."""
     total = summary(verdicts)
     lines = [
         f"# Feedback for {plain(student)}",
@@ -201,6 +201,8 @@ def feedback(student: str, verdicts: Sequence[Verdict]) -> str:
         f"{total['points']:g} of {total['of']} points. "
         f"Solved completely: {total['solved']} of {total['exercises']} exercises.",
     ]
+    if notes:
+        lines += ["", *(f"* {plain(note)}" for note in notes)]
     for v in verdicts:
         lines += ["", f"## {v.exercise} {'★' * v.stars} {v.title}: {v.status}", ""]
         lines.append(quoted(v.message))

@@ -41,13 +41,15 @@ SHORT = 30  # pieces of a program beyond the stub, below which two answers are a
 class HandIn:
     """One student's work: a text or a verdict for each exercise, and when that file was saved.
 
-    `odd` has a sentence for each thing that a teacher should look at.
+    `odd` has a sentence for each thing that a teacher should look at, and `versions` one for each
+    answer of which there are several: which was graded, and which was not.
     """
 
     student: str
     texts: list[str | Verdict]
     saved: list[float]
     odd: list[str] = field(default_factory=list)
+    versions: list[str] = field(default_factory=list)
 
 
 def read(chosen: Sequence[Exercise], folder: Path) -> tuple[list[HandIn], list[str]]:
@@ -95,7 +97,8 @@ def _ending(path: Path) -> str:
 def _one(name: str, path: Path, chosen: Sequence[Exercise], room: Path) -> HandIn:
     """The work of one student, from a folder or an archive, which is unpacked into `room`."""
     odd, root, refused = [], path, False
-    if archive := path if path.is_file() else _packed(path):
+    archive, left = (path, []) if path.is_file() else _packed(path)
+    if archive:
         root = room
         try:
             archives.unpack(archive, room)
@@ -112,24 +115,34 @@ def _one(name: str, path: Path, chosen: Sequence[Exercise], room: Path) -> HandI
     places = [my, root] if my.is_dir() and not my.is_symlink() else [root]
     noted, dates, unread = notebook_files.collected(chosen, places)
     odd += [f"{said}." for said in unread]
-    found, taken = HandIn(name, [], [], odd), []
+    left = [f"Not unpacked, and not graded: {clean(', '.join(left))}."] if left else []
+    found, taken = HandIn(name, [], [], odd, left), []
     for one in chosen:
         at = next((p for p in places if os.path.lexists(p / one.path.name)), root)
         (text,), own = hand_in([one], at), at / one.path.name
         saved = own.lstat().st_mtime if os.path.lexists(own) and text != one.stub else 0.0
         missing = isinstance(text, Verdict) and text.status == "missing"
-        if one.path.name in noted and (missing or text == one.stub):
-            text, saved = noted[one.path.name], max(dates)
+        same = [n for n in names if _meant(n, one)]
+        note = noted.get(one.path.name)
+        if note and (missing or text == one.stub):
+            text, saved = note.text, max(dates)
             taken.append(one.number)
+            found.versions += [f"{one.number}: {said}." for said in note.twice]
+            found.versions += _left(one, note.paths, note.text, same, root)
         elif isinstance(text, Verdict):
             said = text.message.replace(f" in {at}", "")
-            alike = [n for n in names if missing and files.is_like(Path(n).name, one.path.name)]
+            alike = same if missing else []
             if alike:
                 there = clean(", ".join(alike[:3]))
                 said = f"{there} should be {one.path.name} or my/{one.path.name}."
             if alike or not missing:
                 odd.append(f"{one.number}: {said}")
             text = replace(text, message=said, unread=bool(alike) or not missing or refused)
+        if one.number not in taken and not missing:
+            read_ = text if isinstance(text, str) else ""
+            others = note.paths if note and form(note.text) != form(read_) else []
+            mine = os.path.relpath(own, root)
+            found.versions += _left(one, [mine], read_, same, root, others)
         found.texts.append(text)
         found.saved.append(saved)
     if taken:
@@ -140,12 +153,41 @@ def _one(name: str, path: Path, chosen: Sequence[Exercise], room: Path) -> HandI
     return found
 
 
-def _packed(folder: Path) -> Path | None:
-    """The archive of a folder in which nothing else could be graded."""
+def _meant(name: str, one: Exercise) -> bool:
+    """Whether a file is one of the exercise, by the right name in any place or by one like it."""
+    own = Path(name).name
+    return own == one.path.name or files.is_like(own, one.path.name)
+
+
+def _left(
+    one: Exercise,
+    graded: Sequence[str],
+    text: str,
+    same: Sequence[str],
+    root: Path,
+    others: Sequence[str] = (),
+) -> Iterator[str]:
+    """A sentence on the other versions of an answer, which are not graded; none where none is."""
+    left = []
+    for name in same:
+        try:
+            other = name not in graded and files.text_of(root / name) not in (text, one.stub)
+        except ValueError:
+            other = True
+        if other and name.casefold().endswith(".py"):
+            left.append(name)
+    if left or others:
+        stub = ", which is as it was handed out," if text == one.stub else ""
+        what = f"{', '.join(graded)}{stub} was graded; not graded: {', '.join([*left, *others])}."
+        yield f"{one.number}: {clean(what)}"
+
+
+def _packed(folder: Path) -> tuple[Path | None, list[str]]:
+    """The archive of a folder in which nothing else could be graded, and all others."""
     names = [*_names(folder)]
     packed = [name for name in names if name.casefold().endswith(files.ARCHIVES)]
     others = any(name.casefold().endswith((".py", ".ipynb")) for name in names)
-    return folder / packed[0] if packed and not others else None
+    return (folder / packed[0], packed[1:]) if packed and not others else (None, packed)
 
 
 def _names(folder: Path) -> Iterator[str]:

@@ -59,6 +59,43 @@ def taken(student: Path) -> tuple[str, list[str]]:
     return one.texts[0], one.odd
 
 
+def versions(student: Path) -> list[str]:
+    """What a teacher and the student are told about answers of which there are several."""
+    found = hand_ins.read([WEIGH], student.parent)[0]
+    return next(h for h in found if h.student == student.name).versions
+
+
+def test_of_two_versions_the_one_that_is_graded_is_named(student):
+    name = WEIGH.path.name
+    (student / "my").mkdir()
+    (student / "my" / name).write_text(WEIGH.stub)
+    (student / name).write_text("a = 1")
+    (student / name.replace(".", " (1).")).write_text("a = 2")
+    (student / name.replace(".", " (2).")).write_text(WEIGH.stub)
+    (student / "my.zip").write_bytes(b"PK")
+    assert versions(student) == [
+        "Not unpacked, and not graded: my.zip.",
+        f"5.1: my/{name}, which is as it was handed out, was graded; "
+        f"not graded: l5_1_weigh (1).py, {name}.",
+    ]
+
+
+def test_of_two_notebooks_or_archives_the_one_that_is_graded_is_named(student):
+    other = FILLED.replace("m.exp(0)", "1")
+    (student / "a.ipynb").write_text(notebook(FILLED))
+    (student / "b.ipynb").write_text(notebook(other))
+    said = "5.1: memit in b.ipynb was graded; not graded: in a.ipynb."
+    assert versions(student) == [said]
+    (student / "b.ipynb").write_text(notebook(FILLED))
+    assert versions(student) == []
+    for path in student.iterdir():
+        path.unlink()
+    for name in ("my.zip", "my (1).zip"):
+        zipped(student / name, {WEIGH.path.name: name.encode()})
+    assert taken(student)[0] == "my (1).zip"
+    assert versions(student) == ["Not unpacked, and not graded: my.zip."]
+
+
 def test_a_hole_becomes_a_file_that_is_right(student):
     (student / "05_memit.ipynb").write_text(notebook(IMPORTS, USED, FILLED))
     (student / "01_x.ipynb").write_text(notebook(EMPTY))
@@ -80,6 +117,7 @@ def test_a_file_goes_before_a_notebook_and_a_stub_does_not(student):
     path = student / "my" / WEIGH.path.name
     path.write_text("mine")
     assert taken(student) == ("mine", [])
+    assert versions(student) == [f"5.1: my/{path.name} was graded; not graded: 05_memit.ipynb."]
     path.write_text(WEIGH.stub)
     assert "m.exp(0)" in taken(student)[0]
     path.unlink()
@@ -326,6 +364,7 @@ def folder(tmp_path_factory) -> Path:
     put("ida/02_insert.ipynb", notebook("import torch", COPIED + 'insert = use("2.1", insert)'))
     put("jo/exercises/insert.py", INSERT.solution)
     put(f"kim/{NAME}", INSERT.stub)
+    put("kim/l2_1_insert (1).py", MISTAKE)
     put(f"lea/{NAME}", INSERT.solution.encode("utf-16"))
     put(f"max/{NAME}", INSERT.solution)
     zipped(students / "max.zip", {NAME: b"x"})
@@ -366,7 +405,9 @@ def test_the_page_opens_with_the_hand_ins_to_look_at(folder):
         assert sum(line.startswith(f"* {said}") for line in lines) == 1, (said, first)
     late = [line for line in lines if line.startswith("* Late in session 2: ada (")]
     assert len(late) == 1 and re.search(r"cleo \(\d+ h\)", late[0]) and "eve" not in late[0], late
-    assert not any(line.startswith("* kim: 2") for line in lines)
+    kim = f"2.1: {NAME}, which is as it was handed out, was graded; not graded: l2"
+    assert kim in say(folder / "feedback" / "kim.md").replace("\\", "")
+    assert any(line.startswith(f"* kim: {kim}") for line in lines)
     assert page.index("Hand-ins to look at") < page.index("| exercise | title |")
     assert "let the students explain" in first and "handed-in-" not in page
 
