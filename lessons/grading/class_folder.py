@@ -75,7 +75,9 @@ def grade_folder(
                 **books,
                 **{
                     f"feedback/{h.student}.md": diagnosis.feedback(
-                        h.student, graded[h.student], h.versions
+                        h.student,
+                        graded[h.student],
+                        [*h.versions, *dates.deducted_from(chosen, h, graded[h.student])],
                     )
                     for h in hand_ins
                     if h.student in graded

@@ -454,6 +454,7 @@ def weeks(tmp_path_factory) -> Path:
     counts = "session,question,before,after,of\n2,1,5,21,28\n2,2,x,1,28\n"
     (place / "c" / "quiz.csv").write_text(counts)
     (place / "c" / "notes").mkdir()
+    (place / "c" / "Woche_2" / "eve").mkdir(parents=True)
     (place / "c" / "week 4").mkdir()
     call = ["class", "--course", str(place / "c"), "--jobs", "2", "--out", str(place / "report")]
     assert grader.main(call) == 0
@@ -481,7 +482,9 @@ def test_the_weeks_of_a_course_are_one_page(weeks):
 
 
 def test_a_week_without_anybody_is_told_and_two_of_one_session_are_refused(weeks, tmp_path, capsys):
-    assert "* Session 4: there is no folder of a student in" in say(weeks / "class.md")
+    page = say(weeks / "class.md").replace("\\", "")
+    assert "* Session 4: there is no folder of a student in" in page
+    assert "* Not read: Woche_2, notes; the folder of a session is called 2, week_2 or" in page
     for name in ("2", "week_02"):
         (tmp_path / "c" / name / "ada").mkdir(parents=True)
     call = ["class", "--course", str(tmp_path / "c"), "--out", str(tmp_path / "report")]
@@ -493,6 +496,11 @@ def test_what_is_late_is_deducted_only_where_the_file_says_so(weeks, folder):
     assert rows(weeks / "marks.csv")["cem"][:2] == ["1", "2"]
     assert "Late in session 1, with 10% less a day: cem (2 d)." in say(weeks / "class.md")
     assert rows(folder / "moodle.csv")["ben"] == ["1"]
+    said = say(weeks / "feedback" / "cem.md")
+    assert "* Session 2 was 2 d late, so 20% of its 5 points are deducted: 4 count." in said
+    assert "3 points are deducted: 2.4 count." in said and said.count("deducted") == 3
+    assert "deducted" not in say(weeks / "feedback" / "ada.md")
+    assert "deducted" not in say(folder / "feedback" / "ben.md")
 
 
 @pytest.mark.parametrize(
@@ -645,3 +653,16 @@ def test_a_name_of_a_mac_is_the_same_name(tmp_path):
         laid(tmp_path / "c" / week / name, {"x.py": "x = 1"})
     _, everybody, _ = course.read(exercises("1") + exercises("2"), tmp_path / "c", True)
     assert [one.student for one in everybody] == ["M\u00fcller"]
+
+
+def test_one_student_in_one_week_is_singular_and_each_file_that_stopped_is_quoted(tmp_path):
+    made = {one.path.name: f"1 / 0  # {one.number}" for one in exercises("2")[:2]}
+    made[exercises("2")[1].path.name] = "import nothing_of_this_name"
+    laid(tmp_path / "c" / "2" / "ada", made)
+    call = ["class", str(tmp_path / "c"), "--course", "--jobs", "1", "--out", str(tmp_path / "r")]
+    assert grader.main(call) == 0
+    assert say(tmp_path / "r" / "course.md").startswith("# 1 student, 1 session\n")
+    stopped = say(tmp_path / "r" / "class.md").partition("## Files that stopped")[2]
+    stopped = stopped.partition("\n## ")[0]
+    assert "ada, in 2.1\n" in stopped and "ada, in 2.2\n" in stopped
+    assert "division by zero" in stopped and "nothing_of_this_name" in stopped
