@@ -74,12 +74,11 @@ class Deadlines:
         """A sentence for the student on each session with points deducted, as in the gradebook."""
         kept, saved = self.kept(chosen, [one]), sessions(chosen, one)
         for n, some in by_session(verdicts).items():
-            share = kept.get((one.student, n), 1)
-            if share < 1 and marked(some):
-                points = summary(some)["points"]
+            share, points = kept.get((one.student, n), 1), summary(some)["points"]
+            if share < 1 and points and marked(some):
                 late = f"Session {n} was {span(self.late(n, saved[n]))} late"
-                less = f"{1 - share:.0%} of its {points:g} points are deducted"
-                yield f"{late}, so {less}: {plain(points * share):g} count."
+                count = f"{plain(points * share):g} of {points:g} points count"
+                yield f"{late}, so {1 - share:.0%} is deducted: {count}."
 
     def told(self, chosen: Sequence[Exercise], some: Sequence[HandIn]) -> Iterator[str]:
         """A sentence for each session of which something was late."""

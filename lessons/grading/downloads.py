@@ -25,7 +25,7 @@ NAMES = "names.csv"
 def opened(folder: Path, room: Path) -> tuple[Path, list[str]]:
     """The folder of a class, unpacked into `room` where it is one archive of a whole class."""
     path = folder
-    if folder.is_dir():
+    if not (folder.is_file() and folder.name.casefold().endswith(files.ARCHIVES)):
         there = files.listed(folder)
         whole = [one for one in there if one.is_file() and _is_class(one)]
         if not whole:
@@ -34,8 +34,6 @@ def opened(folder: Path, room: Path) -> tuple[Path, list[str]]:
             said = "holds a whole class: unpack it, or put it alone into a folder"
             return folder, [f"{one.name} {said}." for one in whole]
         path = whole[0]
-    elif not path.name.casefold().endswith(files.ARCHIVES):
-        return folder, []
     try:
         archives.unpack(path, room, CLASSES)
     except ValueError as error:

@@ -497,8 +497,8 @@ def test_what_is_late_is_deducted_only_where_the_file_says_so(weeks, folder):
     assert "Late in session 1, with 10% less a day: cem (2 d)." in say(weeks / "class.md")
     assert rows(folder / "moodle.csv")["ben"] == ["1"]
     said = say(weeks / "feedback" / "cem.md")
-    assert "* Session 2 was 2 d late, so 20% of its 5 points are deducted: 4 count." in said
-    assert "3 points are deducted: 2.4 count." in said and said.count("deducted") == 3
+    assert "* Session 2 was 2 d late, so 20% is deducted: 4 of 5 points count." in said
+    assert "2.4 of 3 points count." in said and said.count("deducted") == 3
     assert "deducted" not in say(weeks / "feedback" / "ada.md")
     assert "deducted" not in say(folder / "feedback" / "ben.md")
 
