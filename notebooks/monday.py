@@ -31,7 +31,7 @@ BOX = "before: ☐ a ☐ b ☐ c&emsp;&emsp;after: ☐ a ☐ b ☐ c"
 TODAY = """**Today.** Give students `student.zip`, to be unpacked in the folder of the repository: it has
 {pages}. Print a `quiz` for each of them, open `slides.html` and press an arrow key to go on, `n` for
 your notes. **Afterwards** put what students hand in into a folder `students`, one folder for each, and
-run `python -m lessons.grader class students/ {number} --out report_{number}`. The sheets in `exam` have the seed {seed}."""
+run `.venv/bin/python -m lessons.grader class students/ {number} --out report_{number}`. The sheets in `exam` have the seed {seed}."""
 COUNTED = """| right answers | 1 | 2 | 3 | 4 | 5 |
 |---|---|---|---|---|---|
 | before | | | | | |

@@ -27,17 +27,20 @@ NONE = (OSError, EOFError, tarfile.TarError, zipfile.BadZipFile, zlib.error, Not
 NONE += (RuntimeError, UnicodeError, OverflowError)
 
 
-def unpack(path: Path, into: Path) -> None:
-    """Write an archive's files, with their dates. Raises ValueError with the reason if rejected."""
-    left, count = UNPACKED, 0
+def unpack(path: Path, into: Path, times: int = 1) -> None:
+    """Write the files of an archive, with their dates. Raises ValueError with what is refused.
+
+    That of a class may be so many `times` as large as that of a student.
+    """
+    left, count = UNPACKED * times, 0
     try:
-        if path.is_symlink() or not path.is_file() or path.stat().st_size > PACKED:
-            raise ValueError(f"it is a link, or has more than {PACKED >> 20} MB")
+        if path.is_symlink() or not path.is_file() or path.stat().st_size > PACKED * times:
+            raise ValueError(f"it is a link, or has more than {PACKED * times >> 20} MB")
         saved = path.stat().st_mtime
-        for name, size, when, read in _zip(path) if zipfile.is_zipfile(path) else _tar(path):
+        for name, size, when, read in _zip(path) if zipfile.is_zipfile(path) else _tar(path, times):
             left, count = left - size, count + 1
-            if left < 0 or count > MOST:
-                raise ValueError(f"it has more than {UNPACKED >> 20} MB, or {MOST} files")
+            if left < 0 or count > MOST * times:
+                raise ValueError(_much(times))
             if read is None or (place := _inside(name)) is None:
                 continue
             target = into / place
@@ -52,7 +55,16 @@ def unpack(path: Path, into: Path) -> None:
         raise ValueError(f"it cannot be unpacked ({files.reason(error)})") from None
 
 
-# a member's name, its bytes, its date, and its reader if it is a file
+def names(path: Path) -> Iterator[str]:
+    """The names in an archive, up to one that is refused."""
+    try:
+        for name, *_ in _zip(path) if zipfile.is_zipfile(path) else _tar(path, 1):
+            yield name
+    except (*NONE, ValueError):
+        return
+
+
+# the name of a member, its bytes, its date, and what reads it where it is a file
 Member = tuple[str, int, float, Callable[[int], bytes] | None]
 
 
@@ -73,11 +85,15 @@ def _zip(path: Path) -> Iterator[Member]:
             yield one.filename, one.file_size, when, read
 
 
-def _tar(path: Path) -> Iterator[Member]:
+def _much(times: int) -> str:
+    return f"it has more than {UNPACKED * times >> 20} MB, or {MOST * times} files"
+
+
+def _tar(path: Path, times: int) -> Iterator[Member]:
     with path.open("rb") as start:
         packed = start.read(2) == b"\x1f\x8b"
     with gzip.open(path) if packed else path.open("rb") as stream:
-        with tarfile.open(fileobj=_Bounded(stream), mode="r|") as archive:
+        with tarfile.open(fileobj=_Bounded(stream, times), mode="r|") as archive:
             for one in archive:
                 _plain(one.name, 0 if one.isreg() or one.isdir() else stat.S_IFLNK)
                 file = archive.extractfile(one)
@@ -87,14 +103,15 @@ def _tar(path: Path) -> Iterator[Member]:
 class _Bounded:
     """A stream that ends with an error, because headers may also promise a billion bytes."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self.stream, self.left = stream, UNPACKED + (2 * MOST << 10)
+    def __init__(self, stream: IO[bytes], times: int) -> None:
+        self.stream, self.times = stream, times
+        self.left = (UNPACKED + (2 * MOST << 10)) * times
 
     def read(self, size: int) -> bytes:
         found = self.stream.read(size)
         self.left -= len(found)
         if self.left < 0:
-            raise ValueError(f"it has more than {UNPACKED >> 20} MB, or {MOST} files")
+            raise ValueError(_much(self.times))
         return found
 
 

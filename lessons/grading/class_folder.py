@@ -67,11 +67,21 @@ def grade_folder(
         books = gradebooks(graded, dates.kept(chosen, hand_ins))
         try:  # before anything is printed, which may fail as well
             texts_of = {
-                "class.md": diagnosis.page(graded, {h.student: h.odd for h in hand_ins}, odd),
+                "class.md": diagnosis.page(
+                    graded, {h.student: h.odd + h.versions for h in hand_ins}, odd
+                ),
                 "marks.csv": files.as_csv(rows),
                 "messages.json": json.dumps(messages, indent=2, ensure_ascii=False),
                 **books,
-                **{f"feedback/{s}.md": diagnosis.feedback(s, v) for s, v in graded.items()},
+                **{
+                    f"feedback/{h.student}.md": diagnosis.feedback(
+                        h.student,
+                        graded[h.student],
+                        [*h.versions, *dates.deducted_from(chosen, h, graded[h.student])],
+                    )
+                    for h in hand_ins
+                    if h.student in graded
+                },
             }
             if weeks:
                 texts_of["course.md"] = course.page(graded, hand_ins, dates, folder)

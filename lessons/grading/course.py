@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 
 from lessons.grading import files, hand_ins
+from lessons.grading.diagnosis import counted
 from lessons.grading.diagnosis import plain as shown
 from lessons.grading.exercise_source import Exercise, exercises
 from lessons.grading.hand_ins import HandIn
@@ -69,6 +70,18 @@ class Deadlines:
             if (late := self.late(n, saved))
         }
 
+    def deducted_from(
+        self, chosen: Sequence[Exercise], one: HandIn, verdicts: Sequence[Verdict]
+    ) -> Iterator[str]:
+        """A sentence for the student on each session with points deducted, as in the gradebook."""
+        kept, saved = self.kept(chosen, [one]), sessions(chosen, one)
+        for n, some in by_session(verdicts).items():
+            share, points = kept.get((one.student, n), 1), summary(some)["points"]
+            if share < 1 and points and marked(some):
+                late = f"Session {n} was {span(self.late(n, saved[n]))} late"
+                count = f"{plain(points * share):g} of {points:g} points count"
+                yield f"{late}, so {1 - share:.0%} is deducted: {count}."
+
     def told(self, chosen: Sequence[Exercise], some: Sequence[HandIn]) -> Iterator[str]:
         """A sentence for each session with late work."""
         lost = f", with {self.deducted:.0%} less a day" * bool(self.deducted)
@@ -119,10 +132,14 @@ def read(
     one class, in which every student has the files of all sessions.
     """
     weeks: dict[int, dict[str, HandIn]] = {}
-    odd = []
+    odd, unread = [], []
+    there = files.listed(folder) if weeks_of and folder.is_dir() else []
+    known = {one.session for one in exercises("all")}
     for path in sorted(folder.glob("*") if weeks_of else ()):
         found = re.fullmatch(r"(?:week|session)?[ _-]*0*(\d+)", path.name.casefold())
         mine = [one for one in chosen if found and str(one.session) == found[1]]
+        if path in there and not (found and path.is_dir() and int(found[1]) in known):
+            unread.append(path.name)
         if mine and path.is_dir():
             if mine[0].session in weeks:
                 raise ValueError(f"two folders in {folder} are of session {mine[0].session}")
@@ -132,8 +149,12 @@ def read(
                 some, loose = [], [str(error)]
             odd += [f"Session {mine[0].session}: {said}" for said in loose]
             weeks[mine[0].session] = {one.student: one for one in some}
+    called = "the folder of a session is called 2, week_2 or session 02"
     if not weeks:
-        return list(chosen), *hand_ins.read(chosen, folder)
+        some, odd = hand_ins.read(chosen, folder)
+        return list(chosen), some, [f"Read as one class: {called}."] * weeks_of + odd
+    if unread:
+        odd.insert(0, f"Not read: {', '.join(unread)}; {called}.")
     chosen = [one for one in chosen if one.session in weeks]
     everybody = []
     for name in sorted({name for week in weeks.values() for name in week}):
@@ -144,6 +165,7 @@ def read(
             whole.texts += part.texts
             whole.saved += part.saved
             whole.odd += [f"Session {session}: {said}" for said in part.odd]
+            whole.versions += [f"Session {session}: {said}" for said in part.versions]
         everybody.append(whole)
     return chosen, everybody, odd
 
@@ -159,7 +181,7 @@ def page(
     chosen = [exercises(v.exercise)[0] for v in first]
     of = {n: summary(v)["of"] for n, v in by_session(first).items()}
     kept, points = dates.kept(chosen, some), dict[str, dict[str, float]]()
-    lines = [f"# {len(graded)} students, {len(of)} sessions", ""]
+    lines = [f"# {counted(len(graded), 'student')}, {counted(len(of), 'session')}", ""]
     due = {n: f", due {day(when)}" for n, when in dates.due.items()}
     heads = [f"{n} (of {most}{due.get(n, '')})" for n, most in of.items()]
     lines += [f"| student | {' | '.join(heads)} | points |", "|---" * (len(of) + 2) + "|"]

@@ -85,7 +85,7 @@ def page(
     others  sentences about several students, or about files that are not hand-ins
     """
     lines = [
-        f"# What {_count(len(graded))} solved",
+        f"# What {counted(len(graded))} solved",
         "",
         *_odd(graded, odd, others),
         "| exercise | title | solved | wrong | stopped | not attempted |",
@@ -106,7 +106,7 @@ def page(
         "in the words that the students saw. The last table shows who left out an exercise. A",
         "file that *stopped* did not give an answer.",
         "",
-        f"{_count(len(whole))} solved everything{': ' if whole else ''}{listed(whole)}.",
+        f"{counted(len(whole))} solved everything{': ' if whole else ''}{listed(whole)}.",
         "",
         *_stopped(graded),
     ]
@@ -140,8 +140,12 @@ def _stopped(graded: Mapping[str, Sequence[Verdict]]) -> list[str]:
     lines: list[str] = []
     for student, verdicts in graded.items():
         if odd := [v for v in verdicts if kind(v) == "stopped"]:
-            numbers = ", ".join(v.exercise for v in odd)
-            lines += [f"* {plain(student)}, in {numbers}", "", quoted(odd[0].message, 6), ""]
+            said: dict[str, list[str]] = {}
+            for v in odd:
+                said.setdefault(v.message, []).append(v.exercise)
+            for message, numbers in said.items():
+                head = f"* {plain(student)}, in {', '.join(numbers)}"
+                lines += [head, "", quoted(message, 6), ""]
     return [*STOPPED, *lines] if lines else []
 
 
@@ -149,15 +153,15 @@ def _wrong(found: Mapping[str, Verdict]) -> list[str]:
     """The part of the page on an exercise with wrong answers."""
     lines, named = [], mistakes(found)
     for message, students in named[:SHOWN]:
-        lines += [f"* {_count(len(students))}: {listed(students)}", "", quoted(message, 6), ""]
+        lines += [f"* {counted(len(students))}: {listed(students)}", "", quoted(message, 6), ""]
     rest = [student for _, students in named[SHOWN:] for student in students]
     if rest:
         more = "with other mistakes, which their feedback names"
-        lines += [f"* {_count(len(rest))} {more}: {listed(rest)}", ""]
+        lines += [f"* {counted(len(rest))} {more}: {listed(rest)}", ""]
     other = [s for s, v in found.items() if kind(v) == "wrong" and v.message.endswith(UNNAMED)]
     if other:
         differ = "whose numbers differ in a way that the check has no name for"
-        lines += [f"* {_count(len(other))} {differ}: {listed(other)}", ""]
+        lines += [f"* {counted(len(other))} {differ}: {listed(other)}", ""]
     partly = {s: found[s] for s in found if found[s].right}
     if partly:
         said = [
@@ -172,8 +176,9 @@ def _code(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
-def _count(n: int) -> str:
-    return "1 student" if n == 1 else f"{n} students"
+def counted(n: int, what: str = "student") -> str:
+    """A number of students, or of something else."""
+    return f"{n} {what}" + "s" * (n != 1)
 
 
 def _stuck(graded: Mapping[str, Sequence[Verdict]]) -> list[str]:
@@ -193,8 +198,8 @@ def _stuck(graded: Mapping[str, Sequence[Verdict]]) -> list[str]:
     return [*lines, *(row for _, row in sorted(rows, key=lambda row: row[0])), ""]
 
 
-def feedback(student: str, verdicts: Sequence[Verdict]) -> str:
-    """The page of one student: every exercise with its check's message."""
+def feedback(student: str, verdicts: Sequence[Verdict], notes: Sequence[str] = ()) -> str:
+    """The page of one student: what was not graded or was late, and what each check says."""
     total = summary(verdicts)
     lines = [
         f"# Feedback for {plain(student)}",
@@ -202,6 +207,8 @@ def feedback(student: str, verdicts: Sequence[Verdict]) -> str:
         f"{total['points']:g} of {total['of']} points. "
         f"Solved completely: {total['solved']} of {total['exercises']} exercises.",
     ]
+    if notes:
+        lines += ["", *(f"* {plain(note)}" for note in notes)]
     for v in verdicts:
         lines += ["", f"## {v.exercise} {'★' * v.stars} {v.title}: {v.status}", ""]
         lines.append(quoted(v.message))

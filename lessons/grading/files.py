@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 from pathlib import Path
 
+from lessons.marking import clean
 from lib.atomic_files import whole_file, whole_folder
 
 LARGEST = 200_000  # bytes of a student's file
@@ -42,9 +43,16 @@ def students(folder: Path) -> list[Path]:
 
     Raises ValueError where there is none.
     """
+    if not (found := listed(folder)):
+        raise ValueError(f"there is no folder of a student in {folder}")
+    return found
+
+
+def listed(folder: Path) -> list[Path]:
+    """The same, which may be none."""
     if not folder.is_dir():
-        raise ValueError(f"{folder} is not a folder: it should contain one folder per student")
-    found = [
+        raise ValueError(f"{folder} is no folder: it should hold one folder per student")
+    return [
         path
         for path in sorted(folder.iterdir())
         # a link would lead to another student's folder
@@ -53,9 +61,18 @@ def students(folder: Path) -> list[Path]:
         and not path.name.startswith(".")
         and path.name.casefold() not in NOBODY
     ]
-    if not found:
-        raise ValueError(f"there is no folder of a student in {folder}")
-    return found
+
+
+def readable(name: str) -> str:
+    """A name on one line, which every file can hold; one of another encoding as Latin letters.
+
+    A Mac writes ü as two signs, and a student has one name.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        name = os.fsencode(name).decode("latin-1")
+    return unicodedata.normalize("NFC", " ".join(clean(name).split()))
 
 
 def text_of(path: Path, largest: int = LARGEST) -> str:

@@ -11,10 +11,11 @@ import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from lessons.grading import archives, files, notebook_files
+from lessons.grading import archives, downloads, files, notebook_files
 from lessons.grading.exercise_source import UNREADABLE, Exercise
 from lessons.grading.verdict import Verdict, hand_in
 from lessons.marking import clean
@@ -40,42 +41,51 @@ SHORT = 30  # pieces of a program beyond the stub, below which two answers are a
 class HandIn:
     """One student's work: a text or a verdict for each exercise, and when that file was saved.
 
-    `odd` contains a sentence for each thing that a teacher should look at.
+    `odd` has a sentence for each thing that a teacher should look at, and `versions` one for each
+    answer of which there are several: which was graded, and which was not.
     """
 
     student: str
     texts: list[str | Verdict]
     saved: list[float]
     odd: list[str] = field(default_factory=list)
+    versions: list[str] = field(default_factory=list)
 
 
 def read(chosen: Sequence[Exercise], folder: Path) -> tuple[list[HandIn], list[str]]:
-    """The hand-ins in a class's folder, and its other files."""
-    found: dict[str, HandIn] = {}
-    odd = []
-    read_here = files.students(folder)
-    for path in sorted(read_here, key=Path.is_file):
-        name = _readable(path.name if path.is_dir() else path.name.removesuffix(_ending(path)))
-        if name in found:
-            odd.append(f"{path.name} was not read: {name}, next to it, is graded instead.")
-            continue
-        with tempfile.TemporaryDirectory(prefix="handed-in-") as room:
-            found[name] = _one(name, path, chosen, Path(room))
-    for path in sorted(folder.glob("[!.]*")):
-        if path.is_symlink():
-            odd.append(f"{path.name} is a link, and was not read.")
-        elif path.suffix.casefold() in OTHERS and not (path.is_dir() or path in read_here):
-            odd.append(f"{path.name} is neither a folder nor a zip or tar.gz, and was not read.")
+    """The hand-ins in the folder of a class, and what lies in it that is none."""
+    known = downloads.logins(folder)
+    with ExitStack() as open_:
+        one, two = (
+            Path(open_.enter_context(tempfile.TemporaryDirectory(prefix="a-class-"))) for _ in "12"
+        )
+        place, odd = downloads.opened(folder, one)
+        given, used, said = downloads.sorted_out(place, two)
+        odd += said
+        plain = [path for path in files.listed(place) if path not in used]
+        if not (given or plain):
+            files.students(place)  # says that there is none
+        everybody = [*given.items()]
+        for path in sorted(plain, key=Path.is_file):
+            everybody.append((path.name.removesuffix("" if path.is_dir() else _ending(path)), path))
+        found: dict[str, HandIn] = {}
+        for own, path in everybody:
+            name = files.readable(own)
+            name = (known or {}).get(name, name)
+            if name in found:
+                odd.append(f"{path.name} was not read: there is {name} beside it, which is graded.")
+                continue
+            with tempfile.TemporaryDirectory(prefix="handed-in-") as room:
+                found[name] = _one(name, path, chosen, Path(room))
+        for path in sorted(place.glob("[!.]*")):
+            if path.is_symlink():
+                odd.append(f"{path.name} is a link, and was not read.")
+            elif path.suffix.casefold() in OTHERS and path not in used and path not in plain:
+                odd.append(
+                    f"{path.name} is neither a folder nor a zip or tar.gz, and was not read."
+                )
+    odd += downloads.renamed([*found], known, bool(used))
     return [found[name] for name in sorted(found)], odd
-
-
-def _readable(name: str) -> str:
-    """A name on one line, valid in every file; other encodings are converted to Latin letters."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        name = os.fsencode(name).decode("latin-1")
-    return " ".join(clean(name).split())
 
 
 def _ending(path: Path) -> str:
@@ -87,7 +97,8 @@ def _ending(path: Path) -> str:
 def _one(name: str, path: Path, chosen: Sequence[Exercise], room: Path) -> HandIn:
     """The work of one student, from a folder or an archive, which is unpacked into `room`."""
     odd, root, refused = [], path, False
-    if archive := path if path.is_file() else _packed(path):
+    archive, left = (path, []) if path.is_file() else _packed(path)
+    if archive:
         root = room
         try:
             archives.unpack(archive, room)
@@ -104,24 +115,34 @@ def _one(name: str, path: Path, chosen: Sequence[Exercise], room: Path) -> HandI
     places = [my, root] if my.is_dir() and not my.is_symlink() else [root]
     noted, dates, unread = notebook_files.collected(chosen, places)
     odd += [f"{said}." for said in unread]
-    found, taken = HandIn(name, [], [], odd), []
+    left = [f"Not unpacked, and not graded: {clean(', '.join(left))}."] if left else []
+    found, taken = HandIn(name, [], [], odd, left), []
     for one in chosen:
         at = next((p for p in places if os.path.lexists(p / one.path.name)), root)
         (text,), own = hand_in([one], at), at / one.path.name
         saved = own.lstat().st_mtime if os.path.lexists(own) and text != one.stub else 0.0
         missing = isinstance(text, Verdict) and text.status == "missing"
-        if one.path.name in noted and (missing or text == one.stub):
-            text, saved = noted[one.path.name], max(dates)
+        same = [n for n in names if _meant(n, one)]
+        note = noted.get(one.path.name)
+        if note and (missing or text == one.stub):
+            text, saved = note.text, max(dates)
             taken.append(one.number)
+            found.versions += [f"{one.number}: {said}." for said in note.twice]
+            found.versions += _left(one, note.paths, note.text, same, root)
         elif isinstance(text, Verdict):
             said = text.message.replace(f" in {at}", "")
-            alike = [n for n in names if missing and files.is_like(Path(n).name, one.path.name)]
+            alike = same if missing else []
             if alike:
                 there = clean(", ".join(alike[:3]))
                 said = f"{there} should be {one.path.name} or my/{one.path.name}."
             if alike or not missing:
                 odd.append(f"{one.number}: {said}")
             text = replace(text, message=said, unread=bool(alike) or not missing or refused)
+        if one.number not in taken and not missing:
+            read_ = text if isinstance(text, str) else ""
+            others = note.paths if note and form(note.text) != form(read_) else []
+            mine = os.path.relpath(own, root)
+            found.versions += _left(one, [mine], read_, same, root, others)
         found.texts.append(text)
         found.saved.append(saved)
     if taken:
@@ -132,12 +153,41 @@ def _one(name: str, path: Path, chosen: Sequence[Exercise], room: Path) -> HandI
     return found
 
 
-def _packed(folder: Path) -> Path | None:
-    """The archive of a folder in which nothing else could be graded."""
+def _meant(name: str, one: Exercise) -> bool:
+    """Whether a file is one of the exercise, by the right name in any place or by one like it."""
+    own = Path(name).name
+    return own == one.path.name or files.is_like(own, one.path.name)
+
+
+def _left(
+    one: Exercise,
+    graded: Sequence[str],
+    text: str,
+    same: Sequence[str],
+    root: Path,
+    others: Sequence[str] = (),
+) -> Iterator[str]:
+    """A sentence on the other versions of an answer, which are not graded; none where none is."""
+    left = []
+    for name in same:
+        try:
+            other = name not in graded and files.text_of(root / name) not in (text, one.stub)
+        except ValueError:
+            other = True
+        if other and name.casefold().endswith(".py"):
+            left.append(name)
+    if left or others:
+        stub = ", which is as it was handed out," if text == one.stub else ""
+        what = f"{', '.join(graded)}{stub} was graded; not graded: {', '.join([*left, *others])}."
+        yield f"{one.number}: {clean(what)}"
+
+
+def _packed(folder: Path) -> tuple[Path | None, list[str]]:
+    """The archive of a folder in which nothing else could be graded, and all others."""
     names = [*_names(folder)]
     packed = [name for name in names if name.casefold().endswith(files.ARCHIVES)]
     others = any(name.casefold().endswith((".py", ".ipynb")) for name in names)
-    return folder / packed[0] if packed and not others else None
+    return (folder / packed[0], packed[1:]) if packed and not others else (None, packed)
 
 
 def _names(folder: Path) -> Iterator[str]:

@@ -11,6 +11,7 @@ import ast
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -48,29 +49,46 @@ def code(path: Path) -> list[str]:
     return cells
 
 
-def written(exercise: Exercise, notebooks: Sequence[Sequence[str]]) -> str:
-    """The exercise's file with the code from the notebooks; empty if there is none.
+class Written(NamedTuple):
+    """A file that is written in notebooks: its text, which they are, and what they have twice."""
+
+    text: str
+    paths: list[str]
+    twice: list[str]
+
+
+def written(exercise: Exercise, notebooks: Sequence[tuple[str, Sequence[str]]]) -> Written:
+    """The exercise's file with what is written in the notebooks; empty where nothing is.
 
     A hole that is not Python is used unchanged as the file, so that the grader reports the error.
     """
     hole = re.compile(rf"\buse\(\s*[\"']{re.escape(exercise.number)}[\"']")
     found: dict[str, str] = {}
-    for cells in notebooks:
+    last: dict[str, tuple[str, str]] = {}
+    twice = []
+    for path, cells in notebooks:
         for cell in filter(hole.search, cells):
             try:
                 parts = ast.parse(cell).body
             except UNREADABLE:
-                return cell
+                return Written(cell, [path], [])
             for part in parts:
                 filled = isinstance(part, ast.FunctionDef) and not is_empty(part)
                 if filled and part.name in exercise.blocks:
                     lines = cell.splitlines()[part.lineno - 1 : part.end_lineno]
                     found[part.name] = "\n".join([*imported(part, cells), *lines])
+                    earlier, form = last.get(part.name, (path, "")), ast.dump(part)
+                    if earlier[1] not in ("", form):
+                        what = f"{part.name} in {path} was graded"
+                        other = "an earlier one in it" if earlier[0] == path else f"in {earlier[0]}"
+                        twice.append(f"{what}; not graded: {other}")
+                    last[part.name] = path, form
     lines = exercise.stub.splitlines()
     for part in reversed(ast.parse(exercise.stub).body):
         if getattr(part, "name", "") in found:
             lines[part.lineno - 1 : part.end_lineno] = [found[part.name]]
-    return "\n".join(lines) + "\n" if found else ""
+    paths = [*dict.fromkeys(path for path, _ in last.values())]
+    return Written("\n".join(lines) + "\n" if found else "", paths, twice)
 
 
 def imported(function: ast.FunctionDef, cells: Sequence[str]) -> Iterator[str]:
@@ -90,8 +108,8 @@ def imported(function: ast.FunctionDef, cells: Sequence[str]) -> Iterator[str]:
 
 def collected(
     chosen: Sequence[Exercise], places: Sequence[Path]
-) -> tuple[dict[str, str], list[float], list[str]]:
-    """The files of exercises by name, the notebooks' dates, and the files that cannot be read.
+) -> tuple[dict[str, Written], list[float], list[str]]:
+    """The files of exercises by their names, the notebooks' dates, and what cannot be read.
 
     A link could lead to another student's notebook, so it counts as unreadable.
     """
@@ -101,9 +119,10 @@ def collected(
     notebooks, dates, odd = [], [], []
     for path in paths:
         try:
-            notebooks.append(code(path))
+            name = path.name if path.parent == places[-1] else f"{path.parent.name}/{path.name}"
+            notebooks.append((name, code(path)))
             dates.append(path.stat().st_mtime)
         except ValueError as error:
             odd.append(str(error))
     found = {one.path.name: written(one, notebooks) for one in chosen} if notebooks else {}
-    return {name: text for name, text in found.items() if text}, dates, odd
+    return {name: one for name, one in found.items() if one.text}, dates, odd

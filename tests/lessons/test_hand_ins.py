@@ -59,6 +59,43 @@ def taken(student: Path) -> tuple[str, list[str]]:
     return one.texts[0], one.odd
 
 
+def versions(student: Path) -> list[str]:
+    """What a teacher and the student are told about answers of which there are several."""
+    found = hand_ins.read([WEIGH], student.parent)[0]
+    return next(h for h in found if h.student == student.name).versions
+
+
+def test_of_two_versions_the_one_that_is_graded_is_named(student):
+    name = WEIGH.path.name
+    (student / "my").mkdir()
+    (student / "my" / name).write_text(WEIGH.stub)
+    (student / name).write_text("a = 1")
+    (student / name.replace(".", " (1).")).write_text("a = 2")
+    (student / name.replace(".", " (2).")).write_text(WEIGH.stub)
+    (student / "my.zip").write_bytes(b"PK")
+    assert versions(student) == [
+        "Not unpacked, and not graded: my.zip.",
+        f"5.1: my/{name}, which is as it was handed out, was graded; "
+        f"not graded: l5_1_weigh (1).py, {name}.",
+    ]
+
+
+def test_of_two_notebooks_or_archives_the_one_that_is_graded_is_named(student):
+    other = FILLED.replace("m.exp(0)", "1")
+    (student / "a.ipynb").write_text(notebook(FILLED))
+    (student / "b.ipynb").write_text(notebook(other))
+    said = "5.1: memit in b.ipynb was graded; not graded: in a.ipynb."
+    assert versions(student) == [said]
+    (student / "b.ipynb").write_text(notebook(FILLED))
+    assert versions(student) == []
+    for path in student.iterdir():
+        path.unlink()
+    for name in ("my.zip", "my (1).zip"):
+        zipped(student / name, {WEIGH.path.name: name.encode()})
+    assert taken(student)[0] == "my (1).zip"
+    assert versions(student) == ["Not unpacked, and not graded: my.zip."]
+
+
 def test_a_hole_becomes_a_file_that_is_right(student):
     (student / "05_memit.ipynb").write_text(notebook(IMPORTS, USED, FILLED))
     (student / "01_x.ipynb").write_text(notebook(EMPTY))
@@ -80,6 +117,7 @@ def test_a_file_goes_before_a_notebook_and_a_stub_does_not(student):
     path = student / "my" / WEIGH.path.name
     path.write_text("mine")
     assert taken(student) == ("mine", [])
+    assert versions(student) == [f"5.1: my/{path.name} was graded; not graded: 05_memit.ipynb."]
     path.write_text(WEIGH.stub)
     assert "m.exp(0)" in taken(student)[0]
     path.unlink()
@@ -326,6 +364,7 @@ def folder(tmp_path_factory) -> Path:
     put("ida/02_insert.ipynb", notebook("import torch", COPIED + 'insert = use("2.1", insert)'))
     put("jo/exercises/insert.py", INSERT.solution)
     put(f"kim/{NAME}", INSERT.stub)
+    put("kim/l2_1_insert (1).py", MISTAKE)
     put(f"lea/{NAME}", INSERT.solution.encode("utf-16"))
     put(f"max/{NAME}", INSERT.solution)
     zipped(students / "max.zip", {NAME: b"x"})
@@ -366,7 +405,9 @@ def test_the_page_opens_with_the_hand_ins_to_look_at(folder):
         assert sum(line.startswith(f"* {said}") for line in lines) == 1, (said, first)
     late = [line for line in lines if line.startswith("* Late in session 2: ada (")]
     assert len(late) == 1 and re.search(r"cleo \(\d+ h\)", late[0]) and "eve" not in late[0], late
-    assert not any(line.startswith("* kim: 2") for line in lines)
+    kim = f"2.1: {NAME}, which is as it was handed out, was graded; not graded: l2"
+    assert kim in say(folder / "feedback" / "kim.md").replace("\\", "")
+    assert any(line.startswith(f"* kim: {kim}") for line in lines)
     assert page.index("Hand-ins to look at") < page.index("| exercise | title |")
     assert "let the students explain" in first and "handed-in-" not in page
 
@@ -413,6 +454,7 @@ def weeks(tmp_path_factory) -> Path:
     counts = "session,question,before,after,of\n2,1,5,21,28\n2,2,x,1,28\n"
     (place / "c" / "quiz.csv").write_text(counts)
     (place / "c" / "notes").mkdir()
+    (place / "c" / "Woche_2" / "eve").mkdir(parents=True)
     (place / "c" / "week 4").mkdir()
     call = ["class", "--course", str(place / "c"), "--jobs", "2", "--out", str(place / "report")]
     assert grader.main(call) == 0
@@ -440,7 +482,9 @@ def test_the_weeks_of_a_course_are_one_page(weeks):
 
 
 def test_a_week_without_anybody_is_told_and_two_of_one_session_are_refused(weeks, tmp_path, capsys):
-    assert "* Session 4: there is no folder of a student in" in say(weeks / "class.md")
+    page = say(weeks / "class.md").replace("\\", "")
+    assert "* Session 4: there is no folder of a student in" in page
+    assert "* Not read: Woche_2, notes; the folder of a session is called 2, week_2 or" in page
     for name in ("2", "week_02"):
         (tmp_path / "c" / name / "ada").mkdir(parents=True)
     call = ["class", "--course", str(tmp_path / "c"), "--out", str(tmp_path / "report")]
@@ -452,6 +496,11 @@ def test_what_is_late_is_deducted_only_where_the_file_says_so(weeks, folder):
     assert rows(weeks / "marks.csv")["cem"][:2] == ["1", "2"]
     assert "Late in session 1, with 10% less a day: cem (2 d)." in say(weeks / "class.md")
     assert rows(folder / "moodle.csv")["ben"] == ["1"]
+    said = say(weeks / "feedback" / "cem.md")
+    assert "* Session 2 was 2 d late, so 20% is deducted: 4 of 5 points count." in said
+    assert "2.4 of 3 points count." in said and said.count("deducted") == 3
+    assert "deducted" not in say(weeks / "feedback" / "ada.md")
+    assert "deducted" not in say(folder / "feedback" / "ben.md")
 
 
 @pytest.mark.parametrize(
@@ -515,3 +564,105 @@ def test_the_leaderboard_says_that_an_archive_has_to_be_unpacked(tmp_path):
     zipped(tmp_path / "ben.zip", {"editor.py": b"x = 1"})
     first, second = map(leaderboard.hand_in, leaderboard.find([], tmp_path))
     assert first == "x = 1" and "ben.zip is an archive: unpack it" in str(second)
+
+
+# ---- what Moodle and Canvas hand over ------------------------------------------------------------
+
+MOODLE = {
+    f"Anna Schmidt_101_assignsubmission_file_/{NAME}": COPIED,
+    "Anna Schmidt_101_assignsubmission_onlinetext_/onlinetext.html": "<p>Hello",
+    f"Ben Ito_102_assignsubmission_file_/my/{NAME}": MISTAKE,
+    "Cem Kaya_103_assignsubmission_onlinetext_/onlinetext.html": "<p>Sorry",
+}
+
+
+def laid(folder: Path, members: dict[str, str]) -> Path:
+    for name, text in members.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("form", ["folders", "laid in", "given", "in a folder", "tar"])
+def test_a_download_of_moodle_is_a_class(form, tmp_path):
+    folder = tmp_path / "class"
+    members = {name: text.encode() for name, text in MOODLE.items()}
+    if form == "folders":
+        laid(folder, MOODLE)
+    elif form == "tar":
+        folder.mkdir()
+        tarred(folder / "all.tar.gz", members)
+    else:
+        folder.mkdir()
+        inside = {f"class/{n}": t for n, t in members.items()} if form == "in a folder" else members
+        zipped(folder / "all.zip", inside)
+    given = folder / "all.zip" if form in ("given", "in a folder") else folder
+    found, odd = hand_ins.read([INSERT], given)
+    texts = {one.student: one.texts[0] for one in found}
+    assert [*texts] == ["Anna Schmidt", "Ben Ito", "Cem Kaya"]
+    assert texts["Anna Schmidt"] == COPIED and texts["Ben Ito"] == MISTAKE
+    assert texts["Cem Kaya"].status == "missing"
+    told = " ".join(odd)
+    assert "Moodle's folders" in told and "names.csv" in told and "typed online" in told
+    assert ("unpacked as the archive" in told) == (form != "folders")
+
+
+def test_a_students_archive_cannot_bring_in_another_student(tmp_path):
+    laid(tmp_path / "class", {f"Anna Schmidt_101_assignsubmission_file_/{NAME}": COPIED})
+    bad = {f"Anna Schmidt_101_assignsubmission_file_/{NAME}": MISTAKE.encode()}
+    zipped(tmp_path / "class" / "ben.zip", bad)
+    found, odd = hand_ins.read([INSERT], tmp_path / "class")
+    assert {one.student: one.texts[0] for one in found}["Anna Schmidt"] == COPIED
+    assert any(line.startswith("ben.zip holds a whole class") for line in odd)
+
+
+def test_files_of_canvas_belong_to_whom_they_begin_with(tmp_path):
+    folder = laid(
+        tmp_path / "class",
+        {
+            f"annaschmidt_123_456_{NAME}": COPIED,
+            f"benito_LATE_124_457_{NAME.replace('.py', '-2.py')}": MISTAKE,
+            "cemkaya_125_458_report.docx": "PK",
+            f"Dan Oh_104_assignsubmission_file_{NAME}": RENAMED,
+        },
+    )
+    zipped(folder / "eve_126_459_my.zip", {NAME: INSERT.solution.encode()})
+    found, odd = hand_ins.read([INSERT], folder)
+    texts = {one.student: one.texts[0] for one in found}
+    assert [*texts] == ["Dan Oh", "annaschmidt", "benito", "cemkaya", "eve"]
+    assert [texts[n] for n in ("annaschmidt", "benito", "Dan Oh", "eve")] == [
+        COPIED, MISTAKE, RENAMED, INSERT.solution,
+    ]  # fmt: skip
+    assert "Canvas's files" in odd[0] and "Moodle's files" in odd[0]
+    assert not any("neither a folder" in line for line in odd)
+
+
+def test_names_csv_gives_each_their_login(tmp_path):
+    folder = laid(tmp_path / "class", MOODLE)
+    (folder / "names.csv").write_text("handed in as,login\nAnna Schmidt,aschmidt\nBen Ito,bito\n")
+    found, odd = hand_ins.read([INSERT], folder)
+    assert [one.student for one in found] == ["Cem Kaya", "aschmidt", "bito"]
+    assert odd[-1] == "names.csv has no line for Cem Kaya."
+    (folder / "names.csv").write_text("Anna Schmidt,../x\n")
+    with pytest.raises(ValueError, match="its form is handed in as,login"):
+        hand_ins.read([INSERT], folder)
+
+
+def test_a_name_of_a_mac_is_the_same_name(tmp_path):
+    for week, name in (("1", "Mu\u0308ller"), ("2", "M\u00fcller")):
+        laid(tmp_path / "c" / week / name, {"x.py": "x = 1"})
+    _, everybody, _ = course.read(exercises("1") + exercises("2"), tmp_path / "c", True)
+    assert [one.student for one in everybody] == ["M\u00fcller"]
+
+
+def test_one_student_in_one_week_is_singular_and_each_file_that_stopped_is_quoted(tmp_path):
+    made = {one.path.name: f"1 / 0  # {one.number}" for one in exercises("2")[:2]}
+    made[exercises("2")[1].path.name] = "import nothing_of_this_name"
+    laid(tmp_path / "c" / "2" / "ada", made)
+    call = ["class", str(tmp_path / "c"), "--course", "--jobs", "1", "--out", str(tmp_path / "r")]
+    assert grader.main(call) == 0
+    assert say(tmp_path / "r" / "course.md").startswith("# 1 student, 1 session\n")
+    stopped = say(tmp_path / "r" / "class.md").partition("## Files that stopped")[2]
+    stopped = stopped.partition("\n## ")[0]
+    assert "ada, in 2.1\n" in stopped and "ada, in 2.2\n" in stopped
+    assert "division by zero" in stopped and "nothing_of_this_name" in stopped

@@ -63,6 +63,7 @@ def test_the_teachers_sheet_has_minutes_answers_pitfalls_and_the_seed(week):
         sheet = (folder / "teacher.html").read_text()
         assert sheet.count("<section>") == 1 and "seed 5" in sheet and "the five questions" in sheet
         assert f"class students/ {number} --out" in sheet and "<h2>Pitfalls" in sheet
+        assert not re.search(r"(?<!\.venv/bin/)python -m", sheet)
         assert len(re.findall(r"<strong>[abc]\.</strong>", sheet)) == 5 and "](" not in sheet
 
 
