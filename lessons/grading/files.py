@@ -51,7 +51,7 @@ def students(folder: Path) -> list[Path]:
 def listed(folder: Path) -> list[Path]:
     """The same, which may be none."""
     if not folder.is_dir():
-        raise ValueError(f"{folder} is no folder: it should hold one folder per student")
+        raise ValueError(f"{folder} is not a folder: it should contain one folder per student")
     return [
         path
         for path in sorted(folder.iterdir())

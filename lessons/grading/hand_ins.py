@@ -73,7 +73,7 @@ def read(chosen: Sequence[Exercise], folder: Path) -> tuple[list[HandIn], list[s
             name = files.readable(own)
             name = (known or {}).get(name, name)
             if name in found:
-                odd.append(f"{path.name} was not read: there is {name} beside it, which is graded.")
+                odd.append(f"{path.name} was not read: {name}, next to it, is graded instead.")
                 continue
             with tempfile.TemporaryDirectory(prefix="handed-in-") as room:
                 found[name] = _one(name, path, chosen, Path(room))
