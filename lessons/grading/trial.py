@@ -14,7 +14,6 @@ import io
 import linecache
 import math
 import os
-import resource
 import sys
 import threading
 import time
@@ -223,8 +222,10 @@ class Log(io.StringIO):
 def room(memory: int) -> Iterator[None]:
     """At most these bytes on top of what the process holds, on Linux; then what it could have."""
     try:
+        import resource  # only on Unix
+
         held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    except OSError:
+    except (ImportError, OSError):
         yield
         return
     before = resource.getrlimit(resource.RLIMIT_AS)
