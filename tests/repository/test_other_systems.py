@@ -61,7 +61,7 @@ from lessons import grader, leaderboard
 for words in (["start", "2.1", "--my", "my"], ["solution", "2.1"]):
     assert grader.main(words) == 0
 sys.stdout.flush()
-for words in (["check", "2.1", "--my", "my"], ["check", "2.1", "--folder", ".", "--json"]):
+for words in (["check", "2.1", "--my", "my"], ["class", ".", "2", "--out", "../report"]):
     assert grader.main(words) == 2
 assert leaderboard.main(["my/l2_1_insert.py"]) == 2
 from notebooks.support.holes import use
