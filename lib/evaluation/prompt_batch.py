@@ -50,11 +50,9 @@ class Answers:
     beginnings  {prompt: (ids, text)}, the first tokens of each answer up to the end of its first
                 sentence.
     states      {prompt: state (d,)} at the end of the prompt, on the CPU; `lm.head` gives the
-                logits
-                of the next token. It has a hundredth of the numbers of the distribution.
+                logits of the next token. It has a hundredth of the numbers of the distribution.
     ids         {(prompt, chat): all generated tokens}, the drafts of later queries: after an edit
-                most
-                answers are the same.
+                most answers are the same.
     """
 
     scored: dict[tuple[str, Any], TokenScores] = field(default_factory=dict)
