@@ -178,7 +178,7 @@ def test_the_adapter_of_an_edit_is_written_and_the_whole_model_is_not(tmp_path):
     patch = lib.EDITORS["rome"](lm, **quick("rome")).edit([A])
     done = lib.workbench.export_peft(lm, patch, tmp_path / "adapter")
     assert done.exact and (tmp_path / "adapter" / "adapter_model.safetensors").is_file()
-    with pytest.raises(ExportError, match="tiny-llama is quantized, and is not written"):
+    with pytest.raises(ExportError, match="tiny-llama is quantized, so it cannot be written"):
         lib.workbench.export_model(lm, patch, tmp_path / "whole")
     assert not (tmp_path / "whole").exists()
 
