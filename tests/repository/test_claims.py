@@ -120,11 +120,9 @@ def perplexity(name: str, edits: int) -> float:
     return max(round(row["perplexity"], 1) for row in rows_of(name) if row["edits"] == edits)
 
 
-def times_longer(on: str = "") -> list[float]:
-    """How many times as long the authors' programs take by the rate of a processor's products."""
-    name, found = "authors_over_ours_per_rate", stored(f"{BENCHMARKS}/speed_now.json")
-    rows = {part: row for part, row in found.items() if part.endswith("Intel") == bool(on)}
-    return [row[name] for row in rows.values() if row.get(name)]
+def times_longer() -> list[float]:
+    """How many times as long the authors' programs take, of each comparison."""
+    return [row["ratio"] for row in stored(f"{BENCHMARKS}/authors_speed.json").values()]
 
 
 def families() -> list[str]:
