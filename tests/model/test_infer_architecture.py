@@ -32,17 +32,17 @@ FOUND = {  # what is found in shapes that are recognized, beside `mlp_out` and t
     "named states": {},
 }  # fmt: skip
 REFUSED = {
-    "scaled once": "its blocks add the output of their MLPs in several ways",
+    "scaled once": "its blocks add their MLP outputs in different ways",
     "turned": "it stores some matrices",
-    "tied": "stem.stack.0.feed.close is no matrix of its own",
-    "tied sides": "stem.stack.0.feed.close is no matrix of its own",
+    "tied": "stem.stack.0.feed.close is not a separate matrix",
+    "tied sides": "stem.stack.0.feed.close is not a separate matrix",
     "no attention": "an attention in stem.stack.0",
-    "no mlp": "0 modules give the inputs of stem.stack.0.mixing.back",
+    "no mlp": "0 modules feed stem.stack.0.mixing.back",
     "looks ahead": "it is not causal",
-    "experts": "0 modules give the inputs of stem.stack.0.mixing.back",
-    "counted from the edge": "a padded batch gives other states than its rows by themselves",
-    "length first": "its blocks add the output of their MLPs in several ways",
-    "squared logits": "the states after its last norm give other logits than its own",
+    "experts": "0 modules feed stem.stack.0.mixing.back",
+    "counted from the edge": "a padded batch gives different states from its single rows",
+    "length first": "its blocks add their MLP outputs in different ways",
+    "squared logits": "the states after its last norm do not give its own logits",
     "no last norm": "a norm between the last block and the head",
 }
 

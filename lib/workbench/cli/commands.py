@@ -163,7 +163,7 @@ def _case(lm: LM, fact: Fact, relation: str | None) -> tuple[Case, str]:
         return case, f"Rewordings and neighbors are those of the relation “{relation}”."
     nearest = ", ".join(match.relation.name for match in ranked[:3])
     return Case(fact), (
-        "No relation of the classroom fits this prompt, so it was asked in no other words, "
+        "No relation of the classroom fits this prompt, so no rewordings were tested, "
         f"and locality is not tested. Nearest: {nearest}; choose one with --relation."
     )
 
