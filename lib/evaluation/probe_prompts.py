@@ -99,7 +99,7 @@ def probe_items(
 def names(cases: Sequence[Case]) -> dict[int | str, Case]:
     """Return the cases by id, or by number from 0 if ids are not unique.
 
-    For example, cases made by hand do not have their own ids.
+    For example, cases made by hand do not have any ids.
     """
     found = {case.id: case for case in cases}
     return found if len(found) == len(cases) else dict(enumerate(cases))

