@@ -162,7 +162,7 @@ class Run:
         said = asked[asked["event"].isin(EVENTS[1:])].groupby("case")["value"].max() > 0
         if self.editor.factual and not said.all():
             warnings.warn(
-                f"{self.editor.name}: right after its own batch the model did not give  "
+                f"{self.editor.name}: right after its own batch the model did not give "
                 f"{(~said).sum()} of {len(said)} new answers",
                 EditWarning,
                 stacklevel=3,
