@@ -137,7 +137,7 @@ def section(rows: Sequence[Mapping[str, Any]]) -> str:
     hundreds = f"{', '.join(some)}, and {last}"
     return (
         "\nAn *editor* is an editing method, and a *stream* is a sequence of facts edited into the same model in batches. Each row lists\n"
-        f"all editors that may be best for your priority, judging by {n} streams of {runs_14.EDITS} facts, which were edited into the default model using\n"
+        f"all editors that may be best for your priority, judging by {n} streams of {runs_14.EDITS} facts, which were edited into the default model on\n"
         "one CPU thread. Editors in the same row aren't distinguishable here; the numbers are their lowest and highest mean. *Held* is the\n"
         "percentage of facts getting the new answer at the end, *reworded* the percentage of rewordings getting it, *neighbors* the\n"
         "percentage of other subjects still getting their true answer, and *unrelated* the percentage of other texts continuing as\n"
@@ -145,7 +145,7 @@ def section(rows: Sequence[Mapping[str, Any]]) -> str:
         "that the unedited model gets right ([all rules](tests/benchmarks/RESULTS.md#which-editor-for-what) ·\n"
         "[all editors](tests/benchmarks/results/every_editor.md)).\n\n"
         + "".join(f"| {' | '.join(row)} |\n" for row in body)
-        + '\n*Ours* is our variant, selected using `preset="ours"`; the default is the paper\'s algorithm. For a single fact, use `rome`, `memit`, or\n'
+        + '\n*Ours* is our variant, selected by `preset="ours"`; the default is the paper\'s algorithm. For a single fact, use `rome`, `memit`, or\n'
         + f"`alphaedit`. After a hundred facts, only {hundreds} still preserve half of the neighbors.\n\n"
     )
 
