@@ -321,9 +321,8 @@ class OneLayer(FactSearch):
         n, t = len(facts), len(templates)
         name = lm.mlp_out(layer)
         modules = (name, lm.attn_out(layer)) if site == "pmet" else (name,)
-        # The KL rows end at their lookup. Together with many longer rows they are run separately,
-        # using one column instead of padding; with few rows, one more pass over the weights would
-        # cost more.
+        # The KL rows end at their lookup. With many longer rows they are run separately, using
+        # one column instead of padding; with few, one more pass over the weights would cost more.
         cut = n * t if n * t >= SPLIT else len(rows)
         self.replay = Replay.at_mlp(
             lm,

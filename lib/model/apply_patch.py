@@ -281,9 +281,7 @@ class Patchable:
             raise PatchError(said)
         for name, value in patch.weights.items():
             if self.arch.fused_in and any(fnmatch(name, n.format("*")) for n in self.arch.mlp_in):
-                raise PatchError(
-                    f"{name} stores two matrices in one, so neither can be edited on its own."
-                )
+                raise PatchError(f"{name} stores two matrices in one; neither can be edited alone.")
             here = self._shape(name)
             if tuple(value.shape) != here:
                 raise PatchError(

