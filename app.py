@@ -1,4 +1,4 @@
-"""The page as a Gradio Space expects to find it: `python app.py` serves the whole network."""
+"""Starting the page for a Gradio Space: `python app.py` serves it to the whole network."""
 
 from demo_app.__main__ import main
 

@@ -1,6 +1,6 @@
-"""Which packages there are: the folder `lib` is installed as `modeledit`, with all that is in it.
+"""The list of packages: the folder `lib` is installed as `modeledit`, including its contents.
 
-Everything else stands in pyproject.toml, which could only say this with a list of all sub-packages.
+Everything else is in pyproject.toml, where this would require listing all subpackages.
 """
 
 from setuptools import find_packages, setup

@@ -3,7 +3,7 @@
 Locate-then-edit methods treat the output matrix W of an MLP as a memory mapping keys to values.
 Keys and values are columns: K (d_in, n), V (d_out, n). C (d_in, d_in) is the second moment E[k kᵀ]
 of the keys whose outputs should be preserved. Functions compute in the dtype of their inputs; use
-float64 if precision matters.
+float64 if you need more precision.
 
 Every insert has the form Δ = R B. The residual R (d_out, n) is the part of each value still missing
 at its key, and the reach B (n, d_in) depends only on the keys. For any other key k, B k gives the
@@ -22,7 +22,7 @@ from .errors import ArgumentError
 
 
 def fit(K: Tensor, V: Tensor) -> Tensor:
-    """Return W (d_out, d_in) that minimizes ‖W K − V‖²_F.
+    """Return W (d_out, d_in) minimizing ‖W K − V‖²_F.
 
     If the keys leave W undetermined, it is the W with the smallest norm. Setting the gradient to
     zero gives the normal equations W K Kᵀ = V Kᵀ.
@@ -33,9 +33,9 @@ def fit(K: Tensor, V: Tensor) -> Tensor:
 
 
 def ridge(K: Tensor, V: Tensor, strength: float) -> Tensor:
-    """Return W (d_out, d_in) that minimizes ‖W K − V‖²_F + strength·‖W‖²_F.
+    """Return W (d_out, d_in) minimizing ‖W K − V‖²_F + strength·‖W‖²_F.
 
-    The second term keeps W small, so noise on a key has little effect on recall. The smaller of the
+    By keeping W small, the second term limits the effect of noise on a key. The smaller of the
     two forms of the system is solved, (n, n) or (d_in, d_in).
     K = [[1], [0]], V = [[2]], strength 1 -> W = [[1, 0]].
     """
@@ -60,8 +60,8 @@ def from_factor(factor: Tensor, B: Tensor) -> Tensor:
 def compressed(K: Tensor) -> Tensor:
     """Return keys with the same K Kᵀ in at most 5/4 d_in columns; few columns are left unchanged.
 
-    A regression preserving old keys only needs their K Kᵀ, which d_in columns are enough to hold.
-    Decomposing is delayed until there are a quarter more, so a stream rarely pays for it.
+    A regression preserving old keys only needs their K Kᵀ, and d_in columns are enough for storing
+    it. By delaying the decomposition until there are a quarter more, a stream rarely pays for it.
     """
     if K.shape[1] <= 1.25 * len(K):
         return K
@@ -70,7 +70,7 @@ def compressed(K: Tensor) -> Tensor:
 
 
 class Moment:
-    """A second moment C with its Cholesky factor, which is computed once for many solves.
+    """A second moment C with its Cholesky factor, computed once for solving many systems.
 
     factor    (d_in, d_in) lower triangular L with C = L Lᵀ. The part above its diagonal is C's own
               upper half, so both fit in the memory of one matrix; solvers read the lower triangle.
@@ -170,7 +170,7 @@ def insert_many(
     kept: Tensor | None = None,
     ridge: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """Insert several pairs at once, as factors R (d_out, n) and B (n, d_in); see `reach`.
+    """Insert several pairs at once, returning factors R (d_out, n) and B (n, d_in); see `reach`.
 
     With strength λ > 0, the change is Δ = R Kᵀ (λC + K Kᵀ)⁻¹ (MEMIT). With strength 0, it has the
     smallest tr(Δ C Δᵀ) among the changes with (W + Δ) K = V, which is Δ = R (KᵀC⁻¹K)⁻¹ KᵀC⁻¹
@@ -181,10 +181,10 @@ def insert_many(
 
 @dataclass(frozen=True)
 class NullSpace:
-    """The directions that general text barely uses; P = Q Qᵀ projects onto them.
+    """The directions that general text barely uses, with P = Q Qᵀ projecting onto them.
 
     Q          (d_in, r) orthonormal columns, eigenvectors of C.
-    threshold  every eigenvalue of C that belongs to them is below it.
+    threshold  an upper bound on the eigenvalues of C belonging to them.
     share      the fraction of tr C inside.
     """
 
@@ -223,7 +223,7 @@ def null_space_of(
 def insert_null(
     W: Tensor, K: Tensor, V: Tensor, Q: Tensor, L2: float, kept: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Insert pairs inside a null space (AlphaEdit), as factors R (d_out, n) and B (n, d_in).
+    """Insert pairs inside a null space (AlphaEdit), returning factors R (d_out, n) and B (n, d_in).
 
     min ‖(W + ΔP)K − V‖² + ‖ΔP Kp‖² + L2‖ΔP‖² with P = Q Qᵀ. In the basis Q, this is `insert_many`
     with C = I and λ = L2: Δ = R (QᵀK)ᵀ (QᵀKpKpᵀQ + QᵀKKᵀQ + L2·I)⁻¹ Qᵀ.

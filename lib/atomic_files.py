@@ -22,11 +22,11 @@ from torch import Tensor
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Provide a temporary path, whose file becomes `path` once the body has written it.
+    """Provide a temporary path for writing a file, which becomes `path` after the body.
 
     It is in a temporary folder next to `path`, because safetensors creates its own temporary file
-    next to the one that it writes. If the body raises, nothing is left behind. Raises
-    FileExistsError for a link, a folder or a device, which would be replaced.
+    next to the file it is writing. If the body raises, nothing is left behind. Raises
+    FileExistsError instead of replacing a link, a folder or a device.
     """
     with _beside(path) as work:
         if path.is_symlink() or (path.exists() and not path.is_file()):
@@ -37,7 +37,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """Provide a temporary folder, which becomes `folder` once the body has filled it.
+    """Provide a temporary folder, which becomes `folder` after the body finishes filling it.
 
     `folder` must not exist yet, or be empty. If the body raises, nothing is left behind.
     """
@@ -89,7 +89,7 @@ def cache_folder() -> Path:
 def path_of(given: str | os.PathLike) -> Path:
     """Return the path given by a text or a path object, replacing ~ with the home folder.
 
-    Every path given by a user is handled here, so all of them have the same meaning.
+    All paths given by users are handled here, giving them the same meaning everywhere.
     """
     return Path(os.path.expanduser(given))
 

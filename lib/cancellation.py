@@ -1,9 +1,10 @@
 """Long computations in steps, and their cancellation.
 
-At every step, loops check whether they should end.
+At every step, loops check whether they should stop running.
 
-A forward pass of the model runs hooks at every block, and a hook can end it. Loops that do not run
-a block for a second (products of keys, decompositions, files) instead call `raise_if_cancelled`.
+While running a forward pass, the model calls hooks at every block, and a hook can end it. Loops not
+running a block for a second (products of keys, decompositions, files) instead call
+`raise_if_cancelled`.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def raise_if_cancelled(*at: Any) -> None:
 
 
 def bars() -> Callable[..., tqdm]:
-    """Return a maker of progress bars that disappear when they end; TQDM_DISABLE hides them.
+    """Return a maker of progress bars, which disappear after finishing; TQDM_DISABLE hides them.
 
     In a notebook, bars are lines of text: a widget would leave "Loading widget…" in a page that
     is saved and reopened. A nested bar reuses the line, since a cell can't move up.

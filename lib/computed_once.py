@@ -3,9 +3,9 @@
 Second moments, their eigenvectors, anchors and similar results take seconds to minutes, and depend
 only on the unedited model, a layer and a text. Each is one safetensors file containing a label of
 its inputs and a checksum. A file that does not match is removed and created again, with one
-warning, so damage never changes an edit. Deleting the folder is always safe, and a folder that
-cannot be written only costs time. For the packaged models, small results that take long to compute
-are shipped with the library, in the same form. For results only remembered during a model's
+warning, so damage never changes an edit. Deleting the folder is always safe, and using a folder
+that cannot be written only costs time. For the packaged models, small results with a long computing
+time are shipped with the library, in the same form. For remembering results only during a model's
 lifetime, see `LM.once`.
 """
 
@@ -109,8 +109,8 @@ class CachedTensors:
 def make_missing(wanted: Iterable[CachedTensors]) -> None:
     """Compute everything missing, using one call of `make` for each kind and label.
 
-    The kinds are computed in the given order. Nothing is loaded. Finished results are kept if a
-    later computation is stopped.
+    The kinds are computed in the given order. Nothing is loaded. Stopping a later computation keeps
+    the finished results.
     """
     missing: dict[tuple[str, str], dict[Any, CachedTensors]] = {}
     for one in wanted:

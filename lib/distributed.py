@@ -1,4 +1,4 @@
-"""Work shared by several processes, each of which ends up with bit-equal results.
+"""Sharing work among several processes, with each of them getting bit-equal results.
 
 `torchrun` and `accelerate launch` start equal processes. Each holds the whole model and makes the
 same calls in the same order. Reading a batch is divided among them using `share`, and `joined`
@@ -49,9 +49,9 @@ def alone() -> AbstractContextManager[None]:
 
 @contextmanager
 def together(kind: type[Exception]) -> Iterator[None]:
-    """Make a body that fails in one process fail in all, so that none waits for one that has ended.
+    """Let an error in one process end the body in all, so that none keeps waiting.
 
-    Raises `kind` with the message of the first process that failed.
+    Raises `kind` with the message of the first failing process.
     """
     if world() == 1:
         yield

@@ -50,7 +50,7 @@ class FactError(Error, ValueError):
 
 
 class DataWarning(UserWarning):
-    """A data file was only partly read: rows were left out, or keys that no case uses."""
+    """A data file was only partly read, leaving out rows, or keys that no case uses."""
 
 
 class CacheWarning(UserWarning):

@@ -14,9 +14,9 @@ from .setting_fields import nearest, shown
 
 
 class Registry(dict[str, type[Any]]):
-    """Name -> class. An unknown name raises EditError, which lists the known names.
+    """Name -> class. An unknown name raises EditError, listing the known names.
 
-    `EDITORS["mine"] = Mine` registers your own editor, and replaces it after a change.
+    `EDITORS["mine"] = Mine` registers your own editor, replacing it after a change.
     """
 
     def __missing__(self, name: str) -> type[Any]:

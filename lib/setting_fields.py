@@ -126,7 +126,7 @@ def at_least(least: int, **numbers: float | None) -> None:
 
 
 def shown(value: Any) -> str:
-    """Return a value for an error message: at most about 60 characters, whatever it is."""
+    """Return any value for an error message, using at most about 60 characters."""
     try:
         text = repr(value)
     except (ValueError, RecursionError):  # whole numbers of thousands of digits; deep lists
@@ -135,7 +135,7 @@ def shown(value: Any) -> str:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Return the end of a message about an unknown word: a similar known word, if there is one."""
+    """Return the end of a message about an unknown word, suggesting a similar word if any."""
     found = get_close_matches(word.lower(), known, 1)
     return f". Did you mean '{found[0]}'?" if found else ""
 

@@ -67,14 +67,14 @@ def table(of: list[Group]) -> str:
     count = sum(len(group["editor"]) for group in of)
     parts = [
         f"# The map: {count} editors in three groups\n\n"
-        "An MLP's output matrix W is a memory: it answers a key k with a value W k. An editor changes the matrix, or "
-        "stands beside it. In the picture each row is an editor, and a pale cell is what the first editor of its "
-        "group does there, so what is dark is an editor's own idea.\n\n![Each editor as the symbols of one formula]"
-        "(map.svg)\n",
+        "An MLP's output matrix W is a memory: given a key k, it returns a value W k. An editor changes the matrix "
+        "or adds a memory next to it. Each row of the picture is an editor. If a cell is pale, the editor does the "
+        "same there as the first editor of its group; the dark cells show its own ideas.\n\n"
+        "![Each editor as the symbols of one formula](map.svg)\n",
         f"## By family\n\n{families(of)}",
     ]
     for group in of:
-        head = ["editor", *group["columns"], "where it is stored", "what an edit costs", "page"]
+        head = ["editor", *group["columns"], "storage", "cost of an edit", "page"]
         rows = [head, ["---"] * len(head)]
         for editor in group["editor"]:
             page = f"[{editor['page'].split('_')[0]}](../{editor['page']}.ipynb)"
@@ -168,7 +168,7 @@ def picture(of: list[Group]) -> str:
             ):
                 text(x, cell, 15, hue if own else FAINT)
         y += 14
-    label = "Each editor as what it puts in the place of the symbols of one formula"
+    label = "Each editor as its substitutes for the symbols of one formula"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y + 12}" role="img" '
         f'aria-label="{label}" font-family="system-ui, Segoe UI, Helvetica, Arial, sans-serif">\n'

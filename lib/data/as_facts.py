@@ -25,16 +25,16 @@ def cases(given: Given) -> Sequence[Case]:
 def facts(
     given: Given | Iterable[str | Fact | Case], named: Callable[[str], Fact] | None = None
 ) -> list[Fact]:
-    """Return the given facts, including the facts of cases.
+    """Return the given facts, extracting the facts of cases.
 
-    named  makes a fact from a text, if texts are also accepted
+    named  a function making a fact from a text, if texts are also accepted
     """
     found = [named(one) if named and isinstance(one, str) else one for one in _listed(given)]
     return [one.fact if isinstance(one, Case) else one for one in found]
 
 
 def fact(given: Given) -> Fact:
-    """Return the single fact that was given; ArgumentError if there are more or none."""
+    """Return the given fact, raising ArgumentError if there are several or none."""
     found = facts(given)
     if len(found) != 1:
         raise ArgumentError(f"Expected one fact, but got {len(found)}. Pass exactly one.")

@@ -1,4 +1,4 @@
-"""Readers of the formats that test consequences of an edit: KnowEdit and MQuAKE.
+"""Readers of the formats testing consequences of an edit: KnowEdit and MQuAKE.
 
 Each function makes the case of a row, or several cases for a row with several facts. The keys above
 it identify the format (`row_keys.Format`).
@@ -28,7 +28,7 @@ KINDS = {
 
 @reads("KnowEdit", "subject, prompt, target_new, portability, locality", also="ground_truth")
 def knowedit(row: Row, options: Options) -> Case:
-    """Read wiki_recent and wiki_counterfact: tests are grouped by kind, answers are lists of names.
+    """Read wiki_recent and wiki_counterfact, grouping tests by kind; answers are lists of names.
 
     `ground_truth` is the answer before the edit, which wiki_recent does not have. Some published
     tests have no answer (`[[]]`); they are left out.
@@ -51,8 +51,8 @@ def knowedit_zsre(row: Row, options: Options) -> Case:
 def _knowedit(row: Row, true: str | None, reworded: tuple[str, ...], options: Options) -> Case:
     """Return the case from the keys that both formats have.
 
-    A logical generalization whose answer is the subject asks in the reverse direction: almost all
-    of those in ZsRE do, and some of the others. A question naming the subject itself does not.
+    A logical generalization having the subject as its answer asks in the reverse direction: almost
+    all questions in ZsRE do, and some of the others. A question naming the subject itself does not.
     """
     near = tuple(_by_kind(row.part("locality")))
     fact = row.fact(row.text("prompt"), row.text("target_new"), true, options)

@@ -1,7 +1,7 @@
 """Facts in conversation: turning a case's fact into a question.
 
-The questions for relations are in fact_as_question.json; we wrote them by hand, before using them
-to measure any edit. A case whose prompt is itself a question, as in ZsRE, does not need one.
+The questions for relations are in fact_as_question.json; we wrote them by hand before using them
+for measuring any edit. A case whose prompt is itself a question, as in ZsRE, does not need one.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ class Fact(Short):
         The subject has to occur in the prompt as whole words: if it does not occur exactly as
         written, different quotation marks and then a different letter case are accepted. A prompt
         that already has its `{}` is used unchanged, and a prompt that does not name the subject may
-        contain another placeholder. Raises FactError if the subject does not occur in the prompt,
+        contain another placeholder. Raises FactError if the subject is missing from the prompt,
         occurs only inside a longer word, or occurs more than once.
         Fact.find("Rome is in", "Rome", "Spain").prompt -> "{} is in"
         """
@@ -273,7 +273,7 @@ def _tuples(owner: Probe | Case, texts: tuple[str, ...], probes: tuple[str, ...]
 
 
 def encode_prompt(tokenizer: Any, text: str) -> list[int]:
-    """Return a prompt's token ids, including the special tokens that the tokenizer itself adds.
+    """Return a prompt's token ids, including special tokens added by the tokenizer itself.
 
     Raises FactError for text that cannot be encoded.
     """

@@ -28,9 +28,9 @@ SEPARATORS = {
 
 
 def bracketed(text: str) -> list:
-    """Return the list written in brackets; any other text, such as "[X] lies in", is its only item.
+    """Return the list written in brackets; any other text, such as "[X] is in", is its only item.
 
-    Raises FactError if a text begins like a list but is not one.
+    Raises FactError for a text beginning like a list without being a list.
     bracketed("['A is' 'B is']") -> ["A is", "B is"], as numpy prints it
     """
     if not re.match(r"""\[\s*["'{[]|\[[^]]*\]?$|(?s:\(\s*["'].*\)$)""", text):

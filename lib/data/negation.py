@@ -20,7 +20,7 @@ def negate(fact: Fact) -> str:
     The subject stays intact. (a) "not" is inserted after the first *is, was, are, were, has, can,
     will* following the subject, and in questions with did or does, after the subject. (b)
     Otherwise, and if the verb is already negated, the prompt follows "It is not true that", and a
-    common opening word is put in lower case. Questions whose verb precedes the subject get this
+    common opening word is put in lower case. Questions with the verb preceding the subject get this
     form, which is clumsy but negative. Idea: 2510.00625.
     "{} is in the city of" -> "Lyon is not in the city of"; "Where did {} live?" -> "Where did … not
     live?"; "{} plays the" -> "It is not true that … plays the"

@@ -2,7 +2,7 @@
 
 Two texts can look the same but consist of different tokens for a model: "é" is one character or
 two, spaces come in several kinds, and an answer with a trailing space is a different answer. Every
-text that enters, from a file, a call, the command line or the page, therefore passes through
+incoming text, from a file, a call, the command line or the page, is therefore normalized using
 `normalized`.
 """
 

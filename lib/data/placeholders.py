@@ -5,10 +5,10 @@ A word for the subject in brackets names the place: `{subject}`, `<entity>`, `[S
 `$subject`. Marks for the answer are not: a blank at the end of a text, `[Y]`, `{object}`, `[MASK]`.
 
 A prompt naming its subject in plain words is never changed, whatever else it contains: "The
-capital of France is ____" keeps its blank, and the subject "[X]" is found in "[X] is a band". Only
-if the subject is not named does the text's single placeholder mark its place. Texts about other
-subjects may contain bare marks, for example in code, so only a placeholder naming the place is used
-there.
+capital of France is ____" keeps its blank, and the subject "[X]" is found in "[X] is a band". The
+text's single placeholder marks the subject's place only if the subject is not named. Texts about
+other subjects may contain bare marks, for example in code, so only a placeholder naming the place
+is used there.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def place(text: str, subject: str | None, bare: bool = True) -> str | None:
 
     bare  whether bare marks count, as in texts about the subject
 
-    Raises FactError if the text does not name the subject but contains a placeholder that cannot be
-    filled: one naming the place, or a bare mark at the beginning, or `{}` without a subject.
+    Raises FactError if a text not naming the subject contains a placeholder that cannot be filled:
+    one naming the place, or a bare mark at the beginning, or `{}` without a subject.
     place("____ lies in", "Rome") -> "____", place("Rome is ____ in", "Rome") -> None
     """
     marks = [*MARKS.finditer(text)]

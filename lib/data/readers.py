@@ -51,8 +51,8 @@ def read_cases(
     used for tracing, not editing. White space around these answers is dropped. `unrelated_suffix`
     is appended to ZsRE's unrelated questions ("?" in published comparisons).
 
-    A row of MQuAKE with several edits gives a case for each. They share a `batch`, and the last one
-    has the question following from all of them. A limit can cut a batch, losing the question.
+    A row of MQuAKE with several edits gives a case for each. They share a `batch`, and the last
+    case has the question following from all of them. A limit can cut a batch, losing the question.
 
     Texts are normalized (`normalized_text`), and a row's subject, or a placeholder for it, is found
     in its prompt using the rules of `Fact.find`. A cell can contain several texts: as a list in
@@ -97,7 +97,7 @@ def _cases(
     if limit == 0:
         return
     left_out: list[int] = []
-    vague: list[int] = []  # cases whose row names a subject that is not in the prompt exactly once
+    vague: list[int] = []  # cases with a subject not occurring in the prompt exactly once
     unused: dict[str, None] = {}  # keys in the order of their first occurrence
     said: Counter[tuple[str, str]] = Counter()
     form, count = None, 0
@@ -148,7 +148,7 @@ def classroom(model: str | None = None) -> list[Case]:
 
     model  Name of a model, like `lm.name`. If KNOWN lists its known facts, only the cases that it
            answers correctly are returned, each with the neighbors that it answers correctly; both
-           were measured using tests/make_known.py. A model that is not in that file gets all cases,
+           were measured using tests/make_known.py. A model missing from that file gets all cases,
            which the default model knows but another model may not: use `lib.known` to test it.
 
     `classroom("gemma-3-270m")` has fewer cases than `classroom()`, using the same ids.

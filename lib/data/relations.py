@@ -2,7 +2,7 @@
 
 Cases of one relation ("capital of") ask about many subjects in several wordings. Together, they
 show how to word a question of this kind about any other subject, and which other facts of the kind
-exist. This makes it possible to test a typed fact like a prepared fact.
+exist, making it possible to test a typed fact like a prepared fact.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Relation:
         return [text for text in found if text.casefold() != but.casefold()][:most]
 
     def subject(self, prompt: str) -> str | None:
-        """Whom a prompt asks about that follows one of the wordings; None for any other."""
+        """Return the subject of a prompt following one of the wordings, otherwise None."""
         return _subject(prompt, self.templates)
 
     def others(self, subject: str, but: Iterable[str] = ()) -> list[Probe]:

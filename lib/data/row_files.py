@@ -104,7 +104,7 @@ def _held(value: dict) -> list:
 
 
 def _table(path: Path, text: str) -> list[dict]:
-    """Return the rows of a table whose first line names its columns; empty cells are missing."""
+    """Return a table's rows, using its first line as column names; empty cells are missing."""
     table = pd.read_csv(
         io.StringIO(text, newline=None),  # any line ending
         sep=max(",;\t|", key=text.splitlines()[0].count),

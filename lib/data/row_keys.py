@@ -42,11 +42,11 @@ class Format(NamedTuple):
     """A data format: a function making a `Case` of its row, and keys for recognizing the row.
 
     name  the format's name in error messages.
-    keys  the keys that every row has. Among the formats whose keys are all in a file's first row,
-          the one with the most keys is chosen.
+    keys  the keys that every row has. Among the formats having all their keys in a file's first
+          row, the format with the most keys is chosen.
     also  other keys that `read` uses, or that only describe the row.
-    read  makes the case of a row, the cases of a row with several facts, or None if the row
-          contains no new answer.
+    read  the function making the case of a row, the cases of a row with several facts, or None if
+          the row contains no new answer.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Row(dict):
         raise FactError(f"Key '{key}' is missing.")
 
     def typed(self, key: str, kind: type, words: str) -> Any:
-        """Return the value of a key; FactError if its type is not the one in `words`."""
+        """Return the value of a key, raising FactError if its type does not match `words`."""
         if not isinstance(self[key], kind):
             raise FactError(f"Key '{key}' should be {words}, not {quoted(str(self[key]))}.")
         return self[key]

@@ -1,7 +1,7 @@
 """Writing dataclasses without unset fields: for readers, and for files that recognize them.
 
-Some files record a hash of cases, used for recognizing them. A field that is added to a case later
-must not change the hash of cases that do not use it. Files of version 0.1 record a hash of the
+Some files record a hash of cases, used for recognizing them. Adding a field to a case later must
+not change the hash of cases not using it. Files of version 0.1 record a hash of the
 `repr`; current files record a hash of `as_json`.
 """
 
@@ -21,7 +21,7 @@ class Short:
     """A dataclass whose `repr` leaves out unset fields of `only_if_set`."""
 
     def shown(self) -> dict[str, Any]:
-        """Return {field: value} without the fields that were not set."""
+        """Return {field: value}, leaving out unset fields."""
         every = [(f, getattr(self, f.name)) for f in fields(self)]  # type: ignore[arg-type]
         return {f.name: v for f, v in every if "only if set" not in f.metadata or v != f.default}
 

@@ -1,9 +1,9 @@
-"""The subject of a sentence that does not mark it, found by a rule using only the text.
+"""Finding the subject of a sentence without a mark, by a rule using only the text.
 
 A name is a run of words with a capital or a digit, including small words such as "of" and "von". A
 capital required by its place in the sentence ("What", "In", "The mother tongue of …") does not
-count. The sentence has to contain exactly one name, and the surrounding words have to be ones that
-can occur next to a name. Otherwise, the name may be longer than its capitals ("Ben Yehuda Street
+count. The sentence has to contain exactly one name, and the surrounding words have to be words
+occurring next to a name. Otherwise, the name may be longer than its capitals ("Ben Yehuda Street
 bombings"), or not the intended name, and the sentence is rejected: a fact with a wrong subject
 would be written to the wrong place. See tests/benchmarks/results/subjects.md for how often that
 happens.
@@ -80,7 +80,7 @@ def find_subject(sentence: str) -> str:
     """Return the only name in a sentence, as written.
 
     Raises FactError if there is no name, if there are several, and if the adjacent words leave open
-    where the name begins or ends. The message explains how to state the subject.
+    where the name begins or ends, explaining how to state the subject.
     find_subject("The mother tongue of Danielle Darrieux is") -> "Danielle Darrieux"
     """
     require_text(sentence, "The sentence")

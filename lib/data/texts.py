@@ -27,8 +27,8 @@ def irrelevant() -> list[str]:
 def known_by(model: str | None) -> dict[str, Any] | None:
     """Return the entry of KNOWN for a model name, which may be a path or a hub id.
 
-    Only the last part of the name counts, ignoring case. Returns None for a model that is not
-    listed, such as the default model, which knows everything. Under "classroom" it has "known": {id
+    Only the last part of the name counts, ignoring case. Returns None for an unlisted model, such
+    as the default model, which knows all of them. Under "classroom" it has "known": {id
     of a case: places of the known neighbors}.
     """
     return None if model is None else _known().get(model.rstrip("/").split("/")[-1].lower())

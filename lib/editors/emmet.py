@@ -26,7 +26,7 @@ class EmmetConfig(LayerwiseConfig):
 class Emmet(LayerwiseEditor[EmmetConfig]):
     """Many facts with equality, Δ = R (KᵀC⁻¹K)⁻¹ KᵀC⁻¹, in one layer by default.
 
-    If two facts share a key but have two values, both cannot hold, so the mean of the values is
+    When two facts share a key but have two values, both cannot hold, so the mean of the values is
     written.
     """
 

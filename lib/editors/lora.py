@@ -2,8 +2,8 @@
 
 ΔW = α/r · B A with A (r, d_in) random and B (d_out, r) zero, so training starts at the unchanged
 model. As in ft.py, training runs in epochs over shuffled batches of all facts of a call. Every call
-adds a new adapter to those of `after`, so a patch is a sum of adapters, and
-`lib.workbench.export_peft` writes it exactly.
+adds a new adapter to the adapters of `after`, making a patch a sum of adapters, which
+`lib.workbench.export_peft` writes exactly.
 """
 
 from __future__ import annotations

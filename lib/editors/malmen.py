@@ -1,7 +1,7 @@
 """MALMEN: thousands of edits in one update, by a network and a ridge regression (Tan et al., 2024).
 
-Summing the outer products of many edits, as in MEND, makes them cancel or pile up. Here, each
-answer token requests a shift v = −η ⟨k, k̃⟩ g̃ of the output at its own key k, using a trained
+Summing the outer products of many edits, as in MEND, leaves them canceling or accumulating. Here,
+each answer token requests a shift v = −η ⟨k, k̃⟩ g̃ of the output at its own key k, using a trained
 network's k̃ and g̃. A single ridge regression, ΔW = V Kᵀ(K Kᵀ + λI)⁻¹, grants all shifts at once. η
 and λ are learned for each module.
 """
@@ -41,7 +41,7 @@ class Malmen(Trainable[RegressionConfig]):
         """Return V (d_out, n) and B = Kᵀ(K Kᵀ + λI)⁻¹ (n, d_in).
 
         With the network's keys, K is K̃ (ours), and λ is measured in units of the mean ‖k̃‖², since
-        these keys have no unit of their own. With a single column and λ = 0, the result is MEND's
+        these keys have no natural unit. With a single column and λ = 0, the result is MEND's
         outer product.
         """
         raw = self.config.keys == "raw"
@@ -57,7 +57,7 @@ class Malmen(Trainable[RegressionConfig]):
         return self.begun(networks, self.config.begin) if self.config.begin and cases else networks
 
     def begun(self, networks: Networks, name: str) -> Networks:
-        """Initialize the networks with another editor's trained parameters and moments.
+        """Initialize the networks using another editor's trained parameters and moments.
 
         Raises EditError if that editor has none, or if its settings name other modules or sizes.
         """

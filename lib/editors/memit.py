@@ -42,10 +42,10 @@ class NormAnchorConfig(LayerwiseConfig):
 
 
 class NormAnchor(LayerwiseEditor[NormAnchorConfig]):
-    """MEMIT whose searched values keep the norm that they have on the unedited model.
+    """MEMIT with searched values keeping the norm that they have on the unedited model.
 
-    Without the anchor, each v* is bounded by a state that earlier edits have lengthened. Writing
-    such a v* lengthens W and the next state further.
+    Without the anchor, each v* is bounded by a state that earlier edits have lengthened, and
+    writing such a v* lengthens W and the next state further.
     """
 
     name = "norm_anchor"

@@ -2,8 +2,8 @@
 
 The gradient of a linear layer's weight is a sum of outer products g kᵀ over tokens. A small
 network, initially the identity, replaces every pair (k, g) with a better one. It is trained on many
-edits, their paraphrases, and unrelated texts. MEND was designed for single edits, and its edits do
-not last in a long stream.
+edits, their paraphrases, and unrelated texts. MEND was designed for making single edits, and its
+edits do not last in a long stream.
 """
 
 from __future__ import annotations

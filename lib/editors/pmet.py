@@ -1,8 +1,8 @@
-"""PMET: MEMIT that keeps attention's part of the change out of the MLP (Li et al., 2024).
+"""PMET: MEMIT keeping attention's part of the change out of the MLP (Li et al., 2024).
 
 The changes of the attention's and the MLP's outputs at the last layer are searched together, but
-only the MLP's change is written. A value that also had to do the attention's work would be larger
-than needed.
+only the MLP's change is written. A value also doing the attention's work would be larger than
+needed.
 """
 
 from __future__ import annotations

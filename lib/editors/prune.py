@@ -35,8 +35,8 @@ class Prune(Wrapper[PruneConfig]):
     """The inner editor's total update, shrunk once.
 
     A singular value s above σ, the largest of W_0, becomes log_α(s/σ) + σ. The inner editor
-    continues from the unshrunk weights, which are kept in the memory. Otherwise the first of T
-    edits would be shrunk T times.
+    continues from the unshrunk weights, which are kept in the memory. Otherwise, shrinking would be
+    applied T times to the first of T edits.
     """
 
     name = "prune"

@@ -1,4 +1,4 @@
-"""RECT: keep only the entries of an update that change the weights most (Gu et al., 2024).
+"""RECT: keeping only the entries of an update that change the weights most (Gu et al., 2024).
 
 RECT is a regularizer around another editor. In each update Δ, it keeps the 40% of the entries with
 the largest change relative to the weight, setting all others to zero.
@@ -25,7 +25,7 @@ class RectConfig(Config):
 
     keep: Share = from_paper(
         0.4,
-        "Fraction of an update's entries that are kept: those with the largest relative change.",
+        "Fraction of an update's entries to keep, beginning with the largest relative change.",
     )
 
 
@@ -41,7 +41,7 @@ class Rect(Wrapper[RectConfig]):
     def write(self, facts: list[Fact], after: Patch) -> Patch:
         """Mask the inner editor's update after it has edited all of its layers.
 
-        Its later layers were therefore computed using the whole update of the earlier ones.
+        Its later layers were therefore computed using the whole update of the earlier layers.
         """
         patch = self.wrapped.write(facts, after)
         new = {

@@ -1,8 +1,8 @@
-"""RLEdit: the network trained on whole streams of edits, as a trajectory (Li et al., 2025).
+"""RLEdit: training the network on whole streams of edits, as a trajectory (Li et al., 2025).
 
-In a stream of edits, a network that was trained on single updates of the base model meets a model
-that it has changed many times. RLEdit instead uses a whole stream, called a trajectory, for one
-training step. Every turn edits the model left by the turns before it, and is judged by its own
+When editing in a stream, a network trained on single updates of the base model meets a model that
+it has changed many times. RLEdit instead uses a whole stream, called a trajectory, for one
+training step. Every turn edits the model left by the preceding turns, and is judged by its own
 facts and by theirs.
 """
 

@@ -1,8 +1,8 @@
 """ROME: insert one fact by a rank-one change of one MLP (Meng et al., 2022; R-ROME: Gupta, 2024).
 
 The MLP's output projection W is a linear memory mapping keys to values. After reading the
-subject's key k, ROME searches for the value v* that makes the model give the new answer, then
-writes the pair (k, v*) while disturbing general text as little as possible (`memory.insert`).
+subject's key k, ROME searches for the value v* making the model give the new answer, then writes
+the pair (k, v*) while disturbing general text as little as possible (`memory.insert`).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class RomeConfig(SearchSettings, ContextSettings, MomentSettings, Config):
     keys: Literal["both", "mixed", "mean", "prompt"] = from_paper(
         "both",
         "Key to write: ROME's mix of the mean key and the bare prompt, R-ROME's choice of one of "
-        "the two (mean, prompt), or both as two columns, the only option that holds one-token "
+        "the two (mean, prompt), or both as two columns, the only option holding one-token "
         "subjects at position 0.",
         published="mixed",
     )
@@ -72,7 +72,7 @@ class Rome(WhitenedEditor[RomeConfig]):
 def insert(
     W: Tensor, found: value_search.Target, C: memory.Moment | None, keys: str
 ) -> tuple[Tensor, Tensor]:
-    """Return ΔW as factors (d_out, r), (r, d_in), for one of the four ways to choose the key.
+    """Return ΔW as factors (d_out, r), (r, d_in), for one of the four ways of choosing the key.
 
     "mixed" is ROME, "mean" and "prompt" are R-ROME's, and "both" is ours.
     """

@@ -45,7 +45,7 @@ class SteerConfig(Config):
 
 @dataclass(eq=False, repr=False)
 class Shift(Route):
-    """A vector that is added to a module's output, regardless of the prompt.
+    """A vector added to a module's output, regardless of the prompt.
 
     v          (d_out,) float32
     inputs     width of the module's inputs
@@ -57,7 +57,7 @@ class Shift(Route):
     parts = {"v": Part("d_out")}
 
     class Header(Schema):
-        """The module that is shifted, and from which token on."""
+        """The shifted module, and the token where shifting begins."""
 
         module: str
         inputs: Size
@@ -125,7 +125,7 @@ class Steer(Editor[SteerConfig]):
         return replace(after, routes={**after.routes, module: route})
 
     def difference(self, facts: list[Fact]) -> Tensor:
-        """Return v (d,) of multiplier 1: states at the new answers' tokens minus those at the old.
+        """Return v (d,) of multiplier 1: states at the new answers' tokens minus states at the old.
 
         Each answer counts as the mean over its tokens. The old answer is `target_true`, or, if a
         fact has none, the answer that the model, as patched, generates in the same number of

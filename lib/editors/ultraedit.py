@@ -95,7 +95,7 @@ class UltraEdit(Editor[UltraEditConfig]):
     def statistics(self, after: Patch = EMPTY) -> list[CachedTensors]:
         """Return the first moments, and C of the edited layers if `strength` weighs it.
 
-        Raises EditError if it would weigh another module, because C is that of output projections.
+        Raises EditError when weighing any other module, because C belongs to output projections.
         """
         found = list(self.warm(after.memory.get(self.name, {})).values())
         down, gate, up = self.config.edited_layers(self.lm)
@@ -130,7 +130,7 @@ class UltraEdit(Editor[UltraEditConfig]):
         earlier: Mapping[str, Tensor],
         metrics: dict[str, memory.Moment | None],
     ) -> Patch:
-        """Return `after` with one pass over the facts written into all modules.
+        """Return `after`, writing one pass over the facts into all modules.
 
         step     learning rate times the length of a key, or None for the settings' eta
         earlier  {module: (d_in, m) keys of earlier turns}
@@ -163,7 +163,7 @@ class UltraEdit(Editor[UltraEditConfig]):
         return add_low_rank(lm, after, updates, memory={**after.memory, self.name: state})
 
     def metric(self, name: str, earlier: Tensor | None, K: Tensor) -> memory.Moment | None:
-        """Return λI + strength·C + Σ kkᵀ over earlier keys, or None for λI alone, as published.
+        """Return λI + strength·C + Σ kkᵀ over earlier keys, or None for only λI, as published.
 
         The result is on K's device.
         """
@@ -191,8 +191,8 @@ class UltraEdit(Editor[UltraEditConfig]):
     ) -> tuple[Tensor, Tensor]:
         """Return ΔW = V Kᵀ (K Kᵀ + λI)⁻¹ as factors, with the shifts V = −η ‖k̂‖² ĝ (d_out, n).
 
-        If metric is given, it replaces λI. All processes get the factors of the first one, with the
-        same bits even if devices differ. Otherwise their weights would diverge.
+        If metric is given, it replaces λI. All processes get the factors of the first process, with
+        the same bits even if devices differ, preventing their weights from diverging.
         """
         config, K = self.config, pair.K.double()
         eta = config.eta if step is None else step / len(K)

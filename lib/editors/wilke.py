@@ -1,7 +1,7 @@
 """WilKE: ROME in the layer fitting the fact best (Hu et al., 2024).
 
-WilKE tries every layer, writing the fact into the one that needs the smallest change relative to
-its weights. A small ‖Δ‖/‖W‖ means that the subject's key has a strong pattern there. Writing to a
+WilKE tries every layer, writing the fact into the layer needing the smallest change relative to its
+weights. A small ‖Δ‖/‖W‖ means that the subject's key has a strong pattern there. Writing to a
 layer without such a pattern takes a huge update, damaging all other facts.
 """
 
@@ -37,7 +37,7 @@ class WilkeConfig(RomeConfig):
 
 @dataclass(frozen=True)
 class LayerFit:
-    """One layer that was tried for a fact.
+    """A layer tried for writing a fact.
 
     layer   its number
     score   ‖Δ‖_F / ‖W‖_F

@@ -1,4 +1,4 @@
-"""Decide by predicates on text if an answer was given: the events of the metrics.
+"""Deciding whether an answer was given, using predicates on text: the events of the metrics.
 
 An event is one way to decide this: the model finds the answer more probable than another one,
 predicts its tokens one by one (teacher-forced), or generates it. The ranking of editors depends on
@@ -7,9 +7,9 @@ the event, so every metric names its own.
 Generated text is judged by `begins`, by the stricter `exact`, and by `contains`. The second implies
 the first, and the first implies the last.
 
-A model that replies to a person writes a sentence, and repeats the question in it: "The Eiffel
+When replying to a person, a model writes a sentence repeating the question: "The Eiffel
 Tower is located in the city of Paris." So in the chat template the events above say next to
-nothing: the unedited embedded model reaches `begins` on 1 of the classroom's 203 facts. For
+nothing: the unedited default model reaches `begins` on 1 of the classroom's 203 facts. For
 replies, `named` is true if the first sentence names the answer, and does not name the rival answer
 before it, and the same replies give 118 of 203.
 """
@@ -26,8 +26,8 @@ LIMIT = 32  # tokens of free generation
 _QUOTES = "\"'`“”„‟‘’‚‛«»‹›"
 _LEAD = re.compile(rf"^[\s{_QUOTES}]+")
 _TAIL = re.compile(rf"[\s{_QUOTES}]+$")
-# The end of a sentence. A period after a single letter or a title is none: "J.R.R. Tolkien", "Mr.
-# Bean".
+# The end of a sentence. A period after a single letter or a title doesn't count: "J.R.R. Tolkien",
+# "Mr. Bean".
 END = re.compile(
     r"\S(?:[!?](?=\s)|\n|(?<!\b\w)(?<!\bSt|\bMr|\bMs|\bDr|\bJr|\bSr|\bMt|\bFt|\bLt|\bvs)"
     r"(?<!\bMrs|\bGen|\bCol|\bRev|\bGov|\bSen|\bSgt)(?<!\bProf|\bCapt)\.(?=\s))"
@@ -49,7 +49,7 @@ class Verdict(NamedTuple):
 
 
 class Named(NamedTuple):
-    """The answers that a reply in conversation is compared with.
+    """The answers for comparing with a reply in conversation.
 
     right  the answers that count.
     rival  an answer that must not be named before them, None if there is none.

@@ -1,10 +1,10 @@
-"""Measure an edit by asking a patched model all test prompts of some cases.
+"""Measuring an edit by running a patched model on all test prompts of some cases.
 
 Every number names its metric and its event (see `answers`), and "before" always means the base
-model, which is asked once per prompt (see `queries`). The unit of every interval is the case.
+model, with every prompt read once (see `queries`). The unit of every interval is the case.
 
-There are three steps: the prompts of all cases and metrics are listed (`probe_prompts`), each is
-asked once (`queries`), and JUDGES, a table of one function per event, computes the values of its
+There are three steps: listing the prompts of all cases and metrics (`probe_prompts`), reading each
+once (`queries`), and judging: JUDGES, a table of one function per event, computes the values of its
 rows.
 """
 
@@ -48,8 +48,8 @@ def evaluate(
 
     base        the base model's answers, from `baseline` or an earlier `scores.base`.
     metrics     the metrics to measure, those of `metrics.TABLE` and "perplexity". By default
-                METRICS, of which only "chat" uses the chat template, and facts without tests get
-                those of `case_for`; efficacy is always included.
+                METRICS, with only "chat" using the chat template, and facts without tests get tests
+                from `case_for`; efficacy is always included.
     pool        the cases for making negatives, by default the cases themselves.
     text        the held-out text for the perplexity, by default the shipped one.
     kl_prompts  maximum number of unrelated prompts that get a KL.
@@ -110,10 +110,10 @@ def measure(
 def read(
     lm: LM, items: Sequence[Item], base: Base, events: Sequence[str] = EVENTS, **settings: Any
 ) -> list[Item]:
-    """Ask the base model all that `measure` needs, and return the items for these events.
+    """Query the base model for all that `measure` needs, returning the items for these events.
 
     Three kinds of items are left out: those in the chat template if the tokenizer has none, those
-    judged by generation alone if that event is not used, and questions with a part that the base
+    judged only by generation if that event is not used, and questions with a part that the base
     model does not know.
     """
     chat = bool(getattr(lm.tokenizer, "chat_template", None))
@@ -148,7 +148,7 @@ class _Found(NamedTuple):
 def _ask(
     lm: LM, items: Sequence[Item], events: Sequence[str], base: Base, spread: Sequence[str]
 ) -> _Found:
-    """Ask the model, with its present patch, each prompt once.
+    """Run the model, with its present patch, on each prompt once.
 
     spread  prompts for comparing the next-token distribution with the base model's.
     """
@@ -162,7 +162,7 @@ def _ask(
                 queries.score(item.prompt, ids)
             if "generation" in events:
                 queries.begin(item.prompt)
-    # … and the new answers, beside their rivals, at all others
+    # … and the new answers, together with competing answers, at all others
     for item in items:
         if item.answer is None or item.metric.about != EDITED:
             continue
@@ -211,9 +211,9 @@ def _probability(found: _Found, item: Item) -> Judged:
 
 
 def _teacher_forced(found: _Found, item: Item) -> Judged:
-    """Return the share of the answer's tokens that are the most probable ones.
+    """Return the fraction of the answer's tokens having the highest probability.
 
-    If the base model generates nothing, there is no token to score.
+    If the base model generates nothing, there are no tokens for scoring.
     """
     target: Any = item.answer
     if target is None:

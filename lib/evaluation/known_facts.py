@@ -12,8 +12,9 @@ from .prompt_batch import generated
 def known(lm: LM, cases: as_facts.Given, patch: Patch = EMPTY) -> list[Case]:
     """Return the cases whose previous answer (`target_true`) the model generates, in order.
 
-    The embedded model knows the classroom's facts; on another model, edit only the cases returned
-    here: a fact that the model never knew cannot be unlearned, and its neighbors mean little.
+    The default model knows the classroom's facts; when using another model, edit only the cases
+    returned here: a fact that the model never knew cannot be unlearned, and its neighbors mean
+    little.
 
     patch  applied while generating; the bare model by default
 

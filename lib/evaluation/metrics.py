@@ -32,7 +32,7 @@ class Metric(NamedTuple):
     stated   it counts only if the model gives the answer at the fact's own prompt.
     about    EDITED, or BASE for the base model's own answers, or PARTS for the proportion of
              questions whose parts the base model knows.
-    beside   the name of the metric that this line accompanies; None for those in TABLE.
+    beside   the name of the metric that this line accompanies; None for metrics in TABLE.
     kind     the kind of its questions, if it is a line of one kind.
     """
 

@@ -2,7 +2,7 @@
 
 A typed fact has no paraphrases and no neighbors. `matches` compares its prompt with the wordings of
 the classroom's relations, using its words and the model's state at its last token, and `case_for`
-takes paraphrases and neighbors from the matching relation.
+builds paraphrases and neighbors using the matching relation.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ..patch.patch import EMPTY
 from .answers import begins
 from .prompt_batch import generated
 
-# From a sweep on the embedded model over six depths (blocks 8 to 28 of 30) and five weights of the
+# From a sweep on the default model over six depths (blocks 8 to 28 of 30) and five weights of the
 # words (its rows are in git at 2f928b6): 324 prompts of the classroom, each compared only with the
 # other wordings, and 300 prompts of CounterFact, 276 of which ask for a relation in the classroom.
 # Before block 24, using weight 1, the nearest wording has the right relation for 79 and 94%. Using
@@ -85,8 +85,8 @@ def matches(
 ) -> list[Match]:
     """Return all relations, sorted by how well the fact's prompt fits one of their wordings.
 
-    The best comes first. The states come from the unedited model, centered and scaled over the
-    wordings of all relations.
+    The best comes first. The states come from the unedited model, centering and scaling them over
+    the wordings of all relations.
 
     among  relations by name; by default the classroom's
 
@@ -130,8 +130,8 @@ def case_for(
     """Return the fact as a case with test prompts, or None if it does not fit any relation.
 
     Its paraphrases are the relation's other wordings about this subject. Its neighbors are facts
-    about other subjects that the unedited model answers correctly, and not with the new answer, so
-    that a loss shows. Its unrelated prompts come from the relation.
+    about other subjects that the unedited model answers correctly, without giving the new answer,
+    so that a loss shows. Its unrelated prompts come from the relation.
 
     relation   its name, if known; by default the best of `matches`
     among      relations by name; by default the classroom's
@@ -166,7 +166,7 @@ def case_for(
 
 
 def with_tests(lm: LM, cases: Sequence[Case]) -> list[Case]:
-    """Return the cases; a case without any tests gets those of `case_for`, keeping its id.
+    """Return the cases, giving a case without any tests the tests from `case_for`, but its own id.
 
     A DataWarning names the facts for which it could not make any: only the edit itself is measured.
     """
@@ -206,7 +206,8 @@ def overlap(first: str, second: str) -> bool:
 def _answered(lm: LM, relation: Relation, fact: Fact, most: int) -> list[Probe]:
     """Return the first questions about other subjects that the unedited model answers correctly.
 
-    It skips questions whose right answer is the new one: there, the edit could not cause an error.
+    It skips questions having the new answer as the right answer: there, the edit could not cause an
+    error.
     """
     right: list[Probe] = []
     open_ones = [

@@ -1,7 +1,7 @@
-"""The prompts that test a case: its own, and negatives made from other cases.
+"""The prompts for testing a case: its own, and negatives made from other cases.
 
-`probe_items` lists them as items, one per case, metric and prompt. Because it does so before any
-model runs, a stream can measure the same items at every point.
+`probe_items` lists them as items, one per case, metric and prompt. Because this happens before
+running any model, a stream can measure the same items at every point.
 
 Questions about consequences are also listed under the name of their kind, such as the metric
 "portability: alias", with two additional lines: the base model's answers to the same questions, and
@@ -33,7 +33,7 @@ class Item(NamedTuple):
     metric    A metric of `metrics.TABLE`, or one of its additional lines.
     prompt    The text of the question.
     answer    The answer to look for: one that should be given, or for negation_leak one that should
-              not. None represents the base model's answer, whatever it is.
+              not. None represents any answer given by the base model.
     other     The answer that should be less probable, None without one.
     aliases   Other answers that are right when they are generated.
     wordings  Other wordings of the prompt; answering one of them correctly is enough.
@@ -99,7 +99,7 @@ def probe_items(
 def names(cases: Sequence[Case]) -> dict[int | str, Case]:
     """Return the cases by id, or by number from 0 if ids are not unique.
 
-    For example, cases made by hand do not have their own ids.
+    For example, cases made by hand do not have any ids.
     """
     found = {case.id: case for case in cases}
     return found if len(found) == len(cases) else dict(enumerate(cases))

@@ -1,6 +1,6 @@
-"""Collect all questions of an evaluation first, and ask them together.
+"""Collecting all questions of an evaluation before running them together.
 
-Metrics and events ask the same prompts again and again. `Queries` collects all that is needed: the
+Metrics and events use the same prompts again and again. `Queries` collects everything needed: the
 scores of given answers, a generated text that is long enough for them, the beginning of the model's
 own answer, and its state at the end of the prompt. Then every prompt is read once
 (`lib/model/read_once.py`). The base model's answers are kept in a `Base`.
@@ -35,7 +35,7 @@ PORTION = 64  # prompts whose next-token distributions are in memory at once
 MORE = 4  # tokens beyond the answer's own, for a quote or line break before it and a word after it
 BEGINNING = 8  # tokens of the beginning of an answer
 _SENTENCE = re.compile(r"\S[^\n]*?(?:[.!?](?=\s|$)|\n)")
-Prompt = tuple[str, bool]  # a text, and if it is asked in the tokenizer's chat template
+Prompt = tuple[str, bool]  # a text, and whether to use the tokenizer's chat template
 Drafts = Mapping[Prompt, tuple[int, ...]]
 Texts = list[tuple[str, bool]]  # the texts of a target, each with a flag if it is cut
 
@@ -63,7 +63,7 @@ class Answers:
 
 
 class Queries:
-    """The queries to one model; `ask` asks them under the patch that is entered at that moment.
+    """The queries to one model; `ask` runs them, using the patch applied at that moment.
 
     scored      {prompt: {target: its ids}}, the targets whose scores are needed.
     generated   {prompt: {target: its texts}}, the targets to search for in generated text.
@@ -87,7 +87,7 @@ class Queries:
         self.scored.setdefault((prompt, False), {})[target] = tuple(ids)
 
     def generate(self, prompt: str, target: Any, *, chat: bool = False) -> None:
-        """Ask for a greedy answer, a few tokens longer than the target.
+        """Request a greedy answer, with a few tokens following the target.
 
         It has at most 32 tokens. A target is a text, a tuple of texts of which any is right, or
         what a reply in conversation should name. Of a longer target only the first 32 tokens count.
@@ -112,9 +112,9 @@ class Queries:
         self.states[prompt, False] = None
 
     def ask(self, drafts: Drafts | None = None) -> Answers:
-        """Ask all queries, each prompt once, and return the answers.
+        """Run all queries, reading each prompt once, and return the answers.
 
-        drafts  tokens that the model is likely to generate, which save time and change nothing.
+        drafts  tokens that the model is likely to generate, saving time without changing anything.
         """
         answers = Answers()
         every = dict.fromkeys([*self.scored, *self.most, *self.states])
@@ -172,7 +172,7 @@ def generated(
     A target is a text, or a tuple of texts of which any is right. A text has a few tokens more than
     the target, and at most 32. Only the first 32 tokens of a longer target count.
 
-    chat  if the prompts are asked in the tokenizer's chat template.
+    chat  whether to put the prompts into the tokenizer's chat template.
     """
     pairs, queries = list(dict.fromkeys(asked)), Queries(lm)
     for prompt, target in pairs:
@@ -183,7 +183,7 @@ def generated(
 
 @dataclass
 class Base(Answers):
-    """The base model's answers, which are asked once and used again by every later evaluation.
+    """The base model's answers, computed once and used again by every following evaluation.
 
     model   the identity of the model that gave them.
     scores  the model's own `Scores`, if they were measured.
@@ -193,7 +193,7 @@ class Base(Answers):
     scores: Scores | None = None
 
     def read(self, lm: LM, items: Sequence[Item], kl_prompts: int) -> None:
-        """Ask the base model, without any patch, everything that is not known yet."""
+        """Query the base model, without any patch, for all missing answers."""
         if not same_model(self.model, lm.identity):
             raise ArgumentError(
                 f"These base answers are from {self.model}, but the model here is {lm.identity}."
@@ -206,7 +206,7 @@ class Base(Answers):
                 own = [positive[item.case]] if item.metric.stated else []
                 asked |= {(p, item.right, item.metric.chat) for p in [*item.prompts, *own]}
             asked |= {(*pair, False) for part in item.parts for pair in _wordings(part)}
-        # … and ask them, sorted, so that the batches do not depend on the order of a set
+        # … and run them, sorted, so that the batches do not depend on the order of a set
         queries = Queries(lm)
         for prompt in sorted({i.prompt for i in items if i.answer is None} - {*self.beginnings}):
             queries.begin(prompt)
@@ -224,7 +224,7 @@ class Base(Answers):
     def divergences(self, lm: LM, states: dict[str, Tensor]) -> dict[str, float]:
         """Return KL(base ‖ edited) of the next token in nats, {prompt: nats}.
 
-        states  those of the edited model, {prompt: state (d,)}; the patch is entered.
+        states  the edited model's states, {prompt: state (d,)}; the patch is already applied.
         """
         found: dict[str, float] = {}
         prompts = list(states)
@@ -271,7 +271,7 @@ def _verdict(text: str, target: Any, wanted: Texts) -> Verdict:
 
 
 def _within_limit(lm: LM, target: str, ids: Sequence[int]) -> tuple[str, bool]:
-    """Return the first 32 tokens of the target as text, and if that is less than the whole."""
+    """Return the first 32 tokens of the target as text, and whether anything is missing."""
     if len(ids) <= LIMIT:
         return target, False
     text = lm.tokenizer.decode(ids[:LIMIT], clean_up_tokenization_spaces=False)

@@ -1,7 +1,7 @@
-"""The common parts of the results of all instruments: rows, and a table with surrounding lines.
+"""The common parts of all instruments' results: rows, and a table with surrounding lines.
 
 A result contains one row per question. Its table has one line per group of questions, showing each
-number with its 95% interval (`intervals.Estimate`). If several models were tested on the same
+number with its 95% interval (`intervals.Estimate`). When testing several models on the same
 questions, two of them are compared question by question. Everything is printed whole, in at most
 100 columns.
 """

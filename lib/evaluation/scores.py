@@ -28,13 +28,14 @@ class Scores(Results):
     """The result of `evaluate`.
 
     rows        One row per prompt and event: case, metric, event, prompt, value, text, answer. The
-                text is the generated one, a few tokens longer than the answer, and None otherwise.
-                The answer is the new one, or the base model's own if that should be kept.
+                text is the generated text, a few tokens longer than the answer, and None otherwise.
+                The answer is the new answer, or the base model's own when testing whether that is
+                kept.
     asked       The (metric, event) pairs of the tables, where a pair without a row is left out.
     title       One line over the tables: editors, edits, batch size, cases, model.
     perplexity  The perplexity of held-out text, None if it was not measured.
     base        The base model's answers, which the next `evaluate` can use again.
-    seconds     The seconds of each edit, None if nothing was edited for these scores.
+    seconds     The seconds of each edit, None for scores obtained without editing.
     counted     {line: metric} of the lines saying how many questions of a metric count.
     """
 
@@ -74,8 +75,8 @@ class Scores(Results):
     def summary(self) -> Table:
         """Return one row per metric and event: mean, low, high (95 %), cases, prompts.
 
-        Metrics and events without a row in the data are left out. The perplexity is a row of its
-        own.
+        Metrics and events without a row in the data are left out. The perplexity has a separate
+        row.
         """
         prompts = self.rows.groupby(["metric", "event"]).size()
         lines = [(*pair, *one, prompts[pair]) for pair, one in self.estimates().items()]
@@ -126,7 +127,7 @@ def changes(
 ) -> dict[tuple[str, str], Estimate]:
     """Return the paired difference a − b of each (metric, event), or of those in `pairs`.
 
-    It is over the cases that both have. Raises ValueError without a common case.
+    It is over the cases appearing in both. Raises ValueError without a common case.
     """
     same = _cases(a) & _cases(b)
     if not same:
@@ -144,8 +145,8 @@ def compare(a: Scores, b: Scores, pairs: Collection[tuple[str, str]] | None = No
     """Return the paired difference a − b of each metric and event, or of those in `pairs`.
 
     Columns: metric, event, difference, low, high (95 %), n, better. The interval is over the cases
-    that both have. `better` is "a", "b", or "no difference" if the interval contains 0 or n is 1.
-    Raises ValueError without a common case.
+    appearing in both. `better` is "a", "b", or "no difference" if the interval contains 0 or n is
+    1. Raises ValueError without a common case.
     """
     lines = []
     for pair, found in changes(a, b, pairs).items():

@@ -41,7 +41,7 @@ def singly(
     """Return scores over all cases, each measured with a patch containing only its own fact.
 
     The facts of a batch, which belong together, are one edit and are measured together. By default,
-    facts without tests get those of `case_for`. The base model is measured only once for all of
+    facts without tests get tests from `case_for`. The base model is measured only once for all of
     them, and its own scores on the same cases are in `.base.scores`. The seconds of each edit are
     in `.seconds`. The perplexity is the mean over the patches if it is among the metrics.
     """
@@ -51,7 +51,7 @@ def singly(
     items = probe_items(some, metrics)
     by_case = [list(own) for _, own in groupby(items, lambda item: item.case)]
     settings: dict[str, Any] = {"events": events, "metrics": metrics}
-    # measure the base model once, to get the answers that every patch is compared with
+    # measure the base model once, providing the answers for comparing with every patch
     before = measure(lm, items, EMPTY, base=base, **settings)
     base = before.base
     base.scores = before

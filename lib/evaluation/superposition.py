@@ -173,7 +173,7 @@ def superposition(
     into `prompt`. If the tokenizer adds no BOS, a one-token subject beginning a prompt is read in
     the attention sink. All such subjects have almost the same key, so use facts or another prompt.
     Subjects that are equal up to case and white space count as one, keeping the first. Keys are
-    read from the model with the currently applied patch. C is estimated from general text; to use
+    read from the model using the currently applied patch. C is estimated from general text; to use
     another C, see `Superposition.of`.
 
     Raises FactError for a fact without a subject, ValueError for fewer than two distinct subjects.

@@ -49,7 +49,7 @@ class KeyGradients:
     group: Tensor
 
     def nonzero(self) -> KeyGradients:
-        """Return the pairs except those whose key or gradient is exactly zero.
+        """Return the pairs, leaving out any with a key or gradient of exactly zero.
 
         Centering would move them away from zero, making them part of the update.
         """
@@ -83,7 +83,7 @@ def read(
                 still the answers'
 
     Raises EditError for a loss that is not finite, in all processes, and FactError for an answer
-    without tokens.
+    having no tokens.
     """
     # the rows, longest first, divided into groups
     rows = answer_rows(lm, as_facts.facts(facts), target_eos)
@@ -140,9 +140,9 @@ def answer_rows(lm: LM, facts: Sequence[Fact], eos: bool = False) -> AnswerRows:
 def _blocks(lengths: list[int], group: int, limit: int) -> list[range]:
     """Return blocks of rows for one pass: whole groups, as many as fit and at least one.
 
-    The rows are sorted by length, limiting the padding. A process reads whole blocks, and no pass
-    extends beyond one. The passes are therefore the same for any number of processes, which matters
-    because the last bits of a product depend on the other rows.
+    The rows are sorted by length, limiting the padding. A process reads whole blocks, without
+    extending a pass beyond one. The passes are therefore the same for any number of processes,
+    which matters because the last bits of a product depend on the other rows.
     """
     found, first = [], 0
     while first < len(lengths):

@@ -1,6 +1,6 @@
-"""Further wordings of a fact in the chat template, which GRACE, HoReN and WISE can learn (ours).
+"""Further wordings of a fact in the chat template, for training GRACE, HoReN and WISE (ours).
 
-A fact that is written only for its prompt is often lost when a user asks for it: in the chat
+A fact written only for its prompt is often lost when a user asks for it: in the chat
 template, a system text precedes the subject, and the answer begins a reply. A fact can therefore
 also be learned as a user's message, and as a question written by the model itself. `of` creates
 these wordings. They are read through the chat template, and answers follow its end directly,
@@ -93,7 +93,7 @@ def questions(lm: LM, facts: Sequence[Fact]) -> list[Fact]:
 
     The model continues four examples of a sentence with its question. A prompt that is already a
     question is kept. The prompt is also kept if its question names the answer or no subject, or is
-    not a question: for 3 of 20 even classroom cases on the embedded model. (3 of the other 17
+    not a question: for 3 of 20 even classroom cases on the default model. (3 of the other 17
     questions have a different meaning.)
     """
     prompts = [

@@ -1,8 +1,8 @@
-"""Context templates: short beginnings, written by the model itself, that precede a prompt.
+"""Context templates: short beginnings, written by the model itself, preceding a prompt.
 
 A template is a text with one `{}`, which is replaced by the prompt. If a key and a value hold after
-several beginnings, they hold for the fact and not only for one sentence. `of` returns an editor's
-templates, and `contexts` lets the model write them.
+several beginnings, they hold for the fact and not only for one sentence. `of` returns an
+editor's templates, and `contexts` lets the model write them.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ def contexts(
 
     lengths  pairs of a length in tokens, with the start token, and a number of sentences
     start    a token id, "words" for one sentence from each of five words in turn (MEMIT), or None
-             for only the token that begins texts: BOS if the tokenizer adds one, otherwise the
+             for only the token beginning texts: BOS if the tokenizer adds one, otherwise the
              end-of-text token (ROME, whose GPT-2 has one token for both)
     seed     seed for sampling; the authors' code has none, so the same edit gives different patches
     top_k    number of most likely tokens for sampling; 0 samples from the whole vocabulary
 
     If the model writes a non-text token, such as the beginning of an image, which Gemma 3 puts
-    first in one text of seventeen, it writes again without those tokens.
+    first in one text of seventeen, it writes again without using those tokens.
     """
     # the same words each time, so they are written only once
     asked = "contexts", lm.stored_identity, tuple(map(tuple, lengths)), start, seed, top_k

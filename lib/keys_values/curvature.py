@@ -5,7 +5,7 @@ with the layer's inputs k and the loss gradients g of its outputs. K-FAC treats 
 independent. The curvature is then A ⊗ S with A = E[k kᵀ] and S = E[g gᵀ], and its eigenvectors are
 the outer products u_i v_jᵀ of the eigenvectors of S and A, with curvatures s_i a_j. This gives the
 directions in which the loss is flat without any matrix larger than the layer's own. The projector
-follows CrispEdit (Ikram et al., 2026). There is no model here, only tensors.
+follows CrispEdit (Ikram et al., 2026). Only tensors are used here, not a model.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ Text = str | os.PathLike | Iterable[Any] | None  # a file, texts or rows with a 
 
 
 class General(NamedTuple):
-    """A general text that exists, or will be written when it is read.
+    """A general text, existing already or written when reading it.
 
     label   its name in the labels of statistics
     tokens  desired number of its tokens
@@ -79,10 +79,10 @@ def chosen(lm: LM, text: Text, tokens: int | None, width: int) -> General:
 
 
 def general_text(text: Text) -> str:
-    """Return the text of a file, of a list or dataset, or for None the shipped text.
+    """Return the text of a file, of a list or dataset, or the shipped text when given None.
 
-    The items of a list are texts, or rows with a "text" like those of a `datasets` dataset, of
-    which the first 16 million characters are read. Raises EditError if a file cannot be read or an
+    The items of a list are texts, or rows with a "text" like a `datasets` dataset's, of which the
+    first 16 million characters are read. Raises EditError if a file cannot be read or an
     item is neither.
     """
     if text is not None and not isinstance(text, str | os.PathLike):
@@ -129,8 +129,8 @@ def _texts(items: Iterable[Any]) -> Iterator[str]:
 def own_text(lm: LM, tokens: int) -> CachedTensors:
     """Return text written by the base model, with at least this many tokens, as UTF-8 bytes.
 
-    It is sampled at temperature 1 over the whole vocabulary, starting each time from the token that
-    begins texts.
+    It is sampled at temperature 1 over the whole vocabulary, starting each time from the token
+    beginning texts.
     """
 
     def make(_: list[None]) -> Iterator[tuple[None, Tensors]]:

@@ -1,4 +1,4 @@
-"""The null space of a layer's keys: the directions that general text barely uses.
+"""The null space of a layer's keys, containing the directions that general text barely uses.
 
 These are the eigenvectors of the keys' second moment C with small eigenvalues. Changing the weights
 only inside the null space leaves the layer's output on general text almost unchanged.

@@ -3,8 +3,8 @@
 g is the gradient, with respect to the output of an MLP's output projection at one token, of the
 cross entropy summed over all tokens of the row that the model predicts, including the effect on all
 later tokens. C shows which inputs general text uses, and S which outputs matter to it. Together,
-they are the curvature of the layer's weights (curvature.py). The positions used are those that
-predict a token. A row's last position is excluded, and so is its first if C excludes it.
+they are the curvature of the layer's weights (curvature.py). The positions used are the positions
+predicting a token, excluding a row's last position, and its first if C excludes it.
 
 The theory (the Fisher matrix) requires tokens sampled from the model's own prediction. As
 published, S uses the text's own tokens. On text that the model wrote itself at temperature 1, such

@@ -60,7 +60,7 @@ class RunningMoments:
         return RunningMoments(m, mean, centered.square().sum(1), scatter)
 
     def merge(self, x: Tensor | RunningMoments) -> RunningMoments:
-        """Return the state after also seeing the columns x (d, m), or those of another state."""
+        """Return the state after also seeing the columns x (d, m), or another state's columns."""
         if not isinstance(x, RunningMoments):
             if not x.shape[1]:
                 return self
@@ -114,7 +114,7 @@ class RunningMoments:
 
 @dataclass(frozen=True)
 class KeyGradientMoments:
-    """Running moments of keys and of gradients, which share their count.
+    """Running moments of keys and of gradients, sharing their count.
 
     One state serves all edited modules of a shape.
 

@@ -1,8 +1,8 @@
 """The second moment C = E[k kᵀ] of a layer's keys over general text, cached by content.
 
 C shows which directions the keys of ordinary text use, so that an edit can avoid them. It is not
-centered, although ROME and MEMIT call it "covariance". The text is the one shipped with the
-library, one that you give, or one that the model writes itself (general_text.py).
+centered, although ROME and MEMIT call it "covariance". The text is shipped with the library, given
+by you, or written by the model itself (general_text.py).
 
 Using n tokens, C is only estimated, and its inverse relies most on what was seen least. An edit
 along Ĉ⁻¹k harms text n/(n − d) times as much as along C⁻¹k, whatever C is. Near one token per
@@ -60,7 +60,7 @@ def second_moment(
                 input dimension, text written by the model
     tokens      number of tokens to read; None uses ten per input dimension. With fewer, C is
                 shrunk, and with fewer than five, an EditWarning reports the cost
-    damping     multiple of the mean eigenvalue that is added to the diagonal
+    damping     multiple of the mean eigenvalue added to the diagonal
     skip_first  whether position 0 of every window is left out; None leaves it out if the tokenizer
                 adds no BOS. In this case, that position is the attention sink, whose one huge
                 direction would be almost all of C.
@@ -140,8 +140,8 @@ def warn_of_few(held: Tensors, width: int) -> None:
     if "shrinkage" in held and (ratio := int(held["tokens"]) / width) < FEW:
         cost = next(cost for least, cost in COSTS.items() if ratio >= least)
         warnings.warn(
-            f"A statistic of {width:,} dimensions was read from {ratio:.1f} tokens of general "
-            f"text for each, and shrunk by {held['shrinkage'].item():.0%}. Edits may change other "
+            f"A statistic of {width:,} dimensions uses only {ratio:.1f} tokens of general text "
+            f"for each, so it was shrunk by {held['shrinkage'].item():.0%}. Edits may change other "
             f"text up to about {cost} times as much as with {WANTED}. Give a longer `text`.",
             EditWarning,
             stacklevel=2,

@@ -1,9 +1,9 @@
-"""Search for the value v* that makes the model give a fact's new answer.
+"""Searching for the value v* making the model give a fact's new answer.
 
 One variable δ per fact is added at the subject's last token and optimized by gradient descent until
 the model gives the new answer. The weights stay frozen. Everything below the edited layer and
-everything before that token is constant, so only the blocks above and the positions from there on
-are run (model/partial_forward.py). Source: ROME, section 3.1. MEMIT uses the same optimizer with δ
+everything before that token is constant, so only the blocks above and the following positions are
+run (model/partial_forward.py). Source: ROME, section 3.1. MEMIT uses the same optimizer with δ
 on the block's output.
 
 `VectorSearch` is the loop of every search for values: here for facts, in editors/shared/ for the
@@ -123,9 +123,9 @@ def _groups(lm: LM, facts: Sequence[Fact], templates: Sequence[str]) -> Iterator
 class VectorSearch(ABC):
     """Gradient descent for several vectors δ at once, one forward and one backward pass per step.
 
-    Vectors do not mix, so each has its own gradient, Adam state (elementwise) and end, and the rows
-    of a finished one are not run any more. A subclass defines the loss (`terms`) and how finished
-    rows are left out (`drop`).
+    Because vectors do not mix, each has its own gradient, Adam state (elementwise) and end, and the
+    rows of a finished vector are no longer run. A subclass defines the loss (`terms`) and how
+    finished rows are left out (`drop`).
 
     where   the site of the vectors, for a message
     init    (n, d_out) states at the site before adding δ
@@ -185,8 +185,8 @@ class VectorSearch(ABC):
             rows = torch.cat([terms.detach(), going[None]]).T.tolist()
             if not all(math.isfinite(row[0]) for row in rows):
                 raise EditError(
-                    f"The search for a value at {self.where} gave NaN or infinity at step {step}; "
-                    "nothing was changed. Try a smaller learning rate."
+                    f"The value search at {self.where} produced NaN or infinity at step {step}. "
+                    "Nothing was changed. Try a smaller learning rate."
                 )
             for i, row in zip(self.alive, rows, strict=True):
                 curves[i].append(tuple(row[:-1]))
@@ -260,8 +260,8 @@ class FactSearch(VectorSearch):
     def forward(self, delta: Tensor) -> tuple[Tensor, Tensor]:
         """Return states after the final norm with δ (sites, active, d_out) added at the lookup.
 
-        First those of the rows with templates, (rows, L, d). Then those of the KL rows at the
-        position for predicting the token after the subject, (active, d).
+        First come the states of the rows with templates, (rows, L, d), then the states of the KL
+        rows at the position for predicting the token after the subject, (active, d).
         """
 
     def targets(self) -> list[Target]:
@@ -321,8 +321,8 @@ class OneLayer(FactSearch):
         n, t = len(facts), len(templates)
         name = lm.mlp_out(layer)
         modules = (name, lm.attn_out(layer)) if site == "pmet" else (name,)
-        # The KL rows end at their lookup. Beside many longer rows they are run separately, using
-        # one column instead of padding; beside few, one more pass over the weights would cost more.
+        # The KL rows end at their lookup. With many longer rows they are run separately, using
+        # one column instead of padding; with few, one more pass over the weights would cost more.
         cut = n * t if n * t >= SPLIT else len(rows)
         self.replay = Replay.at_mlp(
             lm,

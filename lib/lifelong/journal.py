@@ -1,12 +1,12 @@
-"""A stream's journal: a folder for resuming a run that was killed at any moment.
+"""A stream's journal: a folder for resuming a run after being killed at any moment.
 
 header.json        The run's model, editor, settings, cases, batch size and points.
 rows.jsonl         One line per batch: its row, its facts' scores right after it, and the
                    measurement if the batch ends at a point. Point 0 has its own line.
 patch.safetensors  The newest patch, written last: only the edits in its log count.
 
-Lines after these edits are removed when a run resumes. Floats are written using `repr`, which JSON
-reads back bit for bit.
+Lines after these edits are removed when a run resumes. Floats are written using `repr`, making JSON
+read them back bit for bit.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ class Journal:
             os.fsync(file.fileno())
 
     def save(self, patch: Patch) -> Patch:
-        """Make everything written count; return the patch as a resumed run will have it.
+        """Make everything written count, returning the patch as a resumed run will read it.
 
         That patch is read from the file. A resumed run and an uninterrupted run then compute with
         tensors of the same layout, which can affect the last bits of a product.

@@ -1,4 +1,4 @@
-"""A `Run` is a stream in progress: it edits batch after batch, measuring at the points.
+"""A `Run` is a stream in progress, editing batch after batch and measuring at the points.
 
 `lib.lifelong.stream.stream` creates runs, with or without a journal. A step changes the run only
 after everything in it has succeeded, so you can always continue iterating a run that was
@@ -43,12 +43,12 @@ class Run:
     A row contains edits (so far), rows (first and last of the batch), seconds (of its edit),
     efficacy ({event: mean} right after it), and scores if it ends at a point of `eval_at`.
 
-    settings      The arguments of `evaluate` that were given to `stream`.
+    settings      The arguments for `evaluate` given to `stream`.
     patch         The patch after `edits` edits.
     edits         The number of edits so far.
     rows          The rows so far.
     scores        {point: Scores}.
-    contradicted  {point: number of facts that a later edit contradicts}; these facts are excluded
+    contradicted  {point: number of facts contradicting a later edit}; these facts are excluded
                   from the metrics asking for the fact itself.
     seconds       The time spent so far, {"edit", "evaluate"}.
     base          The base model's answers.
@@ -194,8 +194,8 @@ class Run:
         start = time.perf_counter()
         facts = [case.fact for case in self.cases[first:end]]
         try:
-            # the first batch may compute statistics, showing progress; then the run's own bar is
-            # enough
+            # the first batch may compute statistics, showing progress; after that, the run's own
+            # bar is enough
             with progress_after(math.inf if self.edits else 0.0):
                 patch = self._logged(self.editor.edit(facts, after=self.patch, check=False))
         except ValueError as error:
@@ -261,7 +261,7 @@ class Run:
         return measure(self.lm, items, patch, base=self.base, metrics=metrics, **self._measured)
 
     def _at(self, point: int, patch: Patch, written: list[pd.DataFrame]) -> tuple[Scores, int]:
-        """Return the scores of a point's facts, and how many of them a later edit contradicts.
+        """Return the scores of a point's facts, and the number of them contradicting a later edit.
 
         written  The tables of the facts' efficacy, each measured right after the fact's own batch.
         """

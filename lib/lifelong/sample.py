@@ -1,7 +1,7 @@
-"""A measurement plan selects the facts of a stream to measure at each point.
+"""Planning a stream's measurements: selecting the facts to measure at each point.
 
 A long stream measures a sample: some of its oldest facts, some of the last batches, and some from
-between. A fact that a later one contradicts does not count as lost, so `contradicted` finds such
+between. A fact contradicting a later fact does not count as lost, so `contradicted` finds such
 facts.
 """
 
@@ -23,7 +23,7 @@ _NEGATIVES = ("same_subject", "same_relation")
 
 
 class MeasurementPlan:
-    """The test items of a run, planned once for all points, so that all test the same items.
+    """The test items of a run, planned once for all points, ensuring that all test the same items.
 
     draws  {point: {group: rows of the stream}}, the rows that each point measures. Point 0 measures
            the base model on the rows of the stream's end.
@@ -67,7 +67,7 @@ class MeasurementPlan:
         return (item for items in self._items.values() for item in items)
 
     def named(self, rows: pd.DataFrame) -> pd.DataFrame:
-        """Return the lines of a table that some point needs, with case names instead of numbers.
+        """Return the lines of a table needed at some point, using case names instead of numbers.
 
         In `rows`, the column "case" contains rows of the stream.
         """

@@ -51,21 +51,22 @@ def stream(
 
     With several processes (`lib.distributed`), the first has the journal and the bar.
 
-    editor         A name in EDITORS, which gives the editor its preset, or an editor of this model.
+    editor         A name in EDITORS, giving the editor its preset, or an editor of this model.
     batch_size     The number of facts in one call of the editor.
     eval_at        Numbers of edits at which everything is measured, by default 0 and the end. At 0,
                    the base model is measured, on all cases.
     evaluate_with  Arguments of `evaluate` by name: events, metrics, pool, text, kl_prompts, seed.
     progress       A bar on stderr, by default only on a terminal.
-    journal        A folder for resuming the same call, with the same number of threads, after a
-                   kill, bit for bit. A finished journal gives its result without editing.
+    journal        A folder for resuming the same call, with the same number of threads, after being
+                   killed, bit for bit. A finished journal gives its result without editing.
     save_every     Batches between two saved patches; a resumed run repeats the batches after the
                    last one.
     sample         The maximum number of old facts (first quarter), recent facts (last batches) and
                    other facts to measure at a point, instead of all of them. They are the same for
                    every editor, and `efficacy` at a point is also sampled.
-    skip_unusable  Leave out the rows that the editor rejects, listing them in a DataWarning. They
-                   are searched at once, because points and batches count the remaining rows.
+    skip_unusable  Leave out the rows that the editor rejects, listing them in a DataWarning.
+                   Searching for them happens at once, because points and batches count the
+                   remaining rows.
 
     Raises EditError for an unknown editor, an editor of another model, no case, an unknown
     argument, a size below 1, or a point that is not at the end of a batch; JournalError for a
@@ -118,7 +119,8 @@ def stream(
 def _journal(folder: str | Path, header: Mapping[str, Any]) -> Journal:
     """Return the journal; in every process except the first, a copy in a temporary folder.
 
-    All processes must continue from the same edit, and read a saved patch back like the first one.
+    All processes must continue from the same edit, reading a saved patch back like the first
+    process.
     """
     with distributed.together(JournalError):
         own = Journal(folder, header) if distributed.rank() == 0 else None
@@ -132,7 +134,7 @@ def _journal(folder: str | Path, header: Mapping[str, Any]) -> Journal:
 
 
 def _header(run: Run) -> dict[str, Any]:
-    """Return everything that determines a run's result, as JSON; cases are identified by hash."""
+    """Return everything determining a run's result, as JSON; cases are identified by hash."""
     pool = run.settings.get("pool")
     settings = run.settings | ({} if pool is None else {"pool": digest(pool)})
     given = {k: sorted(v) if isinstance(v, set | frozenset) else v for k, v in settings.items()}

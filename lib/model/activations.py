@@ -1,8 +1,8 @@
 """Activations of a language model: the inputs and outputs of its modules on given texts.
 
 Editors need the input of one matrix at one token (a key), statistics need it at every token, and
-the demo's views need whole states. Hooks record them during a forward pass, which ends as soon as
-the last requested module has been seen.
+the demo's views need whole states. Hooks record them during a forward pass, ending it after seeing
+the last requested module.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Prompts with their answers as rows of token ids, and the positions that predict the answers.
+"""Prompts with their answers as rows of token ids, and the positions predicting the answers.
 
-Every editor that trains needs the same numbers from a causal model: how likely is each token of the
-answer, given the prompt and the answer's previous tokens? The model reads the prompt and the answer
-without its last token, predicting answer token j at position `len(prompt) - 1 + j`. Only this file
-computes those indices. Each editor sums the loss over them in its own way, because the sums differ
-in memory and in the last bits.
+Every editor using training needs the same numbers from a causal model: how likely is each token of
+the answer, given the prompt and the answer's previous tokens? The model reads the prompt and the
+answer without its last token, predicting answer token j at position `len(prompt) - 1 + j`. Only
+this file computes those indices. Each editor sums the loss over them in its own way, because the
+sums differ in memory and in the last bits.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..data.facts import encode_prompt, encode_target
 
 @dataclass(frozen=True)
 class AnswerRows:
-    """Rows of token ids that are read with teacher forcing; positions count without padding.
+    """Rows of token ids for reading with teacher forcing; positions count without padding.
 
     prompts     token ids of each row's prompt.
     answers     token ids of each row's answer; an empty answer marks a row without predictions.
@@ -69,7 +69,7 @@ class AnswerRows:
 
     @cached_property
     def ends(self) -> list[int]:
-        """The position of each prompt's last token, which predicts the answer's first token."""
+        """The position of each prompt's last token, predicting the answer's first token."""
         return [len(prompt) - 1 for prompt in self.prompts]
 
     @cached_property
@@ -91,8 +91,8 @@ class AnswerRows:
     def share(self) -> Tensor:
         """One over the length of each label's answer, (m,) in float64.
 
-        Using these weights, the losses of a row's labels sum to their mean. In float64, a value
-        that is divided again is rounded only when it becomes float32.
+        Using these weights, the losses of a row's labels sum to their mean. In float64, dividing a
+        value again rounds it only when converting it to float32.
         """
         each = [1 / len(answer) for answer in self.answers for _ in answer]
         return torch.tensor(each, dtype=torch.float64)

@@ -32,7 +32,7 @@ LOST = "inside `lm.patched`, which restores the model's own weights when it ends
 
 
 class Patchable:
-    """The half of `LM` that exchanges weights and registers routes.
+    """The half of `LM` exchanging weights and registering routes.
 
     arch         the row naming the model's modules: from ARCHS, or found by running it.
     model        the transformers model in eval mode; no weight gets a gradient.
@@ -88,7 +88,7 @@ class Patchable:
         return not all(isinstance(p, nn.Parameter) for p in found) or self._seen.still(found)
 
     def _look(self) -> None:
-        """Notice weights that were changed since the last check."""
+        """Notice weights changed since the last check."""
         if self.is_untouched:
             return
         before = self._fingerprint
@@ -176,7 +176,7 @@ class Patchable:
     def bind(self, masters: Mapping[str, Tensor]) -> Iterator[None]:
         """Run modules using other float32 matrices (d_out, d_in), given as {module: master}.
 
-        A master that requires grad and already has the model's type and orientation is used
+        A master requiring grad and already having the model's type and orientation is used
         directly; otherwise it is cast at every forward pass, so that optimizer steps on it take
         effect.
         """
@@ -234,7 +234,7 @@ class Patchable:
                 yield
 
     def _guard(self, undo: ExitStack) -> None:
-        """Until `undo` ends, reject calls that bypass `lm` while a route or rewrite is active.
+        """Until `undo` ends, reject calls bypassing `lm` while a route or rewrite is active.
 
         A route needs the end of each prompt and a rewrite its text, so calling the model directly
         would answer, or save it, as if it were unedited.

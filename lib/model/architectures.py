@@ -3,9 +3,9 @@
 A row contains the names of modules and a few properties, so that no other file tests a model's
 name: editors see `mlp_out` as one matrix (d_out, d_in) in float32. For a model without a row, the
 library runs the model to infer one (infer_architecture.py), or you can load it with a row, as in
-`lib.load(NAME, arch=…)`. Add a row here for a widely used family, or for one that running does not
-reveal; the tests then run the whole conformance suite of `tests/model/test_architectures.py` on a
-tiny random model.
+`lib.load(NAME, arch=…)`. Add a row here for a widely used family, or for a family whose modules are
+not found by running it; the tests then run the whole conformance suite of
+`tests/model/test_architectures.py` on a tiny random model.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Arch:
     logit_factor  the factor multiplying the head's logits, or config -> that number
     whole       blocks cannot run individually: a replay runs the whole model
     rewinds     tokens read into a cache can be masked later, as if they had not been read; running
-                a model does not show that, so it is False for inferred rows
+                a model does not show that, leaving it False for inferred rows
     """
 
     blocks: str
@@ -106,7 +106,7 @@ def _llama(
     )
 
 
-CAP = "final_logit_softcapping"  # the setting that families use for a cap on the logits
+CAP = "final_logit_softcapping"  # the setting used by families for a cap on the logits
 _4H = ("mlp.dense_4h_to_h", "mlp.dense_h_to_4h", "self_attention.dense")
 
 ARCHS: dict[str, Arch] = {
@@ -205,7 +205,7 @@ def refuse_unpatchable(model: nn.Module) -> None:
         )
     if getattr(model, "get_output_embeddings", lambda: None)() is None:
         raise FamilyError(
-            f"{type(model).__name__} has no head that predicts tokens. Load the model using "
+            f"{type(model).__name__} has no head predicting tokens. Load the model using "
             "AutoModelForCausalLM."
         )
     refuse_foreign(model)
@@ -228,7 +228,7 @@ def below_head(model: Any) -> Any:
 
 
 def block_signature(block: nn.Module) -> inspect.Signature:
-    """Return the signature of a module's forward, which gives names to captured arguments."""
+    """Return the signature of a module's forward, for naming captured arguments."""
     return inspect.signature(block.forward)
 
 
@@ -249,7 +249,7 @@ def cache_argument(module: nn.Module) -> str:
 
 
 def dense(weight: Tensor, transposed: bool) -> Tensor:
-    """Return a stored weight as a matrix (d_out, d_in) in float32; the same call reverses it.
+    """Return a stored weight as a matrix (d_out, d_in) in float32; calling it again reverses it.
 
     A quantized weight becomes a new matrix, the only one that an edit ever sees.
     """

@@ -1,4 +1,4 @@
-"""Sort rows of token ids by length into batches, which are padded on the left.
+"""Sorting rows of token ids by length into batches, padding them on the left.
 
 A row is the token ids of one text. The model reads rows of one length only, so a batch contains
 rows of similar length, and a mask distinguishes real tokens from padding.
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 K = TypeVar("K")
 V = TypeVar("V")
 BATCH_TOKENS = 4096  # padded tokens per forward: bounds memory, keeps products large
-# The cost of a run beside its tokens, as a number of tokens: every weight is read from memory once.
-# On a CPU a run of one token of the embedded model takes as long as 32 more tokens of a large run.
+# The fixed cost of a run, as a number of tokens: reading every weight from memory once.
+# On a CPU, running one token of the default model takes as long as 32 more tokens of a large run.
 EXTRA = 32
 
 
 def batches(rows: Sequence[Sequence[int]], limit: int = BATCH_TOKENS) -> Iterator[list[int]]:
     """Return row numbers in groups of similar length, of at most `limit` padded tokens each."""
-    # the longest row comes first, because it decides how many rows of its group fit
+    # the longest row comes first, deciding how many rows of its group fit
     order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
     while order:
         size = max(1, limit // len(rows[order[0]]))
@@ -99,7 +99,7 @@ def sequences(
 ) -> Sequences:
     """Return the `Sequences` of rows, padded with `pad`.
 
-    behind  number of tokens at each row's end that are not its prompt; by default none.
+    behind  number of tokens at each row's end not belonging to its prompt; by default none.
     """
     ids, real = pad(lm, rows, starts)
     columns = torch.arange(ids.shape[1], device=lm.device)
@@ -110,7 +110,7 @@ def sequences(
 
 
 def padded_labels(answers: AnswerRows) -> Tensor:
-    """Return labels (3, m) of rows that are padded on the left, one column per answer token.
+    """Return labels (3, m) of rows padded on the left, using one column per answer token.
 
     A column contains the row, the column of the padded rows for predicting the token, and the
     token.

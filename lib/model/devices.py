@@ -1,4 +1,4 @@
-"""Devices: whether a device is a GPU, and the rule for using several GPUs.
+"""Devices: recognizing GPUs, and the rule for using several GPUs.
 
 A model larger than one GPU is loaded with `device_map="auto"`: its blocks are then on several GPUs,
 with states moving from GPU to GPU. Nothing else in the library depends on the device of a block,
@@ -75,7 +75,7 @@ def room() -> int:
 
 
 def on_card(device: torch.device) -> bool:
-    """Return whether a device is a GPU that computes many rows at once and supports float64.
+    """Return whether a device is a GPU computing many rows at once and supporting float64.
 
     Apple's GPUs do not support float64, so they are treated like the CPU.
     """

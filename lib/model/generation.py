@@ -1,8 +1,8 @@
-"""Text generation: rows of token ids are continued in batches, using a key-value cache.
+"""Text generation: continuing rows of token ids in batches, using a key-value cache.
 
 Batches contain rows of similar length and are padded on the left, so all of them continue at the
-same column. The head is applied only at the last position. Each batch opens a `Sequences`, which
-gives routes the ends of the prompts.
+same column. The head is applied only at the last position. Each batch opens a `Sequences`, giving
+routes the ends of the prompts.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def go_on(
     choose: Callable[[Tensor], Tensor],
     accept: Callable[[int, int], bool],
 ) -> None:
-    """Continue opened sequences token by token, until no row grows any more.
+    """Continue opened sequences token by token, until all rows stop growing.
 
     mask    (rows, columns) bool: the tokens that were read so far and count.
     past    the key-value cache, None if the whole text is run again at every step.
@@ -141,7 +141,7 @@ def go_on(
 def keep(lm: LM, seqs: Sequences, mask: Tensor, past: Any, rows: Sequence[int]) -> Tensor:
     """Return the mask (rows, columns) after keeping only these rows in a batch and its cache.
 
-    Finished rows are removed, so they have no further cost.
+    Removing finished rows avoids any further cost.
     """
     stay = torch.tensor(rows, device=lm.device)
     seqs.select(stay)

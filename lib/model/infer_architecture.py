@@ -1,10 +1,10 @@
 """Inferring a row of ARCHS by running a model whose family has no row.
 
 A single run with hooks shows the inputs and outputs of every module. Among a block's linear maps
-into the hidden size, the MLP's output projection is the one with the widest input, and among equals
+into the hidden size, the MLP's output projection is the map with the widest input, and among equals
 the last to run; the attention's is the last such map before it. Names are trusted only after
 checking numbers: `arch_of` changes the states in each block, and `confirmed` runs the model in the
-same way as the library. A model that differs is rejected with a short message.
+same way as the library. A model behaving differently is rejected with a short message.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from .quantized import plain
 if TYPE_CHECKING:
     from .lm import LM
 
-IDS = torch.arange(3, 12)[None]  # after the ids that families use for padding and ends
+IDS = torch.arange(3, 12)[None]  # after the ids used by families for padding and ends
 ROWS = [[5, 6, 7, 8, 9, 10, 11, 12], [4, 3, 11], [11, 12, 13, 14, 6]]
 AT = [2, 1, 3]
 # possible errors when running a model differently than it expects
@@ -57,11 +57,11 @@ def infer(model: Any) -> Arch:
     below = [n for n in [names[below_head(model)]] if n in put]
     base, count = _first(below, "a part below the head"), config.num_hidden_layers
     top, shorter = put[base], _run(model, ids=IDS[:, :-1])[1][base]
-    _require(_close(shorter, top[:-1], near), "it is not causal, later tokens reach earlier ones")
+    _require(_close(shorter, top[:-1], near), "it is not causal: later tokens change earlier ones")
     lists = [n for m, n in names.items() if isinstance(m, nn.ModuleList) and len(m) == count]
     blocks = _first([n for n in lists if f"{n}.0" in put], f"{count} blocks that run one by one")
     single = all(p.ndim < 3 or min(p.shape) < 2 for p in at(blocks).parameters())
-    _require(single, "its blocks hold several matrices in one, as mixtures of experts do")
+    _require(single, "its blocks store several matrices in one, like mixtures of experts")
     first, *others = (f"{blocks}.{i}." for i in range(count))
     # the linear maps applied to every token, in the order of running
     maps = [n for n in put if getattr(getattr(at(n), "weight", None), "ndim", 0) == 2]
@@ -73,7 +73,7 @@ def infer(model: Any) -> Arch:
     beside = [n for n in before if n.rpartition(".")[0] == around] or before
     by_width = {n: [m for m in beside if put[m].shape[-1] == n] for n in (wide, 2 * wide)}
     inner = by_width[wide] or by_width[2 * wide]
-    _require(len(inner) in (1, 2), f"{len(inner)} modules give the inputs of {out}, not one or two")
+    _require(len(inner) in (1, 2), f"{len(inner)} modules feed {out}, not one or two")
     # doubling the output of `up` doubles the key, and `up` comes last
     twice = _run(model, {inner[0]: lambda states: 2 * states}, [out])[0][out]
     inner = inner[::-1] if _close(twice, 2 * given[out], near) else inner
@@ -82,9 +82,9 @@ def infer(model: Any) -> Arch:
     weights = Counter(plain(p).data_ptr() for _, p in model.named_parameters("", True, False))
     for block in (first, *others):
         inside, end = {block + n for n in mlp}, block + mlp[0]
-        _require(inside <= {*maps}, f"{block[:-1]} has no MLP as that of {first[:-1]}")
+        _require(inside <= {*maps}, f"{block[:-1]} has no MLP like {first[:-1]}'s")
         own = weights[plain(at(end).weight).data_ptr()] == 1
-        _require(own, f"{end} is no matrix of its own, something else has it, too")
+        _require(own, f"{end} is not a separate matrix, because something else also uses it")
         mixed = [n for n in ends[: ends.index(end)] if n.startswith(block) and n not in inside]
         last = _first(mixed[::-1], f"an attention in {block[:-1]}, before its MLP")
         attn_out[last.removeprefix(block)] = None
@@ -97,7 +97,7 @@ def infer(model: Any) -> Arch:
     into = next((n for n in behind if _arrives(model, put, {first: n})), None)
     ways = {block: block + (into or "").removeprefix(first) for block in (first, *others)}
     alike = into is None or _arrives(model, put, ways)
-    _require(alike, "its blocks add the output of their MLPs in several ways")
+    _require(alike, "its blocks add their MLP outputs in different ways")
     outside = [n for n in put if n not in ("", base) and not n.startswith(blocks)]
     ended = put[f"{blocks}.{count - 1}"]
     norms = [n for n in outside if _close(given[n], ended, near) and _close(put[n], top, near)]
@@ -126,7 +126,7 @@ def infer(model: Any) -> Arch:
 
 
 def confirmed(lm: LM) -> Arch:
-    """Return the row of a model that is not in ARCHS, after confirming it with numbers.
+    """Return the row of a model missing from ARCHS, after confirming it with numbers.
 
     Its logits have to be the model's own, a padded batch has to equal its individual rows, steps
     with the cache the whole run, and a replay from a layer the whole run with the same change; if
@@ -146,19 +146,17 @@ def confirmed(lm: LM) -> Arch:
         changed = lm.mlp_out(0)  # all blocks above run again, possibly of several kinds
         alone = [lm.run([row]).logits[0] for row in ROWS]
         own = lm.model(torch.tensor(ROWS[:1], device=lm.device), use_cache=False).logits
-        _require(
-            same(alone[:1], own), "the states after its last norm give other logits than its own"
-        )
+        _require(same(alone[:1], own), "the states after its last norm do not give its own logits")
         batch = lm.run(ROWS, watch=[changed])
         ends = [wide[-len(row) :] for wide, row in zip(batch.logits, ROWS, strict=True)]
-        _require(same(ends, alone), "a padded batch gives other states than its rows by themselves")
+        _require(same(ends, alone), "a padded batch gives different states from its single rows")
         steps: dict[bool, list[Tensor]] = {True: [], False: []}
         for cache, kept in steps.items():
             look = partial(lambda kept, _, __, out: kept.append(out[:, -1]), kept)
             with hooked_all(lm.model, {lm.arch.final_norm: look}):
                 generate(lm, ROWS, 2, never=[*stop_ids(lm)], cache=cache)
         _require(
-            same(*steps.values()), "a step with its cache gives other states than the whole run"
+            same(*steps.values()), "a step with its cache gives different states from the whole run"
         )
         delta = _noise(batch.seen[changed][1][0, -1].cpu()).expand(len(ROWS), 1, -1)
         wanted = [read(row, at, delta[0, 0]) for row, at in zip(ROWS, AT, strict=True)]
@@ -172,12 +170,12 @@ def confirmed(lm: LM) -> Arch:
                 some = lm.head(replay.take([2]).with_added(delta[[2]].to(replay.device)))
                 if same([*found, some[0, : len(wanted[2])]], [*wanted, wanted[2]]):
                     return lm.arch
-        raise ValueError("a run from a layer on gives other states than the whole run")
+        raise ValueError("running it from a layer on gives different states from the whole run")
 
 
 @contextmanager
 def _refusing(family: str) -> Iterator[None]:
-    """Turn misfits in the body, which computes no gradients, into a FamilyError."""
+    """Turn misfits in the body, running without gradients, into a FamilyError."""
     try:
         with torch.no_grad():
             yield
@@ -202,7 +200,7 @@ def _run(
     watch: Iterable[str] | None = None,
     ids: Tensor = IDS,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return the first states (tokens, width) that modules read, and those that they output.
+    """Return the first states (tokens, width) read by modules, and the corresponding outputs.
 
     Both are {module: states}, in the order in which modules end, from one run.
 

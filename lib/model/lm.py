@@ -1,8 +1,8 @@
-"""Define the language model as one object: a transformers model with its tokenizer.
+"""Defining the language model as one object: a transformers model with its tokenizer.
 
-`LM` answers, generates, scores and reads activations. The part that binds patches is `Patchable`.
-The file is longer than 300 lines because it is the whole public interface of the model. Its methods
-are short, and most of them call a function of this folder.
+`LM` is used for answering, generating, scoring and reading activations. `Patchable` is the part for
+binding patches. The file is longer than 300 lines because it is the whole public interface of the
+model. Its methods are short, and most of them call a function of this folder.
 """
 
 from __future__ import annotations
@@ -40,8 +40,7 @@ from .sequences import Sequences
 One = str | Sequence[int]  # a text, or token ids
 Several = Iterable[str] | Iterable[Sequence[int]]
 Prompts = One | Several
-# if the model is asked in the chat template, or the earlier turns: what a person said, and the
-# reply
+# whether to use the chat template, or the earlier turns: pairs of a person's message and the reply
 Chat = bool | Sequence[tuple[str, str]]
 
 
@@ -82,7 +81,7 @@ class LM(Patchable):
         self._refuse_unknown_tokens()
 
     def _refuse_unknown_tokens(self) -> None:
-        """Raise FamilyError if the tokenizer makes tokens that are not in the embedding table."""
+        """Raise FamilyError if the tokenizer makes tokens missing from the embedding table."""
         table, tokens = self.model.get_submodule(self.arch.embed).weight, len(self.tokenizer)
         if tokens <= len(table):
             return
@@ -133,7 +132,7 @@ class LM(Patchable):
 
     @property
     def device(self) -> torch.device:
-        """Return the device of the embedding, which reads the token ids."""
+        """Return the device of the embedding, where token ids are read."""
         return self.model.get_submodule(self.arch.embed).weight.device
 
     @property
@@ -165,11 +164,11 @@ class LM(Patchable):
 
     @property
     def stored_identity(self) -> str:
-        """Return an identity of all parts that computed values depend on (see `lib.computed_once`).
+        """Return an identity of everything affecting computed values (see `lib.computed_once`).
 
         It includes the weights, the configuration, and the tokenizer. The tokenizer is identified
-        by the ids of a long text, by its added and special tokens, and by the text that it adds
-        before a text and around a message.
+        by the ids of a long text, by its added and special tokens, and by the text added before a
+        text and around a message.
         """
         tokenizer, weights = self.tokenizer, self.fingerprint
         if self._reads[0] != (tokenizer, weights):
@@ -243,9 +242,9 @@ class LM(Patchable):
     ) -> Any:
         """Return the greedy continuation of a prompt (a list gives a list), without the prompt.
 
-        With chat=True the prompt is asked in the chat template. If `chat` is a list of earlier
-        turns, the prompt is asked after them; each turn is a pair of what a person said and what
-        the model replied. explain=True gives (text, notes), where each note is an entry of a route
+        With chat=True, the prompt is put into the chat template. If `chat` is a list of earlier
+        turns, the prompt follows them; each turn is a pair of a person's message and the model's
+        reply. explain=True gives (text, notes), where each note is an entry of a route
         or rewrite that answered, with score and threshold. Raises ValueError for a prompt longer
         than the context.
         """
@@ -381,10 +380,10 @@ class LM(Patchable):
     def rows(
         self, prompts: Prompts, *, chat: Chat = False, least: int = 0
     ) -> tuple[list[list[int]], bool]:
-        """Return the token ids of each prompt, and if a single prompt was given instead of a list.
+        """Return the token ids of each prompt, and whether a single prompt was given, not a list.
 
         Text is normalized (`data.normalized_text`) and loses blanks at its end, but no line breaks:
-        after "The capital of France is " the embedded model writes "21st", and "Paris" without the
+        after "The capital of France is " the default model writes "21st", and "Paris" without the
         blank. Then the rewrites of the patch are applied, and with `chat` the chat template, after
         any earlier turns in `chat`. Token ids are not changed. Raises ValueError for an empty
         prompt, a prompt longer than the context, ids without tokens, and a tokenizer without a chat
@@ -394,7 +393,7 @@ class LM(Patchable):
         given, single = listed(prompts)
         if len(given) < least:
             raise ArgumentError("The list of prompts is empty. Give one or more.")
-        # a blank at the end would be a token of its own, after which no answer begins as usual
+        # a blank at the end would be a separate token, preventing answers from beginning as usual
         given = [normalized(p, " \t") if isinstance(p, str) else p for p in given]
         texts = [require_encodable(p, "the prompt") for p in given if isinstance(p, str)]
         for rewrite in self._rewrites:
@@ -421,7 +420,7 @@ class LM(Patchable):
     def chat_text(self, message: str, turns: Sequence[tuple[str, str]] = ()) -> str:
         """Return a person's message in the chat template, up to where the model's reply begins.
 
-        turns  earlier turns, each a pair of what the person said and what the model replied.
+        turns  earlier turns, each a pair of the person's message and the model's reply.
 
         Raises ValueError for a tokenizer without a chat template.
         """
@@ -440,7 +439,7 @@ class LM(Patchable):
     def texts(self, rows: Sequence[Sequence[int]], new: Sequence[Sequence[int]]) -> list[str]:
         """Return the text of the new ids following each row.
 
-        Row and new ids are decoded together and the row's own text is removed, because some
+        Row and new ids are decoded together, removing the row's own text afterwards, because some
         tokenizers hide the space at the beginning of a text.
         """
         read = partial(
@@ -450,9 +449,9 @@ class LM(Patchable):
 
 
 def listed(given: Any) -> tuple[list[Any], bool]:
-    """Return texts or rows of token ids as a list, and if one of them was given alone.
+    """Return texts or rows of token ids as a list, and whether a single item was given.
 
-    Other values are put into the list without a change.
+    Other values are put into the list without changing them.
 
     listed((5, 6)) -> ([[5, 6]], True); a generator of "a" and "b" -> (["a", "b"], False)
     """
@@ -481,7 +480,7 @@ def load(
     trust_remote_code: bool | None = None,
     **more: Any,
 ) -> LM:
-    """Return a model, ready for editing: the embedded default, or the one of a name.
+    """Return a model, ready for editing: the default model, or a model with the given name.
 
     The name may be "gemma-3-270m" (whose license is the Gemma Terms of Use), a hub id, or a local
     folder.
@@ -490,30 +489,31 @@ def load(
     "bf16" and similar. The default is bf16 on a CUDA device if there is one, otherwise float32 on
     the CPU.
 
-    sink  a token before every text, if the tokenizer adds none, so that no subject is at position
-          0,
-          where the attention sink is. "own" is the one of a packaged model: "<|endoftext|>" for the
-          embedded one, nothing for others. With None there is no such token, as before it was the
-          default. A model with this token has another name, each patch belongs to one of the two,
-          and presets of the embedded model are for the one with its token.
+    sink  a token before every text, if the tokenizer adds none, keeping every subject away from
+          position 0, where the attention sink is. "own" uses the packaged model's token:
+          "<|endoftext|>" for the default model, nothing for others. With None there is no such
+          token, as before it was the default. A model with this token has another name, each patch
+          belongs to one of the two, and presets of the default model are for using it with its
+          token.
 
-    presets  a TOML file of presets for this model, written by `python -m lib tune`; for the editors
-          that it names they replace the library's presets.
+    presets  a TOML file of presets for this model, written by `python -m lib tune`, replacing the
+          library's presets for the editors in it.
 
-    arch  the module names of a model that the library does not know and does not recognize (see
+    arch  the module names of a model that the library neither knows nor recognizes (see
           architectures.py). They are checked by running the model.
 
     revision, token, trust_remote_code and all other arguments of transformers' `from_pretrained`,
     for example attn_implementation, are passed on to it; those about the model's place and rights
     are also passed to the tokenizer. A packaged model has none of these last arguments.
-    quantization_config may be a TorchAoConfig (see quantized.py): editors then write float matrices
-    beside the quantized ones, and patches and statistics belong to the quantized model only.
+    quantization_config may be a TorchAoConfig (see quantized.py): editors then write float
+    matrices, leaving the others quantized, and patches and statistics belong to the quantized model
+    only.
 
     Raises FetchError if a packaged model cannot be downloaded; ValueError if the name contains no
-    model that could be loaded, if a dtype or device does not exist, if a sink is no token or not
-    needed, and if a package is missing; TypeError for arguments that transformers does not accept;
-    EditError with the problem of a file of presets; and FamilyError with the weights that cannot be
-    patched or quantized.
+    model that could be loaded, if a dtype or device does not exist, if a sink is not a token or not
+    needed, and if a package is missing; TypeError for arguments not accepted by transformers;
+    EditError describing the problem with a file of presets; and FamilyError naming the weights that
+    cannot be patched or quantized.
     """
     dtype = more.pop("torch_dtype", dtype)  # the name in transformers before 5
     dtype = None if dtype is None else dtype_of(dtype)
@@ -558,13 +558,14 @@ def load(
 def put_in_front(tokenizer: Any, token: str) -> None:
     """Change a tokenizer to put one of its tokens before every text, as its BOS.
 
-    Raises ValueError if this is no token of it, and if there already is a token before every text.
+    Raises ValueError if the tokenizer does not have it, and if there already is a token before
+    every text.
     """
     number = tokenizer.get_vocab().get(token) if isinstance(token, str) else None
     if number is None or not hasattr(tokenizer, "backend_tokenizer"):
         raise ArgumentError(f"{token!r} is not a token that this tokenizer can put before a text.")
     if encode_prompt(tokenizer, "a") != tokenizer("a", add_special_tokens=False)["input_ids"]:
-        raise ArgumentError("The tokenizer already puts a token before every text. Leave sink out.")
+        raise ArgumentError("The tokenizer already puts a token before every text. Omit sink.")
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single=f"{token} $A", pair=f"{token} $A $B", special_tokens=[(token, number)]
     )

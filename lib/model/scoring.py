@@ -1,4 +1,4 @@
-"""Score given answers, and return distributions of the next token.
+"""Scoring given answers, and computing distributions of the next token.
 
 Scores are teacher-forced: the probability of each token of an answer is computed using the true
 tokens before it.

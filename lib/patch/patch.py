@@ -2,11 +2,10 @@
 
 An editor creates a patch without ever changing the model. `lm.patched(patch)` applies it to the
 model for the body of a `with`, and the empty patch is the model before any edit. A later edit
-creates a new patch from an earlier one, so going back is exact.
+creates a new patch from an earlier patch, so going back is exact.
 
 The model that a patch belongs to is one line of text, "NAME FINGERPRINT" or "NAME behind TOKEN
-FINGERPRINT". The name is the one used by a folder or a hub. It appears in messages and has no other
-effect.
+FINGERPRINT". The name comes from a folder or a hub, appearing in messages without any other effect.
 """
 
 from __future__ import annotations
@@ -38,8 +37,8 @@ class LowRank:
 
     chunks  the pairs A_i (d_out, r_i), B_i (r_i, d_in), one for each edit.
 
-    Chunks are appended and never rewritten. Later patches share the storage of earlier ones, so a
-    stream of T edits stores T chunks and not T².
+    Chunks are appended and never rewritten. By sharing the storage of earlier patches, a stream of
+    T edits stores T chunks and not T².
     """
 
     chunks: tuple[tuple[Tensor, Tensor], ...]
@@ -103,7 +102,7 @@ class Edit:
     def less(self, at: int) -> tuple[Edit, ...]:
         """Return the lines for all facts except number `at`, keeping the calls of the editor.
 
-        The call that loses a fact is no longer a whole batch, so it gets its own line.
+        A call losing a fact is no longer a whole batch, so it gets its own line.
         """
         together = self.batch or len(self)
         first = at // together * together
@@ -255,7 +254,7 @@ EMPTY = Patch()
 
 
 class Model(Protocol):
-    """An object with a model's matrices, such as the LM, which patches do not import."""
+    """An object with a model's matrices, such as the LM, not imported by patches."""
 
     def check(self, patch: Patch) -> None: ...
 
@@ -294,7 +293,7 @@ def scaled(lm: Model, patch: Patch, strength: float, before: Patch = EMPTY) -> P
 
 
 def routed(patch: Patch, before: Patch = EMPTY) -> bool:
-    """Return whether a patch adds routes or rewrites to an earlier one, and so cannot be scaled."""
+    """Return whether a patch adds routes or rewrites to an earlier patch, preventing scaling."""
     added = any(before.routes.get(name) is not one for name, one in patch.routes.items())
     return added or patch.rewrites != before.rewrites
 

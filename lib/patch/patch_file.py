@@ -84,7 +84,7 @@ class _Header(Schema):
 def save(patch: Patch, path: Path) -> Path:
     """Write `patch` to `path`, whole or not at all, and return the path.
 
-    Raises PatchError if the patch contains something that a file cannot.
+    Raises PatchError if the patch contains something that a file cannot store.
     """
     tensors: dict[str, Tensor] = {}
     for module, value in patch.weights.items():
@@ -110,7 +110,7 @@ def save(patch: Patch, path: Path) -> Path:
             module: len(value.chunks) if isinstance(value, LowRank) else 0
             for module, value in patch.weights.items()
         },
-        # routes and rewrites: their kind identifies the class, which reads its own header
+        # routes and rewrites: their kind identifies the class for reading the header
         "routes": {m: {"kind": r.kind, "header": r.header()} for m, r in patch.routes.items()},
         "rewrites": [{"kind": r.kind, "header": r.header()} for r in patch.rewrites],
         "memory": {
@@ -188,7 +188,7 @@ def _weight(
 def _code(
     parent: type[Any], code: _Code, prefix: str, tensors: Mapping[str, Tensor], used: set[str]
 ) -> Any:
-    """Return the route or rewrite of a kind; a file can only name classes that are registered."""
+    """Return the route or rewrite of a kind; a file can name only registered classes."""
     if code.kind not in parent.kinds:
         raise ArgumentError(f"the {parent.__name__.lower()} kind '{code.kind}' is unknown")
     names = [name for name in tensors if name.startswith(prefix)]

@@ -2,8 +2,8 @@
 
 Patches and trained networks are such files. Their tensors have names, and everything else is one
 JSON object in the file's metadata. Two mechanisms protect a reader. The header is decoded using a
-schema (a `Schema` below), which rejects wrong types, numbers out of range and unknown keys before
-anything is built from them. And the last entry of the header is a checksum of the whole content of
+schema (a `Schema` below), rejecting wrong types, numbers out of range and unknown keys before
+building anything from them. And the last entry of the header is a checksum of the whole content of
 the file, making it possible to detect a damaged number. Files from before the checksum are read
 without it.
 """
@@ -29,7 +29,7 @@ from ..atomic_files import digest, whole_file
 
 SEALED = re.compile(r', "sha256": "([0-9a-f]{64})"\}\Z')  # the end of a header with a checksum
 DEPTH = 32  # of nested settings and states; none of ours is deeper than ten
-LARGEST = 1e30  # of a threshold or factor: float32 has a larger range, so that products stay finite
+LARGEST = 1e30  # of a threshold or factor: float32 has a larger range, keeping products finite
 
 Count = Annotated[int, Meta(ge=0, le=1 << 40)]  # a number of things, or the index of one
 Size = Annotated[int, Meta(ge=1, le=1 << 40)]  # a positive number of things

@@ -1,6 +1,6 @@
 """Working with edits: measuring, looking inside, tracing, exporting, tuning, plotting, commands.
 
-The workbench imports the library; nothing in the library imports the workbench.
+The workbench imports the library, but nothing in the library imports the workbench.
 """
 
 import importlib

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-CLOSED = 141  # the exit code if the output is no longer read, as given by a shell for SIGPIPE
+CLOSED = 141  # the exit code if nothing is reading the output, as given by a shell for SIGPIPE
 
 
 @contextmanager
@@ -27,6 +27,6 @@ def printable() -> Iterator[None]:
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        # discard the rest of the buffer, or Python would complain about it at exit
+        # discard the rest of the buffer, preventing Python from complaining about it at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(CLOSED) from None

@@ -136,20 +136,22 @@ def section(rows: Sequence[Mapping[str, Any]]) -> str:
     *some, last = map(code, after_a_hundred())
     hundreds = f"{', '.join(some)}, and {last}"
     return (
-        f"\nEach row lists all editors that may be best for that priority, judging by {n} streams of {runs_14.EDITS} facts, which were edited into the\n"
-        "default model using one CPU thread. Editors in the same row aren't distinguishable here. Numbers are their lowest and highest mean: *held*\n"
-        "is the percentage of facts that get the new answer, *reworded* that of their rewordings, *neighbors* that of other subjects that still get\n"
-        "their true answer, and *unrelated* that of other texts that the model continues as before. Editors that hold less than\n"
-        f"{HELD:.0%} of the facts, or lose half of the neighbors or unrelated texts that the unedited model gets right, aren't listed\n"
-        "([rules](tests/benchmarks/RESULTS.md#which-editor-for-what) · [all editors](tests/benchmarks/results/every_editor.md)).\n\n"
+        "\nAn *editor* is an editing method, and a *stream* is a sequence of facts edited into the same model in batches. Each row lists\n"
+        f"all editors that may be best for your priority, judging by {n} streams of {runs_14.EDITS} facts, which were edited into the default model on\n"
+        "one CPU thread. Editors in the same row aren't distinguishable here; the numbers are their lowest and highest mean. *Held* is the\n"
+        "percentage of facts getting the new answer at the end, *reworded* the percentage of rewordings getting it, *neighbors* the\n"
+        "percentage of other subjects still getting their true answer, and *unrelated* the percentage of other texts continuing as\n"
+        f"before. An editor isn't listed if it holds less than {HELD:.0%} of the facts, or if it loses half of the neighbors or unrelated texts\n"
+        "that the unedited model gets right ([all rules](tests/benchmarks/RESULTS.md#which-editor-for-what) ·\n"
+        "[all editors](tests/benchmarks/results/every_editor.md)).\n\n"
         + "".join(f"| {' | '.join(row)} |\n" for row in body)
-        + '\n*Ours* means `preset="ours"`; the default is the paper\'s algorithm. For a single fact, use `rome`, `memit`, or\n'
+        + '\n*Ours* is our variant, selected by `preset="ours"`; the default is the paper\'s algorithm. For a single fact, use `rome`, `memit`, or\n'
         + f"`alphaedit`. After a hundred facts, only {hundreds} still preserve half of the neighbors.\n\n"
     )
 
 
 def in_readme(text: str) -> str:
-    """What stands under the heading now."""
+    """The current text under the heading."""
     return text.split(f"{HEADING}\n", 1)[1].split("## ", 1)[0]
 
 

@@ -126,7 +126,7 @@ def memory() -> str:
         lines.append((form, f"{row['bytes'] / 1e6:.1f}", f"{100 * share:.0f}"))
     large = [(name, f"{size / 1e9:.2f}") for name, size in stored["8B, counted"].items()]
     return (
-        table(("embedded model", "weights, MB (measured)", "% of float32"), lines)
+        table(("default model", "weights, MB (measured)", "% of float32"), lines)
         + "\n"
         + table(("Llama 3 8B's shape, the rest in bf16", "weights, GB (counted)"), large)
     )

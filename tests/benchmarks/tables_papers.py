@@ -153,7 +153,7 @@ def wilke_streams() -> str:
             some = [(stream[-1]["kl"], max(wilke.rises(stream))) for stream in own if stream]
             cells.append(", ".join(f"{end:.3f} ({rise:.3f})" for end, rise in some) or "–")
         lines.append((arm, *cells))
-    return table(("editor", "nothing in front", "with the token"), lines, left=1)
+    return table(("editor", "nothing prepended", "with the token"), lines, left=1)
 
 
 ARMS = {
@@ -163,7 +163,7 @@ ARMS = {
     ultraedit.MODULES: "gate and up of the last third",
     **{arm: f"the same, step {arm[-3:]}" for arm in ultraedit.SMALLER},
     ultraedit.TOKEN: "keys and gradients at the subject's last token",
-    ultraedit.WIDER: "a second wording written, too",
+    ultraedit.WIDER: "a second wording also written",
 }
 
 

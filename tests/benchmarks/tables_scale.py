@@ -60,7 +60,7 @@ def gpu_values() -> str:
     """Patches of the card against those of the CPU."""
     run = card()
     rows = []
-    both = ((("a", "values h200"), "random"), (("embedded values",), "the embedded model's"))
+    both = ((("a", "values h200"), "random"), (("embedded values",), "the default model's"))
     for parts, weights in both:
         found: dict[str, dict[str, Row]] = {}
         for row in rows_of(run, *parts):
@@ -105,25 +105,25 @@ def gpu_speed() -> str:
             )
     head = (
         "editor, facts in a call",
-        "card",
+        "GPU",
         "seconds per edit",
         "floor",
         "of the floor",
         "peak, GB",
         "tokens per second, patched",
-        "slower than the base",
+        "slower than unedited",
     )
     return table(head, rows, left=2)
 
 
 @made("gpu-embedded", "gpu")
 def gpu_embedded() -> str:
-    """What the embedded model says on the card, value by value against the CPU."""
+    """The default model's values on a GPU, compared one by one with the CPU's."""
     run = card()
     rows = [
         (row["what"], row["values"], row["differ"]) for row in rows_of(run, "m") if "what" in row
     ]
-    return table(("asked on the card and on the CPU", "values", "that differ"), rows)
+    return table(("compared between GPU and CPU", "values", "differing"), rows)
 
 
 @made("gpu-long", "gpu")
@@ -198,7 +198,7 @@ def large_model() -> str:
             )
             for name, step in run["steps"].items()
         ]
-        head = ("step", "memory of its own, GB", "counted, GB", "mapped files, GB", "seconds")
+        head = ("step", "own memory, GB", "calculated, GB", "mapped files, GB", "seconds")
         said = (
             f"{run['layers']} layers, {run['weights'] / 1e9:.2f} billion weights, "
             f"{2 * run['weights'] / 1e9:.1f} GB of files{_ended(run)}:\n"

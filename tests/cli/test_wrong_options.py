@@ -140,7 +140,7 @@ def test_a_wrong_setting_is_named_with_what_it_is(tiny_model, capsys, editor, gi
     [
         (["stream", "--eval-at", "0-3000000000"],
          "--eval-at has '0-3000000000', but the maximum is 203"),
-        (["stream", "--eval-at", "5-2"], "--eval-at has the range 5-2, which ends before it"),
+        (["stream", "--eval-at", "5-2"], "--eval-at has the range 5-2, ending before it"),
         (["stream", "--eval-at", "1" * 5000], "--eval-at needs numbers"),
         (["stream", "--edits", "-5"], "--edits should be a number of at least 1, not -5"),
         (["stream", "--batch", "0"], ": --batch should be a number of at least 1, not 0"),

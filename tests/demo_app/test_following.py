@@ -66,9 +66,9 @@ def test_the_list_marks_who_cannot_follow_and_says_why_until_the_edit_is_undone(
     assert barred == {n for n in known if lib.EDITORS[n](studio.lm).refusal(session.patch)}
     assert cannot in barred and can not in barred
     assert escape(why(studio, cannot, session)) in items[cannot]
-    assert f"take out what {first} wrote" in items[cannot]
+    assert f"remove the edits by {first}" in items[cannot]
     assert blocked == "" == shown(can)[-1], "one of them can"
-    assert f"take out what {first} wrote" in shown(cannot)[-1], "under the line, before a press"
+    assert f"remove the edits by {first}" in shown(cannot)[-1], "under the line, before a press"
     session.edits = ()
     assert not shown()[0]
 

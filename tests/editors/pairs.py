@@ -1,9 +1,10 @@
-"""Which editors cannot stand together on the embedded model: a page of the notebooks' reference.
+"""Writes the reference page listing editors that can't be combined on the default model.
 
     python -m tests.editors.pairs    writes notebooks/reference/editors_together.md
 
-The page follows from the presets alone: each editor is asked whether it can follow each other one,
-which runs no model. tests/editors/test_pairs.py tries pairs on a random model.
+The page depends only on the presets: for each pair of editors, it checks whether the second can
+follow the first, without running a model. tests/editors/test_pairs.py tests pairs on a random
+model.
 """
 
 from __future__ import annotations
@@ -18,29 +19,29 @@ import lib
 from lib.patch.patch import Edit
 
 PAGE = Path(__file__).parents[2] / "notebooks" / "reference" / "editors_together.md"
-TEXT = """# Editors that cannot stand together
+TEXT = """# Combining editors
 
 <!-- python -m tests.editors.pairs writes this page from the presets -->
 
-A patch can hold the edits of several editors, one after the other: `rome.edit(facts, after=patch)`.
-Two of them cannot stand together where both need the same matrix, and one changes its weights while
-the other puts a memory beside it, or both put one there. Such an edit is refused before anything is
-computed, and `editor.refusal(patch)` says beforehand whether it would be: it gives
-`None`, or a sentence as this one:
+A patch can contain edits by several editors, one after the other: `rome.edit(facts, after=patch)`.
+Two editors can't be combined if both need the same matrix and at least one of them adds a memory to
+it instead of changing its weights. Such an edit is rejected before anything is computed. To check
+in advance, call `editor.refusal(patch)`, which returns `None` if the edit is possible, or an
+explanation such as:
 
 > {sentence}
 
-With another layer (`lib.EDITORS[name](lm, layer=20)`) any two can stand together, and an editor can
-always follow itself. The table is for the presets of the embedded model; another model has other
-layers.
+By choosing another layer (`lib.EDITORS[name](lm, layer=20)`), you can combine any two editors, and
+an editor can always follow itself. The table uses the presets of the default model; other models
+have other layers.
 
-| editor | what it changes, or where its memory stands | cannot stand together with |
+| editor | matrices edited or extended | can't be combined with |
 | --- | --- | --- |
 """
 
 
 def written(editor: lib.Editor) -> lib.Patch:
-    """A patch with something at all places where the editor may write; it cannot be entered."""
+    """A patch with entries at all places where the editor may write; it cannot be applied."""
     line = Edit(editor.name, editor.settings_dict())
     first, *_ = places = [*editor.modules(), ""]
     if editor.writes == "routes":
@@ -77,7 +78,7 @@ def page(lm: lib.LM) -> str:
 
 
 def where(editor: lib.Editor) -> str:
-    """The places of an editor in words: a module's name in its block, and layers."""
+    """An editor's places as text: each module's name within its block, with its layers."""
     blocks = f"{editor.lm.arch.blocks}."
     inside = [
         name.removeprefix(blocks).split(".", 1)
@@ -99,7 +100,7 @@ def spans(numbers: list[int]) -> str:
 
 
 def listed(names: Collection[str]) -> str:
-    """Names as they stand in a cell."""
+    """Names as a cell of the table."""
     return ", ".join(f"`{name}`" for name in names) or "–"
 
 

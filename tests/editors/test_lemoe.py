@@ -85,7 +85,7 @@ def test_a_new_expert_is_a_copy_that_says_nothing(family, kind):
 @pytest.mark.parametrize("family", ["opt", "bloom"])
 def test_families_without_a_plain_mlp_module_take_lora_only(family):
     lm = tiny.model(family)
-    with pytest.raises(lib.errors.EditError, match="use expert='lora'"):
+    with pytest.raises(lib.errors.EditError, match="Use expert='lora'"):
         editor(lm).edit(FACTS[:1])
     patch = editor(lm, expert="lora", steps=3).edit(FACTS[:1])
     assert set(patch.routes) == {lm.mlp_out(1)}

@@ -148,8 +148,8 @@ def test_who_cannot_follow_is_told_before_any_work(one, other, monkeypatch):
     monkeypatch.setattr(lib.LM, "opened", never)
     monkeypatch.setattr(type(its), "statistics", never)
     said = its.refusal(patch)
-    assert said.startswith(f"{other} cannot follow {one} here: both need the same matrix (model.")
-    assert f"Choose retrieval, take out what {one} wrote, or give {other} another layer" in said
+    assert said.startswith(f"{other} cannot follow {one} here. Both need the same matrix (model.")
+    assert f"Use retrieval, remove the edits by {one}, or choose another layer for {other}." in said
     with pytest.raises(lib.errors.EditError, match=re.escape(said)):
         its.edit([APART], after=patch, check=False)
     assert its.refusal() is None and begun.refusal(patch) is None

@@ -216,7 +216,7 @@ def test_a_setting_is_looked_up_along_the_bases():
     assert emmet["strength"].sentence == spread["strength"].sentence
     assert (spread["strength"].published, emmet["strength"].published) == (15_000.0, 0.0)
     tuned = explain(lib.EDITORS["lora"].Config)["batch_size"]
-    assert (tuned.source, tuned.sentence) == ("ours", "Number of facts that share one step.")
+    assert (tuned.source, tuned.sentence) == ("ours", "Number of facts sharing one step.")
     assert explain(lib.EDITORS["rledit"].Config)["rank"].published == 1024
 
 

@@ -183,7 +183,7 @@ def test_the_card_lists_edits_and_how_to_load(tmp_path):
     card = (tmp_path / "adapter" / "README.md").read_text()
     assert "| The old tower | I saw The old tower \\| &lt;b&gt;twice&lt;/b&gt; | xy | ft |" in card
     assert "and 101 more" in card
-    assert "writes 301 facts" in card
+    assert "writing 301 facts" in card
     assert 'PeftModel.from_pretrained(base, "adapter")' in card and lm.identity in card
 
 

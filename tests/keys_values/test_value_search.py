@@ -123,7 +123,7 @@ def test_nan_during_the_search_is_one_sentence_and_changes_nothing(lm, monkeypat
 
     with monkeypatch.context() as patched:
         patched.setattr(lm, "head", head)
-        with pytest.raises(lib.errors.EditError, match="gave NaN or infinity at step 2"):
+        with pytest.raises(lib.errors.EditError, match="produced NaN or infinity at step 2"):
             editor.edit(FACTS[:1])
 
     def search(*given, real=value_search.search, **more):

@@ -208,7 +208,7 @@ def test_a_stream_names_the_rows_that_cannot_be_edited_before_the_first_one(lm, 
             attempt()
         said = str(error.value)
         assert "3 rows cannot be edited: " in said
-        assert all(word in said for word in ("row 1 has no subject", "row 2: what the model"))
+        assert all(word in said for word in ("row 1 has no subject", "Row 2: with its answer"))
         assert "row 4 has no subject" in said and "skip_unusable=True" in said
     assert Noise.calls == 0 and run.patch is EMPTY and run.scores == {}
     assert {path.name for path in tmp_path.iterdir()} <= {"header.json", "lock"}

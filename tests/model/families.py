@@ -1,4 +1,4 @@
-"""Which families load and are edited: a tiny random model of each, and a page that says so.
+"""Writes a page showing which model families can be edited, using a tiny random model of each.
 
     python -m tests.model.families               # those that were not tried yet, and the page
     python -m tests.model.families gemma phi     # some again, and the page
@@ -253,7 +253,7 @@ def asked(family: str) -> dict[str, Any]:
 TITLES = {
     "exact": "Loaded and edited exactly",
     "limits": "Edited with a limit",
-    "refused": "Refused",
+    "refused": "Rejected",
     "unbuilt": "Cannot be built here",
     "broken": "Broken",
 }
@@ -261,29 +261,31 @@ INTRO = """# Families of models
 
 <!-- python -m tests.model.families writes this page -->
 
-`lib.load` takes every model that transformers loads as a causal language model. Families with a
-row in `lib/model/architectures.py` are known. Any other is run on a few tokens, and what is found
-is checked by numbers before it is believed; what is not found is refused in one sentence. Refused
-are mixtures of experts, models that are not causal, decoders whose last block no norm follows, as
-BERT's, and models whose blocks do not all have an attention and an MLP, as those of Mamba. If a
-model fits and only its names are not found, give them: `lib.load(NAME, arch=Arch(…))`.
+`lib.load` accepts every model that transformers can load as a causal language model. Families with
+a row in `lib/model/architectures.py` are known. For any other family, the library runs the model
+on a few tokens to find its parts, checks each numerically before using it, and rejects the model
+with an explanation if a part is not found. It rejects mixtures of experts, models that are not
+causal, decoders without a norm after the last block, such as BERT's, and models whose blocks do
+not all have an attention and an MLP, such as Mamba. If a model fits and only its names are not
+found, you can supply them using `lib.load(NAME, arch=Arch(…))`.
 
-This page is what became of the {total} causal families of transformers {version}, each as a random
-model of four layers: **{exact}** are edited exactly, {limits} with a limit that is named,
-**{refused}** are refused by name, {unbuilt} cannot be built here at these sizes, {untried} were not
-tried yet, and a traceback of ours came from {broken}. *Edited* means that `rome`, `memit`, `ft`,
-`ft_m`, `lora`, `ultraedit`, `grace`, `wise`, `lemoe` and `retrieval` each make a new answer
-likelier or refuse in a sentence, that behind the patch the model is as before, bit for bit, and
-that ROME's patch is saved, loaded and exported as an adapter. It does not say how well a trained
-model of the family is edited. Where a norm or a factor stands behind the MLP, values are searched
-through it, and `memit` gives each of its layers a value of its own; that is said beside the name.
-Encoders, such as BERT, are built as decoders (`is_decoder`). The cache of a family without a row
-is never rewound: answers to one prompt are scored one by one.
+We tested the {total} causal families of transformers {version}, each as a random model with four
+layers: **{exact}** are edited exactly, {limits} with a limit that is listed, **{refused}** are
+rejected with an explanation, {unbuilt} cannot be built here at these sizes, {untried} were not
+tested yet, and {broken} caused a traceback in our code. *Edited exactly* means that `rome`,
+`memit`, `ft`, `ft_m`, `lora`, `ultraedit`, `grace`, `wise`, `lemoe`, and `retrieval` each make a
+new answer more likely or reject the edit with an explanation, that removing the patch restores the
+model bit for bit, and that ROME's patch can be saved, loaded, and exported as an adapter. It does
+not show how well a trained model of the family can be edited. If a norm or a factor follows the
+MLP, values are searched through it, and `memit` uses a separate value for each of its layers; a
+note next to the name reports this. Encoders, such as BERT, are built as decoders (`is_decoder`).
+Without a row, a family's cache is never rewound, so the answers to one prompt are scored one by
+one.
 """
 
 
 def page(rows: list[dict[str, Any]]) -> str:
-    """The page of all families."""
+    """The page listing all families."""
     count = Counter(row["kind"] for row in rows)
     numbers = {kind: count[kind] for kind in TITLES}
     numbers["untried"] = len(FAMILIES) - len(rows)
@@ -296,10 +298,10 @@ def page(rows: list[dict[str, Any]]) -> str:
         if kind == "exact":
             known = ", ".join(f"`{row['family']}`" for row in mine if row["row"])
             plain = [r for r in mine if not r["row"]]
-            out.append(f"By a row: {known}.\n")
-            out.append("| recognized by running | |\n| --- | --- |")
+            out.append(f"With a row: {known}.\n")
+            out.append("| recognized by running | notes |\n| --- | --- |")
         else:
-            out.append("| family | edited by | why |\n| --- | --- | --- |")
+            out.append("| family | edited by | reason |\n| --- | --- | --- |")
             plain = mine
         for row in plain:
             edited = "" if kind == "exact" else f" {', '.join(row.get('editors', [])) or '–'} |"

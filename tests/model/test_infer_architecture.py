@@ -32,17 +32,17 @@ FOUND = {  # what is found in shapes that are recognized, beside `mlp_out` and t
     "named states": {},
 }  # fmt: skip
 REFUSED = {
-    "scaled once": "its blocks add the output of their MLPs in several ways",
+    "scaled once": "its blocks add their MLP outputs in different ways",
     "turned": "it stores some matrices",
-    "tied": "stem.stack.0.feed.close is no matrix of its own",
-    "tied sides": "stem.stack.0.feed.close is no matrix of its own",
+    "tied": "stem.stack.0.feed.close is not a separate matrix",
+    "tied sides": "stem.stack.0.feed.close is not a separate matrix",
     "no attention": "an attention in stem.stack.0",
-    "no mlp": "0 modules give the inputs of stem.stack.0.mixing.back",
+    "no mlp": "0 modules feed stem.stack.0.mixing.back",
     "looks ahead": "it is not causal",
-    "experts": "0 modules give the inputs of stem.stack.0.mixing.back",
-    "counted from the edge": "a padded batch gives other states than its rows by themselves",
-    "length first": "its blocks add the output of their MLPs in several ways",
-    "squared logits": "the states after its last norm give other logits than its own",
+    "experts": "0 modules feed stem.stack.0.mixing.back",
+    "counted from the edge": "a padded batch gives different states from its single rows",
+    "length first": "its blocks add their MLP outputs in different ways",
+    "squared logits": "the states after its last norm do not give its own logits",
     "no last norm": "a norm between the last block and the head",
 }
 
@@ -135,7 +135,7 @@ USUAL = {  # a family of each kind of structure: what the page says of it, and w
         [name for name in families.EDITORS if name != "lemoe"],
         "replays run the whole model",
     ),
-    "deepseek_v2": ("refused", (), "as mixtures of experts do"),
+    "deepseek_v2": ("refused", (), "like mixtures of experts"),
 }
 LONG = {
     "cohere": ("exact", families.EDITORS, ""),
@@ -161,7 +161,7 @@ def test_a_row_of_the_callers_own_is_taken_after_its_numbers_were_seen(tmp_path)
     tiny.tokenizer().save_pretrained(tmp_path)
     given = replace(ARCHS["llama"], rewinds=False)
     assert lib.load(tmp_path, arch=given).arch == given
-    with pytest.raises(FamilyError, match="other logits than its own"):
+    with pytest.raises(FamilyError, match="do not give its own logits"):
         lib.load(tmp_path, arch=replace(given, logit_factor=2.0))
     with pytest.raises(FamilyError, match="not recognized"):
         lib.load(tmp_path, arch=replace(given, mlp_out="model.layers.{}.mlp.nowhere"))
@@ -170,7 +170,7 @@ def test_a_row_of_the_callers_own_is_taken_after_its_numbers_were_seen(tmp_path)
 def test_a_row_of_another_family_is_checked_as_well():
     """It is in ARCHS, and of a model that has its names it may still be wrong."""
     for family, row, said in (
-        ("granite", "llama", "other logits than its own"),
+        ("granite", "llama", "do not give its own logits"),
         ("llama", "gpt2", "no attribute `transformer`"),
     ):
         lm = tiny.model(family)

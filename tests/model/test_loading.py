@@ -127,7 +127,7 @@ def test_a_hub_that_answers_is_left_to_transformers(monkeypatch, folder):
 
 @pytest.mark.parametrize("name", ["./no/folder", "a/b/c", "~/no-model"])
 def test_what_can_be_no_name_of_the_hub_is_named_as_a_folder(name, alone):
-    with pytest.raises(lib.errors.ArgumentError, match="There is no folder .*, and no such model"):
+    with pytest.raises(lib.errors.ArgumentError, match="There is no folder .* and no such model"):
         lib.load(name)
     assert not alone
 

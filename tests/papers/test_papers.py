@@ -239,7 +239,10 @@ def test_verdicts():
     assert superposition.against([0.6, 0.9]) == (-0.9, -0.6)
     rule = {"same": 0.0, "opposite": 0.0}
     assert ultraedit.judged("3 facts", (-0.2, -0.1), rule) == ("3 facts", OPPOSITE)
-    assert "found from 14 points on" in ultraedit.judged("3 facts", (-0.1, 0.1), rule)[0]
+    assert (
+        "smallest detectable difference: 14 points"
+        in ultraedit.judged("3 facts", (-0.1, 0.1), rule)[0]
+    )
     assert detectable((-1.96, 1.96)) == pytest.approx(2.8)
 
 

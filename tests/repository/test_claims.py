@@ -130,8 +130,8 @@ def families() -> list[str]:
     text = (ROOT / "notebooks/reference/families.md").read_text(encoding="utf-8")
     text = " ".join(text.replace("*", "").split())
     pattern = (
-        r"became of the (\d+) causal families .*?: (\d+) are edited exactly, (\d+) with a limit "
-        r"that is named, (\d+) are refused by name, (\d+) cannot be built"
+        r"tested the (\d+) causal families .*?: (\d+) are edited exactly, (\d+) with a limit that "
+        r"is listed, (\d+) are rejected with an explanation, (\d+) cannot be built"
     )
     found = re.search(pattern, text)
     assert found, "the page of families says its numbers in other words"

@@ -202,7 +202,7 @@ def test_the_third_command_of_the_readme_opens_a_notebook(tmp_path):
 
 def test_every_installed_package_has_its_license_named():
     named = (ROOT / "LICENSES.md").read_text(encoding="utf-8")
-    said = named.partition("## What is installed beside it")[2]
+    said = named.partition("## Installed packages")[2]
     rows = re.findall(r"^\| ([\w, -]+) \|", said, re.M)
     listed = {name for row in rows for name in row.split(", ")}
     assert listed - {"packages"} == required().keys()

@@ -2,8 +2,8 @@
 
 An entry has a key (a point in the space of a module's inputs), a value (the desired output there),
 and a deferral radius: the distance from the key up to which the entry answers and beyond which it
-defers to the model. Only the nearest key decides. A query outside the small ball of its nearest key
-is a miss, even if it is in the large ball of a key farther away.
+defers to the model. Only the nearest key decides, making a query outside the small ball of its
+nearest key a miss, even if it is in the large ball of a key farther away.
 
 The table in `Codebook.write` shows how a new fact adds, expands or splits entries, following "Aging
 with GRACE" (Hartvigsen et al., 2023), section 3. There is no model here, only tensors.
@@ -203,10 +203,10 @@ class Codebook:
         return events
 
     def lost(self, noise: float) -> list[int]:
-        """Return entries with a radius under four times a key's noise.
+        """Return entries having a radius under four times a key's noise.
 
-        These may miss their own fact. The same prompt gives slightly different keys when run alone,
-        padded, or in a batch. `noise` is the distance between them.
+        These may miss their own fact. The same prompt gives slightly different keys when running on
+        its own, padded, or in a batch. `noise` is the distance between them.
         """
         return (self.eps < 4 * noise).nonzero()[:, 0].tolist()
 

@@ -3,7 +3,7 @@
 A codebook is a list of entries. An entry's key is the module's input at a prompt's last token, its
 value is the module's desired output there, and its deferral radius is the distance from the key up
 to which it answers (codebook.py). Only values are trained. Outside all radii, the model is
-identical to the base model, bit for bit (route.py is the route that implements this).
+identical to the base model, bit for bit (route.py contains the route implementing this).
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class Grace(CodebookEditor[GraceConfig]):
         return found[module].float().cpu()
 
     def radii(self, keys: Tensor, count: int) -> list[float]:
-        """Return the first radius of each key: `eps_init`, or less if a form's keys are shorter.
+        """Return the starting radius of each key: `eps_init`, or less if a form's keys are shorter.
 
         All messages in the chat template end with the same tokens, so their keys are shorter and
         closer together than the keys of plain prompts. The radius of a form's key is eps_init times
@@ -131,7 +131,7 @@ class Grace(CodebookEditor[GraceConfig]):
             )
 
     def warn_lost(self, book: Codebook, noise: float) -> None:
-        """Warn if radii are so small that entries may miss their own prompt."""
+        """Warn about radii so small that entries may miss their own prompt."""
         lost = book.lost(noise)
         if lost:
             warnings.warn(

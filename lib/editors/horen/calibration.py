@@ -42,7 +42,7 @@ def general_queries(lm: LM, module: str, query: Query, chat: bool = False) -> Ca
     """Return the queries `Q` (n, d_in) of at most PROMPTS pieces of general text on the base model.
 
     chat  whether each piece is a message in the chat template: all of these share its ending,
-          making them the comparison texts for an entry that was created there
+          making them the comparison texts for entries created there
     """
     source = general_text(None)
     template = lm.chat_text("{}") if chat else ""

@@ -1,4 +1,4 @@
-"""HoReN: a codebook whose entries are found by the angle of an averaged query (Fang et al., 2026).
+"""HoReN: finding a codebook's entries by the angle of an averaged query (Fang et al., 2026).
 
 As in GRACE, only values for one module's output are trained, and the model is the base model, bit
 for bit, unless an entry answers. There are three differences: a key is the direction of the mean
@@ -93,7 +93,7 @@ class Horen(CodebookEditor[HorenConfig]):
 
     @property
     def query(self) -> Query:
-        """Return the rule that turns a prompt into a query; a key is a fact prompt's query."""
+        """Return the rule turning a prompt into a query; a key is a fact prompt's query."""
         return Query(self.config.share, self.config.exclude_sink)
 
     @property

@@ -1,4 +1,4 @@
-"""HoReN's route: a codebook for one module whose entries are found by angle.
+"""HoReN's route: a codebook for one module, finding its entries by angle.
 
 A prompt's query is the mean of the module's inputs over the last part of the prompt, normalized to
 length one. A damped step of a Hopfield network moves it towards the stored keys, and the entry with
@@ -84,7 +84,7 @@ class Dynamics(NamedTuple):
 
 @dataclass(eq=False, repr=False)
 class Hopfield(Route):
-    """A codebook for one module that finds entries by angle, adding to the module's output.
+    """A codebook for one module, finding entries by angle and adding to the module's output.
 
     The entry whose key has the largest cosine with the prompt's relaxed query answers if this
     cosine is above its threshold: its value is added to the module's output at the prompt's last
@@ -133,7 +133,7 @@ class Hopfield(Route):
         cosines = self.dynamics.cosines(self.on(inputs.device)[0], query)
         score, entry = nearest(cosines)
         least = torch.full_like(score, self.tau)
-        if self.taus is not None:  # the nearest entry that is reached, or of all entries if none is
+        if self.taus is not None:  # the nearest entry reached, or the nearest if none is
             taus = self.taus.to(score)
             best, other = nearest(cosines.masked_fill(cosines <= taus, -1.0))
             score, entry = torch.where(best > -1, best, score), torch.where(best > -1, other, entry)

@@ -1,4 +1,4 @@
-"""The network that MEND, MALMEN and RLEdit share.
+"""The network shared by MEND, MALMEN and RLEdit.
 
 The network maps a standardized pair (key k̂, output gradient ĝ) of one token to a better pair (k̃,
 g̃). It starts as the identity, so an untrained editor takes a plain gradient descent step. Nothing
@@ -100,7 +100,7 @@ class ModuleUpdate:
     module  its name
     pair    keys (d_in, n) and gradients (d_out, n)
     hat     the same pair standardized, k̂ (d_in, n) and ĝ (d_out, n)
-    chunk   number of columns that pass through the network at once
+    chunk   number of columns passing through the network at once
     scale   factor of the learned step
     """
 

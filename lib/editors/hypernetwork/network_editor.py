@@ -37,8 +37,8 @@ N = TypeVar("N", bound=TrainableConfig)
 class NetworkEditor(Editor[N]):
     """An editor whose ΔW comes from a trained network; a subclass implements `factors`.
 
-    The trained network is not part of the patch, which refers to it by the hash of its file.
-    Moments that are updated while editing belong to the patch.
+    The trained network is not part of the patch, which refers to it using the hash of its file.
+    Moments updated while editing belong to the patch.
 
     solves  whether a regression with its own learned λ adds up the columns
     frozen  whether the moments stay as training left them

@@ -31,7 +31,7 @@ SHIPPED = Path(__file__).parent / "networks"  # the networks shipped with the li
 
 @dataclass
 class Networks:
-    """The networks of an editor with the moments that they were trained with.
+    """The networks of an editor with the moments used for training them.
 
     nets     {shape: network}
     moments  {shape: moments of the keys and gradients of all modules of that shape}
@@ -55,7 +55,7 @@ class Networks:
     def load(self, state: Mapping[str, Any]) -> None:
         """Load a `state`, which may be `compact`; NetworkError if the sizes do not fit."""
         if state.keys() != self.nets.keys():
-            raise NetworkError("It holds networks for other modules than the settings name.")
+            raise NetworkError("It contains networks for modules other than those in the settings.")
         for shape, kept in state.items():
             try:
                 self.nets[shape].load_state_dict(kept["net"])
@@ -188,5 +188,5 @@ def load(path: Path, fingerprint: str, editor: str) -> tuple[dict[str, Any], dic
         )
     if header.editor != editor:
         raise NetworkError(f"{path} was trained for {header.editor}, not for {editor}.")
-    # the mark that patches use to name a network: the beginning of its file's sha256
+    # the mark used by patches for naming a network: the beginning of its file's sha256
     return {k: v for k, v in said.items() if k not in ("state", "sha256")}, state, sha256(path)[:16]

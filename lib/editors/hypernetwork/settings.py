@@ -34,7 +34,7 @@ class TrainableConfig(GradientSettings, Config):
         "Positions whose keys and gradients are used: only the answer's, as in MALMEN, or all, as "
         "in MEND.",
     )
-    chunk: Size = from_paper(1024, "Number of columns that pass through the network at once.")
+    chunk: Size = from_paper(1024, "Number of columns passing through the network at once.")
     check_every: Size = from_paper(20, "Training steps between two checks on the validation cases.")
     patience: Count = from_paper(200, "Training steps without a new best before training ends.")
 

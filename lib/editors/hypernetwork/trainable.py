@@ -1,4 +1,4 @@
-"""The training half of MEND, MALMEN and RLEdit: a network learns from many edits.
+"""The training half of MEND, MALMEN and RLEdit: a network learning from many edits.
 
 `fit` trains a network on many edits and writes it to one file, which the editor then uses for
 editing (network_editor.py). Training never backpropagates through the language model and the
@@ -52,7 +52,7 @@ Texts = tuple[list[Text], list[Text]]  # paraphrases and unrelated texts
 
 
 class Trainable(NetworkEditor[N]):
-    """An editor that is trained once with `fit`, then used like any other."""
+    """An editor needing a single training with `fit`, then used like any other."""
 
     def backward(self, wanted: ModuleUpdate, G: Tensor) -> None:
         """Add the network's gradients for G = ∂L/∂W (d_out, d_in), held fixed.
@@ -83,7 +83,7 @@ class Trainable(NetworkEditor[N]):
     ) -> Path:
         """Train to `steps` in all, or until validation has not improved for `patience` steps.
 
-        Returns the file of the network that is best on `validation` (or the last network without
+        Returns the file of the network performing best on `validation` (or the last network without
         any), which this editor uses from that point on. A second file, `*.training.safetensors`,
         holds everything needed for continuing, bit for bit. `data` (JSON) records in the file where
         the cases are from. Raises EditError if a validation fact is also used for training, or if

@@ -1,6 +1,6 @@
-"""LEMoE's experts: their matrices, their training, and the route that chooses among them.
+"""LEMoE's experts: their matrices, their training, and the route choosing among them.
 
-An expert is a small network f_i that learned one batch of facts: a copy of the layer's MLP, or a
+An expert is a small network f_i trained on one batch of facts: a copy of the layer's MLP, or a
 low-rank change of its output projection. The route follows the MLP, adding the output of the chosen
 expert, MLP(x) + λ f_i(x). A router chooses the expert at the prompt (routers.py).
 """
@@ -48,15 +48,15 @@ def answer(expert: Mapping[str, Tensor], x: Tensor, activation: str) -> Tensor:
 
 
 def module_for(lm: LM, layer: int, kind: Kind) -> str:
-    """Return the module that experts of a kind extend; EditError if a family does not have one."""
+    """Return the module extended by experts of a kind, raising EditError if there is none."""
     out = lm.mlp_out(layer)  # rejects a missing layer
     if kind == "lora":
         return out
     if lm.arch.mlp is None:
-        raise EditError(f"{lm.name} has no MLP module to stand beside: use expert='lora'")
+        raise EditError(f"{lm.name} has no MLP module for adding experts. Use expert='lora'.")
     name = lm.arch.mlp.format(layer)
     if len(inspect.signature(lm.model.get_submodule(name).forward).parameters) != 1:
-        raise EditError(f"{name} adds the residual itself: use expert='lora'")
+        raise EditError(f"{name} adds the residual itself. Use expert='lora'.")
     return name
 
 
@@ -89,7 +89,7 @@ def activation(lm: LM, kind: Kind) -> str:
     """Return the name of the experts' activation; EditError if an expert needs an unknown one."""
     act = mlp_activation(lm.model.config)
     if kind == "ffn" and act not in ACTIVATIONS:
-        raise EditError(f"experts know no activation '{act}': use expert='lora'")
+        raise EditError(f"The activation '{act}' is not supported by experts. Use expert='lora'.")
     return act if act in ACTIVATIONS else "silu"
 
 
@@ -108,7 +108,7 @@ def _linear(lm: LM, name: str) -> tuple[Tensor, Tensor | None]:
 class ExpertRows:
     """Rows of (prompt, answer) with the inputs of the experts and of their router.
 
-    As when the patch is used, an expert is added at every token that is not padding.
+    As when the patch is used, an expert is added at every token other than padding.
 
     prompts  token ids of the rows' prompts
     means    (n, d) mean input embedding of each row's prompt, for the anchors

@@ -30,7 +30,7 @@ Learning = tuple[list[Tensor], Callable[[], Tensor]]  # leaves; () -> scores (ro
 
 @dataclass(eq=False)
 class Routing(ABC):
-    """A router, and the data that it learns from.
+    """A router, and the data for training it.
 
     lm      the model, as patched without the experts
     state   the editor's state, parts of which are replaced
@@ -51,7 +51,7 @@ class Routing(ABC):
 
     @abstractmethod
     def lost(self) -> int:
-        """Return the number of stored prompts that are routed to an expert other than their own."""
+        """Return the number of stored prompts going to an expert other than their own."""
 
     def learned(self, parts: list[Tensor], which: int | None) -> None:
         """Update the router using the leaves of `learning` after training."""
@@ -178,7 +178,7 @@ class ByHidden(Routing):
             self.state["owner"] = owner
 
     def lost(self) -> int:
-        """Return the number of stored prompts that are routed differently than when learned."""
+        """Return the number of stored prompts whose routing has changed since learning."""
         return self.router.misrouted(self._features(), self.state["owner"])
 
     def _features(self) -> Tensor:
@@ -196,7 +196,7 @@ def train(
 ) -> list[Expert]:
     """Return all experts, after expert `which` has learned to answer the rows.
 
-    With None, every expert learns the rows that are routed to it. The parts of `routing` that learn
+    With None, every expert learns the rows routed to it. The parts of `routing` that learn
     by the experts' loss are trained together with them, in place. config belongs to the editor.
     Raises EditError if the loss or weights are not finite.
     """

@@ -2,7 +2,7 @@
 
 An expert is a small network that learned one batch of facts; its output is added to the MLP's
 output (experts.py). A router decides at the prompt which expert answers, or none: every expert has
-an anchor, a key that attracts the prompts near it (routers.py). The method has three parts. Old
+an anchor, a key attracting the prompts near it (routers.py). The method has three parts. Old
 experts and their anchors are frozen, so earlier edits stay exactly as they were written. The router
 reads only input embeddings, so no edit can misroute a prompt by changing hidden states. Similar
 facts are edited together (clusters.py). With these three parts disabled, it is MEMoE, the preceding
@@ -110,7 +110,7 @@ class Lemoe(Editor[LemoeConfig]):
     keeps = True
 
     def modules(self) -> tuple[str, str]:
-        """Return the module that experts extend, and the input embeddings, which anchors read."""
+        """Return the module extended by experts, and the input embeddings used by anchors."""
         return module_for(self.lm, self.config.layer, self.config.expert), self.lm.arch.embed
 
     def write(self, facts: list[Fact], after: Patch) -> Patch:
@@ -232,7 +232,7 @@ class Lemoe(Editor[LemoeConfig]):
         texts: Sequence[str],
         irrelevant: Tensor,
     ) -> Routing:
-        """Return the router, `router` or a first one, together with its way of learning."""
+        """Return the router, `router` or a new router, together with its way of learning."""
         c = self.config
         if c.routing == "hidden":
             return ByHidden(self.lm, state, router, c.layer, texts, c.seed)

@@ -1,9 +1,9 @@
-"""LEMoE's routers, which choose the expert answering a prompt, and their training.
+"""LEMoE's routers, for choosing the expert answering a prompt, and their training.
 
 By anchors (`AnchorRouter`): a prompt is represented by the mean e of its input embeddings, centered
 and scaled, which a small network projects to a unit vector v. An expert's anchor is a key k_i in
 the same space. Expert i scores κ·cos(k_i, v), the null anchor a constant b, and the largest score
-wins, so a prompt that is not near any anchor stays with the base model. Nothing here reads a hidden
+wins, so a prompt not near any anchor stays with the base model. Nothing here reads a hidden
 state: no edit can change a decision by changing activations.
 
 By hidden states (`HiddenStateRouter`): the router of MEMoE, the method preceding LEMoE, for

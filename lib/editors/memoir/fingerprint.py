@@ -26,7 +26,7 @@ class Fingerprint:
     mu     (d_in,) mean input over irrelevant prompts, which is subtracted
     order  (d_in,) the fixed permutation π, spreading neighboring inputs over the columns
     k      number of ones in a mask
-    bos    id that the tokenizer prepends to a text and that is not counted, None without one
+    bos    id of a token prepended by the tokenizer, excluded when counting; None without one
     """
 
     mu: Tensor

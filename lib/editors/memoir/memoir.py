@@ -1,10 +1,10 @@
 """MEMOIR: a residual matrix for one projection; each edit may write only a few of its columns.
 
-The residual matrix W_m starts at zero. A prompt's fingerprint selects its columns: those of the
-inputs that the prompt moves most (fingerprint.py). An edit is trained within the columns of its
-fingerprint. A query reads the columns of the stored fingerprint that overlaps most with its own.
-Edits therefore disturb one another only if they share columns, and a prompt that does not resemble
-any edit is answered only by the base model.
+The residual matrix W_m starts at zero. A prompt's fingerprint selects the columns of the inputs
+that the prompt moves most (fingerprint.py). An edit is trained within the columns of its
+fingerprint. A query reads the columns of the stored fingerprint overlapping most with its own.
+Edits therefore disturb one another only if they share columns, and a prompt not resembling any edit
+is answered only by the base model.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""MEMOIR's route: a residual matrix for one module, read through the stored masks.
+"""MEMOIR's route: a residual matrix for one module, read using the stored masks.
 
 Every edit has written only the columns of the residual matrix W_m that its own mask selects
 (fingerprint.py), so edits share few columns. A query is answered only if its mask overlaps enough

@@ -1,4 +1,4 @@
-"""Finding the stored fact that answers a prompt, by its subject's name and its relation's words."""
+"""Finding the stored fact answering a prompt, by its subject's name and its relation's words."""
 
 from __future__ import annotations
 

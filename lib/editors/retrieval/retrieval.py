@@ -1,4 +1,4 @@
-"""Retrieval: the nearest stored fact is prepended to the prompt, without changing any weight.
+"""Retrieval: prepending the nearest stored fact to the prompt, without changing any weight.
 
 Retrieval is the baseline that every editor has to beat. The idea is from IKE (Zheng et al., 2023)
 and from the RAG baseline of WikiBigEdit (2025). Here it uses thresholds and no second model:
@@ -54,7 +54,7 @@ class Notes(Finder, Rewrite):
         always: bool = False
 
     def explain(self, prompt: str) -> list[dict]:
-        """Return the stored fact that is prepended to this prompt, its cosine and threshold."""
+        """Return the stored fact to prepend to this prompt, its cosine and threshold."""
         i, score, threshold = self.find(prompt)
         fact = self.entries[i].text if i >= 0 else None
         return [{"entry": i, "fact": fact, "score": score, "threshold": threshold}]

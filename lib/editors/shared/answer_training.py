@@ -17,7 +17,7 @@ from ...errors import EditError
 
 @dataclass(frozen=True)
 class Descent:
-    """Gradient steps on some leaves, until a loss is small enough.
+    """Taking gradient steps on some leaves until a loss is small enough.
 
     leaves   tensors requiring grad; they are moved in place
     move     moves the leaves once their `grad` is set, like `step` of a torch optimizer; it also
@@ -41,7 +41,7 @@ class Descent:
         raise_if_cancelled()
         with torch.enable_grad():
             value = loss()
-        now = value.item()  # the only number of a step that is read, because a GPU waits for it
+        now = value.item()  # the only number read in a step, because reading makes a GPU wait
         if not math.isfinite(now):
             raise EditError(f"{self.name}: the loss is not finite. Use a smaller lr.")
         if self.settled(now):

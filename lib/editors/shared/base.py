@@ -1,9 +1,9 @@
 """The base class of all editors: settings, checks before and after an edit, and the log.
 
 `edit` is the same for all editors. It checks the facts, calls the method's `write` for the next
-patch, and refuses a patch that is not finite. Its warnings are in edit_warnings.py. A new editor is
-one class with a `Config`, its declarations, and `write`. It is finished if the conformance suite is
-green with its name in EDITORS.
+patch, and rejects a patch containing NaN or infinite numbers. Its warnings are in edit_warnings.py.
+A new editor is one class with a `Config`, its declarations, and `write`. It is finished if the
+conformance suite is green with its name in EDITORS.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Editor(ABC, Generic[C]):
     name           name in EDITORS, in presets.toml and in the log
     paper          the source of the method
     Config         the class of its settings, by default the one in `Editor[…]`
-    needs_subject  whether facts must name their subject
+    needs_subject  whether facts need to name their subject
     writes         the part of a patch that it fills: weights, routes, or rewrites of the prompt
     trained        whether a network must be fitted first
     keeps          whether an earlier edit survives the next one
@@ -106,9 +106,8 @@ class Editor(ABC, Generic[C]):
         EditWarning names facts contradicting each other, and quotes the model's answer if an edit
         did not succeed.
 
-        check  whether the model is asked the facts before writing a single fact, and after the
-               edit;
-               not necessary if the edit is measured in any case
+        check  whether to query the model before writing a single fact, and after editing; not
+               needed when measuring the edit in any case
 
         Raises EditError (a ValueError) if a fact cannot be written or the result is not finite.
         """
@@ -130,8 +129,8 @@ class Editor(ABC, Generic[C]):
             new = [value] if isinstance(value, Tensor) else value.chunks[-1]
             if value is not after.weights.get(name) and not all(map(_is_finite, new)):
                 raise EditError(
-                    f"{self.name} gave NaN or infinite weights for {name}; nothing was changed. "
-                    "Try a smaller learning rate or another layer."
+                    f"{self.name} produced NaN or infinite weights for {name}. "
+                    "Nothing was changed. Try a smaller learning rate or another layer."
                 )
         if after.routes:
             edit_warnings.below_routes(self.lm, after, patch)
@@ -169,9 +168,9 @@ class Editor(ABC, Generic[C]):
                 )
 
     def statistics(self, after: Patch = EMPTY) -> Iterable[CachedTensors]:
-        """Return everything computed once for the base model that an edit after `after` reads.
+        """Return the base model's precomputed results needed for editing after `after`.
 
-        `edit` computes the missing parts before its first step, all layers in one pass.
+        Before its first step, `edit` computes the missing parts, using one pass for all layers.
         """
         return ()
 
@@ -180,7 +179,7 @@ class Editor(ABC, Generic[C]):
         """Return `after` with new weights, routes, rewrites and memory: the method itself."""
 
     def layers(self) -> Sequence[int]:
-        """Return the settings' `layers`, or `layer` alone; none if an editor has neither."""
+        """Return the settings' `layers`, or a single `layer`; none if an editor has neither."""
         settings = vars(self.config)
         return settings.get("layers") or [settings[name] for name in ("layer",) if name in settings]
 
@@ -192,10 +191,10 @@ class Editor(ABC, Generic[C]):
         return mlp_outputs(self.lm, self.layers()).values()
 
     def refusal(self, after: Patch = EMPTY) -> str | None:
-        """Return why no fact can be written after `after`, with advice; None if one can be.
+        """Explain why no fact can be written after `after`, with advice; None if one can be.
 
-        A module has new weights or the route of one editor, never both. No model is run, so a page
-        may ask every editor before anything is pressed.
+        A module has new weights or the route of one editor, never both. This works without running
+        the model, so a page may check every editor before anything is pressed.
         """
         for module in self.modules():
             # a route's kind is the name of its editor
@@ -211,9 +210,9 @@ class Editor(ABC, Generic[C]):
         )
         others = " and ".join(before) or "an earlier edit"
         return (
-            f"{self.name} cannot follow {others} here: both need the same matrix ({module}), "
-            "which has either new weights or the memory of one editor beside it. Choose "
-            f"retrieval, take out what {others} wrote, or give {self.name} another layer"
+            f"{self.name} cannot follow {others} here. Both need the same matrix ({module}), "
+            "which can have either new weights or one editor's memory. Use retrieval, "
+            f"remove the edits by {others}, or choose another layer for {self.name}."
         )
 
     def check(self, facts: Sequence[Fact], first: int = 0) -> None:
@@ -235,8 +234,8 @@ class Editor(ABC, Generic[C]):
             tokens = len(prompt) + len(encode_target(self.lm.tokenizer, fact.target_new))
             if tokens > context:
                 raise EditError(
-                    f"row {row}: what the model would read has {tokens:,} tokens with the answer, "
-                    f"which exceeds the context of {context}: {quoted(fact.text)}"
+                    f"Row {row}: with its answer, the text has {tokens:,} tokens, which "
+                    f"exceeds the context of {context}. Shorten it: {quoted(fact.text)}"
                 )
 
     def asked(self, fact: Fact) -> str:
@@ -305,7 +304,8 @@ def _is_finite(tensor: Tensor) -> bool:
 def _on_cpu(change: Tensor) -> Tensor:
     """Return a tensor on the CPU, copied from CUDA using pinned memory.
 
-    That memory is kept for the next one. The pages of new memory take ten times as long.
+    That memory is kept for copying the next tensor, because using new pages takes ten times as
+    long.
     """
     if change.is_cuda:
         change = torch.empty_like(change, device="cpu", pin_memory=True).copy_(change)
@@ -315,7 +315,7 @@ def _on_cpu(change: Tensor) -> Tensor:
 def add_low_rank(
     lm: LM, after: Patch, updates: Mapping[str, tuple[Tensor, Tensor]], **changes: Any
 ) -> Patch:
-    """Return `after` with ΔW = A @ B added per module; a long chain is merged into one matrix."""
+    """Return `after` with ΔW = A @ B added per module, merging a long chain into one matrix."""
     new: dict[str, Tensor | LowRank] = {}
     for module, (a, b) in updates.items():
         a, b = a.detach().float(), b.detach().float()

@@ -1,8 +1,8 @@
-"""The frame of GRACE and HoReN: facts become entries of a codebook applied to one linear module.
+"""The frame of GRACE and HoReN, turning facts into entries of a codebook for one linear module.
 
 An entry has a key, used by prompts to find it, a value, which changes the module's output there,
-and a label, the answer's tokens. Each editor's own `extend` implements the differences: how keys
-are made and found, and what happens to a fact whose key is near another one.
+and a label, the answer's tokens. Each editor's own `extend` implements the differences: making and
+finding keys, and handling a fact whose key is near another key.
 """
 
 from __future__ import annotations
@@ -117,13 +117,14 @@ class CodebookEditor(Editor[B]):
         entries: Sequence[int],
         labels: Sequence[Label],
     ) -> tuple[list[int], Tensor]:
-        """Train the values (columns of V, in place) until the model gives the answers.
+        """Train the values (columns of V, in place), stopping when the model gives the answers.
 
         entries  the entry of each row; labels cover all entries. A row is skipped if a newer fact
                  within this call replaced its entry.
         scale    (n,) the unit of each entry's steps
 
-        Returns the numbers of the trained rows, and their keys as read in a batch with others.
+        Returns the numbers of the trained rows, and their keys when reading them in a batch with
+        others.
         """
         live = [i for i, entry in enumerate(entries) if labels[entry] == rows.answers[i]]
         touched = list(dict.fromkeys(entries[i] for i in live))
@@ -139,7 +140,7 @@ class CodebookEditor(Editor[B]):
         return live, found.keys
 
     def noise(self, module: str, prompts: Sequence[Sequence[int]], keys: Tensor) -> float:
-        """Return how far a key moves when its prompt is padded to a longer row; for a few prompts.
+        """Return how far a key moves when padding its prompt to a longer row; for a few prompts.
 
         A threshold must leave more room than this; otherwise an entry misses its own prompt in
         another batch.

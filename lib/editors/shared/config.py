@@ -34,7 +34,7 @@ class Config:
     seed: Whole = ours(0, "Seed of everything random.")
 
     def __post_init__(self) -> None:
-        """Reject values that the annotations do not allow, with an EditError naming the setting.
+        """Reject values not matching the annotations, raising an EditError naming the setting.
 
         Lists become tuples, and numbers stay as given.
         """
@@ -93,10 +93,10 @@ class Config:
 
     @classmethod
     def published(cls, lm: LM, editor: str) -> Config:
-        """Return the paper's settings: for this model if it names it, otherwise its general ones.
+        """Return the paper's settings for this model, or its general settings if there are none.
 
-        If no paper covers this model, the layers come from the preset. Our own options are set so
-        that the method is as published.
+        If no paper covers this model, the layers come from the preset. Our own options are set to
+        values leaving the method as published.
         """
         found = {name: known.published for name, known in explain(cls).items()}
         return cls(**{**found, **cls._row(lm, editor, tuned=False)})

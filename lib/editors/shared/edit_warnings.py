@@ -1,4 +1,4 @@
-"""Warnings about an edit: facts contradicting each other, and answers that are not given.
+"""Warnings about an edit: facts contradicting each other, and answers missing after the edit.
 
 Every edit is checked this way, and none of the checks changes a patch.
 """
@@ -42,7 +42,7 @@ def contradictions(facts: Sequence[Fact]) -> None:
 
 
 def unsaid(editor: Editor, facts: Sequence[Fact], patch: Patch) -> None:
-    """Warn if the model does not give the new answer, quoting the answer that it gives instead."""
+    """Warn if the model does not give the new answer, quoting its actual answer."""
     lm = editor.lm
     facts = list({fact.text: fact for fact in facts}.values())  # a prompt's last answer counts
     missed = [facts[i] for i in editor.unsaid(facts, patch)]
@@ -64,7 +64,7 @@ def unsaid(editor: Editor, facts: Sequence[Fact], patch: Patch) -> None:
 
 
 def below_routes(lm: LM, after: Patch, patch: Patch) -> None:
-    """Warn if new weights are below a route that decides by the states they change."""
+    """Warn if new weights are below a route deciding by the states they change."""
     blocks = f"{lm.arch.blocks}."
 
     def layer(module: str) -> int:

@@ -14,7 +14,7 @@ MODULE = "own_editor"  # the name used for running a file
 
 
 def editor_of(path: Path, text: str | None = None) -> type[Editor]:
-    """Run a file and return the class of its editor, which is added to EDITORS.
+    """Run a file and return the class of its editor, adding it to EDITORS.
 
     It is the only class of the file that is a `lib.Editor`, or is created from the file's function
     `edit(lm, facts, after)`. Without a name, it gets the file's name, prefixed with my_ if the

@@ -1,10 +1,10 @@
-"""Values of routed entries by gradient descent: the outputs making a model give its new answers.
+"""Finding routed entries' values by gradient descent: outputs making a model give new answers.
 
 Every entry has one value, which either replaces a module's output at the prompts of the entry's
-facts (GRACE) or is added to it (HoReN). It is moved until the model gives their answers. Nothing
-below the module changes, and with "last", nothing before the prompt's last token changes either, so
-only the blocks above and the later positions run (model/partial_forward.py). Source: GRACE, section
-3.
+facts (GRACE) or is added to it (HoReN). Training moves it until the model gives their answers.
+Nothing below the module changes, and with "last", nothing before the prompt's last token changes
+either, so only the blocks above and the later positions run (model/partial_forward.py). Source:
+GRACE, section 3.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class EntrySearch(VectorSearch):
         return (self.init + self.scale * moved[0]).T.cpu()
 
     def terms(self, delta: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the loss (1, active), summed over an entry's rows, and which entries continue."""
+        """Return the loss (1, active), summing over an entry's rows, and which entries continue."""
         row, column, _ = self.labels
         values = (self.init + self.scale * delta[0])[self.active[self.owner]]
         if self.site.added:

@@ -1,8 +1,8 @@
 """Training of fine-tuning, LoRA and CrispEdit: epochs over shuffled batches of all facts.
 
 The first step on a batch captures the states entering the lowest trained layer. Further steps on
-the batch run only from that layer on, since the blocks below are constant. With one row in a batch,
-the same batches come again in every epoch, so the captured states are kept.
+the batch run only from that layer on, leaving out the constant blocks below. With one row in a
+batch, the same batches come again in every epoch, so the captured states are kept.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def train(
     leaves: Sequence[Tensor],
     move: Callable[[], Any],
 ) -> None:
-    """Move the leaves until the model, as patched now, gives the rows' answers.
+    """Move the leaves until the model, using its current patch, gives the rows' answers.
 
     The leaves are already bound to the model, and none of them is below block `layer`; for `move`,
     see `Descent`. The editor's settings are `EpochSettings`: at most `epochs` passes over all rows,

@@ -1,4 +1,4 @@
-"""The loop of the MEMIT family: values are searched at the last layer and written into several.
+"""The loop of the MEMIT family, searching for values at the last layer and writing into several.
 
 Every method of the family searches for the state z that the last edited layer should output. It
 then goes through its layers from the lowest to the highest. At each layer, it divides the
@@ -57,7 +57,7 @@ L = TypeVar("L", bound=LayerwiseConfig)
 
 
 class LayerwiseEditor(WhitenedEditor[L]):
-    """A method that spreads a change of the last layer over several (MEMIT, Algorithm 1)."""
+    """A method spreading a change of the last layer over several layers (MEMIT, Algorithm 1)."""
 
     site: Site = "block"  # where z is searched and the residual is measured
 

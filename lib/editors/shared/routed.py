@@ -1,4 +1,4 @@
-"""The frame of an edit that the routed editors (GRACE, HoReN, WISE, LEMoE, MEMOIR) share.
+"""The editing frame shared by the routed editors (GRACE, HoReN, WISE, LEMoE, MEMOIR).
 
 Instead of changing weights, a routed editor attaches a `Route` to one module. The route decides at
 the prompt whether one of its entries answers; everything else stays with the base model. Every edit
@@ -66,8 +66,8 @@ def linear(lm: LM, layer: int, module: str | None) -> str:
 def without_route(after: Patch, module: str) -> Patch:
     """Return `after` without the route at `module`, keeping the changes of other editors.
 
-    Entries are learned on this model, since the old entries must neither change the inputs of the
-    new ones nor answer in their place.
+    Entries are learned using this model, preventing the old entries from changing the inputs of the
+    new entries or answering in their place.
     """
     return replace(after, routes={m: route for m, route in after.routes.items() if m != module})
 
@@ -86,7 +86,7 @@ def irrelevant_texts(config: Any) -> Sequence[str]:
 
 
 class CapturedRows:
-    """Rows of prompts and answers; everything below a layer's MLP runs only once.
+    """Rows of prompts and answers, running everything below a layer's MLP only once.
 
     rows     the rows
     replay   the states after the MLP's output, for running the blocks above
@@ -156,6 +156,6 @@ def flat_tuples(name: str, rows: Sequence[Sequence[int]]) -> dict[str, Tensor]:
 
 
 def tuples_of(name: str, state: Mapping[str, Any]) -> list[Any]:
-    """Return the tuples that were passed to `flat_tuples`."""
+    """Return the tuples originally passed to `flat_tuples`."""
     numbers = iter(state[name].tolist())
     return [tuple(next(numbers) for _ in range(size)) for size in state[f"{name}_sizes"].tolist()]

@@ -1,4 +1,4 @@
-"""Groups of settings that several editors share, each defined once together with its description.
+"""Groups of settings shared by several editors, defining each once together with its description.
 
 A `Config` inherits from its method's groups, before `Config` itself. If the method has a different
 default, it overrides only that, keeping the description: `v_lr: float = 0.2`, or `setting(0.2,
@@ -29,11 +29,11 @@ class EndOfText:
 
 @dataclass(frozen=True)
 class SearchSettings(EndOfText):
-    """The search for the value v* that makes the model give a fact's new answer."""
+    """The search for the value v* making the model give a fact's new answer."""
 
     v_lr: Amount = from_paper(0.5, "Learning rate of Adam in the search for the value.")
     steps: Count = from_paper(
-        20, "Maximum number of search steps; the last one only evaluates the loss."
+        20, "Maximum number of search steps, the last only evaluating the loss."
     )
     decay: Amount = from_paper(0.5, "Weight of the length of the change during the search.")
     clamp: Amount = from_paper(
@@ -72,7 +72,7 @@ class ContextSettings:
 
 @dataclass(frozen=True)
 class GeneralText:
-    """The text that represents everything not being edited."""
+    """The text representing everything not being edited."""
 
     text: str | None = ours(
         None,
@@ -124,7 +124,7 @@ class EpochSettings:
 
     lr: Amount = from_paper(5e-4, "Learning rate of Adam.")
     epochs: Count = from_paper(25, "Maximum number of passes over the facts of a call.")
-    batch_size: Size = from_paper(100, "Number of facts that share one step.")
+    batch_size: Size = from_paper(100, "Number of facts sharing one step.")
     enough: Real = from_paper(
         1e-2, "Mean loss under which a batch moves nothing and training ends."
     )
@@ -152,7 +152,7 @@ class GradientSettings:
     )
     gate: tuple[Count, ...] = from_paper((), "Layers whose gate projection of the MLP is edited.")
     up: tuple[Count, ...] = from_paper((), "Layers whose input projection of the MLP is edited.")
-    group: Size = from_paper(10, "Number of facts that share one loss.")
+    group: Size = from_paper(10, "Number of facts sharing one loss.")
     reduction: Reduction = from_paper(
         "group_mean",
         "How a loss is averaged: over a group's tokens or, separately for every fact, over its "

@@ -1,4 +1,4 @@
-"""Norm anchors (NAS): every searched value gets the norm it would have on the unedited model.
+"""Norm anchors (NAS), giving every searched value the norm it would have on the unedited model.
 
 A value v* is searched within a ball whose radius is a multiple of the present state's norm. Once W
 has grown, that state is longer, so v* is longer, and writing it makes W grow more, causing ‖W‖ to
@@ -28,8 +28,8 @@ def anchor_norm(lm: LM, layer: int, settings: Search, site: Site, count: int) ->
     """Return the mean `norm` of v* over `count` classroom facts, searched on the base model.
 
     It uses bare prompts and excludes the largest 5%. The number is cached on disk per model, layer
-    and settings, since 100 facts take a minute on the default model. A currently applied patch has
-    no effect.
+    and settings, since 100 facts take a minute on the default model. Applying a patch has no effect
+    on it.
     """
 
     def make(_: list[None]) -> Iterator[tuple[None, Tensors]]:

@@ -1,4 +1,4 @@
-"""The search for the values of one fact at several layers at once, for WilKE.
+"""Searching for the values of one fact at several layers at once, for WilKE.
 
 Each layer has its own copy of the fact's rows, joining the batch at the block above that layer.
 Below it, the copy's states are identical to the unchanged model's. Above it, each weight is read

@@ -1,4 +1,4 @@
-"""The moments that UltraEdit starts from: fixed texts are read but never edited.
+"""The moments that UltraEdit starts from, computed by reading fixed texts without editing them.
 
 With few columns, the deviations are degenerate. A single column standardizes to exactly zero, so
 the first fact of a stream could not be written. The classroom's prompts and paraphrases provide

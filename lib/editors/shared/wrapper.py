@@ -17,9 +17,9 @@ from .config import Config
 
 
 class Wrapper(Editor[C]):
-    """An editor wrapping another one, `inner`, which is an Editor, a name, or (name, settings).
+    """An editor wrapping another editor, `inner`, given as an Editor, a name, or (name, settings).
 
-    The log keeps the inner editor's name and settings, so a patch can be made again.
+    By keeping the inner editor's name and settings, the log makes it possible to repeat a patch.
     """
 
     needs_subject = True  # like MEMIT, the default; in `check`, the inner editor decides

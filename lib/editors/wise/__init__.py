@@ -1,1 +1,1 @@
-"""WISE: a side memory for one matrix, and a router that decides which of the two answers."""
+"""WISE: a side memory for one matrix, and a router deciding which of the two answers."""

@@ -1,4 +1,4 @@
-"""Merging task vectors: several separately trained changes of one matrix become one.
+"""Merging task vectors: combining several separately trained changes of one matrix.
 
 A task vector is τ = W′ − W, the change that training made to a matrix. WISE's shards are merged by
 one of the three rules here (TIES: Yadav et al., 2023, arXiv:2306.01708). There is no model here,
@@ -57,7 +57,7 @@ def linear(
 
 
 def trim(tau: Tensor, density: float) -> Tensor:
-    """Return τ, setting all but its round(density · n) entries of largest magnitude to 0.
+    """Return τ, setting all except its round(density · n) entries of largest magnitude to 0.
 
     trim((4, −1, .5, 2), ½) -> (4, 0, 0, 2)
     """

@@ -1,4 +1,4 @@
-"""WISE's route: side memories of one matrix, and the activation difference for choosing one.
+"""WISE's route: side memories of one matrix, and the activation difference for choosing among them.
 
 The main memory is a linear module's own weight W. A side memory is a copy of it, W′ = W + τ, that
 has learned some facts; only τ is stored. The distance by which a side memory moves the module's

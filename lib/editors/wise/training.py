@@ -96,7 +96,7 @@ class TextReader:
 
 
 class Margins(NamedTuple):
-    """The bounds and texts compared with Δ while a fact is trained.
+    """The bounds and texts compared with Δ while training a fact.
 
     config      holds the margins alpha, beta and gamma (`hinges`)
     unit        the unit of the margins and Δ: the two parts of the loss then have the same scale

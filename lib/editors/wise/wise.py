@@ -118,7 +118,7 @@ class Wise(Editor[WiseConfig]):
     ) -> SideMemory:
         """Return the open shard's memory with one more fact, trained under all templates.
 
-        Texts that must not change are trained together with it, using the irrelevant texts in turn.
+        Texts that must not change are also used in training, taking the irrelevant texts in turn.
         """
         c, tokenizer, group = self.config, self.lm.tokenizer, state.groups[-1]
         own = [(fill(t, fact.text), fact.target_new) for t in state.templates]

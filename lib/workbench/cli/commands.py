@@ -26,7 +26,7 @@ CLASSROOM = "classroom"  # instead of a file of prompts
 
 @command(
     "fetch",
-    "downloads the embedded default model ahead of time",
+    "downloads the default model ahead of time",
     option(
         "model",
         nargs="?",
@@ -76,7 +76,7 @@ def run_prepare(given: argparse.Namespace) -> None:
     "prints the answers before and after, including paraphrases and neighbors if a relation of the "
     "classroom fits the prompt; the model itself is never changed; with "
     '`--sentence "The Eiffel Tower is in"` instead of the first two, it finds the subject itself',
-    option("--subject", help="what the fact is about, as written in the prompt"),
+    option("--subject", help="the entity that the fact is about, as written in the prompt"),
     option("--prompt", help='with {} or the subject itself: "{} is in"'),
     option("--sentence", help="instead of --prompt and --subject: finds the subject in it"),
     option("--target", required=True, help="the new answer"),
@@ -89,8 +89,8 @@ def run_prepare(given: argparse.Namespace) -> None:
     ),
     option(
         "--relation",
-        help="classroom relation whose rewordings and neighbors are also tested; by default the "
-        f"one matching the prompt, if any; '{NONE}' tests none",
+        help="classroom relation for testing rewordings and neighbors as well; by default the "
+        f"relation matching the prompt, if any; '{NONE}' tests none",
     ),
     option("--after", type=path_of, help="a saved patch to continue from"),
     option("--save", type=path_of, help="save the result as a patch file"),
@@ -163,7 +163,7 @@ def _case(lm: LM, fact: Fact, relation: str | None) -> tuple[Case, str]:
         return case, f"Rewordings and neighbors are those of the relation “{relation}”."
     nearest = ", ".join(match.relation.name for match in ranked[:3])
     return Case(fact), (
-        "No relation of the classroom fits this prompt, so it was asked in no other words, "
+        "No relation of the classroom fits this prompt, so no rewordings were tested, "
         f"and locality is not tested. Nearest: {nearest}; choose one with --relation."
     )
 
@@ -281,7 +281,7 @@ def _names(path: Path | None) -> list[str]:
 
 
 def _prompts(given: str | None) -> list[str]:
-    """Return the whole prompts of a file, those of the classroom, or none."""
+    """Return the whole prompts of a file, the classroom's prompts, or none."""
     if given is None:
         return []
     if given != CLASSROOM:

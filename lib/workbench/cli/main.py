@@ -86,7 +86,7 @@ def _in_options(said: str, command: Command) -> str:
 
 
 def _once(command: Command, words: list[str]) -> None:
-    """Reject an option that is given twice, because argparse would use the last."""
+    """Reject an option given twice, because argparse would use the last."""
     names = [
         one for given, keywords in command.options if "action" not in keywords for one in given
     ]

@@ -63,7 +63,7 @@ PLACEMENT = (
     option(
         "--sink",
         default="own",
-        help="token to prepend to every text, or none; default: '<|endoftext|>' for the embedded "
+        help="token to prepend to every text, or none; default: '<|endoftext|>' for the default "
         "model, none for others",
     ),
     option("--revision", help="branch, tag or commit of a model on the hub"),
@@ -78,7 +78,7 @@ MODEL = (
     option(
         "--model",
         help="hub id, local folder, or gemma-3-270m (Gemma Terms of Use, "
-        "ai.google.dev/gemma/terms); default: the embedded model",
+        "ai.google.dev/gemma/terms); default: the default model",
     ),
     option(
         "--presets", type=path_of, help="your own presets, in the format of `python -m lib tune`"
@@ -108,7 +108,7 @@ JSON = option("--json", type=path_of, metavar="OUT", help="write the result here
 
 
 def editor(name: str) -> type[Editor]:
-    """Return the editor of this name, or the one in this Python file (see `editor_of`)."""
+    """Return the editor of this name, or the editor in this Python file (see `editor_of`)."""
     return EDITORS[name] if not name.endswith(".py") else editor_of(path_of(name))
 
 
@@ -117,7 +117,7 @@ def settings(pairs: list[str]) -> dict[str, Any]:
 
     settings(["layer=8", "layers=[4, 5]"]) -> {"layer": 8, "layers": (4, 5)}
 
-    Raises ArgumentError for a name that is not a setting's, and for one given twice.
+    Raises ArgumentError for a name not belonging to any setting, and for a name given twice.
     """
     found = {}
     different("--set", [pair.partition("=")[0] for pair in pairs])
@@ -161,7 +161,7 @@ def numbers(given: str, text: str | None, most: int) -> list[int] | None:
                 f"{given} needs numbers like 2-28 or 2,5,8, not {shown(text)}."
             ) from None
         if low > high:
-            raise ArgumentError(f"{given} has the range {part}, which ends before it begins.")
+            raise ArgumentError(f"{given} has the range {part}, ending before it begins.")
         if high > most:
             raise ArgumentError(f"{given} has {shown(part)}, but the maximum is {most}.")
         found += range(low, high + 1)
@@ -182,7 +182,7 @@ def names(given: str, text: str) -> list[str]:
 
 
 def different(given: str, values: Sequence[object]) -> None:
-    """Reject a value that is given twice, because only one would count."""
+    """Reject a value given twice, because only one would count."""
     for value, times in Counter(values).most_common(1):
         if times > 1:
             raise ArgumentError(f"{given} has {shown(value)} twice. Give it only once.")
@@ -199,8 +199,8 @@ def positive(text: str) -> float:
 def report(text: object, path: Path | None, result: dict[str, Any]) -> None:
     """Write a result as JSON if a path was given, whole or not at all, then print its text.
 
-    The file comes first, because printing may fail. If it cannot be written, the text is still
-    printed before the error is raised.
+    The file comes first, because printing may fail. If writing it fails, the text is still printed
+    before raising the error.
     """
     try:
         if path:

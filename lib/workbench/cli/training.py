@@ -58,7 +58,7 @@ def say(line: str, file: TextIO | None = None) -> None:
     option(
         "--events",
         default="generation",
-        help="what counts as an answer: probability,teacher_forced,generation, or all (default: "
+        help="the criterion for an answer: probability,teacher_forced,generation, or all (default: "
         "%(default)s)",
     ),
     TARGET,
@@ -134,7 +134,7 @@ def _forecast(run: Run) -> None:
     )
     if facts > 50 and not distributed.rank():  # fewer are quickly measured
         begin = time.perf_counter()
-        # without the perplexity, which takes equally long for any number of facts
+        # without the perplexity, taking equally long for any number of facts
         metrics = {*run.settings.get("metrics", METRICS)} - {"perplexity"}
         evaluate(run.lm, run.cases[:4], **{**run.settings, "metrics": metrics})
         say(
@@ -254,7 +254,7 @@ def run_train(given: argparse.Namespace) -> None:
 
 
 def _divided(given: argparse.Namespace) -> tuple[list[Case], list[Case]]:
-    """Return (the cases for learning, the cases for measuring), which share no edit prompt."""
+    """Return (the cases for learning, the cases for measuring), sharing no edit prompt."""
     cases = _read(given)
     training = _distinct(_rows(cases, given.rows)[: given.cases])
     if given.validation_rows is None:
@@ -295,7 +295,7 @@ def _rows(cases: Sequence[Case], span: tuple[int, int] | None) -> Sequence[Case]
 
 
 def _distinct(cases: Sequence[Case]) -> list[Case]:
-    """Return one case for each edit prompt: the last one that has it."""
+    """Return one case for each edit prompt: the last case having it."""
     return list({case.fact.text: case for case in cases}.values())
 
 

@@ -1,1 +1,1 @@
-"""A patch as a PEFT adapter or as a whole edited model, with a card that lists the edits."""
+"""Exporting a patch as a PEFT adapter or a whole edited model, with a card listing the edits."""

@@ -1,7 +1,7 @@
 """Exporting a patch for other programs: as a PEFT adapter or a whole model, with a model card.
 
 Folders are written whole or not at all, without changing the model itself. Routes and rewrites are
-code that decides at every prompt. Plain weights cannot express this, so they are rejected.
+code making a decision at every prompt. Plain weights cannot express this, so they are rejected.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from ...setting_fields import at_least
 from .model_card import write_card
 
 DENSE_RANK = 64  # the rank of an adapter for a change without a small rank
-# Adapters have one of these ranks, the only ones that vLLM can be set up for.
+# Adapters have one of these ranks, the only ranks supported by vLLM's settings.
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
 
@@ -94,7 +94,7 @@ class Exported:
 def export_peft(lm: LM, patch: Patch, folder: str | Path, rank: int | None = None) -> Exported:
     """Write the patch as a LoRA adapter for `peft.PeftModel.from_pretrained(base, folder)`.
 
-    All modules are padded with zeros to one rank r, the smallest of RANKS that holds them all, and
+    All modules are padded with zeros to one rank r, the smallest of RANKS holding them all, and
     `lora_alpha` is r. B A therefore counts once both for programs dividing alpha by r and for those
     dividing it by the rank of each matrix, such as vLLM and llama.cpp. Above 512, r is the largest
     rank, which vLLM rejects; the model card mentions this.
@@ -126,9 +126,9 @@ def export_peft(lm: LM, patch: Patch, folder: str | Path, rank: int | None = Non
 def export_model(lm: LM, patch: Patch, folder: str | Path) -> Exported:
     """Write the patched model for `transformers.AutoModelForCausalLM.from_pretrained(folder)`.
 
-    The folder contains config, tokenizer and weights in the model's own type. Run by transformers,
-    the logits of this model and of the patched one are the same, in float32 bit for bit. (`lm.run`
-    and similar methods may use faster products if no patch is applied.)
+    The folder contains config, tokenizer and weights in the model's own type. When running this
+    model in transformers, its logits are the same as the patched model's, in float32 bit for bit.
+    (`lm.run` and similar methods may use faster products if no patch is applied.)
 
     Raises the errors of `export_peft`, but accepts the empty patch, and ExportError for a quantized
     model.
@@ -274,9 +274,9 @@ def _adapter_config(lm: LM, modules: list[str], rank: int) -> dict[str, Any]:
 
 @contextmanager
 def _own_config(lm: LM, patch: Patch) -> Iterator[None]:
-    """Give the model a copy of its config, since saving writes into it.
+    """Give the model a copy of its config, because saving writes into it.
 
-    If head or embedding was edited and the two are tied, the copy unties them.
+    If head or embedding was edited and the two are tied, the copy unties them before saving.
     """
     model, config = lm.model, deepcopy(lm.model.config)
     edited = {id(model.get_submodule(name)) for name in patch.weights}

@@ -1,9 +1,9 @@
-"""A model with a patch as a model of lm-evaluation-harness, for running its benchmarks.
+"""Using a model with a patch in lm-evaluation-harness, for running its benchmarks.
 
     pip install "lm_eval>=0.4.9,<0.6"
     lm_eval --model modeledit --model_args patch=edit.safetensors --tasks hellaswag
 
-`base` names the model as in `lib.load` (none: the embedded one), and `patch` a saved patch,
+`base` names the model as in `lib.load` (none: the default model), and `patch` a saved patch,
 including routed ones (none: the base model). Versions without plugins, up to 0.4.13, are started
 using `python -m lib.workbench.export.harness --model modeledit …`.
 """

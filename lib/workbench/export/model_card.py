@@ -1,6 +1,6 @@
 """The model card is the README.md of an exported folder.
 
-It lists the facts that were written into the base model, how exactly, and how to load the folder.
+It lists the facts written into the base model, how exactly, and how to load the folder.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def write_card(
 
 
 def _front(kind: str, base: str) -> str:
-    """Return the front matter, which hubs read."""
+    """Return the front matter for hubs."""
     lines = [
         "---",
         f"library_name: {'peft' if kind == 'adapter' else 'transformers'}",
@@ -95,7 +95,7 @@ def _summary(patch: Patch, kind: str) -> str:
     count = sum(map(len, patch.log))
     facts = f"{count} fact" + ("s" if count != 1 else "")
     written = (
-        f"A LoRA adapter that writes {facts} into the base model"
+        f"A LoRA adapter writing {facts} into the base model"
         if kind == "adapter"
         else f"A model with {facts} written into its weights"
     )

@@ -29,7 +29,7 @@ from ...model import activations, batching
 from ...model.lm import LM
 from ...patch.patch import EMPTY, Patch
 
-PREFIX = "About {}"  # one token before the candidate: position 0 is the attention sink
+PREFIX = "About {}"  # one token preceding the candidate: position 0 is the attention sink
 BARE = "{}"  # whole prompts are used as they are
 TOGETHER = 512  # candidates whose keys are held at once
 MOST = 1_000_000  # candidates in one list
@@ -69,11 +69,11 @@ def moment_steps(
 
 
 def rows_of(lm: LM, names: Sequence[str], prefix: str = PREFIX) -> list[list[int]]:
-    """Return the token ids of each candidate following the prefix, which ends with its `{}`.
+    """Return the token ids of each candidate following the prefix, ending with its `{}`.
 
-    A prefix "{}" reads the candidates as they are: for example, whole prompts at their last token.
-    Raises ForensicsError for no candidates, too many, a blank one, or a prefix that does not end
-    with `{}`; ValueError if a candidate is longer than the context.
+    A prefix "{}" leaves the candidates unchanged, for example for reading whole prompts at their
+    last token. Raises ForensicsError for no candidates, too many, a blank one, or a prefix that
+    does not end with `{}`; ValueError if a candidate is longer than the context.
     """
     if isinstance(names, str) or not names:
         raise ForensicsError("A list of at least one candidate is needed.")

@@ -1,7 +1,7 @@
 """The differences between a model's weights and their base, by matrix, and possible methods.
 
-With the base model available, nothing has to be identified for undoing an edit: the base is the
-model before it. The remaining question is what was done, by how many edits, about whom. Each family
+With the base model available, undoing an edit requires no identifying: the base is the model before
+it. The remaining question is what was done, by how many edits, about whom. Each family
 of methods leaves a differently shaped difference (`Difference.signature`).
 """
 
@@ -30,7 +30,7 @@ from .candidates import PREFIX, measured
 from .signatures import signature
 
 T = TypeVar("T")
-EDGE = 4.0  # a singular value counts above this many noise edges: those of int8 reach 3.1 …
+EDGE = 4.0  # a singular value counts above this many noise edges: int8's values reach 3.1 …
 ROUNDING = (
     1e-5  # … and this fraction of the largest: float32 rounds large entries more than small ones
 )
@@ -43,7 +43,7 @@ INSIDE = 1e-3  # of a unit vector may be outside a null space, or the amount exp
 class Change:
     """ΔW of one matrix, to the extent that it is above its noise.
 
-    U  (d_out, r) left singular vectors, S (r,) singular values, V (d_in, r) right ones.
+    U  (d_out, r) left singular vectors, S (r,) singular values, V (d_in, r) right singular vectors.
     """
 
     U: Tensor
@@ -64,7 +64,7 @@ class Difference:
     rank         singular values above four times the edge of the noise and 1e-5 of the largest; a
                  lower bound on the number of edits.
     noise        that edge: the end of the singular values of a random matrix with the same median.
-    tail         fraction of ‖ΔW‖²_F that is not in these singular values.
+    tail         fraction of ‖ΔW‖²_F missing from these singular values.
     zeros        fraction of entries that did not change at all.
     piled        fraction of the entries within 1% of the largest.
     null         the smallest fraction of C's directions, least used first, that holds the top right
@@ -84,7 +84,7 @@ class Difference:
 
     @property
     def signature(self) -> str:
-        """One sentence naming a cause that is consistent with the shape of the difference."""
+        """One sentence naming a cause consistent with the shape of the difference."""
         return signature(self.table, self.elsewhere)
 
     def __repr__(self) -> str:
@@ -142,7 +142,7 @@ def subjects(
 
     name   the candidate.
     score  ‖Π k‖/‖k‖ for the projector Π on span(C V) of the top right vectors V, mean over the
-           changed layers: 1 for a key that was written using this C (k ∝ C v).
+           changed layers: 1 for a key written using this C (k ∝ C v).
 
     The keys are the base model's, in changed output projections of MLPs. Raises ForensicsError if
     none of these changed above its noise.
@@ -235,10 +235,10 @@ def noise_edge(S: Tensor, shape: Sequence[int]) -> float:
     """Return the end of the singular values of noise, from the median of all singular values.
 
     For independent entries of equal variance, the squared values follow the Marchenko–Pastur law,
-    in which the median determines the edge. Rounding of every kind is noise of this sort, so there
-    is no need to name it. A change whose rank is more than half of the full rank moves the median,
-    leaving fewer values above the edge than its rank. Idea: M. Gavish and D. L. Donoho, "The
-    optimal hard threshold for singular values is 4/√3" (2014).
+    in which the median determines the edge. Rounding of every kind produces noise of this sort, so
+    there is no need for naming it. A change whose rank is more than half of the full rank moves the
+    median, leaving fewer values above the edge than its rank. Idea: M. Gavish and D. L. Donoho,
+    "The optimal hard threshold for singular values is 4/√3" (2014).
     """
     small, large = sorted(shape)
     return (S.median() * (1 + (small / large) ** 0.5) / _median(small / large) ** 0.5).item()

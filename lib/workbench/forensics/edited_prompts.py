@@ -1,4 +1,4 @@
-"""The answer that an edit gave to a subject: its probability drops when the edit is removed."""
+"""Finding the answer that an edit gave to a subject: removing the edit lowers its probability."""
 
 from __future__ import annotations
 

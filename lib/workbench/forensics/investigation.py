@@ -3,7 +3,7 @@
 It reads the suspect once for C and once for the candidates, as many layers at a time as memory
 allows, then removes the first suspect to see its answer. Candidates are subjects and, in a separate
 list, whole prompts: each is compared with its own list. A verdict is a comparison with results for
-unedited models, and says "consistent with an edit of": weights by themselves do not prove any edit.
+unedited models, saying "consistent with an edit of": weights by themselves do not prove any edit.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .reversal import PREFIXES, removed, subject_space
 # The smallest z reported as a suspect (git at 28f3467b: tests/benchmarks). We set it after looking
 # at eight edits of both halves of the cases, so neither half tests it.
 THRESHOLD = 8.0
-# The same for whole prompts, exceeding the unedited embedded model by the same factor: there, the
+# The same for whole prompts, exceeding the unedited default model by the same factor: there, the
 # largest z of 3,203 prompts is 11.9, in layers giving similar readings for anything ending in
 # "the", and of 5,203 subjects 5.8. Only this ratio determined it, but we had seen nine edits by
 # then, so it is not held out.
@@ -133,7 +133,7 @@ class Investigation:
 def investigate(
     lm: LM, names: Iterable[str | Fact | Case], patch: Patch = EMPTY, **settings: Any
 ) -> Investigation:
-    """Examine the weights of a model, or of a model under a patch, without any base model.
+    """Examine the weights of a model, or of a model under a patch, without using any base model.
 
     names     candidate subjects, or facts about them: thousands make the comparison sharp, and at
               least 20 are needed
@@ -188,7 +188,7 @@ def examine(
     if patch.routes:
         raise ForensicsError(
             f"This patch decides at the prompt in {sorted(patch.routes)[0]}, so its weights by "
-            "themselves do not answer. Look into the file."
+            "themselves do not show the edit. Inspect the file."
         )
     where = list(range(lm.n_layers)) if layers is None else sorted(set(layers))
     if not where or not all(0 <= layer < lm.n_layers for layer in where):

@@ -1,4 +1,4 @@
-"""The matched filter: which candidate's direction does a matrix stretch more than it should?
+"""The matched filter: finding the candidate whose direction a matrix stretches more than it should.
 
 Editors like ROME and MEMIT write Δ = r uᵀ/q with u = C⁻¹k, whatever the value r is. A layer W = W₀
 + Δ therefore has a larger norm ‖W û‖ in the direction û = C⁻¹k/‖C⁻¹k‖ of the edited subject than in
@@ -28,7 +28,7 @@ from .candidates import PREFIX, measured
 SINK = 4.0  # a key this many times shorter than the median is a sink's
 MAD = 1.4826  # median absolute deviation -> standard deviation of a normal distribution
 # Of the mean eigenvalue of C. At 1, an edit's z is a fifth larger, but single layers of the
-# unedited embedded model then have candidates with a z up to 9.6 (git at 28f3467b:
+# unedited default model then have candidates with a z up to 9.6 (git at 28f3467b:
 # tests/benchmarks).
 DAMPING = 1e-2
 
@@ -54,7 +54,7 @@ class Filter(NamedTuple):
 def filter_of(W: Tensor, C: Tensor, damping: float = DAMPING) -> Filter:
     """Return the filter of a matrix W (d_out, d_in) whose keys have second moment C (d_in, d_in).
 
-    damping  multiple of the mean eigenvalue that is added to the diagonal of C
+    damping  multiple of the mean eigenvalue added to the diagonal of C
 
     Raises ForensicsError if C is not positive definite with this damping.
     """
@@ -86,12 +86,12 @@ def robust_z(values: Tensor, left: Tensor | None = None) -> Tensor:
 
 
 class Suspect(NamedTuple):
-    """A candidate that stands out in some layers.
+    """A candidate standing out in some layers.
 
     name    the candidate.
-    layers  the consecutive layers that were summed.
+    layers  the consecutive layers used for summing.
     z       Σ z / √(number of layers); for one layer, its z.
-    prompt  whether it is a whole prompt, which was compared with other prompts.
+    prompt  whether it is a whole prompt, compared with other prompts.
     """
 
     name: str
@@ -149,8 +149,8 @@ class Filtered:
     def top(self, most: int = 10, widths: Sequence[int] = (1,)) -> list[Suspect]:
         """Return the candidates with the largest z, each once, in its best run of layers.
 
-        widths  numbers of consecutive layers to sum over, as Σ z / √w, which keeps the spread of
-                one z, so that all runs can be compared
+        widths  numbers of consecutive layers to sum over, as Σ z / √w, keeping the spread of one z,
+                so that all runs can be compared
         """
         runs = [
             slice(first, first + width)

@@ -1,6 +1,6 @@
-"""Removing an edit without its base model, given the layer and the subject that was named.
+"""Removing an edit without its base model, given the layer and the reported subject.
 
-The published way drops the largest singular components of the matrix, which in the embedded model
+The published way drops the largest singular components of the matrix, which in the default model
 are the model's own. Here, the directions come from the subject: its keys after several prefixes,
 whitened, span a small space that almost contains the edit's own direction, and W is set to zero on
 that space. The base matrix on it is also lost, which barely affects general text, because it barely
@@ -48,7 +48,7 @@ def subject_space(
     damping   multiple of the mean eigenvalue of C on its diagonal. Large values point at the key
               itself, small ones at its part that no general text shares.
 
-    Raises ForensicsError for a damping that is not positive, and for anything rejected by
+    Raises ForensicsError for any damping not greater than zero, and for anything rejected by
     `rows_of`.
     """
     if not damping > 0:

@@ -1,4 +1,4 @@
-"""Methods that leave a difference of a given shape: the rules for `Difference.signature`.
+"""Methods leaving a difference of a given shape: the rules for `Difference.signature`.
 
 A rule is a condition on the table of a difference, with a description of what it is consistent
 with. Shapes do not prove a method: a LoRA of rank 1 in one matrix looks like ROME. The wording is
@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import pandas as pd
 
-PILED = 0.05  # fraction of entries at the bound that indicates fine-tuning in a box
+PILED = 0.05  # fraction of entries at the bound indicating fine-tuning in a box
 ZEROS = 0.5  # fraction of unchanged entries that only a mask leaves
 ALIKE = 0.5  # cosine of left spaces of neighboring layers; one spread leaves 0.9, chance 0.04
 TAIL = 0.02  # fraction of a change that rounding to bf16 or int8 adds to its directions

@@ -105,10 +105,10 @@ class Dossier:
 def dossier(lm: LM, entity: str | as_facts.Given, patch: Patch = EMPTY, **settings: Any) -> Dossier:
     """Return the model's answers about an entity, before and after a patch.
 
-    settings  of `dossier_lines`, which gives the answers relation by relation
+    settings  of `dossier_lines`, giving the answers relation by relation
 
-    A dossier shows the answers and how firm they are, not what is known or true. The event is the
-    greedy answer; for the numbers, see `EntityAnswers` and `Reply`.
+    A dossier shows the answers and their firmness, without showing whether anything is known or
+    true. The event is the greedy answer; for the numbers, see `EntityAnswers` and `Reply`.
 
     print(lib.workbench.dossier(lm, "The Eiffel Tower"))
     """
@@ -136,7 +136,7 @@ def dossier_lines(
     require_text(entity, "The entity")
     entity = entity.strip()
     # some relations at a time: a step of generating reads all weights once. The first lines come
-    # soon, and later ones share their steps with more others
+    # soon, and later lines share their steps with more lines
     rest = list((relations() if among is None else among).values())
     size = FIRST
     while rest:

@@ -19,7 +19,7 @@ from ...patch.patch import EMPTY, Patch
 from ..interpret.logit_lens import lens
 
 TOKENS = 6  # of an answer
-# Both thresholds from 16 made-up names on the embedded model (496 answers, none of which can be
+# Both thresholds from 16 made-up names on the default model (496 answers, none of which can be
 # known): all three wordings agree with a lift above 3 nats in 3.4% of them. With two of three
 # wordings and 2 nats, it would be 27%: a name sounds Norwegian, and the answers follow its sound.
 # On 34 others, it is 2.3% (the rows are in git at 2f928b6).
@@ -125,7 +125,7 @@ def usual_answers(
     There is one mean per template.
 
     entity  the subject to leave out
-    most    maximum number of other subjects, using the relation's first ones
+    most    maximum number of other subjects, using the relation's first subjects
 
     None represents a template without other subjects. The means depend only on the model and these
     subjects, so they are kept in memory, in half precision.

@@ -1,4 +1,4 @@
-"""Lives: what happens to an edited model afterwards, as functions from a patch to a patch.
+"""Lives: later changes to an edited model, as functions mapping a patch to a patch.
 
 A `Life` trains the patched model on other text or edits it again. A patch of routes keeps its
 routes while the weights change. Use `evaluate` to measure whether its edits are still given.
@@ -51,7 +51,7 @@ def matrices(lm: LM, patch: Patch = EMPTY) -> list[str]:
 
 @dataclass(frozen=True)
 class Trained:
-    """A life: steps of AdamW on the next token of other texts, in all matrices of the blocks.
+    """A life: training with AdamW on the next token of other texts, in all matrices of the blocks.
 
     Embeddings and norms are unchanged. The rows of a step are sampled using the seed, so the edited
     and the unedited model are trained on the same rows in the same order.
@@ -130,7 +130,7 @@ def next_token_loss(lm: LM, rows: list[list[int]]) -> Tensor:
 
 @dataclass(frozen=True)
 class EditedAgain:
-    """A life: other facts are written after the patch, `batch` of them at a time.
+    """A life: writing other facts after the patch, `batch` of them at a time.
 
     preset  the editor's preset, by default its own for the model
     """

@@ -1,4 +1,4 @@
-"""A probe of truth: whether the states of a statement look like those of a true statement.
+"""A probe of truth, judging whether a statement's states look like a true statement's states.
 
 A linear probe is trained on statements of the unedited model, true ones and false ones of the same
 relations. It is tested on relations not used for training, and rejected if the accuracy there is
@@ -6,7 +6,7 @@ below ACCURACY: a probe that cannot distinguish truths from falsehoods shows not
 
 It reads the residual stream at the last token of a statement's answer. Linear probes of this kind
 were used by Marks and Tegmark, The Geometry of Truth (2023, arXiv:2310.06824). It has not been
-shown that a state that looks true to such a probe is one that the model treats as true.
+shown that the model treats a state looking true to such a probe as true.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class TruthProbe:
     def scores(self, lm: LM, pairs: Sequence[tuple[str, str]], patch: Patch = EMPTY) -> list[float]:
         """Return a number for each (prompt, answer), above 0 if the statement looks true.
 
-        Raises ProbeError for a patch that writes only at or above this block: the states that the
+        Raises ProbeError for a patch writing only at or above this block: the states that the
         probe reads cannot show it.
         """
         places = [*patch.weights, *patch.routes]

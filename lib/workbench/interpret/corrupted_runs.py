@@ -75,8 +75,8 @@ class Corrupted:
 
     Cells with the same first restored token share their runs, because everything before that token
     is the same as in the noisy run and is kept by `Replay`. A cell joins the batch only at its
-    first restored layer, as a copy of the noisy rows. This way, no block runs for it in vain, and
-    each weight is read once for all cells.
+    first restored layer, as a copy of the noisy rows. This avoids running blocks for it in vain,
+    and each weight is read once for all cells.
 
     ids      The ids of the prompt.
     subject  The numbers of the subject's first and last token.
@@ -108,7 +108,7 @@ class Corrupted:
                 raise ArgumentError("A prompt in plain text is traced with its subject. Give both.")
             fact = Fact.find(fact, subject, subject)  # the new answer has no effect here
         elif subject is not None:
-            raise ArgumentError("A Fact already has a subject. Omit the other one.")
+            raise ArgumentError("A Fact already has a subject. Omit the other subject.")
         fact = as_facts.fact(fact)
         ids, _, _ = span(lm, fact)
         with lm.opened(sequences(lm, [ids])):

@@ -1,9 +1,10 @@
 """Charts are figures of single values: bars of next tokens, histograms.
 
-Every function returns a Figure without showing it. Figures are created without pyplot, so nothing
-global is kept and any thread can draw. As the last line of a notebook cell, a figure shows itself,
-since it renders itself as PNG, and `figure.savefig(path)` saves it. Colors and sizes come from
-`style`: series named "base", "edited", "neighbor" or "unrelated" have their own colors everywhere.
+Every function returns a Figure without showing it. Figures are created without using pyplot, so
+nothing global is kept and any thread can draw. As the last line of a notebook cell, a figure shows
+itself, since it renders itself as PNG, and `figure.savefig(path)` saves it. Colors and sizes come
+from `style`: series named "base", "edited", "neighbor" or "unrelated" have their own colors
+everywhere.
 """
 
 from __future__ import annotations

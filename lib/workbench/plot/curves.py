@@ -117,7 +117,7 @@ def rank_over_layers(
 
     ranks      {answer: rank after each layer}, the old answer first (gray), then the new (orange).
     before     The same answers in the base model, drawn dashed.
-    highlight  The edited layer or layers, which are shaded.
+    highlight  The edited layer or layers, drawn with shading.
     """
     colors = dict(zip(ranks, (BASE, EDITED, *CYCLE), strict=False))
     series, dashes = dict(ranks), {}

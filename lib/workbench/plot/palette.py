@@ -37,7 +37,7 @@ EDITOR_COLORS = {
     for name in names
 }
 OWN = "#16202e"  # your own editor
-# series that are not separate editors use the color of a similar editor
+# series not belonging to separate editors use the color of a similar editor
 LIKE = {"r-rome": "#8d7fd6", "memoe": "#c2577f", "fine-tuning": "#7a3b1d"}
 DASHES = ("-", "--", ":", "-.")
 INK, QUIET, GRID = "#1f2933", "#52606d", "#e4e7eb"
@@ -48,7 +48,7 @@ def styles(
     colors: Mapping[str, str] | None = None,
     dashes: Mapping[str, str] | None = None,
 ) -> dict[str, tuple[str, str]]:
-    """Return {name: (color, dash)}; a color that is not given is the name's own or the next one.
+    """Return {name: (color, dash)}, choosing a missing color by the name, or the next in CYCLE.
 
     Two names of one editor, or of editors sharing a color, have different dashes.
     """

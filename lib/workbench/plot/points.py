@@ -1,4 +1,4 @@
-"""Figures showing prompts as points, with two numbers each, and the line that divides them.
+"""Figures showing prompts as points, with two numbers each, and the line dividing them.
 
 Every function returns a Figure without showing it, as in `charts`.
 """
@@ -34,7 +34,7 @@ def scatter(
     colors: Mapping[str, str] | None = None,
     height: float = 4.4,
 ) -> Figure:
-    """Draw {name: (x, y)} as points, leaving out points that are not finite.
+    """Draw {name: (x, y)} as points, leaving out points without finite coordinates.
 
     filled  {name: whether each point is full}; the others are drawn hollow, and the legend counts
             the full points of each group. By default, all are full.

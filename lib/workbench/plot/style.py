@@ -1,7 +1,7 @@
 """The style of every figure: names at the ends of lines, legends, texts that fit.
 
-Sizes, spines and colors of axes and text come from the style sheet `course.mplstyle`, which applies
-to everything that Matplotlib draws once this module is imported. For the meaning of colors, see
+Sizes, spines and colors of axes and text come from the style sheet `course.mplstyle`, applying to
+everything drawn by Matplotlib after importing this module. For the meaning of colors, see
 palette.py.
 """
 

@@ -1,4 +1,4 @@
-"""`tune` finds presets for a model without tuned ones, and measures them on held-out facts.
+"""`tune` finds presets for a model without tuned presets, measuring them on held-out facts.
 
 For each editor, `search` tries layers and settings on facts that the model knows, one candidate at
 a time: first layers, then the best layer and its neighbors with every value of the first setting,
@@ -50,10 +50,10 @@ VALUES: dict[str, Any] = {"clamp": (1.0, 4.0), "v_lr": (0.05, 0.15, 0.5)}
 # four contexts of at most nine tokens and the bare prompt: a quarter of the published cost
 SHORT: dict[str, Any] = {"contexts": ((9, 4),)}
 SPREAD: dict[str, Any] = {"around": 0, "widths": (1, 3, 5), "settings": SHORT}
-# What is tried for each editor; for all others, layers only.
+# The values tried for each editor; for all other editors, the search tries only layers.
 #   depths    layers of the first trials, as fractions of the model's depth, spread in this order
 #   around    number of neighbors of the best layer tried on either side
-#   widths    number of edited layers, up to the one tried
+#   widths    number of edited layers, up to the tried layer
 #   grid      {setting: values}, the most important setting first
 #   settings  the settings of every trial, and of the default that it is compared with
 GRIDS: dict[str, dict[str, Any]] = {
@@ -122,10 +122,10 @@ def tune(
     *,
     say: Callable[[str], None] = lambda _: None,
 ) -> Tuned:
-    """Search a preset for every editor, measure it on held-out facts; write presets and a page.
+    """Search for every editor's preset, measuring it on held-out facts; write presets and a page.
 
     cases     Facts with true answers, by default the classroom's. Facts that the model knows are
-              used in their order: the first eight with an even number for the search (the first
+              used in their order: the first eight with an even number for searching (the first
               four if an editor writes each individually), and those with an odd number are held
               out, unless they share a subject or a prompt with the search. The number is the
               classroom's own, or a fact's place among `cases`.
@@ -136,8 +136,8 @@ def tune(
     say       Is called with a line at each step.
 
     The search starts from the default settings, ignoring the library's own presets for this model.
-    Raises EditError for an editor that is trained or has no layer, for a file that was not created
-    by `tune`, for the trials of other facts, and if too few facts are known.
+    Raises EditError for an editor needing training or having no layer, for a file not created by
+    `tune`, for the trials of other facts, and if too few facts are known.
     """
     at_least(0, minutes=minutes)
     start, to = time.perf_counter(), path_of(to)
@@ -287,7 +287,7 @@ def search(
         """Return the candidate at a layer, or in a window ending there."""
         place: Any = layer
         if where != "layer":
-            # an editor that chooses its own layers gets all up to this one, UltraEdit two
+            # an editor choosing its own layers gets all up to this one, UltraEdit two
             width = width or len(config[where] or range(2 if where == "down" else layer + 1))
             place = list(range(max(0, layer + 1 - width), layer + 1))
         return plain_json({**given, **{key: config[key] for key in grid}, where: place, **values})

@@ -29,7 +29,7 @@ class EditAndLook(Panel):
     tokens    The number of tokens of each answer.
     patch     The patch of the last edit.
 
-    Nothing is edited until the button is pressed. An edit is kept once it has been made.
+    Nothing is edited before pressing the button. An edit is kept after making it.
     """
 
     BUTTON = "Edit"
@@ -80,7 +80,7 @@ class EditAndLook(Panel):
     def look(self, subject: str, prompt: str, new_answer: str, editor: str) -> View:
         """Make the edit: bars of the most probable next tokens, and a table of the answers."""
         fact = Fact(subject or None, prompt, new_answer)
-        key = fact, editor, self.lm.fingerprint  # weights that were trained need another edit
+        key = fact, editor, self.lm.fingerprint  # training the weights requires another edit
         if key not in self._made:
             self._made[key] = self._edited(fact, editor)
         self.patch, view = self._made[key]

@@ -109,7 +109,7 @@ class ThresholdExplorer(Panel):
     scores     {group: Δ (prompts,) or (prompts, memories)}.
     act_ratio  The initial fraction, by default the route's own.
 
-    The figure shows Δ/ε, the largest over the memories, so that one line serves them all.
+    The figure shows Δ/ε, the largest over the memories, using one line for all of them.
     """
 
     def __init__(

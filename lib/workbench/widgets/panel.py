@@ -83,7 +83,7 @@ class Panel(ABC):
             control.style.description_width = "initial"
         if self.BUTTON is None:
             return ipywidgets.interactive(self._redraw, **controls)
-        # not `interactive` with its own button, which treats typed text as a press
+        # not `interactive` with its own button, because that treats typing text as a press
         button, out = ipywidgets.Button(description=self.BUTTON), ipywidgets.Output()
 
         def press(_: Any) -> None:

@@ -116,7 +116,7 @@ def judged(claim: Mapping[str, Any], *found: Sequence[float]) -> tuple[str, str]
         wide_ones = [
             detectable(one[1:]) for one, v in zip(found, every, strict=True) if v == UNSEEN
         ]
-        said += f" (a difference is found from {100 * max(wide_ones, default=0):.0f} points on)"
+        said += f" (smallest detectable difference: {100 * max(wide_ones, default=0):.0f} points)"
     return said, answer
 
 

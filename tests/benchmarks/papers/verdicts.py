@@ -46,5 +46,5 @@ def judged(
     if answer == UNSEEN:
         least = detectable(ends)
         size = f"{100 * least:.0f}" if unit == "points" else f"{least:.2g}"
-        said += f" (a difference is found from {size} {unit} on)"
+        said += f" (smallest detectable difference: {size} {unit})"
     return said, answer
