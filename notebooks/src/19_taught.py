@@ -3,14 +3,14 @@
 #
 # # 19 · What twenty-six editors taught
 #
-# Twenty-two pages, twenty-six editors. This last page is short.
+# Twenty-two notebooks, twenty-six editors. This last notebook is short.
 #
-# **You will** read the map · see on keys of the real model what each protection saves and what it costs · take eight
-# ideas home · put a price on what an edit takes.
+# **You will** read the map · use keys of the real model to see what each protection saves and costs · take eight ideas
+# home · put a price on the harm of an edit.
 #
-# **Needs** the pages before it.
+# **Needs** the notebooks before it.
 #
-# **Minutes** 10 to read. There is no exercise here: the [project](../lessons/project.md) is an editor of your own.
+# **Minutes** 10 to read. There is no exercise here; in the [project](../lessons/project.md), you build your own editor.
 #
 # Run the folded cell below, and read on.
 
@@ -73,8 +73,9 @@ layer = max(0, lm.n_layers // 6 - 1)  # the last of the layers that MEMIT edits 
 # %% [markdown]
 # ## The map
 #
-# Each row is an editor. A pale cell repeats the first editor of its group, and a dark one differs from it. All editors
-# stand as the library has them. [The same as a table](reference/map.md) leads to each editor's page, program and file.
+# Each row is an editor. A pale cell repeats the first editor of its group; a dark cell differs. All editors are shown
+# as the library implements them. [The same map as a table](reference/map.md) links to each editor's notebook, paper
+# code and file.
 
 # %%
 show.the_map()
@@ -82,20 +83,20 @@ show.the_map()
 # %% [markdown]
 # ## One formula, five brackets
 #
-# Most editors that write weights fill one formula, $\Delta = R\,K^\top(\ldots)^{-1}$. What stands in the bracket
-# decides who is left alone. Here twenty facts are written into one layer of the model behind twenty earlier ones. The
-# keys $K$ are those of the model, and each value is asked to move by length 1, in a random direction. In $\lambda I$,
-# $I$ is scaled by the mean of $C$'s diagonal, so that one $\lambda$ means the same in both. The first row of the
-# figure has no bracket at all.
+# Most editors that write weights use the formula $\Delta = R\,K^\top(\ldots)^{-1}$. The content of the bracket
+# determines which other outputs are protected. Here we write twenty facts into one layer of the model, after twenty
+# earlier facts. The keys $K$ come from the model, and each value should change by length 1, in a random direction. In
+# $\lambda I$, $I$ is scaled by the mean of $C$'s diagonal, giving $\lambda$ the same meaning in both. The first row of
+# the figure has no bracket at all.
 #
-# **Predict.** That row is a gradient step, as long as one pair alone would need. How much of a new fact is still
-# missing after it?
+# **Predict.** That row is a gradient step, as long as a single pair would need. How much of a new fact is still missing
+# after it?
 #
 # <details><summary>Work it out</summary>
 #
-# One pair alone would arrive whole. But the outputs at the twenty keys are $R\,K^\top K$, and $K^\top K$ is not diagonal: keys
-# of one layer share large directions ([notebook 01](01_linear_memory.ipynb)), so each key also receives a share of nineteen
-# other answers. A bracket is what undoes this.
+# A single pair would arrive in full. But the outputs at the twenty keys are $R\,K^\top K$, and $K^\top K$ is not
+# diagonal: keys of one layer have large directions in common ([notebook 01](01_linear_memory.ipynb)), so each key also
+# receives a fraction of nineteen other answers. The bracket undoes this.
 #
 # </details>
 
@@ -155,45 +156,43 @@ missing.against(lengths(1_000.0)["none: a gradient step"][0])
 Slider(drawn, "λ", (1, 10, 100, 1_000, 10_000, 100_000), 1_000)
 
 # %% [markdown]
-# The step without a bracket misses most of what it is to write, and moves ordinary text most. At this $\lambda$,
-# $\lambda C$ writes more than $\lambda I$ and moves text less. Equality writes everything, and moves text and earlier
-# facts for it. Earlier facts are held by one thing: their own keys in the bracket. A larger $\lambda$ moves all less,
-# the new facts too. At the smallest one each bracket with a $\lambda$ writes all, and only the one with earlier keys
-# still leaves earlier facts where they are.
+# The step without a bracket misses most of the requested change, and changes ordinary text most. At this $\lambda$,
+# $\lambda C$ writes more than $\lambda I$ while changing text less. Equality writes everything, at the cost of changing
+# text and earlier facts. Earlier facts are preserved by only one thing: having their own keys in the bracket. A larger
+# $\lambda$ reduces every change, including the new facts. At the smallest $\lambda$, each bracket with a $\lambda$
+# writes everything, and only the bracket with earlier keys still leaves earlier facts unchanged.
 #
 # ## What we know now
 #
-# * **A layer is a memory.** Writing one pair moves every other answer, by the overlap of its key with the new key
+# * **A layer is a memory.** Writing a pair changes every other answer, by the overlap of its key with the new key
 #   ([02](02_insert.ipynb)).
-# * **What protects stands in the bracket.** The second moment protects general text, and kept keys protect earlier
-#   facts ([05](05_memit.ipynb), [06](06_null_space.ipynb)). How far a neighbor moves can be forecast from keys alone
-#   ([07](07_superposition.ipynb)), and an edit by ROME leaves a trace that names its subject, if that is on the list
+# * **The bracket provides the protection.** The second moment protects general text, and kept keys protect earlier
+#   facts ([05](05_memit.ipynb), [06](06_null_space.ipynb)). How far a neighbor shifts can be predicted using only keys
+#   ([07](07_superposition.ipynb)), and an edit by ROME leaves a trace naming its subject, if that is on the list
 #   ([17](17_was_it_edited.ipynb)).
-# * **Where a fact is looked up is not the only place where it can be written**
-#   ([03](03_where.ipynb)).
-# * **Check the first token before you explain a gain.** At the first position of a text keys are unlike all others, and
-#   one-token subjects that open a prompt nearly share one. This alone can make a gain like a published one
-#   ([02b](02b_first_token.ipynb), [08](08_wilke.ipynb)).
-# * **A gradient is also a pair of key and value** ([09](09_learning_to_edit.ipynb),
-#   [10](10_ultraedit.ipynb)). Training or standardizing decides how such pairs are weighed.
-# * **Beside the weights no weight is lost, and everything depends on which prompts are answered**
+# * **A fact can be written in places other than where it is looked up** ([03](03_where.ipynb)).
+# * **Check the first token before you explain a gain.** At the first position of a text, keys are unlike all others,
+#   and one-token subjects at the start of a prompt have almost the same key. This by itself can produce a gain like a
+#   published one ([02b](02b_first_token.ipynb), [08](08_wilke.ipynb)).
+# * **A gradient is also a pair of key and value** ([09](09_learning_to_edit.ipynb), [10](10_ultraedit.ipynb)). Training
+#   or standardizing decides how to weigh such pairs.
+# * **External memory leaves all weights unchanged, so everything depends on which prompts are answered**
 #   ([11](11_grace.ipynb), [12](12_wise.ipynb), [13](13_lemoe.ipynb)). No radius that we tried separates rewordings from
 #   neighbors.
-# * **What happens in a stream happens to all of its facts** ([14](14_lifelong.ipynb),
-#   [15](15_judging.ipynb)). The stream is the observation, and the unedited model stands beside
-#   every number.
-# * **To say the new answer is not yet to know it.** After ROME a probe of truth gives only some of the facts the new
-#   answer alone ([18b](18b_truth_probe.ipynb)), and a rounding to four bits can erase an edit of many small changes
-#   ([18](18_does_it_last.ipynb)).
+# * **All facts of a stream are affected together** ([14](14_lifelong.ipynb), [15](15_judging.ipynb)). The stream is the
+#   observation, and every number comes with the unedited model's.
+# * **Giving the new answer is not yet knowing it.** After ROME, a truth probe accepts the new answer and rejects the
+#   old answer for only some of the facts ([18b](18b_truth_probe.ipynb)), and rounding to four bits can erase an edit
+#   made of many small changes ([18](18_does_it_last.ipynb)).
 #
 # ## What an edit gives, and what it takes
 #
-# The figure has both for every editor: upward what an edit gives, to the right what it leaves alone. On the left are
-# means of the short streams of [notebook 14](14_lifelong.ipynb), and on the right those of a hundred facts of
-# CounterFact and a hundred of ZsRE, written one by one. There a neighbor has to go on exactly as before, right or wrong.
-# Along the dashed line all are worth what MEMIT is, if a point that is lost costs what a point that is given brings. The
-# dotted line is what the unedited model knows. The cross is the interval of the median editor; a hundred facts in a row
-# are one observation and have none.
+# The figure shows both for every editor: higher points give more, and points further right leave more unchanged. On the
+# left are means over the short streams of [notebook 14](14_lifelong.ipynb); on the right, means over a hundred facts
+# from CounterFact and a hundred from ZsRE, written one by one. There, a neighbor counts if its continuation is
+# unchanged, right or wrong. Along the dashed line, editors are worth as much as MEMIT, if losing a point costs as much
+# as gaining a point brings. The dotted line is the unedited model's knowledge. The cross is the median editor's
+# interval; a hundred facts in a row are a single observation and have no interval.
 
 # %%
 share = {c: runs_14.streams(runs_14.stored(), c) for c in runs_14.COLUMNS}
@@ -256,13 +255,15 @@ axes[0].set_ylabel("given: facts held and rewordings (%)")
 figures.legend(figure, drawings_14.COLORS.values(), drawings_14.COLORS, 5)
 
 # %% [markdown]
-# **No editor reaches the upper right corner.** The searches come nearest in the short streams. In the hundreds they have
-# left few neighbors as they were, and nearly all that stands beside the weights is worth more. So without a price and a
-# length there is no best editor; [notebook 14](14_lifelong.ipynb) has the choice for single needs.
+# **No editor reaches the upper right corner.** The searches come closest in the short streams. In the hundreds they
+# leave few neighbors unchanged, and almost every editor using external memory is worth more. So without a price and a
+# length there is no best editor; [notebook 14](14_lifelong.ipynb) has recommendations for single needs.
 #
-# All this is of one small model and of facts of one sentence, and the brackets are of one layer. [What was never
-# run](16_at_scale.ipynb) is said there. What would make an edit a piece of knowledge, with its consequences, is open.
+# All this concerns a single small model and facts of one sentence; the brackets concern a single layer. [Notebook
+# 16](16_at_scale.ipynb) names what we have never run. How to turn an edit into knowledge, including its consequences,
+# is an open question.
 #
 # ## References
 #
-# * Each editor's paper stands in [the README](../README.md#the-editors), and all of them in the book's bibliography.
+# * Each editor's paper is linked in [the README](../README.md#the-editors), and the book's bibliography lists all of
+#   them.
