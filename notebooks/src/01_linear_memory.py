@@ -14,7 +14,7 @@
 #
 # **Minutes** 30 for reading and 50 for working: four exercises from [session 1](../lessons/session_1.md).
 #
-# Run the folded cell below and keep reading.
+# Run the folded cell below first.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -140,8 +140,8 @@ share = guess("Crosstalk of random keys, as a share of the values' squared lengt
 #
 # </details>
 #
-# **Predict.** In high dimensions random directions are nearly orthogonal. Suppose we use 160 random unit vectors in
-# 256 dimensions as keys. How large is the crosstalk, compared with the values?
+# **Predict.** In high dimensions random directions are almost orthogonal. Suppose we use 160 random unit vectors in 256
+# dimensions as keys. How large is the crosstalk, compared with the values?
 #
 # <details><summary>Work it out</summary>
 #
@@ -171,10 +171,10 @@ share.against(measured)
 # %% [markdown]
 # ## The best matrix
 #
-# Outer products ignore the overlap between keys, and the price is more than half of the values' squared length. So
-# let us look for the best matrix instead: which $W$ makes the squared error $\|WK - V\|^2$, summed over all
-# entries, as small as possible? To find out whether a given $W$ can be improved, add any change $H$. To first order
-# in $H$ the error changes by $\mathrm{tr}(H^\top G)$, with a matrix $G$, the **slope** at $W$.
+# Outer products ignore the overlap between keys, losing more than half of the values' squared length. So let us look
+# for the best matrix instead: which $W$ makes the squared error $\|WK - V\|^2$, summed over all entries, as small as
+# possible? To find out whether a given $W$ can be improved, add any change $H$. To first order in $H$ the error changes
+# by $\mathrm{tr}(H^\top G)$, with a matrix $G$, the **slope** at $W$.
 #
 # **Your turn · exercise 1.1, first step · ★ · 6 minutes.** Expand $\|(W + H)K - V\|^2$ on paper, and write `slope`.
 
@@ -386,8 +386,8 @@ even[:, 0], even[:, 1] = torch.tensor([[1.9, 0.9], [1.2, -1.6]])
 drawings_01.whitening(flat @ even, flat, (0, 1))
 
 # %% [markdown]
-# The ellipse is the set of keys with $k^\top C^{-1} k = 4$, and whitening makes it round. The two arrows have in
-# common only the direction that all keys have in common; otherwise they are quite different.
+# The ellipse is the set of keys with $k^\top C^{-1} k = 4$, and whitening makes it round. The two arrows have in common
+# only the direction that all keys have in common.
 #
 # ## Ridge
 #
@@ -452,8 +452,8 @@ worst = guess("Without ridge and with noise on the keys, at which n/d is the err
 # The pairs are written with keys spread as in the last section. When they are read, the keys contain
 # noise with a tenth of their squared length.
 #
-# **Predict.** Without ridge, which memory suffers most from the noise: a memory that is half full, one that is
-# exactly full, or one with twice as many pairs as inputs?
+# **Predict.** Without ridge, which memory suffers most from the noise: half full, exactly full, or holding twice as
+# many pairs as inputs?
 #
 # <details><summary>Work it out</summary>
 #
@@ -490,10 +490,10 @@ worst.against(counts[plain.index(max(plain))] / d)
 Slider(figure, "λ, in units of n σ²", [10 ** (i / 2) for i in range(-6, 5)], 1)
 
 # %% [markdown]
-# The worst memory is the one that is exactly full. Without ridge, its error goes off the figure, then falls again
-# as more pairs are written, which is known as *double descent*. With $\lambda = n\sigma^2$ the peak is gone; the
-# price is an error on the keys as they were written, even if all pairs would have fitted. Try moving the slider to
-# a $\lambda$ that is too small or too large.
+# The exactly full memory is worst. Without ridge, its error goes off the figure, then falls again as more pairs are
+# written, which is known as *double descent*. With $\lambda = n\sigma^2$ the peak is gone; the price is an error on the
+# keys as they were written, even if all pairs would have fitted. Try moving the slider to a $\lambda$ that is too small
+# or too large.
 #
 # ## A layer of a real model
 #
@@ -543,9 +543,8 @@ plot.lines(range(1, width + 1), curves, *axes, ylog=True)
 #
 # <details><summary>Answer</summary>
 #
-# Raw cosines lean toward the positive side, as happens when keys have a component in common. Whitening draws
-# the bulk toward 0, though not as close as random vectors. What remains is a tail of pairs that look similar to
-# this layer.
+# Raw cosines lean toward the positive side, because keys have a component in common. Whitening draws the bulk toward 0,
+# though not as close as random vectors, leaving a tail of pairs that look similar to this layer.
 #
 # </details>
 #
@@ -598,16 +597,14 @@ plot.style.legend(figure, figure.axes[0])
 figure
 
 # %% [markdown]
-# Each curve ends at its most similar pair. Whitening removes most of the component that all keys have in common.
-# The similarity that remains is of another kind: countries pair with their inhabitants and neighbors, languages
-# with languages. The light bulb paired with the Eiffel Tower shows that not every close pair has a reason that we
-# can name.
+# Each curve ends at its most similar pair. Whitening removes most of the component that all keys have in common. The
+# remaining similarity is of another kind: countries pair with their inhabitants and neighbors, languages with
+# languages. The light bulb paired with the Eiffel Tower shows that not every close pair has a reason that we can name.
 #
 # ## Steal a layer
 #
-# Suppose $W$ is hidden, and we only see pairs of it from running text, with noise on the values, a tenth of their
-# size. We fit a matrix to the pairs and put it into the model. The layer is now layer 0: when we set it to zero,
-# the model babbles.
+# Suppose $W$ is hidden, and we only see pairs of it from running text, with noise on the values, a tenth of their size.
+# We fit a matrix to the pairs and put it into the model. The layer is now layer 0: without it, the model babbles.
 #
 # What does noise on the values cost at a *new* key? With more pairs than inputs, $\hat W - W$ is
 # $EK^\top(KK^\top)^{-1}$, where $E$ is the noise. For independent keys, the error at a new key is $d/(n - d)$ times
@@ -724,12 +721,12 @@ for line, (module, matrix) in tables.items():
 show.Table(lines)
 
 # %% [markdown]
-# Without ridge, the stolen matrix has learned the noise: at $n = d$ its error is tens of thousands of times as
-# large as the values, and the model is worse than with no matrix at all. With the $\lambda$ chosen on held-out
-# pairs there is no peak, and the model speaks English, but names a wrong city. At one and a half pairs per input,
-# it says *Paris* and *lamb*; without ridge, it does so only at three. At one and a half and without ridge, the
-# error would be .02 if the keys were independent; for text it is 1.83. One likely reason is that words recur, and a
-# key of layer 0 depends on little but its word.
+# Without ridge, the stolen matrix has learned the noise: at $n = d$ its error is tens of thousands of times as large as
+# the values, and the model is worse than with no matrix at all. Using the $\lambda$ chosen on held-out pairs, there is
+# no peak, and the model speaks English, but names a wrong city. At one and a half pairs per input, it says *Paris* and
+# *lamb*; without ridge, it does so only at three. At one and a half and without ridge, the error would be .02 if the
+# keys were independent; for text it is 1.83. One likely reason is that words recur, and a key of layer 0 depends on
+# little but its word.
 #
 # The rows with $W = 0$ are the control. In layer 3 the model also says *Paris* and *lamb* with no matrix, so a
 # theft would prove nothing there. This is one layer, one text and one sample of the noise.
@@ -773,8 +770,8 @@ print(f"all at once, by least squares: {error(memory.fit(K, wanted), K, wanted):
 
 # %% [markdown]
 # Writing one pair changes most of the others. When we write all pairs sequentially, in each of three orders, they
-# corrupt one another. A matrix that stores all of them exists, but we don't have the pairs that the real matrix was
-# made from. All we know about them is $C$.
+# corrupt one another. A matrix storing all of them exists, but we don't have the pairs that the real matrix was made
+# from. All we know about them is $C$.
 #
 # **How can we write one pair at the least cost to the pairs that we cannot see?** [Notebook 02](02_insert.ipynb)
 # derives the answer, then returns to the sheep and its neighbors.

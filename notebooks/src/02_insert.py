@@ -3,8 +3,8 @@
 #
 # # 02 · What does writing one fact do to the others?
 #
-# By the end of this page you will know which change of a memory disturbs its other pairs least, what it costs if
-# $C$ is only estimated, and which pairs it will disturb.
+# By the end of this page you will know which change of a memory disturbs its other pairs least, its cost if $C$ is only
+# estimated, and which pairs it will disturb.
 #
 # **You will** derive the cheapest way to write one pair, and write it · repair an estimate of $C$ · predict the
 # disturbance when many pairs are written one after another · find in a real layer what editing the sheep did to the
@@ -15,7 +15,7 @@
 # **Minutes** 30 for reading and 40 for working: four exercises, from [session 2](../lessons/session_2.md) and
 # [session 3](../lessons/session_3.md).
 #
-# Run the folded cell below and keep reading.
+# Run the folded cell below first.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -324,10 +324,10 @@ axis.set_ticks([1, 2, 5, 10, 20, 50], ["1", "2", "5", "10", "20", "50"])
 figure
 
 # %% [markdown]
-# Randomly drawn keys follow the law. The curve for text is above it: words recur, so a token is less evidence than
-# an independent sample. With one and a half tokens per dimension, $\hat C$ does 5.8 times the least harm, and no
-# $C$ at all 3.6 times. Even a fifth of a token per dimension is better. In layer 20, using no $C$ does 14.6 times
-# the least harm, so one fixed damping can't suit both. The shrunk estimate has no peak. (The reference, the
+# Randomly drawn keys follow the law. The curve for text is above it: words recur, so a token is less evidence than an
+# independent sample. With one and a half tokens per dimension, $\hat C$ does 5.8 times the least harm, compared with
+# 3.6 times using no $C$ at all. Even a fifth of a token per dimension is better. In layer 20, using no $C$ does 14.6
+# times the least harm, so one fixed damping can't suit both. The shrunk estimate has no peak. (The reference, the
 # library's $C$ from ten tokens per dimension, includes the same tokens.)
 #
 # Is the harm visible in the model? We search for ROME's value for the tower once and write it using four matrices.
@@ -459,8 +459,8 @@ mine.against(rms(rho[others]))
 #
 # $$\delta_t = r_t - \sum_{s < t} \rho(s, t)\,\delta_s .$$
 #
-# What is wrong in the end? Step $j$ makes the output at $k_j$ exactly $v_j$, whatever came before. Each later step
-# $i$ adds $\rho(i, j)\,\delta_i$ there, and nothing removes it again:
+# What is wrong in the end? Step $j$ makes the output at $k_j$ exactly $v_j$, regardless of the steps before. Each later
+# step $i$ adds $\rho(i, j)\,\delta_i$ there, and nothing removes it again:
 #
 # $$W_T k_j - v_j = \sum_{i > j} \rho(i, j)\,\delta_i .$$
 #
@@ -486,7 +486,7 @@ after_all = use("3.2", after_all)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# Read the first sum as an equation for all $\delta$ at once: each $\delta_t$ plus the sum of the earlier ones is
+# Read the first sum as an equation for all $\delta$ at once: each $\delta_t$ plus the sum of the earlier $\delta$ is
 # $r_t$. Which half of $\rho$ does it contain, and which half is in the second sum?
 #
 # </details>
@@ -557,8 +557,8 @@ def in_the_end(T):  # of the first T pairs
 Slider(in_the_end, "T", range(32, most + 1, 16), 128)
 
 # %% [markdown]
-# Every fact is disturbed by all later facts, so the first facts are worst off. And the last facts have to write
-# more than was missing at first, compensating for the contributions of the others at their keys.
+# Every fact is disturbed by all later facts, so the first facts are worst off. And the last facts have to write more
+# than was missing at first, compensating for the contributions of the others at their keys.
 #
 # ## One sweep, many sweeps, all at once
 #
@@ -578,8 +578,8 @@ Slider(in_the_end, "T", range(32, most + 1, 16), 128)
 # \Delta W = R\ \rho^{-1}\ \mathrm{diag}(1/q)\,K^\top C^{-1} .$$
 #
 # The only difference is half of a matrix. Writing the pairs one after another means omitting the lower triangle of
-# $\rho$, the part describing how later edits disturb earlier edits. When all pairs are written at once, every value
-# is stored exactly.
+# $\rho$, which describes how later edits disturb earlier edits. When all pairs are written at once, every value is
+# stored exactly.
 #
 # **Exercise 3.2, the third step.** Write the whole sequence as one formula. It may call `asks`.
 
@@ -772,13 +772,12 @@ axes = "length of what an edit puts on the key of an earlier fact", "change of i
 plot.scatter(points, *axes)
 
 # %% [markdown]
-# Two or three percent of an edit reaches an earlier fact, and most answers do not noticeably change. When a fact
-# has just been written, its answer has a log-probability near 0, where it barely changes. If more reaches a fact,
-# its answer loses a little more often: the rank correlations with the loss are .16, .12 and .20. In the second
-# stream, the fact receiving most also lost most, and that edit's subject begins its prompt ([notebook
-# 02b](02b_first_token.ipynb), with other settings of ROME, has smaller losses). So **we know in advance what
-# reaches each key, but barely know the harm that a single edit will do** ([notebook 07](07_superposition.ipynb)
-# asks the same about a hundred). The harm depends on how the layers above process the change.
+# Two or three percent of an edit reaches an earlier fact, and most answers do not noticeably change. When a fact has
+# just been written, its answer has a log-probability near 0, where it barely changes. If more reaches a fact, its
+# answer loses a little more often: the rank correlations with the loss are .16, .12 and .20. In the second stream, the
+# fact receiving most also lost most, and that edit's subject begins its prompt ([notebook 02b](02b_first_token.ipynb),
+# with other settings of ROME, has smaller losses). So **we know in advance what reaches each key, but barely know the
+# harm that a single edit will do** ([notebook 07](07_superposition.ipynb) asks the same about a hundred).
 #
 # ## What we know now
 #

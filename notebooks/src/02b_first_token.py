@@ -12,10 +12,9 @@
 #
 # **Needs** [notebook 02](02_insert.ipynb): $\rho(i, j)$ and $q$.
 #
-# **Minutes** 8 for reading and 2 for guessing, at home after [session 3](../lessons/session_3.md). There is no
-# exercise.
+# **Minutes** 8 for reading and 2 for guessing, at home after [session 3](../lessons/session_3.md), without an exercise.
 #
-# Run the folded cell below and keep reading.
+# Run the folded cell below first.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -87,9 +86,9 @@ print(", ".join(fact.subject for fact in first[:6]))
 # %% [markdown]
 # ## The first position
 #
-# In many language models, much of the attention goes to the first position of a text, whatever word it contains.
-# That is called an **attention sink** (Xiao et al., 2024): a head that finds nothing to read still has to look
-# somewhere, and the first position is visible to every later token.
+# In many language models, much of the attention goes to the first position of a text, whatever word it contains. That
+# is called an **attention sink** (Xiao et al., 2024): a head finding nothing to read still has to look somewhere, and
+# the first position is visible to every later token.
 #
 # Which word is in this position depends on the tokenizer. The tokenizers of Llama and Gemma prepend a
 # begin-of-sequence token to every text, which then occupies the position. The tokenizers of GPT-2, GPT-J and
@@ -125,9 +124,9 @@ plot.lines(range(lm.n_layers), lines, "layer", "mean cosine of two keys", ylim=(
 
 # %% [markdown]
 # In layer 0 the openers are still different words. From layer 1 on, **all of them have almost the same key**,
-# continuing up to the top: the model has turned the first word into a position marker. With the token prepended,
-# the same words, read by the same weights, have separate keys. They remain more similar than other subjects; almost
-# all of them are countries, cities or single nouns, and we haven't measured whether that is the reason.
+# continuing up to the top: the model has turned the first word into a position marker. With the token prepended, the
+# same words, using the same weights, have separate keys. They remain more similar than other subjects; almost all of
+# them are countries, cities or single nouns, and we haven't measured whether that is the reason.
 #
 # ## Which edits disturb which facts
 #
@@ -188,14 +187,13 @@ print(
 whiskers([*found], series, "ρ (rms, and 95 % over subjects)")
 
 # %% [markdown]
-# In the left map, the openers' block is almost uniformly colored: nearly the whole of an edit reaches every other
-# opener. Their rows have more color than the others because they affect all keys, and the columns above them are
-# white. In the right map they look like other subjects. The figure below it shows the same for all subjects. Among
-# subjects that are not openers, almost nothing changes. The effect of openers on each other falls to about a
-# quarter, and their effect on the others to less than a half; they are now affected just as other subjects are. The
-# first effect falls because their keys are no longer the same. The second falls because $q$ grows twentyfold, but
-# only about half as far as $1/\sqrt q$ on its own would allow, since the openers' keys are now also overlapping
-# more with others.
+# In the left map, the openers' block is almost uniformly colored: almost all of an edit reaches every other opener.
+# Their rows have more color than the others because they affect all keys, and the columns above them are white. In the
+# right map they look like other subjects. The figure below shows the same for all subjects. Among subjects that are not
+# openers, almost nothing changes. The effect of openers on each other falls to about a quarter, and their effect on the
+# others to less than a half; they are now affected just as other subjects are. The first effect falls because their
+# keys are no longer the same. The second falls because $q$ grows twentyfold, but only about half as far as $1/\sqrt q$
+# on its own would allow, since the openers' keys now also overlap more with others.
 #
 # ## Does it have to be this token?
 #
@@ -223,24 +221,23 @@ print(f"the tokenizer's own begin-of-sequence token: {plain.tokenizer.bos_token}
 whiskers([*marks], {"ρ": values}, "ρ of openers on openers (rms, and 95 % over subjects)")
 
 # %% [markdown]
-# **Almost any token works.** Prepending a word, a full stop or a line break helps as much as prepending the
-# document separator. The exception here is `<|im_start|>`, which begins a chat. After it, the second token still
-# has the common key, as if nothing had been read. This tokenizer even lists it as its begin-of-sequence token, so
-# the name doesn't reveal which token occupies the position.
+# **Almost any token works.** Prepending a word, a full stop or a line break helps as much as prepending the document
+# separator. The exception here is `<|im_start|>`, which begins a chat. After it, the second token still has the common
+# key, as if nothing had been read. This tokenizer even lists it as its begin-of-sequence token, so the name doesn't
+# reveal which token occupies the position.
 #
-# ## What it does to edits
+# ## The effect on edits
 #
 # Two stored runs use ROME to write the same three streams of thirty facts, one after another, with the same
 # settings: one run with nothing prepended, the other with the token. A third run writes them with the token, using
 # the library's current settings, as in notebook 02. After every edit, the runs record how the log-probability of
 # each earlier fact's answer has changed.
 #
-# How do we compare edits of openers with the others? Comparing the *largest* loss would not be fair: the first
-# stream has one opener with 12 earlier facts, the second has four and the third three, and a maximum over hundreds
-# of pairs is larger than a maximum over 12 of the same kind. So we use the **mean loss per pair**. And could the
-# gap be due to chance? One edit contributes many pairs, so instead of shuffling pairs, we shuffle the label
-# *opener* among the **edits** of a stream, repeating this two thousand times. $p$ is the fraction of these shuffles
-# with a gap at least as large.
+# How do we compare edits of openers with the others? Comparing the *largest* loss would not be fair: the first stream
+# has one opener with 12 earlier facts, the second has four and the third three, and a maximum over hundreds of pairs is
+# larger than a maximum over 12 of the same kind. So we use the **mean loss per pair**. And could the gap be due to
+# chance? One edit contributes many pairs, so instead of shuffling pairs, we shuffle the label *opener* among the
+# **edits** of a stream two thousand times. $p$ is the fraction of these shuffles with a gap at least as large.
 #
 # <details><summary>Settings of the first two runs</summary>
 #
@@ -305,17 +302,16 @@ made
 # openers do more harm than the others in all three, with a small $p$ in two. The first stream has a single opener:
 # shuffling assigns its label to only one edit, so its $p$ can't be very small.
 #
-# **With the token, the same edits cost a small fraction of a nat.** In the second stream openers still do six times
-# as much harm per pair as the others, and this is not chance; in the other two they do none. With the library's
-# settings, where losses are larger, they do more in every stream, but each of these gaps could be due to chance.
-# The vector that openers add at earlier facts is still longer than that added by others, but less than half as long
-# as before. Since the first two runs differ only in the token, it is the token that protects these facts. The other
-# edits also do less harm with it.
+# **With the token, the same edits cost a small fraction of a nat.** In the second stream openers still do six times as
+# much harm per pair as the others, and this is not chance; in the other two they do none. With the library's settings,
+# where losses are larger, they do more in every stream, but each of these gaps could be due to chance. The vector that
+# openers add at earlier facts is still longer than the others', but less than half as long as before. Since the first
+# two runs differ only in the token, it is the token that protects these facts. The other edits also do less harm with
+# it.
 #
-# GPT-2 and GPT-J, the models used in most papers, read nothing before the text. Notebooks 03, 04 and 08 return to
-# such a model when they show the problems those papers encountered; the rest of the course is about the model as
-# `lib.load()` returns it. The token has a price: the model answers some prompts differently. The library's
-# [measurements](../tests/benchmarks/results/first_token.md) show both sides.
+# GPT-2 and GPT-J, the models used in most papers, read nothing before the text. Notebooks 03, 04 and 08 return to such
+# a model when showing the problems those papers encountered. The token has a price: the model answers some prompts
+# differently. The library's [measurements](../tests/benchmarks/results/first_token.md) show both sides.
 #
 # ## A model of your own
 #

@@ -14,7 +14,7 @@
 #
 # **Minutes** 25 to read and 25 to work: two exercises of [session 2](../lessons/session_2.md).
 #
-# Run the folded cell below, and read on.
+# Run the folded cell below first.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -633,11 +633,11 @@ for draw, cases in runs_04.draws().items():
 # %% [markdown]
 # Almost all facts hold, whether written in a row or individually. **Neighbors suffer in every stream**: 7 to 9 points
 # fewer keep their answer than on the unedited model. Writing in a row accounts for 2 to 5 points of this; the rest also
-# occurs when each fact is written individually. Rewordings also lose in all three, 2.5, 8 and 18 points. Three streams
-# agree by chance in one of four cases, so for rewordings this is a hint, not a finding.
+# occurs when each fact is written individually. Rewordings also lose in all three. Three streams agree by chance in one
+# of four cases, so for rewordings this is a hint, not a finding.
 #
-# A neighbor asks the same question about a similar subject, so its key is close: at the token hit most it gets 0.11 to
-# 0.14 of the change for its fact and half as much of another fact's. In each stream, this fraction is larger for the
+# A neighbor asks the same question about a similar subject, so its key is close: at the token hit most it gets about an
+# eighth of the change for its fact and half as much of another fact's. In each stream, this fraction is larger for the
 # facts that lost a neighbor than for those that lost none. This is notebook 02's interference.
 #
 # ## What we know now

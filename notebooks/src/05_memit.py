@@ -14,7 +14,7 @@
 #
 # **Minutes** 25 to read and 20 to work: two exercises of [session 5](../lessons/session_5.md).
 #
-# Run the folded cell below, and read on.
+# Run the folded cell below first.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -392,15 +392,15 @@ figure
 
 # %% [markdown]
 # **The amount written matters, not the order.** At $\lambda = 0$ the row leaves 14 to 29% of $R$ missing and the batch
-# nothing. Still, both hold the same number of facts in every stream, and the row keeps as many neighbors (−0.3 points,
-# −1.6 to 1.0; 1.7 points would have been detected). The pair with $\lambda$ agrees.
+# nothing. Still, both hold the same number of facts in every stream, and the row keeps as many neighbors (1.7 points
+# would have been detected). The pair with $\lambda$ agrees.
 #
 # Leaving a quarter to a third of $R$ unwritten helps: with $\lambda$ the batch keeps 4.7 points more of the neighbors
 # (0.7 to 8.7), unrelated text changes 0.41 times as much, and no fact is lost. But **simply writing less does as
 # well**. The part of the batch keeps 4.8 points more, at 0.50 times the KL. Although weighing is the cheaper way for
-# general text in each stream, the two differ by −0.2 points (−1.7 to 1.3) in neighbors and by 0.83 times (0.60 to 1.13)
-# in KL; 2.0 points, or 0.66 times, would have been detected. The remaining advantage of $\lambda$ is that it chooses
-# the part for each fact, and still works if keys coincide.
+# general text in each stream, the two are not distinguishable here in neighbors or in KL; 2.0 points, or 0.66 times,
+# would have been detected. The remaining advantage of $\lambda$ is that it chooses the part for each fact, and still
+# works if keys coincide.
 #
 # ## Over several layers
 #
@@ -651,10 +651,9 @@ plot.lines(x, y, *axes, bands=bands, colors=colors, dashes=dashes, xlog=True, yl
 # %% [markdown]
 # Neighbors gain from a large $\lambda$, but a fact that isn't written disturbs nothing. So compare where equally much
 # is written. At the library's $\lambda$ one layer and five hold the same number of facts, and **five layers didn't keep
-# more neighbors**: −0.2 points compared with the last layer (−4.7 to 4.2), −0.7 with the middle layer (−1.6 to 0.1),
-# where 6.1 and 1.1 points would have been detected. A lower cost on paper doesn't have to reach these prompts. The
-# benefit of five layers shows at the largest $\lambda$: they write 42 points more of the facts (25 to 59), because each
-# layer is given what still didn't arrive.
+# more neighbors** than the last layer or the middle layer, where 6.1 and 1.1 points would have been detected. A lower
+# cost on paper doesn't have to reach these prompts. The benefit of five layers shows at the largest $\lambda$: they
+# write 42 points more of the facts (25 to 59), because each layer is given what still didn't arrive.
 #
 # ## What we know now
 #

@@ -17,7 +17,7 @@
 # **Minutes** 25 for reading and 25 for working: an exercise from [session 3](../lessons/session_3.md), in four
 # steps.
 #
-# Run the folded cell below and keep reading.
+# Run the folded cell below first.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -324,13 +324,12 @@ rows = [row for some in stored.values() for row in some]
 drawings_07.overlaps_by_layer(rows, ("kurtosis", "mean/sd"))
 
 # %% [markdown]
-# Shaded bands are 95% intervals over subjects. **Heavy tails are not a mark of knowledge**: words of plain text
-# have heavier tails because the same words recur, and everyday things have almost none above the middle. Known
-# facts are between the two, with their kurtosis falling up to layer 20 and rising again. **Nor is the mean zero.**
-# Above layer 9 it is about as large as the spread, for facts more than for text, and even more for the things,
-# which all begin one short prompt. It's also there without any training. Whether it adds up over many edits depends
-# on the residuals: in ROME's layer the residuals of different facts are nearly at right angles
-# ([measured](../tests/benchmarks/results/five_papers.md)), so there it does not.
+# Shaded bands are 95% intervals over subjects. **Heavy tails are not a mark of knowledge**: words of plain text have
+# heavier tails because the same words recur, and everyday things have almost none above the middle. Known facts are
+# between the two. **Nor is the mean zero.** Above layer 9 it is about as large as the spread, for facts more than for
+# text, and even more for the things, which all begin one short prompt. It's also there without any training. Whether it
+# adds up over many edits depends on the residuals: in ROME's layer the residuals of different facts are almost at right
+# angles ([measured](../tests/benchmarks/results/five_papers.md)), so there it does not.
 #
 # ## What most subjects have in common
 #
@@ -425,11 +424,11 @@ fall.against(falls[0])
 plot.layer_curve(layers, rms, "rms of ρ, with a key kept", edited)
 
 # %% [markdown]
-# **In the layers with the largest overlap, keeping one key removes more than half of the squared interference**:
-# 57% in layer 21, and 53% after swapping the two sets of subjects. The mean of the overlaps falls from 0.132 to
-# 0.008, while their spread stays the same. Not just any key works: keeping a random direction or a single other
-# subject's key changes next to nothing. So there is a direction that most subjects have in common. In ROME's layer,
-# where the mean key contains 2% of the squared lengths, there is little to remove.
+# **In the layers with the largest overlap, keeping one key removes more than half of the squared interference**: 57% in
+# layer 21, and 53% after swapping the two sets of subjects. The mean of the overlaps falls to almost zero, while their
+# spread stays the same. Not just any key works: keeping a random direction or a single other subject's key changes next
+# to nothing. So there is a direction that most subjects have in common. In ROME's layer, where the mean key contains 2%
+# of the squared lengths, there is little to remove.
 #
 # ## Which pairs are in the tail?
 #
@@ -489,13 +488,12 @@ values = [fact.subject for fact in towers], heard.tolist(), lands.tolist(), befo
 show.Table([dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)])
 
 # %% [markdown]
-# The Louvre receives next to nothing of the edit: it is in the same city as the tower, but the word is missing from
-# its name. The three other names ending in *Tower* receive much of it, about as much as $\rho$ predicted. The two
-# columns differ a little because ROME writes at the mean of the tower's keys over its templates, and $\rho$ was
-# computed at the key of the bare prompt. The effect on the answer is another matter. Two of the three move to Rome,
-# and the Tower Bridge, which receives little, moves to Bristol. (The unedited model also did not know where two of
-# the four are.) So before the edit, $\rho$ shows which places will be pushed, but not where they will end up. This
-# is one edit, an example.
+# The Louvre receives next to nothing of the edit: it is in the same city as the tower, but its name doesn't contain the
+# word. The three other names ending in *Tower* receive much of it, about as much as $\rho$ predicted. (The two columns
+# differ a little because ROME writes at the mean of the tower's keys over its templates.) The effect on the answer is
+# another matter. Two of the three move to Rome, and the Tower Bridge, which receives little, moves to Bristol. (The
+# unedited model also did not know where two of the four are.) So before the edit, $\rho$ shows which places will be
+# pushed, but not where they will end up. This is one edit, an example.
 #
 # ## From the token to the kind of thing
 #
@@ -623,11 +621,10 @@ figures.dots(found, [f"{row['order']} order" for row in rows], flat=True, from_z
 
 # %% [markdown]
 # The axes are rank correlations over all facts of an order. **$\rho$ puts the facts almost in the order of how far
-# their values will be shifted.** The rival is not bad at it, since later edits add up whatever their keys, but
-# $\rho$ is ahead in each order. **It is less good at predicting how much an answer will lose, but still predicts it
-# better than the rival in each order.** Both printed intervals exclude 0. Of the ten facts that it lists first,
-# most are among the ten whose values shift farthest, and only two to four among the ten that lose most, where one
-# would be expected by chance.
+# their values will be shifted.** The rival is not bad at it, since later edits add up whatever their keys, but $\rho$
+# is ahead in each order. **It is less good at predicting how much an answer will lose, but still better than the rival
+# in each order.** Both printed intervals exclude 0. Of the ten facts that it lists first, most are among the ten whose
+# values shift farthest, and only two to four among the ten that lose most, where one would be expected by chance.
 #
 # The last line shows why no prediction of this kind can do much better. Even knowing how far each value has really
 # been shifted would barely improve the ordering of the losses. In the end almost all facts are held. The three

@@ -16,7 +16,7 @@
 #
 # **Minutes** 20 for reading and 35 for working: two exercises from [session 4](../lessons/session_4.md).
 #
-# Run the folded cell below and keep reading.
+# Run the folded cell below first.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -370,10 +370,10 @@ longer = "times longer under the published key"
 figures.curves(shown, "layer", longer, log=shown, colors=COLORS)
 
 # %% [markdown]
-# **Without the token** the changes for the three openers are about twenty times too long, and up to eighty, from
-# layer 3 on, where ROME writes in this model. In layer 1 they are less than half as long as they should be, which
-# helps to make the scores small there. The other nine facts show nothing of the kind anywhere. **With the token**
-# the three are like the others.
+# **Without the token** the changes for the three openers are about twenty times too long, and up to eighty, from layer
+# 3 on, where ROME writes in this model. In layer 1 they are less than half as long as they should be, helping to make
+# the scores small there. The other nine facts show nothing of the kind anywhere. **With the token** the three are like
+# the others.
 #
 # So if a method looks for a small change, it will avoid layer 3 for just these facts. The next cell shows this by
 # running the library's WilKE with the published key and nothing prepended. It tries the three layers in which the
@@ -474,10 +474,10 @@ shown = {x: {arm: [(at, kl) for kl in of_kl(arm, x)] for arm in arms} for x in F
 figures.curves(shown, "edit", "KL at unrelated prompts (nats)")
 
 # %% [markdown]
-# **With nothing prepended, published ROME's curve is flat except for steps.** Each step is the edit of an opener,
-# and these two edits cause 99% of all increases. The keys identified them in advance. Published WilKE has the same
-# steps, at about a tenth of the height. With the mean key nothing happens, whichever editor is choosing the layer,
-# and when the token is prepended, nothing happens with either key. We don't see a slow build-up in ten edits.
+# **With nothing prepended, published ROME's curve is flat except for steps.** Each step is the edit of an opener, and
+# these two edits cause 99% of all increases. The keys identified them in advance. Published WilKE has the same steps,
+# at about a tenth of the height. Using the mean key, nothing happens, whichever editor is choosing the layer, and when
+# the token is prepended, nothing happens with either key. We don't see a slow build-up in ten edits.
 #
 # ## A guard
 #
@@ -586,16 +586,15 @@ for arm, front in [(arm, front) for front in FRONTS for arm in [*arms, "careful"
 show.Table(table[:-1])  # the guard was not run with the token, where it has nothing to do
 
 # %% [markdown]
-# Each table cell shows both streams. **The guard achieves the gain while keeping the layer fixed**: it preserves 55
-# and 68 points more of the neighbors than published ROME, whereas published WilKE preserves 49 and 62 points more,
-# and it holds 8 and 9 facts instead of 3 and 1. Openers remain hard. The mean key misses all four openers, as
-# notebook 04 has shown, so it spares most and holds fewer facts. The guard misses two, among them Rome, and
-# published WilKE one.
+# Each table cell shows both streams. **The guard achieves the gain while keeping the layer fixed**: in both streams it
+# preserves more neighbors than published WilKE, and it holds far more facts than published ROME. Openers remain hard.
+# The mean key misses all four openers, as notebook 04 has shown, so it spares most and holds fewer facts. The guard
+# misses two, among them Rome, and published WilKE one.
 #
-# What does choosing the layer do by itself? To find out, we have to give both editors the *same* key. Under the
-# mean key and with nothing prepended, WilKE preserves 12 points fewer neighbors than ROME in both streams, and 5
-# and 7 points more with the token. Four streams of ten facts that point in both directions show no gain from the
-# layer, and could have shown only a large one.
+# What does choosing the layer do by itself? To find out, we have to give both editors the *same* key. Using the mean
+# key and with nothing prepended, WilKE preserves fewer neighbors than ROME in both streams; with the token, it
+# preserves more in both. Four streams of ten facts that point in both directions show no gain from the layer, and could
+# have shown only a large one.
 #
 # ## The published measure
 #
@@ -631,8 +630,8 @@ S = use("4.5", S)
 #
 # </details>
 #
-# The values below are the published ones, for GPT-2 XL, which reads nothing before a text, after 64 edits. ROME and
-# WilKE use the published key.
+# The values below were published for GPT-2 XL, which reads nothing before a text, after 64 edits. ROME and WilKE use
+# the published key.
 #
 # **Predict.** Which proportion determines ROME's $S$?
 #

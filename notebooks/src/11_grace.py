@@ -14,7 +14,7 @@
 #
 # **Minutes** 20 to read and 25 to work: exercise 7.2 of [session 7](../lessons/session_7.md), in four steps.
 #
-# Run the folded cell below, and read on.
+# Run the folded cell below first.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone

@@ -16,7 +16,7 @@
 # **Minutes** 20 to read and 35 to work: exercises 7.1 and 7.3, the latter in four steps, of [session
 # 7](../lessons/session_7.md).
 #
-# Run the folded cell below, then continue reading.
+# Run the folded cell below first.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -498,9 +498,9 @@ print(
 )
 
 # %% [markdown]
-# Both programs compute the same $\Delta$, differing only in its last digits. If $\varepsilon$ were exactly the
-# smallest $\Delta$, rounding would decide whether the fact with this $\Delta$ is let in. The published program opens
-# its door wider: reaching a fraction of $\varepsilon$ is enough, set by `act_ratio`.
+# Both programs compute the same $\Delta$, up to its last digits. If $\varepsilon$ were exactly the smallest $\Delta$,
+# rounding would decide whether the fact with this $\Delta$ is let in. The published program opens its door wider:
+# reaching a fraction of $\varepsilon$ is enough, set by `act_ratio`.
 #
 # The figure below shows $\delta_p$ at each token of six prompts, using the merged memory. Above each prompt you see
 # its $\Delta$, which matrix answers by your `routed`, and the model's answers before and after.
@@ -579,8 +579,8 @@ plot.lines(
 )
 
 # %% [markdown]
-# With few facts, almost nothing gets in. With 30, almost everything that resembles an edit does: rewordings, along
-# with neighbors. Unrelated prompts come later. A memory of pairs has no margins for pushing unrelated texts down, and
+# With few facts, almost nothing gets in. With 30, almost everything resembling an edit does: rewordings, along with
+# neighbors. Unrelated prompts come later. A memory of pairs has no margins for pushing unrelated texts down, and
 # neighbors are not pushed down in either case.
 #
 # ## Which prompts get in?
@@ -676,10 +676,10 @@ if SCALE == "small" and not models.another():
 #
 # ## The impossible triangle
 #
-# An editor should keep its facts, rewordings should follow, and everything else should stay unchanged. The authors of
-# WISE call this the *impossible triangle*. The figure shows the five streams of [notebook 14](14_lifelong.ipynb), in
-# which all of these editors keep most of their facts. WISE is again used in our form. Large marks are means, small
-# marks are streams, and the upper right corner is best.
+# An editor should keep its facts, rewordings should follow, and everything else should stay unchanged. WISE's authors
+# call this the *impossible triangle*. The figure shows the five streams of [notebook 14](14_lifelong.ipynb), in which
+# all of these editors keep most of their facts. WISE is again used in our form. Large marks are means, small marks are
+# streams, and the upper right corner is best.
 #
 # **Predict.** Lowering $\varepsilon$ lets more in. In which direction would this move WISE?
 #

@@ -14,7 +14,7 @@
 # **Minutes** 25 to read and 45 to work: three exercises of [session 8](../lessons/session_8.md), the last in four
 # steps.
 #
-# Run the folded cell below, and read on.
+# Run the folded cell below first.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone

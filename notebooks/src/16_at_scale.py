@@ -18,7 +18,7 @@
 # * **Measured**: we ran a program, recording its time or its answers.
 # * **Never run**: the code exists and should work, but we have not tried it.
 #
-# Run the folded cell below, then continue reading.
+# Run the folded cell below first.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -272,11 +272,11 @@ Slider(at_once, "facts at once", [1, 2, 4, 8, 16, 32, 64], 8)
 # ## How far are programs from their minimum time?
 #
 # **Measured**, one fact on a GPU: `python -m tests.benchmarks.gpu` ran eighteen editors with random weights of this
-# shape, ten on an H100 and eight on an H200. Each editor's *floor* is the minimum time in which this GPU could run
-# the products that the program did run. It differs from the method's bound, which excludes every product that can be
-# left out. If this page has counted a method, a cross marks its bound. Random weights show only how long an edit
-# takes, and nothing about its quality, and each row was run once. Anything computed once for all edits, such as $C$,
-# is not included in the times.
+# shape, ten on an H100 and eight on an H200. Each editor's *floor* is the minimum time in which this GPU could run the
+# products that the program did run. It differs from the method's bound, which excludes every product that can be left
+# out. If this page has counted a method, a cross marks its bound. Random weights show only how long an edit takes, not
+# its quality, and each row was run once. Anything computed once for all edits, such as $C$, is not included in the
+# times.
 #
 # **Predict.** How many times its floor does a typical edit take?
 
@@ -472,11 +472,11 @@ for ax, lines in zip(figure.axes, kept.values(), strict=False):
 figure
 
 # %% [markdown]
-# After ten thousand edits, our form still gives half of its first hundred facts, and four of five of the last
-# hundred. **It forgets**, here within the first few thousand edits, then barely any more. The published form gives
-# far fewer from the start. Its first hundred seem to rise, but the intervals of the two ends overlap, showing neither
-# a loss nor a gain. The rise of its last hundred is clear. These are different facts at every point, written using
-# moments of more and more facts; we have not tested whether that is the reason, and it is one stream.
+# After ten thousand edits, our form still gives half of its first hundred facts, and four of five of the last hundred.
+# **It forgets**, here within the first few thousand edits, then barely any more. The published form gives far fewer
+# from the start. Its first hundred seem to rise, but the intervals of the two ends overlap, showing neither a loss nor
+# a gain. The rise of its last hundred is clear. These are different facts at every point, written using moments of more
+# and more facts; we have not tested whether that is the reason, and it is one stream.
 #
 # ## Distributing the normal equations
 #

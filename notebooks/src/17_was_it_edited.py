@@ -13,7 +13,7 @@
 #
 # **Minutes** 35 to read and 50 to work: the four exercises of [session 9](../lessons/session_9.md).
 #
-# Run the folded cell below, then continue reading.
+# Run the folded cell below first.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -121,8 +121,8 @@ assert torch.allclose(sigma[0] * k.norm() / r.norm(), k.norm() * u.norm() / q)
 drawings_17.trace()
 
 # %% [markdown]
-# In this drawing, keys have two dimensions. On the left, $\hat u = u/\|u\|$ points almost along the direction that
-# text uses little. On the right, the edited matrix stretches directions near $\hat u$ far more than before. So in two
+# In this drawing, keys have two dimensions. On the left, $\hat u = u/\|u\|$ points almost along the direction that text
+# uses little. On the right, the edited matrix stretches directions near $\hat u$ far more than before. So in two
 # dimensions, looking along $\hat u$ shows the edit best. On the model, we compare this with looking along the plain
 # key.
 #
@@ -285,10 +285,10 @@ named = use("9.2", named)
 #
 # </details>
 #
-# Now we look at four models prepared by someone else, in random order. Three contain one edit by ROME each, and one
-# is unedited. The filter is given the layer. Everything else belongs to the defender: a different text than the
-# editor's, a different prefix, and a little damping of $C$, because the text is short. Editing the matrix changes
-# neither its keys nor $C$.
+# Now we look at four models prepared by someone else, in random order. Three contain one edit by ROME each, and one is
+# unedited. The filter is given the layer. Everything else belongs to the defender: a different text than the editor's,
+# a different prefix, and a little damping of $C$, because the text is short. Editing the matrix changes neither its
+# keys nor $C$.
 #
 # **Predict.** How much does the filter lose without $C^{-1}$, that is, when looking along the raw key $k$ itself?
 #
@@ -468,8 +468,8 @@ Slider(judged, "threshold", [2, 3, 4, 5, 6, 8, 10, 15, 20, 30], THRESHOLD)
 # Rome and Poland for Hungary: its $\hat u$ has a component along the subject's. If the edited subject were not on the
 # list, only the relative would be accused. Second, **if no candidate stands out, this does not mean that nothing was
 # edited**. None of the three MEMIT edits is detected, because each of the five layers holds only part of the edit.
-# When we sum $z$ over up to five layers, dividing by the root of their number, the $z$ of two of the three is above
-# that of every unedited model, whose largest stays the same under this sum, but still below the threshold.
+# Summing $z$ over up to five layers, divided by the root of their number, puts two of the three above every unedited
+# model, but still below the threshold.
 #
 # And the unedited models are variants of a single model. Showing that fewer than one in a hundred is accused would
 # take about three hundred independent models, none of them accused.
@@ -649,9 +649,8 @@ hide = use("9.4", hide)
 # <details><summary>Work it out</summary>
 #
 # The silent change points along the part of $\tilde k$ that is orthogonal to $\tilde u$. This part is shorter, so the
-# change has to be larger: the price is $1/(1 - \cos^2(\tilde k, \tilde u))$ times the lowest. A defender using
-# another text or prefix looks along a slightly different direction from the one that was avoided, so this defender
-# may still see the edit.
+# change has to be larger: the price is $1/(1 - \cos^2(\tilde k, \tilde u))$ times the lowest. A defender using another
+# text or prefix looks along a slightly different direction, so this defender may still see the edit.
 #
 # </details>
 
@@ -756,8 +755,8 @@ for who in looks:
     print(f"{who}: {z.max():.1f}, that of the tower {z[names.index(tower)]:.1f}")
 
 # %% [markdown]
-# For a third more, it escapes all four, including the one with the new prefix. So a defender's secret is the *text*
-# used for $C$, not the prompt. We have not tried a defender with a third text.
+# For a third more, it escapes all four, including the defender with the new prefix. So a defender's secret is the
+# *text* used for $C$, not the prompt. We have not tried a defender with a third text.
 #
 # ## The verdict
 #

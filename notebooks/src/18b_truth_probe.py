@@ -16,7 +16,7 @@
 #
 # **Minutes** 15 to read and 20 to work: one exercise of [session 10](../lessons/session_10.md).
 #
-# Run the folded cell below, then continue reading.
+# Run the folded cell below first.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone

@@ -12,7 +12,7 @@
 #
 # **Minutes** 10 to read. There is no exercise here; in the [project](../lessons/project.md), you build your own editor.
 #
-# Run the folded cell below, and read on.
+# Run the folded cell below first.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -185,7 +185,7 @@ Slider(drawn, "λ", (1, 10, 100, 1_000, 10_000, 100_000), 1_000)
 #   old answer for only some of the facts ([18b](18b_truth_probe.ipynb)), and rounding to four bits can erase an edit
 #   made of many small changes ([18](18_does_it_last.ipynb)).
 #
-# ## What an edit gives, and what it takes
+# ## What an edit gives and costs
 #
 # The figure shows both for every editor: higher points give more, and points further right leave more unchanged. On the
 # left are means over the short streams of [notebook 14](14_lifelong.ipynb); on the right, means over a hundred facts
