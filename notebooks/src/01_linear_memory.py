@@ -13,8 +13,6 @@
 # **Needs** matrix products, traces, eigenvalues, averages, and the end of [notebook 00](00_first_edit.ipynb).
 #
 # **Minutes** 30 for reading and 50 for working: four exercises from [session 1](../lessons/session_1.md).
-#
-# Run the folded cell below first.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -71,7 +69,7 @@ from notebooks.support import drawings_01, models, own_fact, show
 from notebooks.support.holes import both, guess, use
 from notebooks.support.sliders import Slider
 
-RECALL = "pairs per input dimension, n/d", "squared recall error (share of ‖V‖²)"
+RECALL = "pairs per input dimension, n/d", "squared recall error (fraction of ‖V‖²)"
 draw = torch.Generator().manual_seed(0)
 
 
@@ -121,7 +119,7 @@ def outer_memory(K, V):
 
 
 outer_memory = use("1.2", outer_memory)
-share = guess("Crosstalk of random keys, as a share of the values' squared length?", 0, 10)
+share = guess("Crosstalk of random keys, as a fraction of the values' squared length?", 0, 10)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -161,7 +159,7 @@ for i in range(n):
     by_loop += torch.outer(V[:, i], K[:, i])
 W, crosstalk = outer_memory(K, V)
 assert torch.allclose(W, by_loop) and torch.allclose(W @ K, V)
-print(f"orthonormal keys: a share of {(crosstalk.norm() / V.norm()).item() ** 2:.0e}")
+print(f"orthonormal keys: a fraction of {(crosstalk.norm() / V.norm()).item() ** 2:.0e}")
 
 K = normalize(normal(d, n), dim=0)
 measured = (outer_memory(K, V)[1].norm() / V.norm()).item() ** 2
@@ -277,7 +275,7 @@ shortest = V @ torch.linalg.solve(K.T @ K, K.T)
 assert torch.allclose(shortest, memory.fit(K, V))
 X = torch.eye(5, 8, dtype=torch.float64)
 more = shortest + X - memory.fit(K, X @ K)  # W + H with H K = 0
-print("three pairs in eight dimensions, the formula's matrix, and one with an H more:")
+print("three pairs in eight dimensions, the formula's matrix, and the same plus an H:")
 for matrix in (shortest, more):
     print(f"  error {error(matrix, K, V):.0e}, length {matrix.norm():.2f}")
 
@@ -405,9 +403,7 @@ drawings_01.whitening(flat @ even, flat, (0, 1))
 #
 # $$W = V K^\top (KK^\top + \lambda I)^{-1} = V (K^\top K + \lambda I)^{-1} K^\top .$$
 #
-# For $\lambda \to 0$, the first form becomes the formula for many keys, and the second the formula for few. MEMIT,
-# in notebook 05, is the same ridge again: with $C$ replacing $I$, so in whitened keys, and with the missing part of
-# each value replacing $V$.
+# For $\lambda \to 0$, the first form becomes the formula for many keys, and the second the formula for few.
 #
 # How large should $\lambda$ be? A subject's key is a little different in every sentence. Suppose that each of the
 # $n$ keys arrives as $k_i + \varepsilon$, with noise of mean 0 and covariance $\sigma^2 I$. In the expected error
@@ -492,8 +488,7 @@ Slider(figure, "λ, in units of n σ²", [10 ** (i / 2) for i in range(-6, 5)], 
 # %% [markdown]
 # The exactly full memory is worst. Without ridge, its error goes off the figure, then falls again as more pairs are
 # written, which is known as *double descent*. With $\lambda = n\sigma^2$ the peak is gone; the price is an error on the
-# keys as they were written, even if all pairs would have fitted. Try moving the slider to a $\lambda$ that is too small
-# or too large.
+# keys as they were written, even if all pairs would have fitted. Try other values of $\lambda$.
 #
 # ## A layer of a real model
 #
@@ -526,10 +521,13 @@ moment = lib.second_moment(lm, [layer])[layer]
 values = torch.linalg.eigvalsh(moment.C).flip(0)  # largest first
 width = len(values)
 curves = {"this layer": values / values.mean()}
-curves["even keys"] = even_spectrum(width, 10 * width)  # `second_moment` reads ten tokens per input
+# `second_moment` reads ten tokens per input
+curves["evenly spread keys"] = even_spectrum(width, 10 * width)
 for whose, found in curves.items():
-    print(f"{whose}: {width} inputs, as {found.sum() ** 2 / found.pow(2).sum():.0f} even ones")
-axes = "index of the eigenvalue, largest first", "eigenvalue of C / their mean"
+    print(
+        f"{whose}: {width} inputs, as {found.sum() ** 2 / found.pow(2).sum():.0f} evenly spread ones"
+    )
+axes = "index of the eigenvalue, largest first", "eigenvalue of C / mean eigenvalue"
 plot.lines(range(1, width + 1), curves, *axes, ylog=True)
 
 # %% [markdown]
@@ -591,7 +589,7 @@ near = tables["whitened"][subjects.index(mine.subject)].topk(5).indices[1:]
 print(f"closest to {mine.subject}:", ", ".join(subjects[i] for i in near))
 ordered = {group: found.sort().values for group, found in cosines.items()}
 beyond = torch.arange(couples.shape[1], 0, -1) / couples.shape[1]
-axes = "cosine between the keys of two subjects", "share of the pairs with at least this"
+axes = "cosine between the keys of two subjects", "fraction of pairs with at least this cosine"
 figure = plot.lines(ordered, dict.fromkeys(ordered, beyond), *axes, ylog=True, named=False)
 plot.style.legend(figure, figure.axes[0])
 figure
@@ -701,7 +699,7 @@ for line, found in curves.items():
     print(f"{line}, error at new tokens:", " ".join(f"{one:,.3g}" for one in found))
 print(f"independent keys, n/d = 1.5: {0.01 * 1 / (1.5 - 1):.2f}")
 peak.against(curves["no ridge"][shares.index(1)])
-axes = "pairs per input dimension, n/d", "error on new keys (share of ‖V‖²)"
+axes = "pairs per input dimension, n/d", "error on new keys (fraction of ‖V‖²)"
 plot.lines(shares, curves, *axes, ylog=True)
 
 # %%
@@ -761,11 +759,13 @@ def in_a_row(order):  # pair by pair, adding the missing part as an outer produc
     return written
 
 
-moved = ((in_a_row([0]) @ K - V).norm(dim=0) / V.norm(dim=0))[1:]  # a share of their length
-print(f"one pair: {(moved > 0.01).sum()} of {len(moved)} others move by over 1 % of their length")
+moved = ((in_a_row([0]) @ K - V).norm(dim=0) / V.norm(dim=0))[1:]  # a fraction of their length
+print(
+    f"one pair: {(moved > 0.01).sum()} of {len(moved)} others change by more than 1% of their length"
+)
 orders = [torch.randperm(len(subjects), generator=draw) for _ in range(3)]
 rows = ", ".join(f"{error(in_a_row(order), K, wanted):.2f}" for order in orders)
-print(f"all pairs in a row, three orders: a share of {rows} is wrong at the end")
+print(f"all pairs one after another, three orders: a fraction of {rows} is wrong at the end")
 print(f"all at once, by least squares: {error(memory.fit(K, wanted), K, wanted):.2f}")
 
 # %% [markdown]

@@ -14,8 +14,6 @@
 #
 # **Minutes** 30 for reading and 40 for working: four exercises, from [session 2](../lessons/session_2.md) and
 # [session 3](../lessons/session_3.md).
-#
-# Run the folded cell below first.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -398,7 +396,7 @@ def interference(K, C):
 
 
 interference = use("3.1", interference)
-mine = guess("Insert, 256 dimensions: which share lands on another key (rms)?", 0, 1)
+mine = guess("Insert, 256 dimensions: which fraction reaches another key (rms)?", 0, 1)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -444,7 +442,7 @@ cosine = torch.nn.functional.cosine_similarity(white[:, :, None], white[:, None]
 assert torch.allclose(q[:, None] * rho, (q[:, None] * rho).T)  # ρ(i, j) q_i = ρ(j, i) q_j
 assert torch.allclose(rho * rho.T, cosine**2)
 for line, size in (("insert", d), ("plain outer product", d_eff.item())):
-    print(f"{line}: {rms(shares[line]):.3f} lands (rms), 1/√{size:.0f} = {size**-0.5:.3f}")
+    print(f"{line}: {rms(shares[line]):.3f} arrives (rms), 1/√{size:.0f} = {size**-0.5:.3f}")
 mine.against(rms(rho[others]))
 
 # %% [markdown]
@@ -550,7 +548,7 @@ def in_the_end(T):  # of the first T pairs
     inks = {"to": plot.EDITED, "wrong": plot.NEIGHBOR, "later": plot.QUIET}
     colors = {line: inks[line.split()[0]] for line in lines}
     dashes = {line: "--" for line in lines if "yours" in line} | {"later edits / d": ":"}
-    axes = "place in the row", "mean square, in units of a residual's"
+    axes = "position in the sequence", "mean square, in units of a residual's"
     return plot.lines(range(8, T, 16), lines, *axes, ylim=(0, 2.2), colors=colors, dashes=dashes)
 
 
@@ -645,7 +643,7 @@ rho = interference(K, moment.C)
 pieces = [{w[:3] for w in fact.subject.lower().split() if w != "the"} for fact in facts]
 
 
-def pairs(alike):  # (n, n), True for two different subjects that are alike
+def pairs(alike):  # (n, n), True for two different subjects that are similar
     return torch.tensor([[i != j and alike(i, j) for j in range(n)] for i in range(n)])
 
 
@@ -654,7 +652,7 @@ ways = {
     "letters": pairs(lambda i, j: bool(pieces[i] & pieces[j])),
     "the question": pairs(lambda i, j: question[facts[i]] == question[facts[j]]),
     "the answer": pairs(lambda i, j: facts[i].target_true == facts[j].target_true),
-    "nothing of these": left,
+    "none of these": left,
 }
 
 # %%
@@ -665,19 +663,18 @@ for shared, chosen in ways.items():
         found[line].append(runs_02.loudness(f(K, moment.C), chosen))
     counts.append(f"{shared} ({chosen.sum()} pairs)")
 angle = (rho * rho.T)[chosen].clamp(min=0).sqrt().median()  # |cos φ|
-print(f"whitened keys that share nothing: median |cosine| {angle:.3f}, ", end="")
-print(f"of random ones {0.6745 / len(K) ** 0.5:.3f}")
+print(f"whitened keys with nothing in common: median |cosine| {angle:.3f}, ", end="")
+print(f"of random keys {0.6745 / len(K) ** 0.5:.3f}")
 own = own_fact.read() or lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome")
 hits = interference(torch.cat([lm.keys([own], layer).cpu().double(), K], 1), moment.C)[0, 1:]
 loud = [i for i in hits.argsort(descending=True).tolist() if facts[i].subject != own.subject][:4]
 said = ", ".join(f"{facts[i].subject} {hits[i]:.2f}" for i in loud)
-print(f"An edit of {own.subject} would hit most: {said}")
-whiskers(counts, found, "ρ of pairs that share …, rms and 95 % over subjects")
+print(f"An edit of {own.subject} would affect most: {said}")
+whiskers(counts, found, "ρ of pairs with … in common, rms and 95% interval over subjects")
 
 # %% [markdown]
 # **It is the question and the spelling that matter.** Among subjects that have neither in common, subjects with the
-# same answer overlap no more than any two: if their ρ were half again as large, the interval would show it. In an
-# early layer the word and the kind of thing are represented, and the answer is not.
+# same answer overlap no more than any two: if their ρ were half again as large, the interval would show it.
 #
 # Even subjects that have nothing in common have keys that are more similar than random directions. So each edit
 # disturbs all other subjects a little.
@@ -760,37 +757,41 @@ points = {}
 for stream, every in runs_02.earlier(rows).groupby("stream"):
     size, change = every["lands"], every["change"]
     r = runs_02.rank_correlation(size, change.abs())[0], runs_02.rank_correlation(size, -change)[0]
-    print(f"stream {stream + 1}: median share {100 * every['share'].median():.1f} %", end="; ")
-    print(f"where most lands the change is {change[size.idxmax()]:+.3f} nats,")
+    print(f"stream {stream + 1}: median fraction {100 * every['share'].median():.1f} %", end="; ")
+    print(f"where most arrives, the change is {change[size.idxmax()]:+.3f} nats,")
     print(
         f"  the largest loss is {-change.min():.3f} nats; rank correlation of the length ", end=""
     )
     print(f"with |change| {r[0]:.2f}, with the loss {r[1]:.2f}")
     points[f"stream {stream + 1}"] = size, change
 hand_ins.Editor("editor.py").grow(insert)
-axes = "length of what an edit puts on the key of an earlier fact", "change of its log p (nats)"
+axes = (
+    "length of an edit's contribution at the key of an earlier fact",
+    "change of its log p (nats)",
+)
 plot.scatter(points, *axes)
 
 # %% [markdown]
 # Two or three percent of an edit reaches an earlier fact, and most answers do not noticeably change. When a fact has
 # just been written, its answer has a log-probability near 0, where it barely changes. If more reaches a fact, its
-# answer loses a little more often: the rank correlations with the loss are .16, .12 and .20. In the second stream, the
-# fact receiving most also lost most, and that edit's subject begins its prompt ([notebook 02b](02b_first_token.ipynb),
-# with other settings of ROME, has smaller losses). So **we know in advance what reaches each key, but barely know the
-# harm that a single edit will do** ([notebook 07](07_superposition.ipynb) asks the same about a hundred).
+# answer loses a little more often: the rank correlations with the loss are positive but small. In the second stream,
+# the fact receiving most also lost most, and that edit's subject begins its prompt ([notebook
+# 02b](02b_first_token.ipynb), with other settings of ROME, has smaller losses). So **we know in advance what reaches
+# each key, but barely know the harm that a single edit will do** ([notebook 07](07_superposition.ipynb) asks the same
+# about a hundred).
 #
 # ## What we know now
 #
-# * The cheapest change that writes a pair is $\delta\,(C^{-1}k)^\top / q$, and the fraction $\rho(i, j)$ of it
-#   reaches key $j$, even in a real layer, and *every* token of a prompt is such a key.
-# * Estimated from too little text, $\hat C$ can be worse than no $C$, and looking at the edited fact doesn't reveal
-#   it. Shrinking repairs the estimate.
+# * The cheapest change that writes a pair is $\delta\,(C^{-1}k)^\top / q$, and the fraction $\rho(i, j)$ of it reaches
+#   key $j$, even in a real layer, and *every* token of a prompt is such a key. We know this fraction in advance, but
+#   not how much harm it does.
+# * Estimated from too little text, $\hat C$ can be worse than no $C$, and looking at the edited fact doesn't reveal it.
+#   Shrinking repairs the estimate.
 # * When facts are written sequentially, each is disturbed by all later facts: the change contains
 #   $\mathrm{triu}(\rho)^{-1}$, whereas writing all at once uses $\rho^{-1}$.
 # * In an early layer, subjects resemble each other in spelling and in kind, not in their answers.
-# * We know in advance what reaches each key, but not how much harm it does.
 #
-# ## An editor of your own
+# ## Your own editor
 #
 # The functions from some pages accumulate in a single file, `my/editor.py`, which will edit the model at the end of
 # notebook 06. The last cell added your `insert` to it.

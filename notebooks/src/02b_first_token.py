@@ -3,9 +3,8 @@
 #
 # # 02b · What does a token at the start of every text change?
 #
-# `lib.load()` prepends one token to every text that its model reads. Many models in the editing papers read no such
-# token. By the end of this page you will know what that token does for the memory, and what happens if you edit
-# without it.
+# `lib.load()` prepends one token to every text. Many models in the editing papers read no such token. By the end of
+# this page you will know what that token does for the memory, and what happens when editing without it.
 #
 # **You will** see first words turn into one key · find which edits then disturb which facts · try other tokens ·
 # compare edits fairly.
@@ -13,8 +12,6 @@
 # **Needs** [notebook 02](02_insert.ipynb): $\rho(i, j)$ and $q$.
 #
 # **Minutes** 8 for reading and 2 for guessing, at home after [session 3](../lessons/session_3.md), without an exercise.
-#
-# Run the folded cell below first.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -74,13 +71,13 @@ lm = models.load(SCALE, sink="own")  # the same as `lib.load()`
 plain = models.load(SCALE, sink=None)  # the same weights, with nothing prepended
 layer = lib.EDITORS["rome"](lm).config.layer
 moments = {model: lib.second_moment(model, [layer])[layer] for model in (plain, lm)}
-fronts = {"nothing in front": plain, "the token in front": lm}
+fronts = {"nothing prepended": plain, "token prepended": lm}
 question = {case.fact: case.relation for case in lib.classroom()}
 first = [case.fact for case in openers(plain, lib.classroom())]
 others = [fact for fact in question if fact not in first]
-first = first or others[:2]  # the tests' small model has none
-print(f"lib.load() reads {lm.name.partition(' behind ')[2] or 'nothing'} in front of every text.")
-print(f"{len(first)} of the classroom's subjects are one token that opens its prompt, as")
+first = first or others[:2]  # the tests' small model doesn't have one
+print(f"lib.load() prepends {lm.name.partition(' behind ')[2] or 'nothing'} to every text.")
+print(f"{len(first)} of the classroom's subjects are a single token starting the prompt, such as")
 print(", ".join(fact.subject for fact in first[:6]))
 
 # %% [markdown]
@@ -90,24 +87,24 @@ print(", ".join(fact.subject for fact in first[:6]))
 # is called an **attention sink** (Xiao et al., 2024): a head finding nothing to read still has to look somewhere, and
 # the first position is visible to every later token.
 #
-# Which word is in this position depends on the tokenizer. The tokenizers of Llama and Gemma prepend a
-# begin-of-sequence token to every text, which then occupies the position. The tokenizers of GPT-2, GPT-J and
-# SmolLM2 don't, so a text can begin with its subject. We call such a subject an **opener** if it is a single token
-# and the first of its prompt, as in "China is a country …". For SmolLM2 the library prepends `<|endoftext|>`, the
-# document separator. The cell above loaded the same weights twice, with this token and without.
+# Which word is in this position depends on the tokenizer. The tokenizers of Llama and Gemma prepend a begin-of-sequence
+# token to every text, occupying the position. The tokenizers of GPT-2, GPT-J and SmolLM2 don't, so a text can begin
+# with its subject. We call such a subject an **opener** if it is a single token and the first of its prompt, as in
+# "China is a country …". For SmolLM2 the library prepends `<|endoftext|>`, the document separator. The cell above
+# loaded the same weights twice, with this token and without.
 #
 # **Predict.** We compute the keys of all openers in every layer, measuring their similarity by the mean cosine of
 # two keys. With nothing prepended, how large is this mean in the layer that ROME edits?
 #
 # <details><summary>A possible argument</summary>
 #
-# In layer 0 the model has read nothing but the word itself. If a position has its own meaning, the layers have to
-# write it there, losing the words.
+# In layer 0 the model has read nothing but the word itself. If a position has its own meaning, the layers have to write
+# it there, losing the words.
 #
 # </details>
 
 # %%
-mine = guess("Openers with nothing in front: the mean cosine of two keys in that layer?", 0, 1)
+mine = guess("Openers with nothing prepended: the mean cosine of two keys in that layer?", 0, 1)
 
 
 def alike(model, facts, at):  # the mean cosine of the keys of two facts
@@ -119,7 +116,7 @@ def alike(model, facts, at):  # the mean cosine of the keys of two facts
 lines = {f"openers, {front}": (model, first) for front, model in fronts.items()}
 lines["other subjects"] = lm, others[:: max(1, len(others) // len(first))]
 lines = {line: [alike(*pair, at) for at in range(lm.n_layers)] for line, pair in lines.items()}
-mine.against(lines["openers, nothing in front"][layer])
+mine.against(lines["openers, nothing prepended"][layer])
 plot.lines(range(lm.n_layers), lines, "layer", "mean cosine of two keys", ylim=(0, 1.02))
 
 # %% [markdown]
@@ -138,7 +135,7 @@ plot.lines(range(lm.n_layers), lines, "layer", "mean cosine of two keys", ylim=(
 #
 # <details><summary>Answer</summary>
 #
-# Editing one of them edits them all. And a key with small $q$ strongly affects all other keys and is affected by
+# Editing one of them edits them all. And a key with small $q$ strongly affects all other keys, while being affected by
 # almost none.
 #
 # </details>
@@ -180,11 +177,11 @@ for front, model in fronts.items():
 series = {front: [row[front] for row in found.values()] for front in fronts}
 fell = [found["openers on other subjects"][front][0] for front in reversed(fronts)]
 root_q = [medians[front]["openers"] ** 0.5 for front in fronts]
-print(f"1/√q of the openers alone would give {root_q[0] / root_q[1]:.2f};", end=" ")
+print(f"1/√q of the openers by itself would give {root_q[0] / root_q[1]:.2f};", end=" ")
 print(
     f"openers on other subjects: rms ρ behind the token is {fell[0] / fell[1]:.2f} of that with nothing"
 )
-whiskers([*found], series, "ρ (rms, and 95 % over subjects)")
+whiskers([*found], series, "ρ (rms, and 95% interval over subjects)")
 
 # %% [markdown]
 # In the left map, the openers' block is almost uniformly colored: almost all of an edit reaches every other opener.
@@ -197,8 +194,8 @@ whiskers([*found], series, "ρ (rms, and 95 % over subjects)")
 #
 # ## Does it have to be this token?
 #
-# **Predict.** We use the model with nothing prepended and add something ourselves: a word, a full stop, a line
-# break, or the special tokens that its tokenizer provides. Which of them help?
+# **Predict.** We use the model with nothing prepended, adding something ourselves: a word, a full stop, a line break,
+# or the special tokens that its tokenizer provides. Which of them help?
 #
 # <details><summary>A possible argument</summary>
 #
@@ -218,7 +215,7 @@ for mark in marks.values():
     rho = memory.interference(K, moments[plain])
     values.append(runs_02.loudness(rho, ~torch.eye(len(first), dtype=torch.bool)))
 print(f"the tokenizer's own begin-of-sequence token: {plain.tokenizer.bos_token}")
-whiskers([*marks], {"ρ": values}, "ρ of openers on openers (rms, and 95 % over subjects)")
+whiskers([*marks], {"ρ": values}, "ρ of openers on openers (rms, and 95% interval over subjects)")
 
 # %% [markdown]
 # **Almost any token works.** Prepending a word, a full stop or a line break helps as much as prepending the document
@@ -228,10 +225,10 @@ whiskers([*marks], {"ρ": values}, "ρ of openers on openers (rms, and 95 % over
 #
 # ## The effect on edits
 #
-# Two stored runs use ROME to write the same three streams of thirty facts, one after another, with the same
-# settings: one run with nothing prepended, the other with the token. A third run writes them with the token, using
-# the library's current settings, as in notebook 02. After every edit, the runs record how the log-probability of
-# each earlier fact's answer has changed.
+# Using ROME, two stored runs write the same three streams of thirty facts, one after another, with the same settings:
+# one run with nothing prepended, the other with the token. A third run writes them with the token, using the library's
+# current settings, as in notebook 02. After every edit, the runs record how the log-probability of each earlier fact's
+# answer has changed.
 #
 # How do we compare edits of openers with the others? Comparing the *largest* loss would not be fair: the first stream
 # has one opener with 12 earlier facts, the second has four and the third three, and a maximum over hundreds of pairs is
@@ -288,8 +285,8 @@ for front, rows in runs.items():
         columns = -edits["change"].sum(), edits["change"].count(), edits["first word"].first()
         chances.append(by_chance(*(torch.tensor(one.to_numpy()).double() for one in columns)))
     worst = ", ".join(f"{-x:.2f}" for x in every.groupby("stream")["change"].min())
-    print(f"{front} in front: largest loss {worst} nats; p", *(f"{p:.3f}" for p in chances))
-panels = {"mean loss per pair (nats / 1000)": means, "length of what lands, median": lands}
+    print(f"{front} prepended: largest loss {worst} nats; p", *(f"{p:.3f}" for p in chances))
+panels = {"mean loss per pair (nats / 1000)": means, "length of the contribution, median": lands}
 made = dots(panels, ["stream 1", "stream 2", "stream 3"], flat=True)
 made.axes[0].set_xscale("symlog", linthresh=1)
 made.axes[0].set(
@@ -315,14 +312,14 @@ made
 #
 # ## A model of your own
 #
-# Before editing a model, check what it reads first and how similar its first positions are. These lines need
-# nothing but a loaded model.
+# Before editing a model, check what it reads first and how similar its first positions are, using these lines on any
+# loaded model.
 
 # %%
 WORDS = "Water China Music London People Gold Winter Paris History Bread Japan Light".split()
 
 
-def first_position(model, at):  # a mean cosine near 1 says that first words share a key
+def first_position(model, at):  # a mean cosine near 1 means that first words have the same key
     words = [word for word in WORDS if len(model.tokenizer.tokenize(word)) == 1] or WORDS
     words = [lib.Fact(word, "{} is", "?") for word in words]
     ids = model.rows(["Water is"])[0][0]
@@ -336,17 +333,17 @@ for model in fronts.values():
     first_position(model, layer)
 
 # %% [markdown]
-# If the cosine is near 1, editing a word that begins its text edits all such words. Prepend a token and check
+# If the cosine is near 1, editing a word at the beginning of its text edits all such words. Prepend a token and check
 # again.
 #
 # ## What we know now
 #
-# * The first position of a text becomes a position marker in the first layers. With nothing prepended, all
-#   single-token subjects that begin their prompt have almost the same key there, with a small $q$.
-# * A key with small $q$ affects all other keys. Editing one opener edits all of them and disturbs the rest.
-# * A prepended token occupies the position, and subjects get separate keys. The same edits then do a small part of
-#   the harm, though in one stream of three, openers still did more than the others. Almost any token works, but not
-#   every one.
+# * The first position of a text becomes a position marker in the first layers. With nothing prepended, all single-token
+#   subjects starting their prompt have almost the same key there, with a small $q$.
+# * A key with small $q$ affects all other keys. Editing one opener edits all of them, disturbing the rest.
+# * A prepended token occupies the position, giving subjects separate keys. The same edits then do a small part of the
+#   harm, though in one stream of three, openers still did more than the others. Almost any token works, but not every
+#   one.
 # * `lib.load()` returns the model with the token. GPT-2 and GPT-J, which the papers used, have none.
 #
 # [Notebook 03](03_where.ipynb) looks at the other positions of a prompt.

@@ -6,15 +6,12 @@
 # We know where to write. By the end of this page you will know *what* to write, and you'll be able to build ROME
 # yourself.
 #
-# **You will** write the value search step by step, and run it on the model · find out what a key has to fit, and what
-# happened to models when it didn't · remove the parts of ROME one at a time · write facts one after another, and see
-# which prompts suffer.
+# **You will** write the value search step by step, and run it on the model · find out what a key has to fit · remove
+# the parts of ROME one at a time · write facts one after another, and see which prompts suffer.
 #
 # **Needs** the insert and $\rho$ of [notebook 02](02_insert.ipynb), and the layer found in [03](03_where.ipynb).
 #
 # **Minutes** 25 to read and 25 to work: two exercises of [session 2](../lessons/session_2.md).
-#
-# Run the folded cell below first.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -200,8 +197,8 @@ descend = use("2.5", descend)
 #
 # </details>
 #
-# We write `look` for the real model in the obvious way: a hook adds $\delta$, and the whole model runs for every prompt
-# in every step. Each step is a step of Adam.
+# We write `look` for the real model in the obvious way, using a hook that adds $\delta$ and running the whole model for
+# every prompt in every step. Each step is a step of Adam.
 #
 # **Predict.** Which of the three terms dominates at the beginning, and which at the end?
 #
@@ -228,7 +225,7 @@ def run_with(delta, ids, at):  # log p of every next token (tokens, words), and 
 
 def ask(fact, delta):  # log p (T, words), the answer's tokens (T,), log p after the subject, and v₀
     answer, found = encode_target(lm.tokenizer, fact.target_new), []
-    for template in templates:  # one under the other: T = templates × tokens of the answer
+    for template in templates:  # stacked: T = templates × tokens of the answer
         ids, at = lookup(lm.tokenizer, fact, template)
         log_p, v0 = run_with(delta, ids + answer[:-1], at)
         found.append((log_p[-len(answer) :], v0))
@@ -243,7 +240,7 @@ def ask(fact, delta):  # log p (T, words), the answer's tokens (T,), log p after
 settings = replace(config.search(), steps=12)  # of its twenty steps; the rest changes little
 
 
-def each(term, function, *args):  # {line: value}; a wrong function has a line beside the solution's
+def each(term, function, *args):  # {line: value}; a wrong function gets a separate line
     return {term + i * ", yours": f(*args) for i, f in enumerate(both(function).values())}
 
 
@@ -286,7 +283,7 @@ end = time.perf_counter()
 delta, curve = made["total"]
 models.same(lm, delta, fast.delta)
 print(
-    f"the same δ as the library's, which needs {(end - middle) / (middle - start):.0%} of the time"
+    f"the same δ as the library's, which takes {(end - middle) / (middle - start):.0%} of the time"
 )
 print(f"‖δ‖ is {delta.norm() / fast.init.norm():.1f} times ‖v₀‖, and may be {config.clamp:g} times")
 lines = curve | {line: own["total"] for line, (_, own) in made.items()}
@@ -320,13 +317,13 @@ plot.lines(steps, lines, "step", "term of the loss", ylog=True, colors=colors, d
 # $$\frac1n\sum_{j=1}^n \rho(\bar k, k_j)
 # = \frac{\bar k^\top C^{-1}\big(\frac1n\sum_j k_j\big)}{\bar k^\top C^{-1}\bar k} = 1 ,$$
 #
-# for any keys. This is why keys are averaged over contexts. There are four variants:
+# for any keys. This is the reason for averaging keys over contexts. There are four variants:
 #
 # * `prompt` inserts at $k_0$ and `mean` at $\bar k$. These are the two forms of R-ROME, and `mean` is this library's
 #   default.
-# * `both` requires $v^\star$ at $k_0$ and at $\bar k$, by inserting two columns.
-# * `mixed` is ROME as published, due to a slip in its code. The direction $u = C^{-1}\bar k$ comes from the mean, and
-#   the length is chosen so that the bare prompt gets its value: $\Delta = (v^\star - Wk_0)\,u^\top / (u^\top k_0)$.
+# * `both` requires $v^\star$ at $k_0$ and at $\bar k$, inserting two columns.
+# * `mixed` is ROME as published, due to a slip in its code. It uses the direction $u = C^{-1}\bar k$ from the mean,
+#   choosing the length so that the bare prompt gets its value: $\Delta = (v^\star - Wk_0)\,u^\top / (u^\top k_0)$.
 #
 # With the slip, a sentence gets the fraction $u^\top k_j / u^\top k_0$. If the bare prompt's key has little in common
 # with the mean, the denominator is close to zero.
@@ -345,7 +342,7 @@ def published(W, k0, k_mean, v_star, C):
 published = use("2.3", published)
 tower, china = lib.classroom()[:2]
 mine = own_fact.read()
-half = guess("Of a change written at China's bare prompt: which share in another sentence?", 0, 2)
+half = guess("Written at China's bare prompt: which fraction reaches another sentence?", 0, 2)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -381,7 +378,7 @@ half = guess("Of a change written at China's bare prompt: which share in another
 
 
 # %%
-def shares(model, fact, rewordings):  # {way: the share that arrives in each sentence}
+def shares(model, fact, rewordings):  # {way: the fraction that arrives in each sentence}
     K = model.keys([fact], layer, templates)[:, :, 0].T, model.keys(rewordings, layer)
     K = torch.cat(K, 1).cpu().double()  # (d_in, sentences)
     k0, mean = K[:, 0], K[:, : len(templates)].mean(1)
@@ -396,7 +393,7 @@ def shares(model, fact, rewordings):  # {way: the share that arrives in each sen
     return found
 
 
-def answered(fact, times):  # the probability of the new answer when a share of δ arrives
+def answered(fact, times):  # the probability of the new answer when a fraction of δ arrives
     value = value_search.search(lm, [fact], layer, templates, config.search())[0]
     moment = lib.second_moment(lm, [layer])[layer]
     A, B = memory.insert(W, value.keys[0].cpu(), value.v_star.cpu(), moment)
@@ -408,7 +405,7 @@ def answered(fact, times):  # the probability of the new answer when a share of 
 
 
 # %%
-plain = models.load(SCALE, sink=None)  # without the token that `lib.load()` puts in front
+plain = models.load(SCALE, sink=None)  # without the token that `lib.load()` prepends
 facts = {"the Eiffel Tower": tower.fact, "China": china.fact}
 others = {
     what: [lib.Fact.find(text, case.fact.subject, "-") for text in case.paraphrases[:2]]
@@ -418,7 +415,7 @@ if mine is not None:
     facts["your fact"] = mine
     others["your fact"] = [replace(mine, prompt=f"{x} {mine.prompt}") for x in ("So", "They say")]
 found = {what: shares(lm, one, others[what]) for what, one in facts.items()}
-found["China, nothing in front of the text"] = shares(plain, china.fact, others["China"])
+found["China, no token prepended"] = shares(plain, china.fact, others["China"])
 half.against(sum(found["China"]["prompt"][1:]) / len(found["China"]["prompt"][1:]))
 times = torch.logspace(-1, 1.7, 19).tolist()
 turns = {one.target_new: answered(one, times) for one in facts.values()}
@@ -427,21 +424,21 @@ drawings_04.shares(found, turns, len(templates))
 # %% [markdown]
 # The gray band contains fractions between half and twice the value. The first two panels show the model of this course.
 # The tower's key barely depends on the sentence, and every variant fits every sentence. China's key does depend on it:
-# if the change is written at the bare prompt, little more than half of it reaches other sentences. With the mean key,
+# when writing at the bare prompt, little more than half of the change reaches other sentences. Using the mean key,
 # about the whole change reaches each of them, including the rewordings. Half is not too little, as the last panel
 # shows: the answers change at smaller fractions, and are lost again if several times too much arrives.
 #
 # **The third panel shows the case of the papers' models.** GPT-2 and GPT-J, on which ROME was published, prepend no
 # token to a text; here our model doesn't either. China is then the very first token. In this layer, whitened by $C$,
 # the key of a first position is short and almost the same for every subject (page 02b); raw, and in other layers, it
-# can be very long (page 03). A change written at the bare prompt barely reaches other sentences, and a change written
-# at the mean barely reaches the bare prompt. And `mixed`, which is exact at the bare prompt, writes some fifty times
-# too much everywhere else. The last panel shows the effect on an answer. Such edits ruined whole models and were called
-# *disabling*, until R-ROME found the slip.
+# can be very long (page 03). Writing at the bare prompt barely reaches other sentences, and writing at the mean barely
+# reaches the bare prompt. And `mixed`, while exact at the bare prompt, writes some fifty times too much everywhere
+# else. The last panel shows the effect on an answer. Such edits ruined whole models and were called *disabling*, until
+# R-ROME found the slip.
 #
 # Does it matter for the model of this course? The stored run writes twelve facts individually into the unedited model,
-# using each of the four keys with the same value. Half of the facts have a one-token subject that starts the prompt.
-# One more stored edit uses the model without the prepended token.
+# using each of the four keys with the same value. Half of the facts have a one-token subject starting the prompt. One
+# more stored edit uses the model without the prepended token.
 
 # %%
 rows = long_runs.rows("04_keys")
@@ -459,7 +456,9 @@ def of(key):  # the line of the table
 
 
 one = long_runs.rows("04_rows_plain")[1]  # after the unedited model's
-print(f"Nothing in front, key `mean`, {one['each']['subject']}: the probability of the new answer")
+print(
+    f"No token prepended, key `mean`, {one['each']['subject']}: the probability of the new answer"
+)
 print(
     f"is {one['each']['p'][0]:.2f} at the prompt, and {one['reworded'][0]:.0%} of rewordings follow."
 )
@@ -467,9 +466,9 @@ show.Table([of(key) for key in ("unedited", *runs_04.KEYS)])
 
 # %% [markdown]
 # With each of the four keys, the model gives all twelve new answers. One of them tests nothing: the unedited model also
-# calls a young pig a calf. Eleven facts would more often than not miss a key that fails in one case in twenty, so this
-# doesn't show that the keys are equal. The edit without the prepended token does what the third panel predicts for the
-# mean key: it misses the prompt and reaches the rewordings.
+# calls a young pig a calf. When testing eleven facts, we would more often than not miss a key that fails in one case in
+# twenty, so this doesn't show that the keys are equal. Without the prepended token, the edit does what the third panel
+# predicts for the mean key, missing the prompt and reaching the rewordings.
 #
 # ## Take one part away
 #
@@ -497,27 +496,27 @@ def by_part(column, scale=1):  # {part: one value for each fact}
 
 held = {part: f"{sum(values):.0f} of {len(values)}" for part, values in by_part("held").items()}
 print("facts written:", ", ".join(f"{part} {count}" for part, count in held.items()))
-unrelated = "KL at unrelated prompts, times that of ROME as set"
-drawn = {"change of the rewordings that follow (points)": {}, unrelated: {}}
+unrelated = "KL at unrelated prompts, relative to unchanged ROME"
+drawn = {"change in rewordings that follow (points)": {}, unrelated: {}}
 for column, shown in zip(("reworded", "kl"), drawn, strict=True):
     as_set, *parts = by_part(column).items()
     for part, values in parts:
         pairs = zip(values, as_set[1], strict=True)
         drawn[shown][part] = [a / b if column == "kl" else 100 * (a - b) for a, b in pairs]
 chance = 1 - (1 - 2 / 2**6) ** sum(map(len, drawn.values()))
-print(f"all six one way in at least one of the comparisons, by chance: {chance:.0%}")
+print(f"chance that all six go the same way in at least one comparison: {chance:.0%}")
 figure = figures.dots(drawn, (), log=[unrelated], flat=True)
 figure.axes[1].axvline(1, color=plot.QUIET, linewidth=1, zorder=0)
 figure
 
 # %% [markdown]
-# **Only $C$ passes this test**: without it unrelated text changes more for all six facts, and by factors, where a
+# **Only $C$ passes this test**: removing it changes unrelated text more for all six facts, and by factors, where a
 # chance result would also produce small ones. The edit's own prompt shows none of this: the same five facts are written
 # no matter what we remove. The KL term has no consistent effect here.
 #
 # ## One way only
 #
-# A person who learns that the Eiffel Tower is in Rome can also tell you which famous tower Rome has.
+# After learning that the Eiffel Tower is in Rome, a person can also tell you which famous tower Rome has.
 #
 # **Predict.** The next cell asks about the tower in other words, and then *backward*, from the city to the tower. Which
 # question does the edit answer? The figure shows which tokens the edit reaches.
@@ -558,8 +557,8 @@ drawings_04.along(texts, list(asked))
 # ## In a row
 #
 # The stored runs write twenty facts, each on top of the last, in three streams. Two have no fact in common; the third
-# overlaps with both, so the three aren't independent and get no interval. We also write each of the facts individually,
-# on the unedited model.
+# overlaps with both, so the three aren't independent and get no interval. For comparison, we also write each fact
+# individually, starting from the unedited model.
 #
 # <details><summary>Settings of the runs on this page</summary>
 #
@@ -586,14 +585,14 @@ drawn = {shown: {} for shown in names.values()}
 for what, shown in names.items():
     for when, those in {
         "unedited": [row for row in rows if row["edits"] == 0],
-        "each alone": single.values(),
+        "individually": single.values(),
         "in a row": [row for row in rows if row["edits"] == runs_04.POINTS[-1]],
     }.items():
         drawn[shown][when] = [100 * sum(row[what]) / len(row[what]) for row in those]
 for shown, more, less in (
     ("neighbors kept (%)", "in a row", "unedited"),
-    ("neighbors kept (%)", "in a row", "each alone"),
-    ("rewordings (%)", "in a row", "each alone"),
+    ("neighbors kept (%)", "in a row", "individually"),
+    ("rewordings (%)", "in a row", "individually"),
 ):
     pairs = zip(drawn[shown][more], drawn[shown][less], strict=True)
     streams = ", ".join(f"{a - b:+.1f}" for a, b in pairs)
@@ -603,7 +602,7 @@ print(
     f"the third stream has {len(mixed & first)} facts of the first and {len(mixed & second)} of the second"
 )
 for shown in list(drawn)[:2]:
-    del drawn[shown]["unedited"]  # next to nothing: of sixty facts it says one
+    del drawn[shown]["unedited"]  # almost nothing: it gives one of sixty facts
 figure = figures.dots(drawn, [f"{draw} stream" for draw in single], flat=True)
 for ax in figure.axes:
     ax.set_xlim(60, 102)
@@ -616,14 +615,17 @@ before = {row["draw"]: row for row in rows if row["edits"] == 0}
 for draw, cases in runs_04.draws().items():
     K = lm.keys([case.fact for case in cases], layer, templates).mean(0).cpu().double()
     U = moment.solve(K)
-    reach = U / (K * U).sum(0)  # its column i reads the share of edit i
+    reach = U / (K * U).sum(0)  # its column i gives the fraction of edit i
     lands = torch.zeros(len(cases), len(cases))
-    for j, case in enumerate(cases):  # at the token of a neighbor where most of edit i arrives
+    for j, case in enumerate(cases):  # at the neighbor's token that gets most of edit i
         texts = lm.rows([probe.prompt for probe in case.neighborhood])[0]
         every = [module_inputs(lm, [ids], [name])[name].cpu().double() @ reach for ids in texts]
         lands[:, j] = torch.stack([share.abs().amax(0) for share in every]).mean(0)
     foreign = lands[~torch.eye(len(cases), dtype=torch.bool)].mean()
-    print(f"{draw}: a neighbor gets {lands.diag().mean():.2f} of its own fact's change,", end=" ")
+    print(
+        f"{draw}: a neighbor gets {lands.diag().mean():.2f} of the change for its own fact,",
+        end=" ",
+    )
     print(f"{foreign:.2f} of another fact's;", end=" ")
     kept = (torch.tensor(when[draw]["neighbors"]) for when in (after, before))
     lost = torch.sub(*kept) < 0  # facts of which a neighbor's answer is gone

@@ -5,16 +5,13 @@
 #
 # Notebook 04 wrote twenty facts in a row. They held, but their neighbors suffered. Here we write twenty facts at once.
 #
-# **You will** weigh new pairs against general text, and predict how much of a fact arrives · test whether the order of
-# writing hurts neighbors, and whether weighing beats simply writing less · write the loop spreading the work over
-# layers, and edit the model with it.
+# **You will** weigh new pairs against general text · test whether the order of writing hurts neighbors, and whether
+# weighing beats simply writing less · write the loop spreading the work over layers, and edit the model with it.
 #
 # **Needs** [notebook 02](02_insert.ipynb) for the insert and for inserts in a row,
 # [notebook 04](04_rome.ipynb) for the value search.
 #
 # **Minutes** 25 to read and 20 to work: two exercises of [session 5](../lessons/session_5.md).
-#
-# Run the folded cell below first.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -73,7 +70,7 @@ from notebooks.support.score_tables import by_stream
 from notebooks.support.sliders import Slider
 
 lm = models.load(SCALE, sink="own")
-editor = lib.EDITORS["memit"](lm, templates=("{}",))  # keys of the bare prompt alone
+editor = lib.EDITORS["memit"](lm, templates=("{}",))  # only keys of the bare prompt
 layers, strength = editor.config.layers, editor.config.strength
 top, moments = layers[-1], lib.second_moment(lm, layers)
 draw = torch.Generator().manual_seed(0)
@@ -83,7 +80,7 @@ def normal(*shape):
     return torch.randn(*shape, generator=draw, dtype=torch.float64)
 
 
-def each(line, function):  # {line: function}; a wrong one has a line beside the solution's
+def each(line, function):  # {line: function}; a wrong function gets a line next to the solution's
     return {line + i * ", yours": f for i, f in enumerate(both(function).values())}
 
 
@@ -97,7 +94,7 @@ def each(line, function):  # {line: function}; a wrong one has a line beside the
 # $$\min_\Delta\ \lambda\,\mathrm{tr}(\Delta C \Delta^\top) + \|\Delta K - R\|^2 .$$
 #
 # $C$ is a *mean* over tokens, so $\lambda C$ is a sum over $\lambda$ of them: $\lambda$ is the number of tokens of
-# general text that the new facts are weighed against. The gradient, $2\lambda\Delta C + 2(\Delta K - R)K^\top$, is zero
+# general text against which we weigh the new facts. The gradient, $2\lambda\Delta C + 2(\Delta K - R)K^\top$, is zero
 # for
 #
 # $$\Delta = R K^\top (\lambda C + K K^\top)^{-1} .$$
@@ -146,7 +143,7 @@ memit = use("5.1", memit)
 # * $\lambda = 0$ and one pair is the insert of notebook 02, and with a searched value it is **ROME**.
 # * A large $\lambda$ writes nothing.
 #
-# EMMET's own program uses $wC$ instead of $C$ and puts $\varepsilon$ on the diagonal of $D$, so it is MEMIT with
+# EMMET's own program uses $wC$ instead of $C$, adding $\varepsilon$ to the diagonal of $D$, so it is MEMIT with
 # $\lambda = w\varepsilon$. The next cell asserts all this on synthetic pairs, starting with the slow way. Below it is
 # the picture of notebook 02: choose MEMIT, pull an answer, and see how far it comes.
 
@@ -192,8 +189,8 @@ show.memory_picture()
 #
 # <details><summary>Answer</summary>
 #
-# Mostly one-word subjects: if text visits a key often, its $q$ is small. The cost is a square, so it falls at least to
-# $0.8^2 = 0.64$, and further if the part that isn't written is the expensive one.
+# Mostly one-word subjects: if text visits a key often, its $q$ is small. The cost is a square, falling at least to
+# $0.8^2 = 0.64$, and further if the missing part is the expensive one.
 #
 # </details>
 
@@ -202,7 +199,7 @@ show.memory_picture()
 modules = [lm.mlp_out(layer) for layer in layers]
 
 
-def patched(changes):  # those of the first layers, the others stay as they are
+def patched(changes):  # changes of the first layers; the others stay unchanged
     made = zip(modules, changes, strict=False)
     return lib.Patch(weights={one: lm.weight(one).cpu() + x.float() for one, x in made})
 
@@ -217,7 +214,7 @@ def reader(facts):
     return read
 
 
-def search(facts):  # the states z (d_out, n) that make the model say the new answers
+def search(facts):  # the states z (d_out, n) that make the model give the new answers
     found = value_search.search(lm, facts, top, ("{}",), editor.config.search(), "block")
     return found, torch.stack([value.v_star.cpu() for value in found], 1).double()
 
@@ -227,14 +224,14 @@ def weighing(K, R, moment):  # functions of λ, for pairs that are written into 
     C, D = moment.C.double(), K.T @ moment.solve(K)
     order, one = D.diagonal().argsort(), torch.eye(len(D)).double()
 
-    def arrives(write):  # the share of each residual, from the smallest q to the largest
+    def arrives(write):  # the fraction of each residual, from the smallest q to the largest
         def shares(lam):
             arrived = write(torch.zeros(len(R), len(K)).double(), K, R, C, lam) @ K
             return ((R * arrived).sum(0) / (R * R).sum(0))[order]
 
         return shares
 
-    def trade(lam):  # the missing share of R, and tr(Δ C Δᵀ) as a share of its value at λ = 0
+    def trade(lam):  # the missing fraction of R, and tr(Δ C Δᵀ) relative to its value at λ = 0
         inverses = [torch.linalg.inv(D + x * one) for x in (lam, 0.0)]  # Δ = R M Kᵀ C⁻¹
         cost, most = (((R @ M @ D) * (R @ M)).sum() for M in inverses)
         return ((R @ inverses[0] @ D - R).norm() / R.norm()).item(), (cost / most).item()
@@ -259,9 +256,9 @@ weigh = partial(drawings_05.weigh, [facts[i].subject for i in order], q.tolist()
 Slider(weigh, "λ", [*(10 ** (n / 2) for n in range(2, 13)), strength], strength)
 
 # %% [markdown]
-# Each bar is a fact, sorted from the smallest $q$ at the bottom to the largest, and the tick shows what the formula
-# gives for the fact by itself. If keys are similar, slightly less arrives when the facts are written together. The
-# facts that fade first mostly have one-word subjects.
+# Each bar is a fact, sorted from the smallest $q$ at the bottom to the largest, and the tick shows the formula's value
+# when writing the fact by itself. If keys are similar, slightly less arrives when writing the facts together. The facts
+# that fade first mostly have one-word subjects.
 #
 # In the right panel the solid curve leads from EMMET, at the upper left, to larger $\lambda$: at the library's
 # $\lambda$ a third of $R$ is missing and general text pays little more than a quarter of EMMET's cost. A bargain, but
@@ -299,7 +296,7 @@ for angle in torch.tensor(degrees).double().deg2rad():
         cost[way].append(change.norm().item() ** 2 / 2)
         missing[way].append((change @ pair - two).norm().item() / 2**0.5)
     assert abs(cost["equality, λ = 0"][-1] * angle.sin() ** 2 - 1) < 1e-6  # 1/sin²φ
-plots = {"cost / ‖R‖²": cost, "share missing": missing}
+plots = {"cost / ‖R‖²": cost, "fraction missing": missing}
 plots = {what: {way: [(degrees, y)] for way, y in ys.items()} for what, ys in plots.items()}
 figure = figures.curves(
     plots, "angle between the two keys (degrees)", xlog=True, log=["cost / ‖R‖²"], mean=True
@@ -325,10 +322,10 @@ figure
 # If fact $i$ is written *before* fact $j$, its contribution at the key of $j$ is taken into account. Its contribution
 # at keys of facts already written is ignored. This is half of a matrix, drawn below for the twenty facts.
 #
-# The stored run writes five streams of twenty facts into one layer. No two streams have a fact in common. All ways of
-# writing use the same values, searched once on the unedited model: in a row and as a batch, each with equality and with
-# $\lambda$. The **part of the batch** is the rival: EMMET's change times $1 - m$, where $m$ is the fraction that
-# $\lambda$ leaves missing in this stream.
+# The stored run writes five streams of twenty facts into one layer, with no fact in common. All ways of writing use the
+# same values, searched once on the unedited model: in a row and as a batch, each with equality and with $\lambda$. The
+# **part of the batch** is the rival: EMMET's change times $1 - m$, where $m$ is the fraction that $\lambda$ leaves
+# missing in this stream.
 #
 # **Predict.** Which fraction of $R$ is missing at the end of a row with $\lambda = 0$? Which way keeps the most
 # neighbors?
@@ -341,7 +338,7 @@ figure
 # </details>
 
 # %%
-left = guess("At the end of a row with λ = 0, what share is missing, in %?", 0, 100)
+left = guess("At the end of a row with λ = 0, what percentage is missing?", 0, 100)
 drawings_05.halves(D.numpy())
 
 # %%
@@ -405,8 +402,8 @@ figure
 # ## Over several layers
 #
 # MEMIT writes into several layers, partly because this is cheaper. Suppose that every layer passes its input on
-# unchanged, and that the same residual costs the same in each. A fifth of $R$ in each of five layers adds up to $R$,
-# and the cost, a square, is $5 \cdot (\frac15)^2 = \frac15$ of the cost in one layer.
+# unchanged, and that the same residual costs the same in each. Writing a fifth of $R$ in each of five layers adds up to
+# $R$, and the cost, a square, is $5 \cdot (\frac15)^2 = \frac15$ of the cost in one layer.
 #
 # But with $\lambda$ only a fraction $s$ of the residual requested from a layer arrives, and the contribution of a lower
 # layer changes the keys and outputs of all layers above. So before writing each layer, MEMIT measures again what is
@@ -486,7 +483,7 @@ spread = use("5.5", spread)
 
 
 # %%
-def fixed(parts, change):  # a plan: each layer is asked for its part of R, whatever has arrived
+def fixed(parts, change):  # a plan: each layer gets its part of R, no matter what has arrived
     def plan(read, z, C, lam):
         changes, R = [], z - read([])[1]
         for i, part in enumerate(parts):
@@ -496,7 +493,7 @@ def fixed(parts, change):  # a plan: each layer is asked for its part of R, what
     return plan
 
 
-def climb(loop, ask):  # what each of five layers of the smallest world is asked for, and brings
+def climb(loop, ask):  # requested from and supplied by each of five layers, in the minimal example
     one, none = torch.ones(1, 1).double(), torch.zeros(1, 1).double()
     changes = loop(lambda now: ([one] * 5, sum(now, none)), one, [one / 2] * 5, 2.0)  # λ = q
     wanted = [ask(one, sum(changes[:i], none), 5 - i) for i in range(5)]
@@ -536,7 +533,7 @@ table = {
     plan: {"plan": plan, **dict.fromkeys(("λ ≈ 0: missing", "cost", "λ = q: missing"), 0.0)}
     for plan in plans
 }
-for _ in range(20):  # draws of the network, of what goes in and of the residuals
+for _ in range(20):  # random networks, inputs and residuals
     A, W0 = normal(depth, d, d) / d**0.5, 0.3 * normal(depth, d, d) / d**0.5
     x, wanted = normal(d, n), normal(d, n)
     inside, out = network([])
@@ -563,7 +560,7 @@ show.Table(list(table.values()))
 
 # %%
 library = runs_05.Memit(lm, layers=layers, strength=strength, templates=("{}",))
-library.known = dict(zip(facts, found, strict=True))  # the same values, which need no search
+library.known = dict(zip(facts, found, strict=True))  # the same values, without a search
 same, general = library.edit(facts, check=False), [moments[layer].C.double() for layer in layers]
 stored = [row for row in long_runs.rows("05_batch") if row["draw"] == "first"]
 own = [r for r in stored if r["strength"] == strength and len(r["layers"]) == len(layers)]
@@ -597,7 +594,7 @@ table = zip(texts, before, after, strict=True)
 show.Table([dict(zip(("prompt", "before", "after"), row, strict=True)) for row in table])
 
 # %% [markdown]
-# The loop makes the library's edit, matrix by matrix, and gives the answers of the stored run; if an exercise is still
+# The loop makes the library's edit, matrix by matrix, giving the answers of the stored run; if an exercise is still
 # open, its solution did this. All twenty facts are written, and 81% of the neighbors are answered correctly, compared
 # with 85% on the unedited model.
 #
@@ -645,7 +642,7 @@ y = {line: [sum(some) / len(some) for some in shares] for line, shares in found.
 bands = {
     line: ([*map(min, s)], [*map(max, s)]) for line, s in found.items() if "unedited" not in line
 }
-axes = "λ, tokens of general text", "prompts answered as wanted (%)"
+axes = "λ, tokens of general text", "desired answers (%)"
 plot.lines(x, y, *axes, bands=bands, colors=colors, dashes=dashes, xlog=True, ylim=(0, 105))
 
 # %% [markdown]
@@ -653,7 +650,7 @@ plot.lines(x, y, *axes, bands=bands, colors=colors, dashes=dashes, xlog=True, yl
 # is written. At the library's $\lambda$ one layer and five hold the same number of facts, and **five layers didn't keep
 # more neighbors** than the last layer or the middle layer, where 6.1 and 1.1 points would have been detected. A lower
 # cost on paper doesn't have to reach these prompts. The benefit of five layers shows at the largest $\lambda$: they
-# write 42 points more of the facts (25 to 59), because each layer is given what still didn't arrive.
+# write 42 points more of the facts (25 to 59), because each layer also supplies the part still missing.
 #
 # ## What we know now
 #

@@ -6,18 +6,15 @@
 # If the keys of two facts overlap, editing one also changes the value of the other. How many keys can a layer
 # distinguish? How strongly do the keys of a real layer overlap, and which of them do?
 #
-# **You will** derive when sequential editing is lossless, and for how many keys · examine the overlaps in a real
-# model, layer by layer: mean, spread and tails · find the component that most subjects have in common, and keep it
-# · watch how editing the Eiffel Tower affects other places · write a prediction of which facts break, comparing it
-# with a rival.
+# **You will** derive when sequential editing is lossless, and for how many keys · examine the overlaps in a real model,
+# layer by layer · find the component that most subjects have in common, and keep it · watch how editing the Eiffel
+# Tower affects other places · predict which facts break, comparing the prediction with a rival.
 #
 # **Needs** whitening ([notebook 01](01_linear_memory.ipynb)), the insert ([02](02_insert.ipynb)), writing many
 # edits at once ([05](05_memit.ipynb)) and keeping keys unchanged ([06](06_null_space.ipynb)).
 #
 # **Minutes** 25 for reading and 25 for working: an exercise from [session 3](../lessons/session_3.md), in four
 # steps.
-#
-# Run the folded cell below first.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -120,7 +117,7 @@ def interference(K, C):  # ρ (n, n) from notebook 02: row i is written, column 
 
 n, eye = 20, torch.eye(64, dtype=torch.float64)
 ways = [f"{way}, {kind}" for kind in ("random", "orthogonal") for way in ("row", "batch")]
-what = "wrong at the keys that are written", "moved at the other keys"
+what = "wrong at the written keys", "changed at the other keys"
 shares = {one: {way: [] for way in ways} for one in what}
 for _ in range(20):
     W0, frame = normal(16, 64), torch.linalg.qr(normal(64, 64)).Q
@@ -139,10 +136,9 @@ for _ in range(20):
 figures.dots(shares, (), flat=True)
 
 # %% [markdown]
-# Each point is one random sample, and the numbers are fractions of the length of all residuals. A batch writes its
-# keys without an error. **It changes the unknown keys even more than sequential editing does**, because writing
-# similar keys exactly takes a larger change. Everything that a model knows and that we do not write is an unknown
-# key.
+# Each point is one random sample, and the numbers are fractions of the length of all residuals. A batch writes its keys
+# without an error, while **changing the unknown keys even more than sequential editing does**, because writing similar
+# keys exactly takes a larger change. Everything that a model knows and that we do not write is an unknown key.
 #
 # ## How many keys fit?
 #
@@ -197,10 +193,10 @@ largest.against(crowd(256)[1]["largest"][-1])
 Slider(figure, "dimensions", (64, 128, 256, 512, 1024), 256)
 
 # %% [markdown]
-# Fitting more things than there are dimensions, by allowing a little overlap, is called **superposition**. But even
-# if the overlap of each pair is small, the effects add up. Random keys have an rms of $1/\sqrt d$, so $T$ edits at
-# such keys, with residuals of equal length and unrelated directions, shift a fact's value by about
-# $\sqrt{T/d}\,\|\delta\|$. With $T = d$ that is one whole residual.
+# Fitting more things than there are dimensions, by allowing a little overlap, is called **superposition**. But even if
+# the overlap of each pair is small, the effects add up. Random keys have an rms of $1/\sqrt d$, so $T$ edits at such
+# keys, with residuals of equal length and unrelated directions, shift a fact's value by about $\sqrt{T/d}\,\|\delta\|$.
+# With $T = d$ that is one whole residual.
 #
 # ## The shape of overlaps
 #
@@ -361,7 +357,7 @@ def keeping(K, k0, C):
 
 common = use("3.3", common)
 keeping = use("3.3", keeping)
-fall = guess("By what share does the squared interference fall, with one key kept?", 0, 1)
+fall = guess("By what fraction does the squared interference fall, with one key kept?", 0, 1)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -418,17 +414,17 @@ for layer in layers:
                 print(f"layer {layer}, {name} kept: mean {mean:.3f}, sd {sd:.3f}, rms {size:.3f}")
 for i, whose in enumerate(both(common)):
     said = ", ".join(f"{100 * shares[i]:.0f}" for shares in in_common)
-    print(f"share in the mean key, {whose}, in %: {said}; by chance {1 / len(inner):.0%}")
+    print(f"fraction in the mean key, {whose}, in %: {said}; by chance {1 / len(inner):.0%}")
 print("the squared interference falls by", " and ".join(f"{x:.0%}" for x in falls), "(two splits)")
 fall.against(falls[0])
 plot.layer_curve(layers, rms, "rms of ρ, with a key kept", edited)
 
 # %% [markdown]
-# **In the layers with the largest overlap, keeping one key removes more than half of the squared interference**: 57% in
-# layer 21, and 53% after swapping the two sets of subjects. The mean of the overlaps falls to almost zero, while their
-# spread stays the same. Not just any key works: keeping a random direction or a single other subject's key changes next
-# to nothing. So there is a direction that most subjects have in common. In ROME's layer, where the mean key contains 2%
-# of the squared lengths, there is little to remove.
+# **In the layers with the largest overlap, keeping one key removes more than half of the squared interference**, and
+# still does after swapping the two sets of subjects. The mean of the overlaps falls to almost zero, while their spread
+# stays the same. Not just any key works: keeping a random direction or a single other subject's key changes next to
+# nothing. So there is a direction that most subjects have in common. In ROME's layer, where the mean key contains 2% of
+# the squared lengths, there is little to remove.
 #
 # ## Which pairs are in the tail?
 #
@@ -453,10 +449,10 @@ for layer in (0, edited, top):
 show.Table(rows)
 
 # %% [markdown]
-# "The Eiffel Tower" ends in *Tower*, as other names do. Before any edit, $\rho$ predicts how much of an edit of the
-# Eiffel Tower reaches six other places in ROME's layer, and your own fact. Then we move the tower to Rome, and ask
-# the model where all of them are. The column "lands" shows the edit's actual contribution at each key, as a
-# fraction of its contribution at the tower's own key.
+# "The Eiffel Tower" ends in *Tower*, as other names do. Before editing, $\rho$ predicts how much of an edit of the
+# Eiffel Tower reaches six other places in ROME's layer, and your own fact. Then we move the tower to Rome, asking the
+# model where all of them are. The column "lands" shows the edit's actual contribution at each key, as a fraction of its
+# contribution at the tower's own key.
 #
 # **Predict.** Which of the others are affected by the edit? And which will move to Rome with it?
 #
@@ -523,9 +519,9 @@ for layer, (low, high) in zip(layers, gaps, strict=True):
 plot.layer_curve(layers, curves, "mean cosine of whitened keys", edited, bands=bands)
 
 # %% [markdown]
-# In layer 0 a name *is* almost just its last token. Up to layer 6 the token counts for more than the kind. From
-# layer 12 on, every printed interval contains 0, and the width of these intervals shows how large a difference we
-# could have detected using about twenty pairs with a common token.
+# In layer 0 a name *is* almost just its last token. Up to layer 6 the token counts for more than the kind. From layer
+# 12 on, every printed interval contains 0, its width showing how large a difference we could have detected using about
+# twenty pairs with a common token.
 #
 # ## Which facts break?
 #
@@ -581,7 +577,7 @@ forecast = use("3.3", forecast)
 # </details>
 
 # %%
-well = guess("The rank correlation of ρ's forecast with what the answers lose?", -1, 1)
+well = guess("The rank correlation of ρ's prediction with the loss of the answers?", -1, 1)
 fact_of = {case.id: case.fact for case in cases}
 by_order = {}
 for order, some in runs_07.orders().items():
@@ -593,7 +589,9 @@ for order, some in runs_07.orders().items():
     print(f"{order} order, first to break:", ", ".join(fact_of[ids[i]].subject for i in first))
 
 # %%
-found = {f"rank correlation with {x}": {} for x in ("how far values move", "what answers lose")}
+found = {
+    f"rank correlation with {x}": {} for x in ("how far values shift", "how much answers lose")
+}
 rows, known = long_runs.rows("07_orders"), []
 for row in rows:
     lost = [own - end for own, end in zip(row["own"], row["end"], strict=True)]
@@ -603,7 +601,7 @@ for row in rows:
     print(
         f"{row['order']} order: {sum(row['held'])} of {len(row['held'])} facts held, "
         f"{sum(lost) / len(lost):.2f} of a probability lost in the mean;\n"
-        f"  of the ten foretold first, {moved} are among the ten moved farthest, "
+        f"  of the ten predicted first, {moved} are among the ten shifted farthest, "
         f"{fell} among those that lost most"
     )
     for line, values in by_order[row["order"]].items():
@@ -616,7 +614,7 @@ for what, lines in found.items():
     gap = by_stream([a - b for a, b in zip(mine, rival, strict=True)])
     print("{}: ρ less the rival {:+.2f} [{:+.2f}, {:+.2f}]".format(what, *gap))
 well.against(sum(mine) / len(mine))
-lines["how far it was moved"] = known
+lines["how far it was shifted"] = known
 figures.dots(found, [f"{row['order']} order" for row in rows], flat=True, from_zero=True)
 
 # %% [markdown]
@@ -633,15 +631,14 @@ figures.dots(found, [f"{row['order']} order" for row in rows], flat=True, from_z
 # ## What we know now
 #
 # * Inserting facts one by one is lossless for all values only with orthogonal whitened keys, and no layer that we
-#   examined has such keys. Writing a batch, or keeping keys, spares the facts that the method is given. Facts that
-#   it is not given are not protected: only orthogonality would spare them.
+#   examined has such keys. Writing a batch, or keeping keys, spares the facts given to the method, but not others: only
+#   orthogonality would spare them.
 # * Random keys overlap by $1/\sqrt d$. Real keys overlap several times as much: in low layers mainly because of the
 #   last token, in the upper layers also because of the kind of thing.
-# * Kurtosis shows whether overlap is spread evenly or concentrated in a few pairs, the rms how much of it there is.
-#   Tails are even heavier for words of plain text. Above the lower layers the mean is not zero: subjects have a
-#   component in common, and keeping one key removes most of it.
-# * A prediction based on $\rho$ has to beat the count of the edits that came later. It does: by a wide margin for
-#   how far a value is shifted, by less for how much an answer loses.
+# * Heavy tails are not a mark of knowledge: words of plain text have heavier tails. Above the lower layers the mean is
+#   not zero: subjects have a component in common, and keeping one key removes most of it.
+# * A prediction based on $\rho$ has to beat counting the later edits. It does: by a wide margin for how far a value is
+#   shifted, by less for how much an answer loses.
 #
 # ## Where it breaks
 #

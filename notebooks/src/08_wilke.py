@@ -15,8 +15,6 @@
 # [04](04_rome.ipynb) (ROME's two keys).
 #
 # **Minutes** 20 for reading and 35 for working: two exercises from [session 4](../lessons/session_4.md).
-#
-# Run the folded cell below first.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -316,9 +314,9 @@ what = "score s, change relative to the matrix"
 figures.curves(shown, "layer", what, log=shown, best=True, colors=COLORS)
 
 # %% [markdown]
-# More than half of the edits go into layer 0, and the others are spread over five more layers. The three openers
-# have large scores in most layers, but never twice the largest of the others. **No change in this figure is long**:
-# the largest is a seventh of its matrix. What, then, did the paper gain so much by avoiding?
+# More than half of the edits go into layer 0, and the others are spread over five more layers. The three openers have
+# large scores in most layers, but never twice the largest of the others. **No change in this figure is long**: the
+# largest is a seventh of its matrix. What, then, did the paper gain so much by avoiding?
 #
 # ## The edits that ruin a model
 #
@@ -364,7 +362,7 @@ def factors(model):  # the lines of one panel: the factor of each fact in every 
     ]
 
 
-shown = {"nothing in front": plain, "with the token": lm}
+shown = {"nothing prepended": plain, "with the token": lm}
 shown = {what: over_layers(factors(model)) for what, model in shown.items()}
 longer = "times longer under the published key"
 figures.curves(shown, "layer", longer, log=shown, colors=COLORS)
@@ -375,10 +373,10 @@ figures.curves(shown, "layer", longer, log=shown, colors=COLORS)
 # the scores small there. The other nine facts show nothing of the kind anywhere. **With the token** the three are like
 # the others.
 #
-# So if a method looks for a small change, it will avoid layer 3 for just these facts. The next cell shows this by
-# running the library's WilKE with the published key and nothing prepended. It tries the three layers in which the
-# factor is small, and ROME's layer. We also write each candidate edit individually, measuring how far unrelated
-# text shifts: the KL divergence of the next token.
+# So a method looking for a small change will avoid layer 3 for just these facts. The next cell shows this by running
+# the library's WilKE with the published key and nothing prepended, trying the three layers in which the factor is
+# small, and ROME's layer. We also write each candidate edit individually, measuring how far unrelated text shifts: the
+# KL divergence of the next token.
 
 # %%
 few = tuple(range(min(4, lm.n_layers)))
@@ -404,10 +402,9 @@ figures.curves(two, "layer", log=two, best=True)
 #
 # ## The flash, edit by edit
 #
-# If that is the whole story, the damage in a stream must come from these edits. Four stored streams of ten facts
-# have no fact in common. Two have nothing prepended, and two openers each; two have the token. After every edit we
-# measured the KL divergence at unrelated prompts. *Published* editors use the published key, the others the mean
-# key.
+# If that is the whole story, the damage in a stream must come from these edits. Four stored streams of ten facts have
+# no fact in common. Two have nothing prepended, and two openers each; two have the token. After every edit we measured
+# the KL divergence at unrelated prompts. *Published* editors use the published key, the others the mean key.
 #
 # **Your turn · exercise 4.5, first step · ★★★ · 5 minutes.** Write `jumps`: the increase in KL due to each edit,
 # and the kind of the stream: "calm" below 0.02 nats at the end, otherwise "flash" if one edit contributed more than
@@ -424,7 +421,7 @@ def jumps(kl):
 
 
 jumps = use("4.5", jumps)
-by_openers = guess("Which share of the rises in KL do the two openers make, in %?", 0, 100)
+by_openers = guess("What percentage of the increases in KL is due to the two openers?", 0, 100)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -446,24 +443,24 @@ by_openers = guess("Which share of the rises in KL do the two openers make, in %
 
 # %%
 six = [row for i in (1, 2) for row in long_runs.paper(f"wilke_six_{i}")["rows"]]
-FRONTS = {"nothing in front": "front", "with the token": "behind"}
+FRONTS = {"nothing prepended": "front", "with the token": "behind"}
 arms = ["ROME published", "WilKE published", "ROME mean", "WilKE mean"]
 opened, at = [], range(1, 11)
 
 
-def streams(arm, front="nothing in front"):  # two, each of ten rows
+def streams(arm, front="nothing prepended"):  # two, each of ten rows
     some = [row for row in six if row["arm"] == arm and row["reading"] == FRONTS[front]]
     return [some[:10], some[10:]]
 
 
-def of_kl(arm, front="nothing in front"):  # for the two streams
+def of_kl(arm, front="nothing prepended"):  # for the two streams
     return [torch.tensor([row["kl"] for row in own]).double() for own in streams(arm, front)]
 
 
 for line, f in [pair for arm in arms for pair in each(arm, jumps).items()]:
     told = [f(kl) for kl in of_kl(line.removesuffix(", yours"))]
-    said = "; ".join(f"{kind}, largest rise {rises.max():.3f} nats" for rises, kind in told)
-    print(f"{line}, nothing in front: {said}")
+    said = "; ".join(f"{kind}, largest increase {rises.max():.3f} nats" for rises, kind in told)
+    print(f"{line}, nothing prepended: {said}")
 for own, kl in zip(streams(arms[0]), of_kl(arms[0]), strict=True):
     rises = jumps(kl)[0].clamp(min=0)
     opened.append(sum(rises[i] for i, row in enumerate(own) if row["opens"]) / rises.sum())
@@ -481,9 +478,8 @@ figures.curves(shown, "edit", "KL at unrelated prompts (nats)")
 #
 # ## A guard
 #
-# *Careful* is ROME with the published key, in its own layer, but it checks the factor first. If the factor is too
-# large, it writes both keys, as two columns with one $v^\star$: the insert from notebook 05 for
-# $K = [k_0, \bar k]$.
+# *Careful* is ROME with the published key, in its own layer, but checking the factor first. If the factor is too large,
+# it writes both keys, as two columns with one $v^\star$: the insert from notebook 05 for $K = [k_0, \bar k]$.
 #
 # **Your turn · exercise 4.5, second step · ★★★ · 10 minutes.** Write `careful`.
 
@@ -550,7 +546,7 @@ for line, f in each("careful", careful).items():
         made.append({"factor": float(far), "kl": moved(patch)})
         with plain.patched(patch):
             said = plain.answer(fact.text, 4).strip()
-        told = f"factor {far:.2f}, KL {made[-1]['kl']:.3f} nats, it says: {said}"
+        told = f"factor {far:.2f}, KL {made[-1]['kl']:.3f} nats, answer: {said}"
         print(f"{line}: {fact.text} … {told}")
     lines[f"{line}, here"] = [([1, 2, 3], [x["kl"] for x in made])]
     if line == "careful":
@@ -583,7 +579,7 @@ for arm, front in [(arm, front) for front in FRONTS for arm in [*arms, "careful"
         row[f"{column} (%)"] = ", ".join(f"{100 * np.mean(end[what]):.0f}" for end in ends)
     row["openers held"] = f"{sum(first_ones):.0f} of {len(first_ones)}" if first_ones else "–"
     table.append(row | {"KL (nats)": ", ".join(f"{end['kl']:.3f}" for end in ends)})
-show.Table(table[:-1])  # the guard was not run with the token, where it has nothing to do
+show.Table(table[:-1])  # the guard was not run with the token, because it has nothing to do there
 
 # %% [markdown]
 # Each table cell shows both streams. **The guard achieves the gain while keeping the layer fixed**: in both streams it
@@ -656,21 +652,21 @@ print(f"WilKE is {ahead:.0%} ahead of MEMIT after 1,024 edits")
 show.Table(table)
 
 # %% [markdown]
-# ROME's $S$ is close to its smallest proportion: it has lost facts that it never edited. The 46% is a true number,
-# measured at one point of a curve. After 1,024 edits all three editors have almost completely failed, and WilKE has
-# the largest of three small values of $S$; after 256 MEMIT is well ahead of it. And the table contains neither a
-# ROME with another key nor a guard, so we don't know how much of the curve comes from the layer.
+# ROME's $S$ is close to its smallest proportion: it has lost facts without editing them. The 46% is a true number,
+# measured at one point of a curve. After 1,024 edits all three editors have almost completely failed, WilKE having the
+# largest of three small values of $S$; after 256 MEMIT is well ahead of it. And the table contains neither a ROME with
+# another key nor a guard, so we don't know how much of the curve comes from the layer.
 #
 # ## What we know now
 #
-# * WilKE puts each fact into the layer in which it needs the smallest change relative to the matrix. The score
-#   measures weights, not harm, and computing it requires a search in every layer.
-# * A flash is a single edit that ruins the model. Ours were openers, with nothing prepended, under the published
-#   key: $u^\top k_0$ is a small fraction of $u^\top\bar k$ there, and the change is divided by it. The keys show
-#   this before the edit.
-# * Writing both keys of such facts, in ROME's own layer, preserved at least as many neighbors as choosing layers,
-#   in both streams. If a token is prepended, there is nothing to guard against. When both use the same key, we see
-#   no gain from the layer.
+# * WilKE puts each fact into the layer requiring the smallest change relative to the matrix. The score measures
+#   weights, not harm.
+# * A flash is a single edit that ruins the model. Ours were openers, with nothing prepended, under the published key:
+#   $u^\top k_0$ is a small fraction of $u^\top\bar k$ there, and the change is divided by it. The keys show this before
+#   the edit.
+# * Writing both keys of such facts, in ROME's own layer, preserved at least as many neighbors as choosing layers, in
+#   both streams. If a token is prepended, there is nothing to guard against. When both use the same key, we see no gain
+#   from the layer.
 # * To find out where a gain comes from, try removing *only* the supposed cause and check whether the gain also
 #   disappears.
 #

@@ -4,17 +4,15 @@
 # # 11 · GRACE: leave the weights alone
 #
 # Every editor so far wrote into the weights, where a new fact can disturb older facts. What if we keep corrections in a
-# list outside the model, and look them up for every prompt?
+# list outside the model, looking them up for every prompt?
 #
-# **You will** write the rules for adding a fact to the list and for choosing the entry that answers a prompt · replace
-# one activation instead of changing a matrix · see a model that is equal to the last bit whenever the list is silent ·
-# change the only number of the method, the radius · keep a list in your own file.
+# **You will** write the rules for adding a fact to the list and for choosing the entry that answers · replace one
+# activation instead of changing a matrix · see a model that is equal to the last bit whenever the list is silent ·
+# change the method's only number, the radius · keep a list in your own file.
 #
 # **Needs** [notebook 01](01_linear_memory.ipynb) for keys, [notebook 04](04_rome.ipynb) for values.
 #
 # **Minutes** 20 to read and 25 to work: exercise 7.2 of [session 7](../lessons/session_7.md), in four steps.
-#
-# Run the folded cell below first.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -126,7 +124,7 @@ lookup = use("7.2", lookup)
 
 
 def answers(book, queries):  # the library's fast form, for all queries (m, d) at once
-    entries = codebook.lookup(*book[:2], queries).entry.tolist()  # -1: nobody answers
+    entries = codebook.lookup(*book[:2], queries).entry.tolist()  # -1: no entry answers
     return [book[2][i] if i >= 0 else None for i in entries]
 
 
@@ -289,11 +287,11 @@ for fact in [tower, sheep] + [mine] * (mine is not None):
 ((module, route),) = patch.routes.items()
 size = 4 * sum(len(side) for side in (route.K, route.V))
 print(f"{module}, of {lm.n_layers} layers: {len(route.eps)} entries, {size:,} bytes each,")
-print(f"with a radius of {editor.config.eps_init:g} at the beginning")
+print(f"with a radius of {editor.config.eps_init:g} at the start")
 
 
 # %%
-own = lm.run([tower.text], [module]).seen[module][0][0, -1]  # what it reads at the last token
+own = lm.run([tower.text], [module]).seen[module][0][0, -1]  # its input at the last token
 models.same(lm, own.cpu(), route.K[:, 0])
 
 
@@ -332,7 +330,7 @@ with lm.patched(patch):
 rows = []
 for (prompt, group), was, answer, (note,) in zip(asked.items(), before, after, notes, strict=True):
     who = f"entry {note['entry'] + 1}" if note["entry"] >= 0 else "the model"
-    row = {"group": group, "prompt": prompt, "before": was, "after": answer, "who answers": who}
+    row = {"group": group, "prompt": prompt, "before": was, "after": answer, "answered by": who}
     rows.append(row | {"distance": f"{note['score']:.1f}"})
 show.Table(rows)
 
@@ -399,7 +397,11 @@ print(f"rewordings whose nearest edit is their own: {torch.cat(own).float().mean
 # **Predict.** At the best radius, for what percentage of the rewordings do GRACE's rules give the right answer?
 
 # %%
-at_best = guess("How many rewordings get their own answer by GRACE's rules at best, in %?", 0, 100)
+at_best = guess(
+    "At the best radius, what percentage of rewordings get the right answer by GRACE's rules?",
+    0,
+    100,
+)
 radii = range(0, 31)
 
 
@@ -454,11 +456,9 @@ for radius in (14, 30):
         round(len(one.labels) * (1 - h / 100))
         for one, h in zip(keys, found["rules"][:, radius, 2].tolist(), strict=True)
     ]
-    print(
-        f"radius {radius}: {sizes} entries for {len(keys[0].labels)} facts; taught facts that are lost: {lost}"
-    )
+    print(f"radius {radius}: {sizes} entries for {len(keys[0].labels)} facts; facts lost: {lost}")
 look = {"bands": bands, "colors": colors, "dashes": dashes, "ylim": (0, 104)}
-plot.lines(radii, lines, "radius at the beginning", "prompts that are answered (%)", **look)
+plot.lines(radii, lines, "initial radius", "prompts answered (%)", **look)
 
 # %% [markdown]
 # **A single radius for all is a trade-off:** every radius that reaches more rewordings reaches more neighbors. At 14 it
@@ -486,7 +486,7 @@ def scope(radius):
     return plot.scope_map(points, *axes, colors=colors, top=radius + 3.0)
 
 
-Slider(scope, "radius at the beginning", [*range(2, 31, 2)], 14)
+Slider(scope, "initial radius", [*range(2, 31, 2)], 14)
 
 # %% [markdown]
 # Points on the topmost level belong to balls that no split has touched; all others have been shrunk. With a large
@@ -529,7 +529,7 @@ for what, by in curves.items():
 points = [shares(one, by_rules(one, 14, write))[1::-1] for one in keys]
 rules = "GRACE's rules, radius 14"
 curves["neighbors"][rules] = [([x], [y]) for x, y in points]
-said = "others that are answered (%)", "rewordings answered rightly (%)"
+said = "other prompts answered (%)", "rewordings answered correctly (%)"
 figures.curves(curves, *said, colors={rules: plot.QUIET}, ylim=(0, 104))
 
 # %% [markdown]
@@ -580,9 +580,9 @@ print("not yet:" if note["entry"] == 0 else "stolen:", f"{near}; {answer[0].spli
 
 # %%
 def edit(lm, facts, after):
-    """GRACE: `after` with each fact in a codebook beside one layer, four fifths up."""
+    """GRACE: `after` with each fact in a codebook at one layer, four fifths up."""
     layer = round(0.78 * lm.n_layers)
-    module, bare = lm.mlp_out(layer), replace(after, routes={})  # learned where no entry answers
+    module, bare = lm.mlp_out(layer), replace(after, routes={})  # learned with no entry answering
     d_out, d_in = lm.weight(module).shape
     K, V, eps, labels = torch.zeros(d_in, 0), torch.zeros(d_out, 0), torch.zeros(0), []
     if module in after.routes:
@@ -654,7 +654,7 @@ for what, by in shown.items():
     print(f"{what}, GRACE less UltraEdit: {middle:+.0f} points [{low:+.0f}, {high:+.0f}],", end=" ")
     print(f"detects {1.55 * (middle - low):.0f}")  # three streams, power .8
 rows = [
-    {"answered rightly (%), by stream": what}
+    {"answered correctly (%), by stream": what}
     | {name: ", ".join(f"{share:.0f}" for share in some) for name, some in by.items()}
     for what, by in shown.items()
 ]

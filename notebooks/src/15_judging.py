@@ -5,16 +5,14 @@
 #
 # A table shows that one editor holds 95% and another 90. What was counted, and does the difference mean anything?
 #
-# **You will** write three success criteria yourself · make a model that learned nothing look as if it knew most facts ·
-# derive an interval from a counting argument · simulate experiments whose true means are known, finding out which rule
-# for the best editor keeps its promise, and which differences it can detect.
+# **You will** write three success criteria · make a model that learned nothing look as if it knew most facts · derive
+# an interval from a counting argument · simulate experiments whose true means are known, finding out which rule for the
+# best editor keeps its promise, and which differences it can detect.
 #
 # **Needs** a stream of edits as in [notebook 14](14_lifelong.ipynb).
 #
 # **Minutes** 25 to read and 45 to work: three exercises of [session 8](../lessons/session_8.md), the last in four
 # steps.
-#
-# Run the folded cell below first.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -211,18 +209,18 @@ show.Table([{"editor": n, **{say: follow(n, e) for e, say in EVENTS.items()}} fo
 #
 # ## What does teacher forcing give away?
 #
-# The given beginning $y_{<t}$ is a part of the answer. It gives away **content**: after "Massachusetts Institute of",
-# general language is enough to predict "Technology". And it gives away the **length**, because no token after the last
-# is tested.
+# The given beginning $y_{<t}$ is a part of the answer. It gives away **content**: after reading "Massachusetts
+# Institute of", general language is enough to predict "Technology". And it gives away the **length**, because no token
+# after the last is tested.
 #
 # Here are twelve facts that the model was never taught, such as "The inventor of the fork studied at the University of
-# California, Berkeley". We test the unedited model, and the model after UltraEdit has written them.
+# California, Berkeley". We test the unedited model, and the model after writing them with UltraEdit.
 #
 # **Predict.** What percentage of the answers' tokens does the *unedited* model get right, teacher-forced?
 
 # %%
 untaught = guess(
-    "What share of the tokens does the unedited model get, teacher-forced (%)?", 0, 100
+    "What percentage of the tokens does the unedited model get, teacher-forced?", 0, 100
 )
 
 # %%
@@ -239,13 +237,13 @@ figure, (left, right) = figures.panels(2, height=3.4, sharey=True)
 for i, (event, color) in enumerate(zip(shown, (plot.BASE, plot.EDITED), strict=True)):
     left.bar([x + 0.38 * i for x in range(2)], shown[event], 0.34, color=color)
 left.set_xticks([0.19, 1.19], ["unedited", "after UltraEdit"])
-left.set(ylabel="right (%)", title="twelve facts that nobody taught")
+left.set(ylabel="right (%)", title="twelve facts never taught")
 right.bar(range(1, 6), [100 * sum(some) / len(some) for some in places], 0.6, color=plot.BASE)
-right.set(xlabel="place of the token in the answer", title="unedited, teacher-forced")
+right.set(xlabel="position of the token in the answer", title="unedited, teacher-forced")
 figures.legend(figure, (plot.BASE, plot.EDITED), shown)
 
 # %% [markdown]
-# The unedited model, which was taught nothing, gets two thirds of the tokens right, almost all of them at later
+# The unedited model, without being taught anything, gets two thirds of the tokens right, almost all of them at later
 # positions: the first token is right for one answer of twelve. **So you cannot interpret a score without the unedited
 # model's score next to it.** After the edit, teacher forcing shows most of the answers to be there, while the model
 # generates one in three.
@@ -350,7 +348,7 @@ for i, (how, some) in enumerate(ends_of.items()):
     places = [hits + 0.22 * (i - (len(ends_of) - 1) / 2) for hits in range(n + 1)]
     marks[how] = left.vlines(places, *zip(*some, strict=True), plot.CYCLE[i], linewidth=2)
 left.plot(range(n + 1), [100 * hits / n for hits in range(n + 1)], "k_", markersize=6)
-left.set(xlabel=f"hits of {n}", ylabel="95 % interval (%)")
+left.set(xlabel=f"hits of {n}", ylabel="95% interval (%)")
 counts = [round(10 ** (1 + i / 8)) for i in range(22)]
 for line, f in zip(("-", "--"), both(wilson).values(), strict=False):
     for p, color in zip((0.5, 0.8, 0.95), (plot.BASE, plot.NEIGHBOR, plot.EDITED), strict=True):
@@ -424,8 +422,8 @@ world = use("8.5", world)
 # What is a likely $r$? The mean of a stream varies for two reasons: its chance varies, with a standard deviation
 # $\sigma$ that we call the editor's **spread**, and of $n$ facts with a chance $p$ some are right by luck. So
 # $\operatorname{var}(x_j) = \sigma^2 + \mathbb E[p(1-p)/n]$, and subtracting the part due to luck from the variance of
-# the means gives an estimate of $\sigma^2$. A point of the figure is an editor of [notebook 14](14_lifelong.ipynb), and
-# the lines are the spreads in our simulation.
+# the means estimates $\sigma^2$. A point of the figure is an editor of [notebook 14](14_lifelong.ipynb), and the lines
+# are the spreads in our simulation.
 
 
 # %%
@@ -521,8 +519,8 @@ Slider(trials, "facts per stream", [5, 10, 20, 40, 80], 10)
 
 # %% [markdown]
 # With ten facts per stream, the wider of the two roughly keeps its promise. Student's interval by itself doesn't near
-# 100%: ten streams often contain none of the rare accidents, and then all agree. **More facts in a stream don't help.**
-# The interval of all facts gets shorter, though there are no more streams, and can no longer make up for Student's.
+# 100%: ten streams often contain none of the rare accidents, and then all agree. **Adding facts to a stream doesn't
+# help.** The interval of all facts gets shorter without adding streams, and can no longer make up for Student's.
 #
 # ## Which of 27 editors is the best?
 #
@@ -530,7 +528,7 @@ Slider(trials, "facts per stream", [5, 10, 20, 40, 80], 10)
 # interval of the leader's lead over it, stream by stream, excludes 0. But the leader is whichever of the 27 these
 # streams happen to favor.
 #
-# Here is another rule. Suppose that $b$ is the best. Then a rival that is as good leads in a stream as often as it
+# Here is another rule. Suppose that $b$ is the best. Then an equally good rival leads in a stream as often as it
 # trails. So flip the signs of whole streams, in all $2^m$ ways, each time recording the largest of the rivals' mean
 # leads. If at most 5% of the flips make it as large as it was, $b$ is excluded. That should happen to the best editor
 # in about 5% of experiments, however many rivals it has.
@@ -606,7 +604,7 @@ false = guess("In how many of 100 experiments is one of 27 equal editors called 
 own_parts, FACTS = torch.tensor(parts["unrelated"]).double(), 10  # r of each editor of page 14
 
 
-def error(x):  # of a mean of m streams, from what is left without editors and streams (..., E, m)
+def error(x):  # of a mean of m streams, from residuals without editors and streams (..., E, m)
     E, m = x.shape[-2:]
     rest = x - x.mean(-1, keepdim=True) - x.mean(-2, keepdim=True) + x.mean((-2, -1), keepdim=True)
     return (rest.square().sum((-2, -1)) / ((E - 1) * (m - 1)) / m).sqrt()
@@ -623,7 +621,7 @@ def tukey(x):
 
 
 # %%
-def rules(m):  # {rule: x (E, m) -> bool (E,), whom it calls worse}
+def rules(m):  # {rule: x (E, m) -> bool (E,), the editors it calls worse}
     found = {}
     for i, f in enumerate(both(beaten).values()):
         found["leads" + i * ", yours"] = lambda x, f=f: f(x, STUDENT[m]) != 0
@@ -633,7 +631,7 @@ def rules(m):  # {rule: x (E, m) -> bool (E,), whom it calls worse}
 
 
 def tried(means, r, m=STREAMS, c=0.5, repeat=20 if SCALE == "tiny" else 200):
-    E, found = len(means), {}  # {rule: bool (repeat, E), whom it calls worse}
+    E, found = len(means), {}  # {rule: bool (repeat, E), the editors it calls worse}
     for _ in range(repeat):
         x = world(means, normal(m), normal(E, m), normal(E, m, FACTS), r, c).mean(2)
         for name, rule in rules(m).items():
@@ -641,7 +639,7 @@ def tried(means, r, m=STREAMS, c=0.5, repeat=20 if SCALE == "tiny" else 200):
     return {name: torch.stack(some) for name, some in found.items()}
 
 
-def led(gap, E=27):  # the true means of one editor that is better by gap points, and of the others
+def led(gap, E=27):  # the true means: one editor is better by gap points than the others
     return torch.tensor([0.8 + gap / 200] + [0.8 - gap / 200] * (E - 1)).double()
 
 
@@ -689,7 +687,7 @@ fine = range(10, 41, 5)
 power = {gap: tried(led(gap), own_parts, repeat=60) for gap in fine}
 for name in LOOK:
     least = next((g for g in fine if power[g][name][:, 1:].double().mean() >= 0.8), None)
-    print(f"{name}: ten streams find four of five of the others from a lead of {least} points on")
+    print(f"{name}: ten streams detect four of five others from a lead of {least} points on")
 Slider(compared, "streams", [5, 6, 7, 8, 9, 10], 10)
 
 # %% [markdown]

@@ -12,8 +12,6 @@
 # **Needs** [notebook 02](02_insert.ipynb) (the insert), [04](04_rome.ipynb) (ROME), [15](15_judging.ipynb) (intervals).
 #
 # **Minutes** 35 to read and 50 to work: the four exercises of [session 9](../lessons/session_9.md).
-#
-# Run the folded cell below first.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -189,7 +187,7 @@ for fact, (name, W) in zip(facts, edited.items(), strict=True):
     told = objects(lm, name, patches[name], lib.EMPTY, most=3)["token"]
     row = {"edited": name, "first": names[who[0]], "score": two[0].item()}
     row |= {"second": names[who[1]], "its score": two[1].item(), "new answer": fact.target_new}
-    table.append(row | {"likelier than before": ", ".join(map(repr, told.str.strip()))})
+    table.append(row | {"more probable than before": ", ".join(map(repr, told.str.strip()))})
 show.Table(table)
 
 # %% [markdown]
@@ -322,7 +320,7 @@ for number, (_, W) in enumerate(unknown, 1):
     who = [names[int(i)] if i is not None and i == i else "nobody" for i in found]
     verdicts.append(who[0])
     print(f"model {number}: {who[0]}" + "".join(f" (yours: {one})" for one in who[1:]))
-right = guess("Of how many of the four has `named` said the right thing?", 0, 4)
+right = guess("For how many of the four is `named` right?", 0, 4)
 
 # %%
 right.against(sum(a == (b or "nobody") for a, (b, _) in zip(verdicts, unknown, strict=True)))
@@ -422,10 +420,10 @@ ends = "{:.0f}, {:.0f}".format(*(100 * end for end in wilson(sum(hits), len(hits
 print(f"ROME's edits named: {sum(hits)} of {len(hits)}, interval [{ends}] %")
 calm = sum(z < THRESHOLD for z in innocent)
 fours = math.comb(sum(hits), 3) * calm, math.comb(len(hits), 3) * len(innocent)
-print("three of them and an unedited model, all four judged rightly: {:,} of {:,}".format(*fours))
+print("three of them and an unedited model, all four judged correctly: {:,} of {:,}".format(*fours))
 kin = [one["other"] for one in looked("ROME", *runs_17.DRAWS)]
 kin = [one["name"] for one in kin if one["z"] >= THRESHOLD]
-print(f"models in which another candidate passes, too: {len(kin)} ({', '.join(kin)})")
+print(f"models in which another candidate also passes: {len(kin)} ({', '.join(kin)})")
 spread.against(sum(sum(named_in("MEMIT", draw, THRESHOLD)) for draw in runs_17.DRAWS))
 strips = {"unedited\nmodels": (innocent, plot.BASE)}
 for editor in runs_17.EDITORS:
@@ -452,8 +450,8 @@ def judged(threshold):
         at = [x + 0.08 * (i - 1) for x in range(3)]
         look = {"color": plot.CYCLE[i], "marker": figures.MARKERS[i], "linestyle": ""}
         bars.plot(at, shares, **look, label=f"{draw} draw", alpha=0.85)
-    bars.set_xticks(range(3), ["ROME,\nnamed", "MEMIT,\nnamed", "ROME: another\nabove, too"])
-    bars.set(ylim=(-4, 104), ylabel="share of the edits (%)")
+    bars.set_xticks(range(3), ["ROME,\nnamed", "MEMIT,\nnamed", "ROME: another\nalso above"])
+    bars.set(ylim=(-4, 104), ylabel="edits (%)")
     return figures.legend(made, *bars.get_legend_handles_labels(), 3)
 
 
@@ -461,8 +459,8 @@ Slider(judged, "threshold", [2, 3, 4, 5, 6, 8, 10, 15, 20, 30], THRESHOLD)
 
 # %% [markdown]
 # Every edit by ROME is named, in all three draws, while no unedited model reaches the threshold. So any four models
-# drawn from these, as above, would all be judged correctly; the interval shows how much 18 edits can prove. The
-# threshold of 8 is between the two printed numbers, so the even draw would also have allowed it.
+# drawn from these, as above, would all be judged correctly; the interval shows how much 18 edits can prove. The even
+# draw would also have allowed the threshold of 8.
 #
 # Two conclusions do not follow. First, **a relative of the subject may also pass the threshold**, as Paris does for
 # Rome and Poland for Hungary: its $\hat u$ has a component along the subject's. If the edited subject were not on the
@@ -545,7 +543,7 @@ show.Table(table)
 ways = "16 prefixes", "11 components", "16 prefixes of another", "11 components of another"
 shares = {}
 for i, title in enumerate(
-    ("old token back (%)", "edited token stays (%)", "neighbors as before (%)")
+    ("old token back (%)", "edited token stays (%)", "neighbors unchanged (%)")
 ):
     shares[title] = {}
     for way in ways:
@@ -766,7 +764,7 @@ for who in looks:
 # %%
 number, claim = 3, ""  # which model, and your sentence about it
 if claim and "edit" in claim.lower() and "consistent with" not in claim.lower():
-    print("Not yet: a z does not say that this was done. It says what it is consistent with.")
+    print("Not yet: a z does not show that this was done, only what it is consistent with.")
 elif claim:
     print(f"Yours: {claim}")
 z = stands_out(norms(unknown[number - 1][1]))

@@ -11,8 +11,6 @@
 # **Needs** the notebooks before it.
 #
 # **Minutes** 10 to read. There is no exercise here; in the [project](../lessons/project.md), you build your own editor.
-#
-# Run the folded cell below first.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -106,12 +104,12 @@ missing = guess("A step without a bracket: how much of a new fact is missing?", 
 # %%
 facts = [case.fact for case in lib.classroom()]
 every = lm.keys(facts, layer).cpu().double()
-some = min(20, every.shape[1] // 3)  # a toy knows few facts
+some = min(20, every.shape[1] // 3)  # a tiny model knows few facts
 earlier, K = every[:, :some], every[:, some : 2 * some]
 R = torch.randn(64, some, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-R /= R.norm(dim=0)  # what is asked of each value has length 1
+R /= R.norm(dim=0)  # the requested change of each value has length 1
 C = lib.second_moment(lm, [layer])[layer].C.cpu().double()
-rare = memory.null_space(C, quantile=0.8).Q  # directions that text seldom uses
+rare = memory.null_space(C, quantile=0.8).Q  # directions that text rarely uses
 plain = torch.eye(len(C), dtype=torch.float64) * C.diagonal().mean()
 
 
@@ -130,7 +128,7 @@ def brackets(strength):
 
 
 def lengths(strength):
-    """{bracket: what new facts miss, how far earlier facts move, and how far text does}."""
+    """{bracket: missing from new facts, change of earlier facts, change of text}."""
     found = {}
     for name, B in brackets(strength).items():
         missed, moved = ((R @ x).norm(dim=0).mean() for x in (B @ K - torch.eye(some), B @ earlier))
@@ -140,14 +138,16 @@ def lengths(strength):
 
 
 # %%
-NAMES = "a new fact: what is missing", "an earlier fact: how far it moves", "text: how far it moves"
+NAMES = "a new fact: fraction missing", "an earlier fact: change", "text: change"
 
 
 def drawn(strength):
     found = lengths(strength)
     points = {what: [(of[i],) * 3 for of in found.values()] for i, what in enumerate(NAMES)}
     names = [name.replace(": ", "\n") for name in found]
-    made = figures.whiskers(names, points, "in lengths of what is asked of a value", height=4.4)
+    made = figures.whiskers(
+        names, points, "in units of the requested change of a value", height=4.4
+    )
     made.axes[0].set_xlim(-0.04, 1.04)  # one axis for every λ, so that only the points move
     return made
 
@@ -201,7 +201,7 @@ hundreds = {
 }
 
 
-def place(of):  # {column: its share, in %} -> (what is left alone, what is given)
+def place(of):  # {column: percentage} -> (unchanged, given)
     return (of["neighbors"] + of["unrelated"]) / 2, (of["held"] + of["reworded"]) / 2
 
 
@@ -218,14 +218,14 @@ longer = {
     for n in names
     if n in hundreds["held"]
 }
-print("neighbors that the searches leave alone in the hundreds, in %:", end=" ")
+print("neighbors that the searches leave unchanged in the hundreds (%):", end=" ")
 near = [
     100 * np.mean(hundreds["neighbors"][n]) for n in runs_14.FAMILIES["searches"] if n in longer
 ]
 print(f"{min(near):.0f} to {max(near):.0f}")
 
 # %%
-ASIDE = [  # where names stand, in each panel; searches without a place here lie between others
+ASIDE = [  # positions of names, in each panel; searches without an entry are between others
     {"WISE": (6, -11), "FT-M": (-31, -4), "FT-L": (-28, -4), "norm anchor": (6, 2)}
     | {"MEMIT": (6, -3), "PMET": (-28, -9)},
     {"WISE": (6, -9), "MEMOIR": (-44, 2), "AlphaEdit": (6, -3), "PMET": (6, -3)}
@@ -245,10 +245,10 @@ for ax, of, title, aside in zip(axes, (streams, longer), titles, ASIDE, strict=T
             if family != "searches" or name in aside:
                 look = {"textcoords": "offset points", "fontsize": 8}
                 ax.annotate(name, of[name], aside.get(name, (6, -3)), **look)
-    ax.set(xlabel="left alone (%)", xlim=(-3, 118), ylim=(-3, 103), title=title)
+    ax.set(xlabel="unchanged (%)", xlim=(-3, 118), ylim=(-3, 103), title=title)
     ax.grid(True)
 known = place({c: 100 * runs_14.mean(of["base"]) for c, of in share.items()})
-axes[0].axvline(known[0], color=plot.QUIET, linestyle=":")  # who knows not all neighbors
+axes[0].axvline(known[0], color=plot.QUIET, linestyle=":")  # it doesn't know all neighbors
 dx, dy = np.median([halves(name) for name in names], 0)
 axes[0].errorbar(14, 60, dy, dx, color=plot.QUIET)
 axes[0].set_ylabel("given: facts held and rewordings (%)")

@@ -399,7 +399,7 @@ def test_check_watches_the_stored_runs(tree, pretend, capsys):
     text = (data / "01_run.json").read_text()
     (data / "01_run.json").write_text(text.replace("0.5", "0.7"))  # edited by hand
     assert run(tree, "--check") == 1
-    assert "settings_hash is not that of its settings" in capsys.readouterr().out
+    assert "settings_hash doesn't match its settings" in capsys.readouterr().out
 
 
 def test_the_built_notebooks_agree_with_their_sources():
