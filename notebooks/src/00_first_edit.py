@@ -252,8 +252,8 @@ drawings_00.touched(lm, patch)
 #
 # </details>
 #
-# `patched` never subtracts. It sets the original tensor aside and puts it back when the block ends, even if the
-# code inside fails. To make sure, we hash every byte of every parameter.
+# `patched` never subtracts. It sets the original tensor aside, putting it back when the block ends, even if the code
+# inside fails. To make sure, we hash every byte of every parameter.
 
 
 # %%
@@ -278,8 +278,8 @@ print("the bytes: changed inside the block, restored after it")
 # A patch can be saved and loaded. You can write a second edit *on top* of it by passing `after=`, which leaves the
 # first patch unchanged. Our second fact: what do you call a young sheep?
 #
-# Going back means using an earlier value. Every patch also keeps a log of its edits, so you can remove the *first*
-# edit and keep the second: `without` leaves one edit out and repeats the later edits without it.
+# Going back means using an earlier value. Every patch also keeps a log of its edits, so you can remove the *first* edit
+# while keeping the second: `without` leaves one edit out, repeating the later edits without it.
 
 # %%
 with tempfile.TemporaryDirectory() as folder:
@@ -292,7 +292,7 @@ two = editor.edit([sheep], after=tower)
 only_sheep = two.without(0, lm)
 patches = {"none": lib.EMPTY, "tower": tower, "tower, sheep": two, "sheep": only_sheep}
 rows = []
-for name, held in {**patches, "no patch again": lib.EMPTY}.items():
+for name, held in {**patches, "none again": lib.EMPTY}.items():
     with lm.patched(held):
         answers = lm.answer([fact.text, sheep.text], max_new_tokens=3)
     rows.append({"patch": name, "The Eiffel Tower …": answers[0], "A young sheep …": answers[1]})

@@ -95,10 +95,9 @@ def named(title, function):  # {label in a figure: function}; yours as well if i
 # %% [markdown]
 # ## A list of pairs becomes a matrix
 #
-# A memory stores a list of pairs and must return the second element of a pair when given the first. Here both are
-# vectors: a *key* $k_i$ with $d$ components, and its *value* $v_i$. We are looking for a single matrix $W$ that
-# maps every key to its value, $W k_i = v_i$. We write the keys as the columns of $K$ ($d \times n$) and the values
-# as the columns of $V$.
+# A memory stores a list of pairs, returning the second element of a pair when given the first. Here both are vectors: a
+# *key* $k_i$ with $d$ components, and its *value* $v_i$. We are looking for a single matrix $W$ that maps every key to
+# its value, $W k_i = v_i$. We write the keys as the columns of $K$ ($d \times n$) and the values as the columns of $V$.
 #
 # An early idea (Kohonen, 1972) adds up one outer product per pair. What does it return for the key $k_j$?
 #
@@ -608,8 +607,8 @@ figure
 # $EK^\top(KK^\top)^{-1}$, where $E$ is the noise. For independent keys, the error at a new key is $d/(n - d)$ times
 # the square of the noise: almost nothing with many pairs, and unbounded at $n = d$.
 #
-# Ridge should help, but the thief cannot use $W$ to find the right $\lambda$. He sets some pairs aside and uses
-# them for testing.
+# Ridge should help, but the thief cannot use $W$ to find the right $\lambda$. He sets some pairs aside, using them for
+# testing.
 #
 # **Your turn · exercise 1.6 · ★★ · 15 minutes, in three steps.** `excess` is the squared error of ridge at new
 # pairs for each $\lambda$ in a list, as a fraction of $\|V_\text{new}\|^2$. `choose` returns the $\lambda$ that is

@@ -141,8 +141,8 @@ insert = use("2.1", insert)
 #
 # </details>
 #
-# Is it really the cheapest? Starting from the plain outer product, we look for a cheaper change by going downhill
-# in small steps that preserve $\Delta k$.
+# Is it really the cheapest? Starting from the plain outer product, we look for a cheaper change by going downhill in
+# small steps preserving $\Delta k$.
 
 # %%
 d = 8
@@ -328,7 +328,8 @@ figure
 # times the least harm, so one fixed damping can't suit both. The shrunk estimate has no peak. (The reference, the
 # library's $C$ from ten tokens per dimension, includes the same tokens.)
 #
-# Is the harm visible in the model? We search for ROME's value for the tower once and write it using four matrices.
+# Is the harm visible in the model? After searching once for ROME's value for the tower, we write it using four
+# matrices.
 
 # %%
 tower = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", "Paris")
@@ -724,7 +725,7 @@ for animal, young in zip(inside, ("puppy", "kitten", "chick"), strict=True):
         shares = interference(torch.cat([k, last_key(one), inputs], 1), moment.C)[0, 1:]
         points[one] = shares[0].item(), shares[1:].max().item(), far
     edits[f"{animal} → {young}"] = points
-print(f"measured and computed are {away:.0e} of their length apart, at most")
+print(f"measured and computed differ by at most {away:.0e} of their length")
 assert away < (1e-3 if lm.dtype == torch.float32 else 0.05)  # half precision rounds
 for edit, points in edits.items():
     last, largest, kl = (torch.tensor(x) for x in zip(*points.values(), strict=True))

@@ -591,8 +591,8 @@ figures.curves(effects | written, "layer", mean=True)
 # %% [markdown]
 # The edits succeed in layers where the MLPs bring back nothing, and even at layer 24, where the subject's *states* no
 # longer bring back anything: the later layers still read what we put there. At layer 24 all three new answers have a
-# high probability, at layer 28 only two. A trace shows where the model's own fact passes; if you want to choose a layer
-# for editing, test it.
+# high probability, at layer 28 only two. A trace shows where the model's own fact passes; when choosing a layer for
+# editing, test it.
 #
 # ## A key that is in every prompt
 #
@@ -693,8 +693,8 @@ show.Table(lines)
 #
 # * Causal tracing is three runs: clean, corrupted, and corrupted with one state put back. The probability that the
 #   state brings back is its indirect effect.
-# * Over facts there are two sites: MLPs of the first layers at the subject's last token, and attention at the end
-#   of the prompt, which picks the fact up.
+# * Over facts there are two sites: MLPs of the first layers at the subject's last token, and attention at the end of
+#   the prompt, picking the fact up.
 # * An indirect effect is not a fraction of a whole. States need each other, and effects do not add up.
 # * The peak does not show where to write. Writing works over a wide range of layers, even when no trace shows
 #   anything there, and it can fail for reasons that no trace shows.

@@ -458,8 +458,8 @@ show.Table(rows)
 #
 # <details><summary>Answer</summary>
 #
-# Places whose names end in the same token are affected, and we know this before the edit. But we don't know which
-# of them will move: that may depend on how firm the old answer was, and on the layers above.
+# Places with names ending in the same token are affected, and we know this before the edit. But we don't know which of
+# them will move: that may depend on how firm the old answer was, and on the layers above.
 #
 # </details>
 
@@ -562,8 +562,8 @@ forecast = use("3.3", forecast)
 #
 # </details>
 #
-# A prediction has to beat a simpler **rival**. Our rival doesn't use any key: it counts how many edits came later.
-# The older a fact, the more edits could have disturbed it.
+# A prediction has to beat a simpler **rival**. Our rival ignores the keys, counting how many edits came later. The
+# older a fact, the more edits could have disturbed it.
 #
 # **Predict.** How far is a value shifted in the end, and how far does the probability of the new answer fall? Which
 # of the two does $\rho$ predict better than the rival does, and by how much?

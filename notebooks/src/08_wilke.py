@@ -229,7 +229,7 @@ wilke = use("4.3", wilke)
 #
 # </details>
 #
-# On the real model, computing a score costs a whole edit, because $v^\star$ has to be searched for in every layer.
+# On the real model, computing a score costs a whole edit, because it requires searching for $v^\star$ in every layer.
 # The cell below writes two facts in this way, followed by your own from notebook 00. Keys are means over the bare
 # prompt and two templates. The result must match the first two rows of a stored run made using the library.
 
@@ -661,7 +661,7 @@ show.Table(table)
 #
 # * WilKE puts each fact into the layer requiring the smallest change relative to the matrix. The score measures
 #   weights, not harm.
-# * A flash is a single edit that ruins the model. Ours were openers, with nothing prepended, under the published key:
+# * A flash is a single edit ruining the model. Ours were openers, with nothing prepended, under the published key:
 #   $u^\top k_0$ is a small fraction of $u^\top\bar k$ there, and the change is divided by it. The keys show this before
 #   the edit.
 # * Writing both keys of such facts, in ROME's own layer, preserved at least as many neighbors as choosing layers, in

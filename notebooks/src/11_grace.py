@@ -619,7 +619,7 @@ models.same(lm, one.eps, other.eps)
 # ## What we know now
 #
 # * A correction can be stored outside the weights, as key, value and radius. Nothing is overwritten, and if no key is
-#   near, the model equals the unedited model to the last bit.
+#   near, the output is the unedited model's, to the last bit.
 # * Facts add, expand or split. A split gives each of two balls at most half of their distance, and may take away a fact
 #   for which an entry was only expanded.
 # * The nearest key is the right one for four of five rewordings. But rewordings overlap with neighbors, in distance and

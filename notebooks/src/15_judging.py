@@ -291,7 +291,7 @@ wilson = use("8.2", wilson)
 # </details>
 #
 # If a case can also be half right, as with one of two rewordings, we can do without formulas: sample $n$ cases out of
-# the $n$ with replacement, compute the mean, and repeat this 2,000 times. This is the **bootstrap**. It never draws a
+# the $n$ with replacement and compute the mean, repeating this 2,000 times. This is the **bootstrap**. It never draws a
 # case it hasn't seen. The **Bayesian bootstrap** gives every case a random weight instead of a number of copies. We add
 # half a case at 0 and half a case at 1, representing unseen cases.
 #
@@ -422,8 +422,8 @@ world = use("8.5", world)
 # What is a likely $r$? The mean of a stream varies for two reasons: its chance varies, with a standard deviation
 # $\sigma$ that we call the editor's **spread**, and of $n$ facts with a chance $p$ some are right by luck. So
 # $\operatorname{var}(x_j) = \sigma^2 + \mathbb E[p(1-p)/n]$, and subtracting the part due to luck from the variance of
-# the means estimates $\sigma^2$. A point of the figure is an editor of [notebook 14](14_lifelong.ipynb), and the lines
-# are the spreads in our simulation.
+# the means estimates $\sigma^2$. A point of the figure is an editor of [notebook 14](14_lifelong.ipynb), with lines
+# showing the spreads in our simulation.
 
 
 # %%

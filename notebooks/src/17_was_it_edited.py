@@ -217,8 +217,8 @@ show.Table(table)
 #
 # <details><summary>Work it out</summary>
 #
-# Subtract the mean, and let one number be $x$. The other $n - 1$ numbers add up to $-x$. The sum of their squares is
-# smallest if all are equal, giving $x^2/(n-1)$. So the deviation $s$ satisfies
+# After subtracting the mean, let one number be $x$. The other $n - 1$ numbers add up to $-x$. The sum of their squares
+# is smallest if all are equal, giving $x^2/(n-1)$. So the deviation $s$ satisfies
 #
 # $$(n-1)\,s^2 \ge x^2 + \frac{x^2}{n-1} = \frac{n}{n-1}\,x^2, \qquad\text{and}\qquad
 # \frac xs \le \frac{n-1}{\sqrt n}.$$
@@ -722,11 +722,11 @@ handles = {line.get_label(): line for line in right.lines[::-1]}
 figures.legend(figure, list(handles.values())[::-1], list(handles)[::-1], 3)
 
 # %% [markdown]
-# For the defender who reads the adversary's text, the bisection closes in on the threshold, and hiding just enough
-# costs less than silence. The other two see every $t$, so `hide` ends at $t = 1$ and escapes neither: they compute
-# $C$ from another text, giving another $\hat u$. In the stored run (right), we queried the first of them about each
-# edit, and the two still detect almost every edit. The price is more than four times the lowest there. **Hiding from
-# a defender requires knowing where the defender looks.** MEMIT hides without meaning to, by writing in more layers.
+# For the defender reading the adversary's text, the bisection closes in on the threshold, and hiding just enough costs
+# less than silence. The other two see every $t$, so `hide` ends at $t = 1$ and escapes neither: they compute $C$ from
+# another text, giving another $\hat u$. In the stored run (right), we queried the first of them about each edit, and
+# the two still detect almost every edit. The price is more than four times the lowest there. **Hiding from a defender
+# requires knowing where the defender looks.** MEMIT hides without meaning to, by writing in more layers.
 #
 # ## Where it breaks
 #
