@@ -404,10 +404,10 @@ drawings_01.whitening(flat @ even, flat, (0, 1))
 #
 # For $\lambda \to 0$, the first form becomes the formula for many keys, and the second the formula for few.
 #
-# How large should $\lambda$ be? A subject's key is a little different in every sentence. Suppose that each of the
-# $n$ keys arrives as $k_i + \varepsilon$, with noise of mean 0 and covariance $\sigma^2 I$. In the expected error
-# the mixed term vanishes, and $\mathbb{E}\|W\varepsilon\|^2 = \sigma^2\|W\|^2$ is added for every pair. So the
-# matrix with the smallest expected error is ridge with $\lambda = n \sigma^2$.
+# How large should $\lambda$ be? A subject's key is a little different in every sentence. Suppose that each of the $n$
+# keys arrives as $k_i + \varepsilon$, with noise of mean 0 and covariance $\sigma^2 I$. In the expected error the mixed
+# term vanishes, adding $\mathbb{E}\|W\varepsilon\|^2 = \sigma^2\|W\|^2$ for every pair. So the matrix with the smallest
+# expected error is ridge with $\lambda = n \sigma^2$.
 #
 # **Exercise 1.1, third step · ★ · 6 minutes.** Write `ridge` as one call of `fit`, adding the $d$ extra pairs. The
 # next figure is drawn from it.
@@ -725,8 +725,8 @@ show.Table(lines)
 # keys were independent; for text it is 1.83. One likely reason is that words recur, and a key of layer 0 depends on
 # little but its word.
 #
-# The rows with $W = 0$ are the control. In layer 3 the model also says *Paris* and *lamb* with no matrix, so a
-# theft would prove nothing there. This is one layer, one text and one sample of the noise.
+# The rows with $W = 0$ are the control. In layer 3 the model also says *Paris* and *lamb* without a matrix, so stealing
+# it would prove nothing there. This is one layer, one text and one sample of the noise.
 #
 # ## What we know now
 #
@@ -734,10 +734,10 @@ show.Table(lines)
 #   exactly; above that, random values lose a fraction of $1 - d/n$.
 # * A sum of outer products mixes the values of overlapping keys. Whitening removes the part of the overlap that the
 #   second moment describes for all keys, leaving $k_i^\top C^{-1} k_j$.
-# * A memory that is exactly full suffers most from noise on its keys. Ridge with $\lambda = n\sigma^2$ has the
+# * A memory that is exactly full suffers most from noise on its keys. Using ridge with $\lambda = n\sigma^2$ gives the
 #   smallest expected error, at the price of an error on the keys as they were written.
-# * A real layer uses all its directions, but unevenly. The pairs of subjects that stay closest after whitening are
-#   mostly of one kind, and some have letters in common.
+# * A real layer uses all its directions, but unevenly. After whitening, the closest pairs of subjects are mostly of one
+#   kind, some having letters in common.
 #
 # ## Where it breaks
 #

@@ -222,9 +222,9 @@ roof = use("10.5", roof)
 #
 # </details>
 #
-# We **measured** $P$ and $B$ on two GPUs, using one large product in bf16 and one large read. The work is
-# **counted**, for a model of 8 billion weights. The result is a bound: no program for this method can be faster if it
-# reads bf16 and doesn't exceed these rates.
+# We **measured** $P$ and $B$ on two GPUs, using one large product in bf16 and one large read. The work is **counted**,
+# for a model of 8 billion weights. The result is a bound: no program for this method can be faster when reading bf16
+# without exceeding these rates.
 #
 # **Predict.** A single search has $5 \cdot 4$ tokens in a pass. Does it wait for memory or for arithmetic? And what
 # about 32 searches at once? In the figure, the gray area and both dots are for the H200.
@@ -533,12 +533,12 @@ for workers in (2, 4, 10):
     print(f"{workers:2} workers: columns give the same bits, sums are off by {off:.0e}")
 
 # %% [markdown]
-# **Measured** here, using chunks of one matrix as workers. Sending columns is cheaper as long as $n < d_\text{in}$,
-# and when put back in order they *are* the matrix of a single worker. Sums are added in a different order, so numbers
-# in float32 round differently. When running `torchrun --nproc-per-node 2 -m lib stream …`, the library sends columns
-# up to $n = d_\text{in}$, and sums beyond that. We **measured** two processes on a CPU ([several
-# processes](../tests/benchmarks/results/large_model.md#several-processes)). **Never run**: more than two, and more
-# than one GPU.
+# **Measured** here, using chunks of one matrix as workers. Sending columns is cheaper as long as $n < d_\text{in}$, and
+# when put back in order they *are* the matrix of a single worker. Sums are added in a different order, making numbers
+# in float32 round differently. When running `torchrun --nproc-per-node 2 -m lib stream …`, the library sends columns up
+# to $n = d_\text{in}$, and sums beyond that. We **measured** two processes on a CPU ([several
+# processes](../tests/benchmarks/results/large_model.md#several-processes)). **Never run**: more than two, and more than
+# one GPU.
 #
 # ## On your machine
 #

@@ -10,7 +10,7 @@
 #
 # **Needs** the notebooks before it.
 #
-# **Minutes** 10 to read. There is no exercise here; in the [project](../lessons/project.md), you build your own editor.
+# **Minutes** 10 to read, without an exercise; in the [project](../lessons/project.md), you build your own editor.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -170,7 +170,7 @@ Slider(drawn, "λ", (1, 10, 100, 1_000, 10_000, 100_000), 1_000)
 #   facts ([05](05_memit.ipynb), [06](06_null_space.ipynb)). How far a neighbor shifts can be predicted using only keys
 #   ([07](07_superposition.ipynb)), and an edit by ROME leaves a trace naming its subject, if that is on the list
 #   ([17](17_was_it_edited.ipynb)).
-# * **A fact can be written in places other than where it is looked up** ([03](03_where.ipynb)).
+# * **A fact can also be written outside the layers that look it up** ([03](03_where.ipynb)).
 # * **Check the first token before you explain a gain.** At the first position of a text, keys are unlike all others,
 #   and one-token subjects at the start of a prompt have almost the same key. This by itself can produce a gain like a
 #   published one ([02b](02b_first_token.ipynb), [08](08_wilke.ipynb)).
@@ -179,13 +179,13 @@ Slider(drawn, "λ", (1, 10, 100, 1_000, 10_000, 100_000), 1_000)
 # * **External memory leaves all weights unchanged, so everything depends on which prompts are answered**
 #   ([11](11_grace.ipynb), [12](12_wise.ipynb), [13](13_lemoe.ipynb)). No radius that we tried separates rewordings from
 #   neighbors.
-# * **All facts of a stream are affected together** ([14](14_lifelong.ipynb), [15](15_judging.ipynb)). The stream is the
-#   observation, and every number comes with the unedited model's.
+# * **If something happens in a stream, it happens to all of its facts** ([14](14_lifelong.ipynb),
+#   [15](15_judging.ipynb)). The stream is the observation, and every number comes with the unedited model's.
 # * **Giving the new answer is not yet knowing it.** After ROME, a truth probe accepts the new answer and rejects the
 #   old answer for only some of the facts ([18b](18b_truth_probe.ipynb)), and rounding to four bits can erase an edit
 #   made of many small changes ([18](18_does_it_last.ipynb)).
 #
-# ## What an edit gives and costs
+# ## Gains and costs of an edit
 #
 # The figure shows both for every editor: higher points give more, and points further right leave more unchanged. On the
 # left are means over the short streams of [notebook 14](14_lifelong.ipynb); on the right, means over a hundred facts
