@@ -196,9 +196,9 @@ Slider(drawn, "λ", (1, 10, 100, 1_000, 10_000, 100_000), 1_000)
 
 # %%
 share = {c: runs_14.streams(runs_14.stored(), c) for c in runs_14.COLUMNS}
-hundreds = {
-    c: which_editor.hundred(m) for c, m in {"held": "retention", **which_editor.ASKED}.items()
-}
+metrics = {"held": "retention", "reworded": "generalization"}
+metrics |= {"neighbors": "same_relation", "unrelated": "locality"}
+hundreds = {column: which_editor.hundred(metric) for column, metric in metrics.items()}
 
 
 def place(of):  # {column: percentage} -> (unchanged, given)
