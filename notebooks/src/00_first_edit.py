@@ -57,9 +57,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a 
 SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %% [markdown]
-# The model is SmolLM2-135M-Instruct, which is small enough for a laptop and has the same design as larger models.
-# All notebooks use it as `lib.load()` returns it, with one token prepended to every text. Notebook 02b shows why
-# that token helps.
+# The model is SmolLM2-135M-Instruct, which is small enough for a laptop and has the same design as larger models. All
+# notebooks load it using `lib.load()`, with one token prepended to every text. Notebook 02b shows why that token helps.
 #
 # <details><summary>How these notebooks are run: scales and stored runs</summary>
 #
@@ -251,8 +250,8 @@ drawings_00.touched(lm, patch)
 #
 # </details>
 #
-# `patched` never subtracts. It sets the original tensor aside and puts it back when the block ends, even if the
-# code inside fails. To make sure, we hash every byte of every parameter.
+# `patched` never subtracts. It sets the original tensor aside, putting it back when the block ends, even if the code
+# inside fails. To make sure, we hash every byte of every parameter.
 
 
 # %%
@@ -277,8 +276,8 @@ print("the bytes: others inside the block, and after it those from before")
 # A patch can be saved and loaded. You can write a second edit *on top* of it by passing `after=`, which leaves the
 # first patch unchanged. Our second fact: what do you call a young sheep?
 #
-# Going back means using an earlier value. Every patch also keeps a log of its edits, so you can remove the *first*
-# edit and keep the second: `without` leaves one edit out and repeats the later edits without it.
+# Going back means using an earlier value. Every patch also keeps a log of its edits, so you can remove the *first* edit
+# while keeping the second: `without` leaves one edit out, repeating the later edits without it.
 
 # %%
 with tempfile.TemporaryDirectory() as folder:
@@ -302,9 +301,9 @@ show.Table(rows)
 #
 # ## Measure it
 #
-# The library has a built-in fact set, the *classroom*: facts that this model knows, each with its own rewordings
-# and neighbors. We take six by a rule, not by taste, and edit each individually, starting from a fresh model. In
-# the figure every square is a prompt.
+# The library has a built-in fact set, the *classroom*: facts that this model knows, each with its own rewordings and
+# neighbors. We take six by a rule, not by taste, editing each individually, starting from a fresh model. In the figure
+# every square is a prompt.
 #
 # The criterion for a right answer is our choice, and it is called the **event**. There are four. By *probability*,
 # the new answer must be more probable than the old one. *Teacher-forced*, each of its tokens must be the first
@@ -365,13 +364,12 @@ print(
 #
 # ## What moved without being asked?
 #
-# Take the patch in which only the sheep was edited. What does the model now say about fourteen other animals, and
-# about a car? The unedited model is small, and many of its own answers are poor. So instead of asking which are
-# right, we compute one number for each that measures how far its answer has shifted. The first token isn't enough:
-# this model puts some answers in quotation marks, and then the first token is the mark. So both models read the
-# prompt and the first four tokens of the unedited model's answer, and we compare their predictions at each of these
-# tokens $t$. With $p_t(w)$ for the probability of the word $w$ there in the unedited model, and $p'_t(w)$ in the
-# edited one:
+# Take the patch in which only the sheep was edited. What does the model now say about fourteen other animals, and about
+# a car? The unedited model is small, and many of its answers are poor. So instead of asking which are right, we compute
+# one number for each, measuring how far its answer has shifted. The first token isn't enough: this model puts some
+# answers in quotation marks, and then the first token is the mark. So both models read the prompt and the first four
+# tokens of the unedited model's answer, and we compare their predictions at each of these tokens $t$. With $p_t(w)$ for
+# the probability of the word $w$ there in the unedited model, and $p'_t(w)$ in the edited model:
 #
 # $$\mathrm{KL} = \sum_t \sum_w p_t(w) \log \frac{p_t(w)}{p'_t(w)} .$$
 #
@@ -459,8 +457,8 @@ for whose, pick in both(at_answer).items():
     display(plot.token_bars(*bars, title=f"What the base model says of the sheepdog ({whose})"))
 
 # %% [markdown]
-# The edited model would be very unlikely to begin with the first piece of "shep" or to continue with the second. At
-# the two tokens after the word, the models differ much less.
+# The edited model would be very unlikely to give either piece of "shep". At the two tokens after the word, the models
+# differ much less.
 #
 # Next come all fifteen. Each name is followed by the narrowest zoological rank that the animal shares with the
 # sheep, and by how many of the four different letters of "sheep" appear in its name.
@@ -490,10 +488,9 @@ made
 # no knowledge about dogs. The five answers that were right before the edit, about the cow, the pig, the horse, the
 # dog and the cat, are still right after it. The answers that gave way were already wrong.
 #
-# Among the others, we see no ordering by kinship. The ram is of the sheep's own species and barely shifts, while
-# the kangaroo, which shares only the class, comes before the cow and the pig. We see no ordering by spelling
-# either, except for the word that contains the edited one: goat and cow have none of its letters. All this is one
-# edit, an example.
+# Among the others, we see no ordering by kinship. The ram is a sheep and barely shifts, while the kangaroo, which has
+# only the class in common, comes before the cow and the pig. We see no ordering by spelling either, except for the word
+# containing the edited one: goat and cow have none of its letters. All this is one edit, an example.
 #
 # ## Where does the answer change?
 #
@@ -504,9 +501,9 @@ made
 #
 # $$s_\ell = U h_\ell ,$$
 #
-# and we compute the ranks of the two answers among them. This is the **logit lens**: it reads the sum after a layer
-# *as if* that layer were the last one. Only the last layer was trained to be read this way, so a rank in the
-# thousands may simply mean that the lens cannot read the answer there.
+# and we compute the ranks of the two answers among them. This is the **logit lens**: it reads the sum after a layer *as
+# if* no further layer followed. Only the last layer was trained to be read this way, so a rank in the thousands may
+# simply mean that the lens cannot read the answer there.
 #
 # **Your turn · exercise 1.5 · ★★ · 6 minutes.** Write `ranks`: the rank of one word after every layer, 1 for the
 # word with the largest score.
@@ -599,13 +596,13 @@ plot.lines(
 #
 # ## What we know now
 #
-# * We can change one belief: a rank-one change to a single matrix was enough for each fact on this page and for
-#   most of its rewordings. We cannot say that we changed only one: with the sheep, other answers shifted as well.
+# * We can change one belief: a rank-one change to a single matrix was enough for each fact on this page and for most of
+#   its rewordings. We cannot say that we changed only one: with the sheep, other answers shifted as well.
 # * An edit is a value: applied by entering a `with` block, undone to the last bit by leaving it.
-# * Whether an edit *worked* depends on the prompts and on the event that counts as right. Report every score
-#   together with the unedited model's score.
-# * An edit in a lower layer changes the answer in the upper layers. The logit lens shows this switch, and nothing
-#   of the change below it.
+# * Whether an edit *worked* depends on the prompts and on the event that counts as right. Report every score next to
+#   the unedited model's.
+# * Editing a lower layer changes the answer in the upper layers. The logit lens shows this switch, and nothing of the
+#   change below it.
 #
 # **Why did *that* neighbor change?** To answer this we need to know how a matrix stores anything at all. [Notebook
 # 01](01_linear_memory.ipynb) begins there.

@@ -13,8 +13,6 @@
 # **Needs** matrix products, traces, eigenvalues, averages, and the end of [notebook 00](00_first_edit.ipynb).
 #
 # **Minutes** 30 for reading and 50 for working: four exercises from [session 1](../lessons/session_1.md).
-#
-# Run the folded cell below and keep reading.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -97,10 +95,9 @@ def named(title, function):  # {label in a figure: function}; yours as well if i
 # %% [markdown]
 # ## A list of pairs becomes a matrix
 #
-# A memory stores a list of pairs and must return the second element of a pair when given the first. Here both are
-# vectors: a *key* $k_i$ with $d$ components, and its *value* $v_i$. We are looking for a single matrix $W$ that
-# maps every key to its value, $W k_i = v_i$. We write the keys as the columns of $K$ ($d \times n$) and the values
-# as the columns of $V$.
+# A memory stores a list of pairs, returning the second element of a pair when given the first. Here both are vectors: a
+# *key* $k_i$ with $d$ components, and its *value* $v_i$. We are looking for a single matrix $W$ that maps every key to
+# its value, $W k_i = v_i$. We write the keys as the columns of $K$ ($d \times n$) and the values as the columns of $V$.
 #
 # An early idea (Kohonen, 1972) adds up one outer product per pair. What does it return for the key $k_j$?
 #
@@ -140,8 +137,8 @@ share = guess("Crosstalk of random keys, as a share of the values' squared lengt
 #
 # </details>
 #
-# **Predict.** In high dimensions random directions are nearly orthogonal. Suppose we use 160 random unit vectors in
-# 256 dimensions as keys. How large is the crosstalk, compared with the values?
+# **Predict.** In high dimensions random directions are almost orthogonal. Suppose we use 160 random unit vectors in 256
+# dimensions as keys. How large is the crosstalk, compared with the values?
 #
 # <details><summary>Work it out</summary>
 #
@@ -171,10 +168,10 @@ share.against(measured)
 # %% [markdown]
 # ## The best matrix
 #
-# Outer products ignore the overlap between keys, and the price is more than half of the values' squared length. So
-# let us look for the best matrix instead: which $W$ makes the squared error $\|WK - V\|^2$, summed over all
-# entries, as small as possible? To find out whether a given $W$ can be improved, add any change $H$. To first order
-# in $H$ the error changes by $\mathrm{tr}(H^\top G)$, with a matrix $G$, the **slope** at $W$.
+# Outer products ignore the overlap between keys, losing more than half of the values' squared length. So let us look
+# for the best matrix instead: which $W$ makes the squared error $\|WK - V\|^2$, summed over all entries, as small as
+# possible? To find out whether a given $W$ can be improved, add any change $H$. To first order in $H$ the error changes
+# by $\mathrm{tr}(H^\top G)$, with a matrix $G$, the **slope** at $W$.
 #
 # **Your turn · exercise 1.1, first step · ★ · 6 minutes.** Expand $\|(W + H)K - V\|^2$ on paper, and write `slope`.
 
@@ -386,8 +383,8 @@ even[:, 0], even[:, 1] = torch.tensor([[1.9, 0.9], [1.2, -1.6]])
 drawings_01.whitening(flat @ even, flat, (0, 1))
 
 # %% [markdown]
-# The ellipse is the set of keys with $k^\top C^{-1} k = 4$, and whitening makes it round. The two arrows have in
-# common only the direction that all keys have in common; otherwise they are quite different.
+# The ellipse is the set of keys with $k^\top C^{-1} k = 4$, and whitening makes it round. The two arrows have in common
+# only the direction that all keys have in common.
 #
 # ## Ridge
 #
@@ -405,14 +402,12 @@ drawings_01.whitening(flat @ even, flat, (0, 1))
 #
 # $$W = V K^\top (KK^\top + \lambda I)^{-1} = V (K^\top K + \lambda I)^{-1} K^\top .$$
 #
-# For $\lambda \to 0$, the first form becomes the formula for many keys, and the second the formula for few. MEMIT,
-# in notebook 05, is the same ridge again: with $C$ replacing $I$, so in whitened keys, and with the missing part of
-# each value replacing $V$.
+# For $\lambda \to 0$, the first form becomes the formula for many keys, and the second the formula for few.
 #
-# How large should $\lambda$ be? A subject's key is a little different in every sentence. Suppose that each of the
-# $n$ keys arrives as $k_i + \varepsilon$, with noise of mean 0 and covariance $\sigma^2 I$. In the expected error
-# the mixed term vanishes, and $\mathbb{E}\|W\varepsilon\|^2 = \sigma^2\|W\|^2$ is added for every pair. So the
-# matrix with the smallest expected error is ridge with $\lambda = n \sigma^2$.
+# How large should $\lambda$ be? A subject's key is a little different in every sentence. Suppose that each of the $n$
+# keys arrives as $k_i + \varepsilon$, with noise of mean 0 and covariance $\sigma^2 I$. In the expected error the mixed
+# term vanishes, adding $\mathbb{E}\|W\varepsilon\|^2 = \sigma^2\|W\|^2$ for every pair. So the matrix with the smallest
+# expected error is ridge with $\lambda = n \sigma^2$.
 #
 # **Exercise 1.1, third step · ★ · 6 minutes.** Write `ridge` as one call of `fit`, adding the $d$ extra pairs. The
 # next figure is drawn from it.
@@ -452,8 +447,8 @@ worst = guess("Without ridge and with noise on the keys, at which n/d is the err
 # The pairs are written with keys spread as in the last section. When they are read, the keys contain
 # noise with a tenth of their squared length.
 #
-# **Predict.** Without ridge, which memory suffers most from the noise: a memory that is half full, one that is
-# exactly full, or one with twice as many pairs as inputs?
+# **Predict.** Without ridge, which memory suffers most from the noise: half full, exactly full, or holding twice as
+# many pairs as inputs?
 #
 # <details><summary>Work it out</summary>
 #
@@ -490,10 +485,9 @@ worst.against(counts[plain.index(max(plain))] / d)
 Slider(figure, "λ, in units of n σ²", [10 ** (i / 2) for i in range(-6, 5)], 1)
 
 # %% [markdown]
-# The worst memory is the one that is exactly full. Without ridge, its error goes off the figure, then falls again
-# as more pairs are written, which is known as *double descent*. With $\lambda = n\sigma^2$ the peak is gone; the
-# price is an error on the keys as they were written, even if all pairs would have fitted. Try moving the slider to
-# a $\lambda$ that is too small or too large.
+# The exactly full memory is worst. Without ridge, its error goes off the figure, then falls again as more pairs are
+# written, which is known as *double descent*. With $\lambda = n\sigma^2$ the peak is gone; the price is an error on the
+# keys as they were written, even if all pairs would have fitted. Try other values of $\lambda$.
 #
 # ## A layer of a real model
 #
@@ -543,9 +537,8 @@ plot.lines(range(1, width + 1), curves, *axes, ylog=True)
 #
 # <details><summary>Answer</summary>
 #
-# Raw cosines lean toward the positive side, as happens when keys have a component in common. Whitening draws
-# the bulk toward 0, though not as close as random vectors. What remains is a tail of pairs that look similar to
-# this layer.
+# Raw cosines lean toward the positive side, because keys have a component in common. Whitening draws the bulk toward 0,
+# though not as close as random vectors, leaving a tail of pairs that look similar to this layer.
 #
 # </details>
 #
@@ -598,23 +591,21 @@ plot.style.legend(figure, figure.axes[0])
 figure
 
 # %% [markdown]
-# Each curve ends at its most similar pair. Whitening removes most of the component that all keys have in common.
-# The similarity that remains is of another kind: countries pair with their inhabitants and neighbors, languages
-# with languages. The light bulb paired with the Eiffel Tower shows that not every close pair has a reason that we
-# can name.
+# Each curve ends at its most similar pair. Whitening removes most of the component that all keys have in common. The
+# remaining similarity is of another kind: countries pair with their inhabitants and neighbors, languages with
+# languages. The light bulb paired with the Eiffel Tower shows that not every close pair has a reason that we can name.
 #
 # ## Steal a layer
 #
-# Suppose $W$ is hidden, and we only see pairs of it from running text, with noise on the values, a tenth of their
-# size. We fit a matrix to the pairs and put it into the model. The layer is now layer 0: when we set it to zero,
-# the model babbles.
+# Suppose $W$ is hidden, and we only see pairs of it from running text, with noise on the values, a tenth of their size.
+# We fit a matrix to the pairs and put it into the model. The layer is now layer 0: without it, the model babbles.
 #
 # What does noise on the values cost at a *new* key? With more pairs than inputs, $\hat W - W$ is
 # $EK^\top(KK^\top)^{-1}$, where $E$ is the noise. For independent keys, the error at a new key is $d/(n - d)$ times
 # the square of the noise: almost nothing with many pairs, and unbounded at $n = d$.
 #
-# Ridge should help, but the thief cannot use $W$ to find the right $\lambda$. He sets some pairs aside and uses
-# them for testing.
+# Ridge should help, but the thief cannot use $W$ to find the right $\lambda$. He sets some pairs aside, using them for
+# testing.
 #
 # **Your turn · exercise 1.6 · ★★ · 15 minutes, in three steps.** `excess` is the squared error of ridge at new
 # pairs for each $\lambda$ in a list, as a fraction of $\|V_\text{new}\|^2$. `choose` returns the $\lambda$ that is
@@ -724,15 +715,15 @@ for line, (module, matrix) in tables.items():
 show.Table(lines)
 
 # %% [markdown]
-# Without ridge, the stolen matrix has learned the noise: at $n = d$ its error is tens of thousands of times as
-# large as the values, and the model is worse than with no matrix at all. With the $\lambda$ chosen on held-out
-# pairs there is no peak, and the model speaks English, but names a wrong city. At one and a half pairs per input,
-# it says *Paris* and *lamb*; without ridge, it does so only at three. At one and a half and without ridge, the
-# error would be .02 if the keys were independent; for text it is 1.83. One likely reason is that words recur, and a
-# key of layer 0 depends on little but its word.
+# Without ridge, the stolen matrix has learned the noise: at $n = d$ its error is tens of thousands of times as large as
+# the values, and the model is worse than with no matrix at all. Using the $\lambda$ chosen on held-out pairs, there is
+# no peak, and the model speaks English, but names a wrong city. At one and a half pairs per input, it says *Paris* and
+# *lamb*; without ridge, it does so only at three. At one and a half and without ridge, the error would be .02 if the
+# keys were independent; for text it is 1.83. One likely reason is that words recur, and a key of layer 0 depends on
+# little but its word.
 #
-# The rows with $W = 0$ are the control. In layer 3 the model also says *Paris* and *lamb* with no matrix, so a
-# theft would prove nothing there. This is one layer, one text and one sample of the noise.
+# The rows with $W = 0$ are the control. In layer 3 the model also says *Paris* and *lamb* without a matrix, so stealing
+# it would prove nothing there. This is one layer, one text and one sample of the noise.
 #
 # ## What we know now
 #
@@ -740,10 +731,10 @@ show.Table(lines)
 #   exactly; above that, random values lose a fraction of $1 - d/n$.
 # * A sum of outer products mixes the values of overlapping keys. Whitening removes the part of the overlap that the
 #   second moment describes for all keys, leaving $k_i^\top C^{-1} k_j$.
-# * A memory that is exactly full suffers most from noise on its keys. Ridge with $\lambda = n\sigma^2$ has the
+# * A memory that is exactly full suffers most from noise on its keys. Using ridge with $\lambda = n\sigma^2$ gives the
 #   smallest expected error, at the price of an error on the keys as they were written.
-# * A real layer uses all its directions, but unevenly. The pairs of subjects that stay closest after whitening are
-#   mostly of one kind, and some have letters in common.
+# * A real layer uses all its directions, but unevenly. After whitening, the closest pairs of subjects are mostly of one
+#   kind, some having letters in common.
 #
 # ## Where it breaks
 #
@@ -773,8 +764,8 @@ print(f"all at once, by least squares: {error(memory.fit(K, wanted), K, wanted):
 
 # %% [markdown]
 # Writing one pair changes most of the others. When we write all pairs sequentially, in each of three orders, they
-# corrupt one another. A matrix that stores all of them exists, but we don't have the pairs that the real matrix was
-# made from. All we know about them is $C$.
+# corrupt one another. A matrix storing all of them exists, but we don't have the pairs that the real matrix was made
+# from. All we know about them is $C$.
 #
 # **How can we write one pair at the least cost to the pairs that we cannot see?** [Notebook 02](02_insert.ipynb)
 # derives the answer, then returns to the sheep and its neighbors.

@@ -3,8 +3,8 @@
 #
 # # 02 · What does writing one fact do to the others?
 #
-# By the end of this page you will know which change of a memory disturbs its other pairs least, what it costs if
-# $C$ is only estimated, and which pairs it will disturb.
+# By the end of this page you will know which change of a memory disturbs its other pairs least, its cost if $C$ is only
+# estimated, and which pairs it will disturb.
 #
 # **You will** derive the cheapest way to write one pair, and write it · repair an estimate of $C$ · predict the
 # disturbance when many pairs are written one after another · find in a real layer what editing the sheep did to the
@@ -14,8 +14,6 @@
 #
 # **Minutes** 30 for reading and 40 for working: four exercises, from [session 2](../lessons/session_2.md) and
 # [session 3](../lessons/session_3.md).
-#
-# Run the folded cell below and keep reading.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -143,8 +141,8 @@ insert = use("2.1", insert)
 #
 # </details>
 #
-# Is it really the cheapest? Starting from the plain outer product, we look for a cheaper change by going downhill
-# in small steps that preserve $\Delta k$.
+# Is it really the cheapest? Starting from the plain outer product, we look for a cheaper change by going downhill in
+# small steps preserving $\Delta k$.
 
 # %%
 d = 8
@@ -324,13 +322,14 @@ axis.set_ticks([1, 2, 5, 10, 20, 50], ["1", "2", "5", "10", "20", "50"])
 figure
 
 # %% [markdown]
-# Randomly drawn keys follow the law. The curve for text is above it: words recur, so a token is less evidence than
-# an independent sample. With one and a half tokens per dimension, $\hat C$ does 5.8 times the least harm, and no
-# $C$ at all 3.6 times. Even a fifth of a token per dimension is better. In layer 20, using no $C$ does 14.6 times
-# the least harm, so one fixed damping can't suit both. The shrunk estimate has no peak. (The reference, the
+# Randomly drawn keys follow the law. The curve for text is above it: words recur, so a token is less evidence than an
+# independent sample. With one and a half tokens per dimension, $\hat C$ does 5.8 times the least harm, compared with
+# 3.6 times using no $C$ at all. Even a fifth of a token per dimension is better. In layer 20, using no $C$ does 14.6
+# times the least harm, so one fixed damping can't suit both. The shrunk estimate has no peak. (The reference, the
 # library's $C$ from ten tokens per dimension, includes the same tokens.)
 #
-# Is the harm visible in the model? We search for ROME's value for the tower once and write it using four matrices.
+# Is the harm visible in the model? After searching once for ROME's value for the tower, we write it using four
+# matrices.
 
 # %%
 tower = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", "Paris")
@@ -459,8 +458,8 @@ mine.against(rms(rho[others]))
 #
 # $$\delta_t = r_t - \sum_{s < t} \rho(s, t)\,\delta_s .$$
 #
-# What is wrong in the end? Step $j$ makes the output at $k_j$ exactly $v_j$, whatever came before. Each later step
-# $i$ adds $\rho(i, j)\,\delta_i$ there, and nothing removes it again:
+# What is wrong in the end? Step $j$ makes the output at $k_j$ exactly $v_j$, regardless of the steps before. Each later
+# step $i$ adds $\rho(i, j)\,\delta_i$ there, and nothing removes it again:
 #
 # $$W_T k_j - v_j = \sum_{i > j} \rho(i, j)\,\delta_i .$$
 #
@@ -486,7 +485,7 @@ after_all = use("3.2", after_all)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# Read the first sum as an equation for all $\delta$ at once: each $\delta_t$ plus the sum of the earlier ones is
+# Read the first sum as an equation for all $\delta$ at once: each $\delta_t$ plus the sum of the earlier $\delta$ is
 # $r_t$. Which half of $\rho$ does it contain, and which half is in the second sum?
 #
 # </details>
@@ -557,8 +556,8 @@ def in_the_end(T):  # of the first T pairs
 Slider(in_the_end, "T", range(32, most + 1, 16), 128)
 
 # %% [markdown]
-# Every fact is disturbed by all later facts, so the first facts are worst off. And the last facts have to write
-# more than was missing at first, compensating for the contributions of the others at their keys.
+# Every fact is disturbed by all later facts, so the first facts are worst off. And the last facts have to write more
+# than was missing at first, compensating for the contributions of the others at their keys.
 #
 # ## One sweep, many sweeps, all at once
 #
@@ -578,8 +577,8 @@ Slider(in_the_end, "T", range(32, most + 1, 16), 128)
 # \Delta W = R\ \rho^{-1}\ \mathrm{diag}(1/q)\,K^\top C^{-1} .$$
 #
 # The only difference is half of a matrix. Writing the pairs one after another means omitting the lower triangle of
-# $\rho$, the part describing how later edits disturb earlier edits. When all pairs are written at once, every value
-# is stored exactly.
+# $\rho$, which describes how later edits disturb earlier edits. When all pairs are written at once, every value is
+# stored exactly.
 #
 # **Exercise 3.2, the third step.** Write the whole sequence as one formula. It may call `asks`.
 
@@ -676,8 +675,7 @@ whiskers(counts, found, "ρ of pairs that share …, rms and 95 % over subjects"
 
 # %% [markdown]
 # **It is the question and the spelling that matter.** Among subjects that have neither in common, subjects with the
-# same answer overlap no more than any two: if their ρ were half again as large, the interval would show it. In an
-# early layer the word and the kind of thing are represented, and the answer is not.
+# same answer overlap no more than any two: if their ρ were half again as large, the interval would show it.
 #
 # Even subjects that have nothing in common have keys that are more similar than random directions. So each edit
 # disturbs all other subjects a little.
@@ -772,26 +770,26 @@ axes = "length of what an edit puts on the key of an earlier fact", "change of i
 plot.scatter(points, *axes)
 
 # %% [markdown]
-# Two or three percent of an edit reaches an earlier fact, and most answers do not noticeably change. When a fact
-# has just been written, its answer has a log-probability near 0, where it barely changes. If more reaches a fact,
-# its answer loses a little more often: the rank correlations with the loss are .16, .12 and .20. In the second
-# stream, the fact receiving most also lost most, and that edit's subject begins its prompt ([notebook
-# 02b](02b_first_token.ipynb), with other settings of ROME, has smaller losses). So **we know in advance what
-# reaches each key, but barely know the harm that a single edit will do** ([notebook 07](07_superposition.ipynb)
-# asks the same about a hundred). The harm depends on how the layers above process the change.
+# Two or three percent of an edit reaches an earlier fact, and most answers do not noticeably change. When a fact has
+# just been written, its answer has a log-probability near 0, where it barely changes. If more reaches a fact, its
+# answer loses a little more often: the rank correlations with the loss are positive but small. In the second stream,
+# the fact receiving most also lost most, and that edit's subject begins its prompt ([notebook
+# 02b](02b_first_token.ipynb), with other settings of ROME, has smaller losses). So **we know in advance what reaches
+# each key, but barely know the harm that a single edit will do** ([notebook 07](07_superposition.ipynb) asks the same
+# about a hundred).
 #
 # ## What we know now
 #
-# * The cheapest change that writes a pair is $\delta\,(C^{-1}k)^\top / q$, and the fraction $\rho(i, j)$ of it
-#   reaches key $j$, even in a real layer, and *every* token of a prompt is such a key.
-# * Estimated from too little text, $\hat C$ can be worse than no $C$, and looking at the edited fact doesn't reveal
-#   it. Shrinking repairs the estimate.
+# * The cheapest change that writes a pair is $\delta\,(C^{-1}k)^\top / q$, and the fraction $\rho(i, j)$ of it reaches
+#   key $j$, even in a real layer, and *every* token of a prompt is such a key. We know this fraction in advance, but
+#   not how much harm it does.
+# * Estimated from too little text, $\hat C$ can be worse than no $C$, and looking at the edited fact doesn't reveal it.
+#   Shrinking repairs the estimate.
 # * When facts are written sequentially, each is disturbed by all later facts: the change contains
 #   $\mathrm{triu}(\rho)^{-1}$, whereas writing all at once uses $\rho^{-1}$.
 # * In an early layer, subjects resemble each other in spelling and in kind, not in their answers.
-# * We know in advance what reaches each key, but not how much harm it does.
 #
-# ## An editor of your own
+# ## Your own editor
 #
 # The functions from some pages accumulate in a single file, `my/editor.py`, which will edit the model at the end of
 # notebook 06. The last cell added your `insert` to it.

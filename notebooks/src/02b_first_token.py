@@ -3,19 +3,15 @@
 #
 # # 02b · What does a token at the start of every text change?
 #
-# `lib.load()` prepends one token to every text that its model reads. Many models in the editing papers read no such
-# token. By the end of this page you will know what that token does for the memory, and what happens if you edit
-# without it.
+# `lib.load()` prepends one token to every text. Many models in the editing papers read no such token. By the end of
+# this page you will know what that token does for the memory, and what happens when editing without it.
 #
 # **You will** see first words turn into one key · find which edits then disturb which facts · try other tokens ·
 # compare edits fairly.
 #
 # **Needs** [notebook 02](02_insert.ipynb): $\rho(i, j)$ and $q$.
 #
-# **Minutes** 8 for reading and 2 for guessing, at home after [session 3](../lessons/session_3.md). There is no
-# exercise.
-#
-# Run the folded cell below and keep reading.
+# **Minutes** 8 for reading and 2 for guessing, at home after [session 3](../lessons/session_3.md), without an exercise.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -87,23 +83,23 @@ print(", ".join(fact.subject for fact in first[:6]))
 # %% [markdown]
 # ## The first position
 #
-# In many language models, much of the attention goes to the first position of a text, whatever word it contains.
-# That is called an **attention sink** (Xiao et al., 2024): a head that finds nothing to read still has to look
-# somewhere, and the first position is visible to every later token.
+# In many language models, much of the attention goes to the first position of a text, whatever word it contains. That
+# is called an **attention sink** (Xiao et al., 2024): a head finding nothing to read still has to look somewhere, and
+# the first position is visible to every later token.
 #
-# Which word is in this position depends on the tokenizer. The tokenizers of Llama and Gemma prepend a
-# begin-of-sequence token to every text, which then occupies the position. The tokenizers of GPT-2, GPT-J and
-# SmolLM2 don't, so a text can begin with its subject. We call such a subject an **opener** if it is a single token
-# and the first of its prompt, as in "China is a country …". For SmolLM2 the library prepends `<|endoftext|>`, the
-# document separator. The cell above loaded the same weights twice, with this token and without.
+# Which word is in this position depends on the tokenizer. The tokenizers of Llama and Gemma prepend a begin-of-sequence
+# token to every text, occupying the position. The tokenizers of GPT-2, GPT-J and SmolLM2 don't, so a text can begin
+# with its subject. We call such a subject an **opener** if it is a single token and the first of its prompt, as in
+# "China is a country …". For SmolLM2 the library prepends `<|endoftext|>`, the document separator. The cell above
+# loaded the same weights twice, with this token and without.
 #
 # **Predict.** We compute the keys of all openers in every layer, measuring their similarity by the mean cosine of
 # two keys. With nothing prepended, how large is this mean in the layer that ROME edits?
 #
 # <details><summary>A possible argument</summary>
 #
-# In layer 0 the model has read nothing but the word itself. If a position has its own meaning, the layers have to
-# write it there, losing the words.
+# In layer 0 the model has read nothing but the word itself. If a position has its own meaning, the layers have to write
+# it there, losing the words.
 #
 # </details>
 
@@ -125,9 +121,9 @@ plot.lines(range(lm.n_layers), lines, "layer", "mean cosine of two keys", ylim=(
 
 # %% [markdown]
 # In layer 0 the openers are still different words. From layer 1 on, **all of them have almost the same key**,
-# continuing up to the top: the model has turned the first word into a position marker. With the token prepended,
-# the same words, read by the same weights, have separate keys. They remain more similar than other subjects; almost
-# all of them are countries, cities or single nouns, and we haven't measured whether that is the reason.
+# continuing up to the top: the model has turned the first word into a position marker. With the token prepended, the
+# same words, using the same weights, have separate keys. They remain more similar than other subjects; almost all of
+# them are countries, cities or single nouns, and we haven't measured whether that is the reason.
 #
 # ## Which edits disturb which facts
 #
@@ -139,7 +135,7 @@ plot.lines(range(lm.n_layers), lines, "layer", "mean cosine of two keys", ylim=(
 #
 # <details><summary>Answer</summary>
 #
-# Editing one of them edits them all. And a key with small $q$ strongly affects all other keys and is affected by
+# Editing one of them edits them all. And a key with small $q$ strongly affects all other keys, while being affected by
 # almost none.
 #
 # </details>
@@ -188,19 +184,18 @@ print(
 whiskers([*found], series, "ρ (rms, and 95 % over subjects)")
 
 # %% [markdown]
-# In the left map, the openers' block is almost uniformly colored: nearly the whole of an edit reaches every other
-# opener. Their rows have more color than the others because they affect all keys, and the columns above them are
-# white. In the right map they look like other subjects. The figure below it shows the same for all subjects. Among
-# subjects that are not openers, almost nothing changes. The effect of openers on each other falls to about a
-# quarter, and their effect on the others to less than a half; they are now affected just as other subjects are. The
-# first effect falls because their keys are no longer the same. The second falls because $q$ grows twentyfold, but
-# only about half as far as $1/\sqrt q$ on its own would allow, since the openers' keys are now also overlapping
-# more with others.
+# In the left map, the openers' block is almost uniformly colored: almost all of an edit reaches every other opener.
+# Their rows have more color than the others because they affect all keys, and the columns above them are white. In the
+# right map they look like other subjects. The figure below shows the same for all subjects. Among subjects that are not
+# openers, almost nothing changes. The effect of openers on each other falls to about a quarter, and their effect on the
+# others to less than a half; they are now affected just as other subjects are. The first effect falls because their
+# keys are no longer the same. The second falls because $q$ grows twentyfold, but only about half as far as $1/\sqrt q$
+# on its own would allow, since the openers' keys now also overlap more with others.
 #
 # ## Does it have to be this token?
 #
-# **Predict.** We use the model with nothing prepended and add something ourselves: a word, a full stop, a line
-# break, or the special tokens that its tokenizer provides. Which of them help?
+# **Predict.** We use the model with nothing prepended, adding something ourselves: a word, a full stop, a line break,
+# or the special tokens that its tokenizer provides. Which of them help?
 #
 # <details><summary>A possible argument</summary>
 #
@@ -223,24 +218,23 @@ print(f"the tokenizer's own begin-of-sequence token: {plain.tokenizer.bos_token}
 whiskers([*marks], {"ρ": values}, "ρ of openers on openers (rms, and 95 % over subjects)")
 
 # %% [markdown]
-# **Almost any token works.** Prepending a word, a full stop or a line break helps as much as prepending the
-# document separator. The exception here is `<|im_start|>`, which begins a chat. After it, the second token still
-# has the common key, as if nothing had been read. This tokenizer even lists it as its begin-of-sequence token, so
-# the name doesn't reveal which token occupies the position.
+# **Almost any token works.** Prepending a word, a full stop or a line break helps as much as prepending the document
+# separator. The exception here is `<|im_start|>`, which begins a chat. After it, the second token still has the common
+# key, as if nothing had been read. This tokenizer even lists it as its begin-of-sequence token, so the name doesn't
+# reveal which token occupies the position.
 #
-# ## What it does to edits
+# ## The effect on edits
 #
-# Two stored runs use ROME to write the same three streams of thirty facts, one after another, with the same
-# settings: one run with nothing prepended, the other with the token. A third run writes them with the token, using
-# the library's current settings, as in notebook 02. After every edit, the runs record how the log-probability of
-# each earlier fact's answer has changed.
+# Using ROME, two stored runs write the same three streams of thirty facts, one after another, with the same settings:
+# one run with nothing prepended, the other with the token. A third run writes them with the token, using the library's
+# current settings, as in notebook 02. After every edit, the runs record how the log-probability of each earlier fact's
+# answer has changed.
 #
-# How do we compare edits of openers with the others? Comparing the *largest* loss would not be fair: the first
-# stream has one opener with 12 earlier facts, the second has four and the third three, and a maximum over hundreds
-# of pairs is larger than a maximum over 12 of the same kind. So we use the **mean loss per pair**. And could the
-# gap be due to chance? One edit contributes many pairs, so instead of shuffling pairs, we shuffle the label
-# *opener* among the **edits** of a stream, repeating this two thousand times. $p$ is the fraction of these shuffles
-# with a gap at least as large.
+# How do we compare edits of openers with the others? Comparing the *largest* loss would not be fair: the first stream
+# has one opener with 12 earlier facts, the second has four and the third three, and a maximum over hundreds of pairs is
+# larger than a maximum over 12 of the same kind. So we use the **mean loss per pair**. And could the gap be due to
+# chance? One edit contributes many pairs, so instead of shuffling pairs, we shuffle the label *opener* among the
+# **edits** of a stream two thousand times. $p$ is the fraction of these shuffles with a gap at least as large.
 #
 # <details><summary>Settings of the first two runs</summary>
 #
@@ -305,22 +299,21 @@ made
 # openers do more harm than the others in all three, with a small $p$ in two. The first stream has a single opener:
 # shuffling assigns its label to only one edit, so its $p$ can't be very small.
 #
-# **With the token, the same edits cost a small fraction of a nat.** In the second stream openers still do six times
-# as much harm per pair as the others, and this is not chance; in the other two they do none. With the library's
-# settings, where losses are larger, they do more in every stream, but each of these gaps could be due to chance.
-# The vector that openers add at earlier facts is still longer than that added by others, but less than half as long
-# as before. Since the first two runs differ only in the token, it is the token that protects these facts. The other
-# edits also do less harm with it.
+# **With the token, the same edits cost a small fraction of a nat.** In the second stream openers still do six times as
+# much harm per pair as the others, and this is not chance; in the other two they do none. With the library's settings,
+# where losses are larger, they do more in every stream, but each of these gaps could be due to chance. The vector that
+# openers add at earlier facts is still longer than the others', but less than half as long as before. Since the first
+# two runs differ only in the token, it is the token that protects these facts. The other edits also do less harm with
+# it.
 #
-# GPT-2 and GPT-J, the models used in most papers, read nothing before the text. Notebooks 03, 04 and 08 return to
-# such a model when they show the problems those papers encountered; the rest of the course is about the model as
-# `lib.load()` returns it. The token has a price: the model answers some prompts differently. The library's
-# [measurements](../tests/benchmarks/results/first_token.md) show both sides.
+# GPT-2 and GPT-J, the models used in most papers, read nothing before the text. Notebooks 03, 04 and 08 return to such
+# a model when showing the problems those papers encountered. The token has a price: the model answers some prompts
+# differently. The library's [measurements](../tests/benchmarks/results/first_token.md) show both sides.
 #
 # ## A model of your own
 #
-# Before editing a model, check what it reads first and how similar its first positions are. These lines need
-# nothing but a loaded model.
+# Before editing a model, check what it reads first and how similar its first positions are, using these lines on any
+# loaded model.
 
 # %%
 WORDS = "Water China Music London People Gold Winter Paris History Bread Japan Light".split()
@@ -340,17 +333,17 @@ for model in fronts.values():
     first_position(model, layer)
 
 # %% [markdown]
-# If the cosine is near 1, editing a word that begins its text edits all such words. Prepend a token and check
+# If the cosine is near 1, editing a word at the beginning of its text edits all such words. Prepend a token and check
 # again.
 #
 # ## What we know now
 #
-# * The first position of a text becomes a position marker in the first layers. With nothing prepended, all
-#   single-token subjects that begin their prompt have almost the same key there, with a small $q$.
-# * A key with small $q$ affects all other keys. Editing one opener edits all of them and disturbs the rest.
-# * A prepended token occupies the position, and subjects get separate keys. The same edits then do a small part of
-#   the harm, though in one stream of three, openers still did more than the others. Almost any token works, but not
-#   every one.
+# * The first position of a text becomes a position marker in the first layers. With nothing prepended, all single-token
+#   subjects starting their prompt have almost the same key there, with a small $q$.
+# * A key with small $q$ affects all other keys. Editing one opener edits all of them, disturbing the rest.
+# * A prepended token occupies the position, giving subjects separate keys. The same edits then do a small part of the
+#   harm, though in one stream of three, openers still did more than the others. Almost any token works, but not every
+#   one.
 # * `lib.load()` returns the model with the token. GPT-2 and GPT-J, which the papers used, have none.
 #
 # [Notebook 03](03_where.ipynb) looks at the other positions of a prompt.

@@ -3,12 +3,12 @@
 #
 # # 03 · Where does the model look up a fact?
 #
-# Every token of a prompt is a key, in every layer. At which of them does the model find the fact? By the end of
-# this page you will have seen it travel, and you'll know what such a picture cannot show.
+# Every token of a prompt is a key, in every layer. At which of them does the model find the fact? By the end of this
+# page you will have seen it travel, and you'll know what such a picture cannot show.
 #
-# **You will** write the restored run of causal tracing, using it to trace the Eiffel Tower and a fact of your own ·
-# find out, over several facts, where MLPs and where attention matter · take a window of layers apart · see a layer
-# in which an edit reaches every text, and a token that prevents it.
+# **You will** write the restored run of causal tracing, using it to trace the Eiffel Tower and your own fact · find out
+# where MLPs and where attention matter · take a window of layers apart · see a layer in which an edit reaches every
+# text, and a token preventing it.
 #
 # **Needs** [notebook 00](00_first_edit.ipynb), and the question at the end of [notebook 02](02_insert.ipynb), along
 # with its $\rho$.
@@ -282,8 +282,8 @@ drawings_03.three_runs(tokens, (first, last), place, (p, p_noisy, p_restored))
 
 # %% [markdown]
 # The first row is the token that `lib.load()` prepends to every text. It comes before the noise, leaving nothing to
-# restore there. The output above the grids shows the effect of the noise on three facts: one $\sigma$ already
-# removes nine tenths of $p$, and three remove no more. We keep $3\sigma$, the paper's choice.
+# restore there. The output above the grids shows the effect of the noise on three facts: one $\sigma$ already removes
+# nine tenths of $p$, and three remove no more. We keep $3\sigma$, following the paper.
 #
 # ## One fact, everywhere
 #
@@ -374,8 +374,8 @@ drawings_03.trace(found, NAMES | {"yours": "states, yours"}, mark)
 # The figure shows two sites. One is in the low layers, where the MLPs at "iffel" bring the answer back. The other
 # is in the upper layers, where the attention at the prompt's last token has fetched it.
 #
-# Then we trace a fact of your own, if you entered one in notebook 00, with the answer that the model *currently*
-# gives. If that answer is improbable, the picture will stay pale.
+# Then we trace your own fact, if you entered one in notebook 00, using the answer that the model *currently* gives. If
+# that answer is improbable, the picture will stay pale.
 
 # %%
 own = own_fact.read()
@@ -425,8 +425,8 @@ show.Table(lines)
 
 # %% [markdown]
 # Putting back all tokens of the prompt recovers the total effect by construction. **An indirect effect is not a
-# fraction of a whole**: the effects of the single tokens do not add up to the subject's effect, and the subject on
-# its own brings back more than there was to lose. So from here on we don't express effects as percentages.
+# fraction of a whole**: the effects of the single tokens do not add up to the subject's effect, and the subject on its
+# own brings back more than there was to lose. So we don't express effects as percentages.
 #
 # ## Six facts
 #
@@ -510,8 +510,8 @@ Slider(figure, "MLPs restored at once", [1, 2, 4, 6, 10, 16], 4)
 
 # %% [markdown]
 # It depends on the fact. For Las Vegas and iron, restoring just layer 0 brings the answer back, and the wide window
-# does so only when it contains layer 0. For the other four, no single MLP does. For the zebras, the koalas and
-# Michael Jordan, several MLPs do so together. So "the fact is in layer 4" would be a statement about the window.
+# does so only when containing layer 0. For the other four, no single MLP does. For the zebras, the koalas and Michael
+# Jordan, several MLPs do so together. So "the fact is in layer 4" would be a statement about the window.
 #
 # Is the fact stored in layer 0, then? There is a simpler explanation. The first MLP sees little more than the token
 # itself, and is known to **re-encode the token**. If so, restoring it returns the *word* hidden by the noise, and
@@ -547,9 +547,9 @@ show.Table([{"first MLP's output": what} | dict(zip(names_of, found, strict=True
             for what, found in back.items()])  # fmt: skip
 
 # %% [markdown]
-# For the two facts for which restoring the first MLP brings much back, inserting its output after completely
-# different words brings back about as much or more, and inserting the output for another subject's token brings
-# back nothing. So in these two examples layer 0 returns the word.
+# For the two facts for which restoring the first MLP brings much back, inserting its output after completely different
+# words brings back about as much or more, whereas inserting the output for another subject's token brings back nothing.
+# So in these two examples layer 0 returns the word.
 #
 # ## Is the peak the best place to write?
 #
@@ -589,10 +589,10 @@ effects = {"IE, subject's last token": {"six facts, ten MLPs restored": at("mlp"
 figures.curves(effects | written, "layer", mean=True)
 
 # %% [markdown]
-# The edits succeed in layers where the MLPs bring back nothing, and even at layer 24, where the subject's *states*
-# no longer bring back anything: the later layers still read what we put there. At layer 24 the three new answers
-# have probabilities of .98, .87 and .75, and at layer 28 of .93, .12 and .64. A trace shows where the model's own
-# fact passes; if you want to choose a layer for editing, test it.
+# The edits succeed in layers where the MLPs bring back nothing, and even at layer 24, where the subject's *states* no
+# longer bring back anything: the later layers still read what we put there. At layer 24 all three new answers have a
+# high probability, at layer 28 only two. A trace shows where the model's own fact passes; when choosing a layer for
+# editing, test it.
 #
 # ## A key that is in every prompt
 #
@@ -672,9 +672,9 @@ show.Table(lines)
 # receives a multiple of the residual, the largest for the tower.
 #
 # **With the token this does not happen**, whether $C$ includes first positions or not. Either way a part of the
-# residual reaches the first token, never a multiple, and other prompts shift equally little. So on this model it is
-# the token that protects the layer. If $C$ includes first positions, even less reaches the token; the folded
-# section below explains why.
+# residual reaches the first token, never a multiple, and other prompts shift equally little. So on this model it is the
+# token that protects the layer. If $C$ includes first positions, even less reaches the token, as explained in the
+# folded section below.
 #
 # <details><summary>Why does less reach the first token if C includes it?</summary>
 #
@@ -693,8 +693,8 @@ show.Table(lines)
 #
 # * Causal tracing is three runs: clean, corrupted, and corrupted with one state put back. The probability that the
 #   state brings back is its indirect effect.
-# * Over facts there are two sites: MLPs of the first layers at the subject's last token, and attention at the end
-#   of the prompt, which picks the fact up.
+# * Over facts there are two sites: MLPs of the first layers at the subject's last token, and attention at the end of
+#   the prompt, picking the fact up.
 # * An indirect effect is not a fraction of a whole. States need each other, and effects do not add up.
 # * The peak does not show where to write. Writing works over a wide range of layers, even when no trace shows
 #   anything there, and it can fail for reasons that no trace shows.

@@ -3,16 +3,15 @@
 #
 # # 04 · ROME: one fact into one layer
 #
-# We know where to write. By the end of this page you know *what* to write, and can build ROME yourself.
+# We know where to write. By the end of this page you will know *what* to write, and you'll be able to build ROME
+# yourself.
 #
-# **You will** write the value search step by step, and run it on the model · find out what a key has to fit, and see what
-# happened to models when it didn't · remove the parts of ROME one at a time · write facts in a row, and see who pays.
+# **You will** write the value search step by step, and run it on the model · find out what a key has to fit · remove
+# the parts of ROME one at a time · write facts one after another, and see which prompts suffer.
 #
 # **Needs** the insert and $\rho$ of [notebook 02](02_insert.ipynb), and the layer found in [03](03_where.ipynb).
 #
 # **Minutes** 25 to read and 25 to work: two exercises of [session 2](../lessons/session_2.md).
-#
-# Run the folded cell below, and read on.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -82,14 +81,15 @@ w, decay = config.kl_factor, config.decay  # of the loss
 # %% [markdown]
 # ## What to write
 #
-# The insert of notebook 02 needs a key and a value. We can read the key: it is the input of the MLP's last matrix at the
-# subject's last token. But which value makes the model say "Rome", many layers later and at another token? No formula
-# inverts those layers, but they are differentiable, so we can search for the value.
+# The insert of notebook 02 needs a key and a value. We can read the key directly: it is the input of the MLP's last
+# matrix at the subject's last token. But which value makes the model say "Rome", many layers later and at another
+# token? Those layers have no closed-form inverse, but they are differentiable, so we can search for the value using
+# gradient descent.
 #
-# The weights stay frozen during the search. We add one vector $\delta$ to the output $v_0$ of the edited matrix at that
-# one token, and move it downhill until the model gives the answer. Then $v^\star = v_0 + \delta$ is the value to write.
-# At the bare prompt's key $k_0$ the matrix gives $Wk_0 = v_0$, so there $\delta$ is the residual of notebook 02,
-# $v^\star - Wk_0$.
+# The weights stay frozen during the search. We add a vector $\delta$ to the output $v_0$ of the edited matrix at that
+# one token, and keep updating it until the model gives the new answer. The value to write is then
+# $v^\star = v_0 + \delta$. At the bare prompt's key $k_0$, the matrix gives $Wk_0 = v_0$, so there $\delta$ is the
+# residual of notebook 02, $v^\star - Wk_0$.
 
 # %%
 fact = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
@@ -99,20 +99,20 @@ ids, at = lookup(lm.tokenizer, fact)
 drawings_04.rome([lm.tokenizer.decode([i]) for i in ids], at, layer)
 
 # %% [markdown]
-# Downhill in what? The loss has three terms:
+# What do we minimize? The loss has three terms:
 #
 # $$L(\delta) = -\frac1n\sum_{j=1}^{n} \log p_\delta(\text{Rome} \mid \text{template}_j)
 # + w\,\mathrm{KL}(\text{now} \,\|\, \text{before})
 # + \text{decay}\cdot\frac{\|\delta\|}{\|v_0\|^2}.$$
 #
-# 1. **The new answer.** A $\delta$ that works in only one sentence would be worth little. So this is a mean over the
-#    prompt itself and the prompt after other beginnings, the **templates**. If an answer has several tokens, it is also
-#    the mean over them.
+# 1. **The new answer.** A $\delta$ that works in only one sentence would be worth little. So we average over the prompt
+#    itself and the prompt with other beginnings, the **templates**. If an answer has several tokens, we also average
+#    over them.
 # 2. **The same subject.** The tower should move, not become an Italian. We compare the model's predictions right after
 #    "The Eiffel Tower" with those before, by $\mathrm{KL} = \sum p_\text{now} \log (p_\text{now}/p_\text{before})$ over
 #    all words, with a small weight $w$.
-# 3. **Not too far.** A long $\delta$ is penalized by a quotient taken from the authors' program. In addition, after every
-#    step $\|\delta\|$ is clipped to a multiple of $\|v_0\|$, the *clamp*.
+# 3. **Not too far.** A long $\delta$ is penalized by a quotient taken from the authors' program. In addition, after
+#    every step $\|\delta\|$ is clipped to a multiple of $\|v_0\|$, the *clamp*.
 #
 # **Your turn · exercise 2.5 · ★★★ · 12 minutes.** Write the search in four steps. The first two are terms 1 and 2,
 # computed from the model's log-probabilities; the third combines all terms.
@@ -141,7 +141,7 @@ search_loss = use("2.5", search_loss)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# The model only gives log-probabilities. Which of them must be turned into a probability first?
+# The model only gives log-probabilities. Which of them do you have to turn into a probability first?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -177,8 +177,8 @@ descend = use("2.5", descend)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# Multiplying $\delta$ by $\text{clamp}\cdot\|v_0\|/\|\delta\|$ gives it exactly the maximal length. When should that not
-# happen?
+# Multiplying $\delta$ by $\text{clamp}\cdot\|v_0\|/\|\delta\|$ gives it exactly the maximal length. When should that
+# not happen?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -197,15 +197,15 @@ descend = use("2.5", descend)
 #
 # </details>
 #
-# Now `look` for the real model, in the obvious way: a hook adds $\delta$, and the whole model runs for every prompt in
-# every step. Each step is a step of Adam.
+# We write `look` for the real model in the obvious way, using a hook that adds $\delta$ and running the whole model for
+# every prompt in every step. Each step is a step of Adam.
 #
 # **Predict.** Which of the three terms dominates at the beginning, and which at the end?
 #
 # <details><summary>Answer</summary>
 #
-# At the start $\delta = 0$, so KL and decay are 0 and only the answer counts. As the answer becomes probable, the other
-# two remain: the new value also changes the predictions right after the subject, and it has a length.
+# At the start $\delta = 0$, so KL and decay are 0, leaving only the answer. As the answer becomes probable, the other
+# two terms remain: the new value also changes the predictions right after the subject, and it has a length.
 #
 # </details>
 
@@ -225,7 +225,7 @@ def run_with(delta, ids, at):  # log p of every next token (tokens, words), and 
 
 def ask(fact, delta):  # log p (T, words), the answer's tokens (T,), log p after the subject, and v₀
     answer, found = encode_target(lm.tokenizer, fact.target_new), []
-    for template in templates:  # one under the other: T = templates × tokens of the answer
+    for template in templates:  # stacked: T = templates × tokens of the answer
         ids, at = lookup(lm.tokenizer, fact, template)
         log_p, v0 = run_with(delta, ids + answer[:-1], at)
         found.append((log_p[-len(answer) :], v0))
@@ -240,7 +240,7 @@ def ask(fact, delta):  # log p (T, words), the answer's tokens (T,), log p after
 settings = replace(config.search(), steps=12)  # of its twenty steps; the rest changes little
 
 
-def each(term, function, *args):  # {line: value}; a wrong function has a line beside the solution's
+def each(term, function, *args):  # {line: value}; a wrong function gets a separate line
     return {term + i * ", yours": f(*args) for i, f in enumerate(both(function).values())}
 
 
@@ -283,7 +283,7 @@ end = time.perf_counter()
 delta, curve = made["total"]
 models.same(lm, delta, fast.delta)
 print(
-    f"the same δ as the library's, which needs {(end - middle) / (middle - start):.0%} of the time"
+    f"the same δ as the library's, which takes {(end - middle) / (middle - start):.0%} of the time"
 )
 print(f"‖δ‖ is {delta.norm() / fast.init.norm():.1f} times ‖v₀‖, and may be {config.clamp:g} times")
 lines = curve | {line: own["total"] for line, (_, own) in made.items()}
@@ -295,40 +295,41 @@ dashes = {line: "--" for line in lines if "yours" in line or line == "total"}
 plot.lines(steps, lines, "step", "term of the loss", ylog=True, colors=colors, dashes=dashes)
 
 # %% [markdown]
-# The search finds the library's $\delta$. The library is faster because it stores the pale states of the drawing, which
-# never change, and runs only the blocks above them.
+# The search finds the library's $\delta$. The library is faster because it caches the pale states of the drawing, which
+# never change, running only the blocks above them.
 #
-# Once the new answer is almost certain, the other two terms are larger, and any further gain is paid for in length.
+# Once the new answer is almost certain, the other two terms are larger, and any further gain requires a longer
+# $\delta$.
 #
 # ## Under which key?
 #
 # We have found the value, but so far it is only added at one token of one run. Notebook 02's rank-one insert makes the
-# layer output this value at a key, disturbing all other keys as little as possible. At which key? The value has to come
-# out in *every* sentence that contains the subject, and the key is slightly different after every beginning. Let $k_1,
-# \dots, k_n$ be the keys under the templates. The layer is linear, so of a change written at a key $k$ another key gets
-# notebook 02's share
+# layer output this value at a key, disturbing all other keys as little as possible. Which key should we use? The value
+# has to come out in *every* sentence containing the subject, and the key is slightly different after every beginning.
+# Let $k_1, \dots, k_n$ be the keys under the templates. Because the layer is linear, a change written at a key $k$
+# reaches another key only in part. Notebook 02 derived the fraction:
 #
 # $$\rho(k, k_j) = \frac{k^\top C^{-1} k_j}{k^\top C^{-1} k} .$$
 #
-# A key fits a sentence if its share there is near 1. The bare prompt's key $k_0$ is certain to fit one sentence, its own.
+# A key fits a sentence if this fraction is near 1. The bare prompt's key $k_0$ is certain to fit one sentence, its own.
 # The mean $\bar k$ is certain to fit none of them, but it fits their average:
 #
 # $$\frac1n\sum_{j=1}^n \rho(\bar k, k_j)
 # = \frac{\bar k^\top C^{-1}\big(\frac1n\sum_j k_j\big)}{\bar k^\top C^{-1}\bar k} = 1 ,$$
 #
-# for any keys. This is why keys are averaged over contexts. There are four variants:
+# for any keys. This is the reason for averaging keys over contexts. There are four variants:
 #
-# * `prompt` inserts at $k_0$ and `mean` at $\bar k$. These are the two forms of R-ROME, and `mean` is
-#   this library's default.
-# * `both` requires $v^\star$ at $k_0$ and at $\bar k$, by inserting two columns.
-# * `mixed` is ROME as published, due to a slip in its code. The direction $u = C^{-1}\bar k$ comes from the mean, and the
-#   length is chosen so that the bare prompt gets its value: $\Delta = (v^\star - Wk_0)\,u^\top / (u^\top k_0)$.
+# * `prompt` inserts at $k_0$ and `mean` at $\bar k$. These are the two forms of R-ROME, and `mean` is this library's
+#   default.
+# * `both` requires $v^\star$ at $k_0$ and at $\bar k$, inserting two columns.
+# * `mixed` is ROME as published, due to a slip in its code. It uses the direction $u = C^{-1}\bar k$ from the mean,
+#   choosing the length so that the bare prompt gets its value: $\Delta = (v^\star - Wk_0)\,u^\top / (u^\top k_0)$.
 #
-# With the slip a sentence gets the share $u^\top k_j / u^\top k_0$. If the bare prompt's key has little in common with
-# the mean, the denominator is close to zero.
+# With the slip, a sentence gets the fraction $u^\top k_j / u^\top k_0$. If the bare prompt's key has little in common
+# with the mean, the denominator is close to zero.
 #
 # **Your turn · exercise 2.3 · ★★ · 8 minutes.** Write `published`: the matrix after the change called `mixed`, and the
-# factor by which this change is longer than with $\bar k$ alone, the quotient $|u^\top\bar k / u^\top k_0|$ of the two
+# factor by which this change is longer than with only $\bar k$, the quotient $|u^\top\bar k / u^\top k_0|$ of the two
 # denominators.
 
 
@@ -341,7 +342,7 @@ def published(W, k0, k_mean, v_star, C):
 published = use("2.3", published)
 tower, china = lib.classroom()[:2]
 mine = own_fact.read()
-half = guess("Of a change written at China's bare prompt: which share in another sentence?", 0, 2)
+half = guess("Written at China's bare prompt: which fraction reaches another sentence?", 0, 2)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -361,22 +362,23 @@ half = guess("Of a change written at China's bare prompt: which share in another
 #
 # </details>
 #
-# We can compute the shares without a search: write the value 1 into a matrix of zeros with one output, and read its
-# output. The sentences are the bare prompt, the other templates, and two rewordings that weren't used for any key.
+# We can compute these fractions without a search, by writing the value 1 into a matrix of zeros with one output, and
+# reading its output. The sentences are the bare prompt, the other templates, and two rewordings that weren't used for
+# any key.
 #
-# **Predict.** "China" is one token and starts its prompt. "The Eiffel Tower" ends with a token that follows two others of
-# the name. For which of them does the key depend more on the text before the subject?
+# **Predict.** "China" is one token and starts its prompt. "The Eiffel Tower" ends with a token that follows two others
+# of the name. Which of the two keys depends more on the text before the subject?
 #
 # <details><summary>Answer</summary>
 #
-# For China. Its token has only read the text before the subject, which differs between sentences. The tower's last token
+# China's. Its token has only read the text before the subject, which differs between sentences. The tower's last token
 # has read "The Eiffel" in each of them.
 #
 # </details>
 
 
 # %%
-def shares(model, fact, rewordings):  # {way: the share that arrives in each sentence}
+def shares(model, fact, rewordings):  # {way: the fraction that arrives in each sentence}
     K = model.keys([fact], layer, templates)[:, :, 0].T, model.keys(rewordings, layer)
     K = torch.cat(K, 1).cpu().double()  # (d_in, sentences)
     k0, mean = K[:, 0], K[:, : len(templates)].mean(1)
@@ -391,7 +393,7 @@ def shares(model, fact, rewordings):  # {way: the share that arrives in each sen
     return found
 
 
-def answered(fact, times):  # the probability of the new answer when a share of δ arrives
+def answered(fact, times):  # the probability of the new answer when a fraction of δ arrives
     value = value_search.search(lm, [fact], layer, templates, config.search())[0]
     moment = lib.second_moment(lm, [layer])[layer]
     A, B = memory.insert(W, value.keys[0].cpu(), value.v_star.cpu(), moment)
@@ -403,7 +405,7 @@ def answered(fact, times):  # the probability of the new answer when a share of 
 
 
 # %%
-plain = models.load(SCALE, sink=None)  # without the token that `lib.load()` puts in front
+plain = models.load(SCALE, sink=None)  # without the token that `lib.load()` prepends
 facts = {"the Eiffel Tower": tower.fact, "China": china.fact}
 others = {
     what: [lib.Fact.find(text, case.fact.subject, "-") for text in case.paraphrases[:2]]
@@ -413,30 +415,30 @@ if mine is not None:
     facts["your fact"] = mine
     others["your fact"] = [replace(mine, prompt=f"{x} {mine.prompt}") for x in ("So", "They say")]
 found = {what: shares(lm, one, others[what]) for what, one in facts.items()}
-found["China, nothing in front of the text"] = shares(plain, china.fact, others["China"])
+found["China, no token prepended"] = shares(plain, china.fact, others["China"])
 half.against(sum(found["China"]["prompt"][1:]) / len(found["China"]["prompt"][1:]))
 times = torch.logspace(-1, 1.7, 19).tolist()
 turns = {one.target_new: answered(one, times) for one in facts.values()}
 drawings_04.shares(found, turns, len(templates))
 
 # %% [markdown]
-# The gray band contains the shares between half and twice the value. The first two panels show the model of this course.
-# The tower's key barely depends on the sentence, and every variant fits every sentence. China's key does depend on it: of
-# a change written at the bare prompt, other sentences get little more than half. With the mean, about the whole change
-# arrives in each of them, including the rewordings. Half is not too little, as the last panel shows: the answers turn at
-# smaller shares, and are lost again if several times too much arrives.
+# The gray band contains fractions between half and twice the value. The first two panels show the model of this course.
+# The tower's key barely depends on the sentence, and every variant fits every sentence. China's key does depend on it:
+# when writing at the bare prompt, little more than half of the change reaches other sentences. Using the mean key,
+# about the whole change reaches each of them, including the rewordings. Half is not too little, as the last panel
+# shows: the answers change at smaller fractions, and are lost again if several times too much arrives.
 #
-# **The third panel shows the case of the papers' models.** GPT-2 and GPT-J, on which ROME was published, prepend no token
-# to a text; here our model doesn't either. China is then the very first token. In this layer, whitened by $C$, the key of
-# a first position is short and almost the same for every subject (page 02b); raw, and in other layers, it can be very
-# long (page 03). A change written at the bare prompt barely arrives in other sentences, and one written at the mean
-# barely arrives at the bare prompt. And `mixed`, which is exact at the bare prompt, writes some fifty times too much
-# everywhere else. The last panel shows the effect on an answer. Such edits ruined whole models and were called
-# *disabling*, until R-ROME found the slip.
+# **The third panel shows the case of the papers' models.** GPT-2 and GPT-J, on which ROME was published, prepend no
+# token to a text; here our model doesn't either. China is then the very first token. In this layer, whitened by $C$,
+# the key of a first position is short and almost the same for every subject (page 02b); raw, and in other layers, it
+# can be very long (page 03). Writing at the bare prompt barely reaches other sentences, and writing at the mean barely
+# reaches the bare prompt. And `mixed`, while exact at the bare prompt, writes some fifty times too much everywhere
+# else. The last panel shows the effect on an answer. Such edits ruined whole models and were called *disabling*, until
+# R-ROME found the slip.
 #
-# Does it matter for the model of this course? The stored run writes twelve facts with all four keys, each alone on the
-# base model and with the same value. Half of them have a one-token subject that starts the prompt. One more stored edit
-# uses the model without the prepended token.
+# Does it matter for the model of this course? The stored run writes twelve facts individually into the unedited model,
+# using each of the four keys with the same value. Half of the facts have a one-token subject starting the prompt. One
+# more stored edit uses the model without the prepended token.
 
 # %%
 rows = long_runs.rows("04_keys")
@@ -454,26 +456,28 @@ def of(key):  # the line of the table
 
 
 one = long_runs.rows("04_rows_plain")[1]  # after the unedited model's
-print(f"Nothing in front, key `mean`, {one['each']['subject']}: the probability of the new answer")
+print(
+    f"No token prepended, key `mean`, {one['each']['subject']}: the probability of the new answer"
+)
 print(
     f"is {one['each']['p'][0]:.2f} at the prompt, and {one['reworded'][0]:.0%} of rewordings follow."
 )
 show.Table([of(key) for key in ("unedited", *runs_04.KEYS)])
 
 # %% [markdown]
-# With each of the four keys the model gives all twelve new answers. One of them tests nothing: the unedited model also
-# calls a young pig a calf. Eleven facts would more often than not miss a key that fails in one case in twenty, so this
-# doesn't show that the keys are equal. The edit without the prepended token does what the third panel predicts for the
-# mean key: it misses the prompt and reaches the rewordings.
+# With each of the four keys, the model gives all twelve new answers. One of them tests nothing: the unedited model also
+# calls a young pig a calf. When testing eleven facts, we would more often than not miss a key that fails in one case in
+# twenty, so this doesn't show that the keys are equal. Without the prepended token, the edit does what the third panel
+# predicts for the mean key, missing the prompt and reaching the rewordings.
 #
 # ## Take one part away
 #
-# The stored run edits six other facts, each on the base model, with one part changed: without the KL term, with $C =
-# I$, with the bare prompt as the only template, and with the KL term at full weight. Each point is one fact, compared with
-# the same fact under unchanged ROME. By chance all six go the same way in one comparison of thirty-two, and the figure
-# makes eight comparisons. So in 22 % of such figures chance alone produces at least one.
+# The stored run edits six other facts, each on the unedited model, changing one part: removing the KL term, setting
+# $C = I$, using the bare prompt as the only template, or giving the KL term full weight. Each point is a fact, compared
+# with the same fact under unchanged ROME. By chance all six go the same way in one comparison of thirty-two, and the
+# figure makes eight comparisons. So in 22% of such figures chance alone produces at least one.
 #
-# **Predict.** Which group of prompts pays for which part: the edit itself, its rewordings, unrelated text?
+# **Predict.** Which group of prompts suffers without which part: the edit itself, its rewordings, unrelated text?
 #
 # <details><summary>Answer</summary>
 #
@@ -492,30 +496,30 @@ def by_part(column, scale=1):  # {part: one value for each fact}
 
 held = {part: f"{sum(values):.0f} of {len(values)}" for part, values in by_part("held").items()}
 print("facts written:", ", ".join(f"{part} {count}" for part, count in held.items()))
-unrelated = "KL at unrelated prompts, times that of ROME as set"
-drawn = {"change of the rewordings that follow (points)": {}, unrelated: {}}
+unrelated = "KL at unrelated prompts, relative to unchanged ROME"
+drawn = {"change in rewordings that follow (points)": {}, unrelated: {}}
 for column, shown in zip(("reworded", "kl"), drawn, strict=True):
     as_set, *parts = by_part(column).items()
     for part, values in parts:
         pairs = zip(values, as_set[1], strict=True)
         drawn[shown][part] = [a / b if column == "kl" else 100 * (a - b) for a, b in pairs]
 chance = 1 - (1 - 2 / 2**6) ** sum(map(len, drawn.values()))
-print(f"all six one way in at least one of the comparisons, by chance: {chance:.0%}")
+print(f"chance that all six go the same way in at least one comparison: {chance:.0%}")
 figure = figures.dots(drawn, (), log=[unrelated], flat=True)
 figure.axes[1].axvline(1, color=plot.QUIET, linewidth=1, zorder=0)
 figure
 
 # %% [markdown]
-# **Only $C$ passes this test**: without it unrelated text moves more for all six facts, and by factors, where a chance
-# result would also produce small ones. The edit's own prompt shows none of this: the same five facts are written no
-# matter what we remove. The KL term has no consistent effect here.
+# **Only $C$ passes this test**: removing it changes unrelated text more for all six facts, and by factors, where a
+# chance result would also produce small ones. The edit's own prompt shows none of this: the same five facts are written
+# no matter what we remove. The KL term has no consistent effect here.
 #
 # ## One way only
 #
-# A person who learns that the Eiffel Tower is in Rome can also say which famous tower Rome has.
+# After learning that the Eiffel Tower is in Rome, a person can also tell you which famous tower Rome has.
 #
 # **Predict.** The next cell asks about the tower in other words, and then *backward*, from the city to the tower. Which
-# question does the edit answer? The figure shows the tokens where the edit arrives.
+# question does the edit answer? The figure shows which tokens the edit reaches.
 #
 # <details><summary>Answer</summary>
 #
@@ -545,30 +549,31 @@ drawings_04.along(texts, list(asked))
 
 # %% [markdown]
 # The edit is keyed to the last token of the subject's name. The question in other words contains that token, gets the
-# whole value there and is answered with the new city. In the backward question no token reads more than an eighth of the
+# whole value there and is answered with the new city. In the backward question no token gets more than an eighth of the
 # edit, at *tower*, and the answer doesn't change. One question of each kind is an example, but the reason is general: a
-# rank-one change reads one direction, so it cannot answer a question whose tokens barely have it. Even in full it would
-# push "Rome", which the backward question already contains.
+# rank-one change responds to one direction, so it cannot answer a question whose tokens barely contain it. Even in full
+# it would push "Rome", which the backward question already contains.
 #
 # ## In a row
 #
-# The stored runs write twenty facts, each on top of the last, in three streams. Two share no fact; the third shares some
-# with both, so the three aren't independent and get no interval. We also write each of the facts alone on the base model.
+# The stored runs write twenty facts, each on top of the last, in three streams. Two have no fact in common; the third
+# overlaps with both, so the three aren't independent and get no interval. For comparison, we also write each fact
+# individually, starting from the unedited model.
 #
 # <details><summary>Settings of the runs on this page</summary>
 #
 # Layer 3, the key `mean` unless stated otherwise, twenty search steps, $\delta$ at most four times as long as $v_0$,
-# the bare prompt and four templates. The search rate is 0.25 in the streams, in a row or each fact alone, and 0.5 in the
-# runs on keys and on parts.
+# the bare prompt and four templates. The learning rate is 0.25 in the streams, both in a row and individually, and 0.5
+# in the runs on keys and on parts.
 #
 # </details>
 #
-# **Predict.** Who pays for the row: the facts that were written, their rewordings, or their neighbors?
+# **Predict.** What suffers when facts are written in a row: the facts themselves, their rewordings, or their neighbors?
 #
 # <details><summary>Answer</summary>
 #
 # Neighbors and rewordings lose in every stream, but part of the neighbors' loss also occurs when each fact is written
-# alone. Most facts hold.
+# individually. Most facts hold.
 #
 # </details>
 
@@ -580,14 +585,14 @@ drawn = {shown: {} for shown in names.values()}
 for what, shown in names.items():
     for when, those in {
         "unedited": [row for row in rows if row["edits"] == 0],
-        "each alone": single.values(),
+        "individually": single.values(),
         "in a row": [row for row in rows if row["edits"] == runs_04.POINTS[-1]],
     }.items():
         drawn[shown][when] = [100 * sum(row[what]) / len(row[what]) for row in those]
 for shown, more, less in (
     ("neighbors kept (%)", "in a row", "unedited"),
-    ("neighbors kept (%)", "in a row", "each alone"),
-    ("rewordings (%)", "in a row", "each alone"),
+    ("neighbors kept (%)", "in a row", "individually"),
+    ("rewordings (%)", "in a row", "individually"),
 ):
     pairs = zip(drawn[shown][more], drawn[shown][less], strict=True)
     streams = ", ".join(f"{a - b:+.1f}" for a, b in pairs)
@@ -597,7 +602,7 @@ print(
     f"the third stream has {len(mixed & first)} facts of the first and {len(mixed & second)} of the second"
 )
 for shown in list(drawn)[:2]:
-    del drawn[shown]["unedited"]  # next to nothing: of sixty facts it says one
+    del drawn[shown]["unedited"]  # almost nothing: it gives one of sixty facts
 figure = figures.dots(drawn, [f"{draw} stream" for draw in single], flat=True)
 for ax in figure.axes:
     ax.set_xlim(60, 102)
@@ -610,14 +615,17 @@ before = {row["draw"]: row for row in rows if row["edits"] == 0}
 for draw, cases in runs_04.draws().items():
     K = lm.keys([case.fact for case in cases], layer, templates).mean(0).cpu().double()
     U = moment.solve(K)
-    reach = U / (K * U).sum(0)  # its column i reads the share of edit i
+    reach = U / (K * U).sum(0)  # its column i gives the fraction of edit i
     lands = torch.zeros(len(cases), len(cases))
-    for j, case in enumerate(cases):  # at the token of a neighbor where most of edit i arrives
+    for j, case in enumerate(cases):  # at the neighbor's token that gets most of edit i
         texts = lm.rows([probe.prompt for probe in case.neighborhood])[0]
         every = [module_inputs(lm, [ids], [name])[name].cpu().double() @ reach for ids in texts]
         lands[:, j] = torch.stack([share.abs().amax(0) for share in every]).mean(0)
     foreign = lands[~torch.eye(len(cases), dtype=torch.bool)].mean()
-    print(f"{draw}: a neighbor gets {lands.diag().mean():.2f} of its own fact's change,", end=" ")
+    print(
+        f"{draw}: a neighbor gets {lands.diag().mean():.2f} of the change for its own fact,",
+        end=" ",
+    )
     print(f"{foreign:.2f} of another fact's;", end=" ")
     kept = (torch.tensor(when[draw]["neighbors"]) for when in (after, before))
     lost = torch.sub(*kept) < 0  # facts of which a neighbor's answer is gone
@@ -625,34 +633,34 @@ for draw, cases in runs_04.draws().items():
     print(f"of its own where {lost.sum()} facts lost a neighbor, and where none: {own}")
 
 # %% [markdown]
-# Almost all facts hold, in a row as well as alone. **Neighbors pay, in every stream**: 7 to 9 points fewer keep their
-# answer than on the unedited model. The row accounts for 2 to 5 points of this; the rest is due even when each fact is
-# written alone. Rewordings also lose in all three, 2.5, 8 and 18 points. Three streams agree
-# by chance in one of four cases, so for rewordings this is a hint, not a finding.
+# Almost all facts hold, whether written in a row or individually. **Neighbors suffer in every stream**: 7 to 9 points
+# fewer keep their answer than on the unedited model. Writing in a row accounts for 2 to 5 points of this; the rest also
+# occurs when each fact is written individually. Rewordings also lose in all three. Three streams agree by chance in one
+# of four cases, so for rewordings this is a hint, not a finding.
 #
-# A neighbor asks the same question about a similar subject, so its key is close: at the token hit most it gets 0.11 to
-# 0.14 of its own fact's change and half as much of another fact's. In each stream the facts that lost a neighbor have a
-# larger share there than those that lost none. This is notebook 02's interference.
+# A neighbor asks the same question about a similar subject, so its key is close: at the token hit most it gets about an
+# eighth of the change for its fact and half as much of another fact's. In each stream, this fraction is larger for the
+# facts that lost a neighbor than for those that lost none. This is notebook 02's interference.
 #
 # ## What we know now
 #
-# * We find $v^\star$ by going downhill through the frozen layers, for one vector at one token. The loss asks for the new
-#   answer, the same subject, and a short vector.
-# * It is written under a key that has to fit every sentence with the subject. The mean over contexts fits them on average
-#   by construction.
+# * We find $v^\star$ using gradient descent through the frozen layers, for one vector at one token. The loss asks for
+#   the new answer, the same subject, and a short vector.
+# * It is written under a key that has to fit every sentence with the subject. The mean over contexts fits them on
+#   average by construction.
 # * If no token is prepended and the subject starts the text, no single key fits, and the published quotient explodes.
 #   With a token prepended every key wrote the twelve facts.
-# * Whether an edit is written doesn't test the editor. The effect of $C$ shows in unrelated text.
-# * An edit reads one direction: it works in other words, not backward.
+# * Checking that an edit is written doesn't test the editor. The effect of $C$ shows in unrelated text.
+# * An edit responds to one direction: it works in other words, not backward.
 #
-# Each insert protects general text, by $C$, but no particular neighbor and none of the other nineteen facts. **Would
+# Each insert protects general text, using $C$, but no particular neighbor and none of the other nineteen facts. **Would
 # twenty facts, all written at once, spare them?** [Notebook 05](05_memit.ipynb) compares both ways.
 #
 # ## References
 #
 # * Meng, Bau, Andonian, Belinkov: *Locating and Editing Factual Associations in GPT*, 2022,
 #   [arXiv:2202.05262](https://arxiv.org/abs/2202.05262): ROME.
-# * Gupta, Baskaran, Anumanchipalli: *Rebuilding ROME*, 2024,
-#   [arXiv:2403.07175](https://arxiv.org/abs/2403.07175): the slip in the choice of the key.
-# * Berglund et al.: *The Reversal Curse*, 2023, [arXiv:2309.12288](https://arxiv.org/abs/2309.12288):
-#   what is trained forward does not hold backward.
+# * Gupta, Baskaran, Anumanchipalli: *Rebuilding ROME*, 2024, [arXiv:2403.07175](https://arxiv.org/abs/2403.07175): the
+#   slip in the choice of the key.
+# * Berglund et al.: *The Reversal Curse*, 2023, [arXiv:2309.12288](https://arxiv.org/abs/2309.12288): facts trained
+#   forward don't hold backward.

@@ -3,18 +3,15 @@
 #
 # # 05 · MEMIT: many facts at once
 #
-# Notebook 04 wrote twenty facts in a row. They held, and their neighbors paid. Here we write twenty facts at once.
+# Notebook 04 wrote twenty facts in a row. They held, but their neighbors suffered. Here we write twenty facts at once.
 #
-# **You will** weigh new pairs against general text, and predict how much of a fact arrives · test whether the order of
-# writing hurts neighbors, and whether weighing beats simply writing less · write the loop that spreads the work over
-# layers, and edit the model with it.
+# **You will** weigh new pairs against general text · test whether the order of writing hurts neighbors, and whether
+# weighing beats simply writing less · write the loop spreading the work over layers, and edit the model with it.
 #
 # **Needs** [notebook 02](02_insert.ipynb) for the insert and for inserts in a row,
 # [notebook 04](04_rome.ipynb) for the value search.
 #
 # **Minutes** 25 to read and 20 to work: two exercises of [session 5](../lessons/session_5.md).
-#
-# Run the folded cell below, and read on.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -73,7 +70,7 @@ from notebooks.support.score_tables import by_stream
 from notebooks.support.sliders import Slider
 
 lm = models.load(SCALE, sink="own")
-editor = lib.EDITORS["memit"](lm, templates=("{}",))  # keys of the bare prompt alone
+editor = lib.EDITORS["memit"](lm, templates=("{}",))  # only keys of the bare prompt
 layers, strength = editor.config.layers, editor.config.strength
 top, moments = layers[-1], lib.second_moment(lm, layers)
 draw = torch.Generator().manual_seed(0)
@@ -83,7 +80,7 @@ def normal(*shape):
     return torch.randn(*shape, generator=draw, dtype=torch.float64)
 
 
-def each(line, function):  # {line: function}; a wrong one has a line beside the solution's
+def each(line, function):  # {line: function}; a wrong function gets a line next to the solution's
     return {line + i * ", yours": f for i, f in enumerate(both(function).values())}
 
 
@@ -91,19 +88,19 @@ def each(line, function):  # {line: function}; a wrong one has a line beside the
 # ## As far as general text allows
 #
 # The input is $n$ keys $K$ and the residuals at them, $R = V - WK$. The output is one change $\Delta$. Notebook 02
-# derived the cheapest change that supplies all of $R$. But if a fact is expensive for general text, we may prefer to
-# write only part of it. So the new pairs and general text go into one sum of squares:
+# derived the cheapest change supplying all of $R$. But if a fact is expensive for general text, we may prefer to write
+# only part of it. So we put the new pairs and general text into one sum of squares:
 #
 # $$\min_\Delta\ \lambda\,\mathrm{tr}(\Delta C \Delta^\top) + \|\Delta K - R\|^2 .$$
 #
 # $C$ is a *mean* over tokens, so $\lambda C$ is a sum over $\lambda$ of them: $\lambda$ is the number of tokens of
-# general text that the new facts are weighed against. The gradient, $2\lambda\Delta C +
-# 2(\Delta K - R)K^\top$, is zero for
+# general text against which we weigh the new facts. The gradient, $2\lambda\Delta C + 2(\Delta K - R)K^\top$, is zero
+# for
 #
 # $$\Delta = R K^\top (\lambda C + K K^\top)^{-1} .$$
 #
 # This is **MEMIT**. You know it from notebook 01: with whitened keys, for which $C = I$, it is ridge regression of $R$
-# on the keys. General text takes the place of the penalty on a long $\Delta$.
+# on the keys. General text replaces the penalty on a long $\Delta$.
 #
 # **Your turn · exercise 5.1 · ★ · 8 minutes.** Write `memit`: the change, given the matrix, the pairs and $\lambda$. Two
 # or three lines.
@@ -120,7 +117,7 @@ memit = use("5.1", memit)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# What is $R$ here, and on which side of the unknown does the bracket stand? It is symmetric.
+# What is $R$ here, and on which side of the unknown is the bracket? It is symmetric.
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -134,9 +131,8 @@ memit = use("5.1", memit)
 # </details>
 #
 # The matrix to invert is as wide as a key. Another form inverts a matrix only as wide as the number of pairs. With
-# $D = K^\top C^{-1}K$ we have $K^\top C^{-1}(\lambda C + KK^\top) = (\lambda I + D)K^\top$. Multiply by
-# the inverse of the first bracket from the right and by that of the second from the left. This is called
-# the **push-through identity**:
+# $D = K^\top C^{-1}K$ we have $K^\top C^{-1}(\lambda C + KK^\top) = (\lambda I + D)K^\top$. Multiplying by the inverse
+# of the first bracket from the right and of the second from the left gives the **push-through identity**:
 #
 # $$\Delta = R\,(\lambda I + D)^{-1} K^\top C^{-1} .$$
 #
@@ -147,7 +143,7 @@ memit = use("5.1", memit)
 # * $\lambda = 0$ and one pair is the insert of notebook 02, and with a searched value it is **ROME**.
 # * A large $\lambda$ writes nothing.
 #
-# EMMET's own program uses $wC$ instead of $C$ and puts $\varepsilon$ on the diagonal of $D$, so it is MEMIT with
+# EMMET's own program uses $wC$ instead of $C$, adding $\varepsilon$ to the diagonal of $D$, so it is MEMIT with
 # $\lambda = w\varepsilon$. The next cell asserts all this on synthetic pairs, starting with the slow way. Below it is
 # the picture of notebook 02: choose MEMIT, pull an answer, and see how far it comes.
 
@@ -180,20 +176,21 @@ show.memory_picture()
 #
 # $$\Delta k = R\,(\lambda + q)^{-1} k^\top C^{-1} k = \frac{q}{\lambda + q}\,R .$$
 #
-# So compare $\lambda$ with $q$: at $\lambda = q$ half of the residual arrives. If text rarely visits a fact's key, $q$ is
-# large and the fact is written almost completely; a fact with an everyday key fades first.
+# So compare $\lambda$ with $q$: at $\lambda = q$ half of the residual arrives. If text rarely visits a fact's key, $q$
+# is large and the fact is written almost completely; a fact with an everyday key fades first.
 #
-# Below are twenty facts. Like ROME's search for $v^\star$, MEMIT's search finds the **state** $z$ after the edited layer,
-# with $\delta$ on the output of the whole block. The MLP's output is added to the state, so with the present state $h$ it
-# has to supply $R = z - h$. All twenty are written into one layer with `memit`. If widgets work, move $\lambda$.
+# Below are twenty facts. Like ROME's search for $v^\star$, MEMIT's search finds the **state** $z$ after the edited
+# layer, adding $\delta$ to the output of the whole block. The MLP's output is added to the state, so with the present
+# state $h$ it has to supply $R = z - h$. We write all twenty into one layer using `memit`. If widgets work, move
+# $\lambda$.
 #
-# **Predict.** Which facts fade first as $\lambda$ grows: those with a one-word subject or those with a long name? How far
-# does the cost for general text fall if a fifth of $R$ is not written?
+# **Predict.** Which facts fade first as $\lambda$ grows: those with a one-word subject or those with a long name? How
+# far does the cost for general text fall if a fifth of $R$ is not written?
 #
 # <details><summary>Answer</summary>
 #
-# Mostly one-word subjects: if text visits a key often, its $q$ is small. The cost is a square, so it falls at least to
-# $0.8^2 = 0.64$, and further if the part that isn't written is the expensive one.
+# Mostly one-word subjects: if text visits a key often, its $q$ is small. The cost is a square, falling at least to
+# $0.8^2 = 0.64$, and further if the missing part is the expensive one.
 #
 # </details>
 
@@ -202,7 +199,7 @@ show.memory_picture()
 modules = [lm.mlp_out(layer) for layer in layers]
 
 
-def patched(changes):  # those of the first layers, the others stay as they are
+def patched(changes):  # changes of the first layers; the others stay unchanged
     made = zip(modules, changes, strict=False)
     return lib.Patch(weights={one: lm.weight(one).cpu() + x.float() for one, x in made})
 
@@ -217,7 +214,7 @@ def reader(facts):
     return read
 
 
-def search(facts):  # the states z (d_out, n) that make the model say the new answers
+def search(facts):  # the states z (d_out, n) that make the model give the new answers
     found = value_search.search(lm, facts, top, ("{}",), editor.config.search(), "block")
     return found, torch.stack([value.v_star.cpu() for value in found], 1).double()
 
@@ -227,14 +224,14 @@ def weighing(K, R, moment):  # functions of λ, for pairs that are written into 
     C, D = moment.C.double(), K.T @ moment.solve(K)
     order, one = D.diagonal().argsort(), torch.eye(len(D)).double()
 
-    def arrives(write):  # the share of each residual, from the smallest q to the largest
+    def arrives(write):  # the fraction of each residual, from the smallest q to the largest
         def shares(lam):
             arrived = write(torch.zeros(len(R), len(K)).double(), K, R, C, lam) @ K
             return ((R * arrived).sum(0) / (R * R).sum(0))[order]
 
         return shares
 
-    def trade(lam):  # the missing share of R, and tr(Δ C Δᵀ) as a share of its value at λ = 0
+    def trade(lam):  # the missing fraction of R, and tr(Δ C Δᵀ) relative to its value at λ = 0
         inverses = [torch.linalg.inv(D + x * one) for x in (lam, 0.0)]  # Δ = R M Kᵀ C⁻¹
         cost, most = (((R @ M @ D) * (R @ M)).sum() for M in inverses)
         return ((R @ inverses[0] @ D - R).norm() / R.norm()).item(), (cost / most).item()
@@ -259,15 +256,15 @@ weigh = partial(drawings_05.weigh, [facts[i].subject for i in order], q.tolist()
 Slider(weigh, "λ", [*(10 ** (n / 2) for n in range(2, 13)), strength], strength)
 
 # %% [markdown]
-# Each bar is a fact, sorted from the smallest $q$ at the bottom to the largest, and the tick shows what the formula
-# gives for the fact alone. Together slightly less arrives if keys are similar. The facts that fade first mostly have
-# one-word subjects.
+# Each bar is a fact, sorted from the smallest $q$ at the bottom to the largest, and the tick shows the formula's value
+# when writing the fact by itself. If keys are similar, slightly less arrives when writing the facts together. The facts
+# that fade first mostly have one-word subjects.
 #
-# In the right panel the solid curve leads from EMMET, at the upper left, to larger $\lambda$: at the library's $\lambda$ a
-# third of $R$ is missing and general text pays little more than a quarter of EMMET's cost. A bargain, but it has a
-# rival. Write $1 - m$ times EMMET's change: a share $m$ is missing and, with nothing weighed, the cost is $(1 - m)^2$, the
-# dashed curve. Weighing can only win the gap between the two. The stored run below tests whether that gap matters to
-# neighbors and unrelated text.
+# In the right panel the solid curve leads from EMMET, at the upper left, to larger $\lambda$: at the library's
+# $\lambda$ a third of $R$ is missing and general text pays little more than a quarter of EMMET's cost. A bargain, but
+# it has a rival. Write $1 - m$ times EMMET's change: a fraction $m$ is missing and, without any weighing, the cost is
+# $(1 - m)^2$, the dashed curve. Weighing can only win the gap between the two. The stored run below tests whether that
+# gap matters to neighbors and unrelated text.
 #
 # ## What equality costs
 #
@@ -278,9 +275,9 @@ Slider(weigh, "λ", [*(10 ** (n / 2) for n in range(2, 13)), strength], strength
 #
 # <details><summary>Work it out</summary>
 #
-# $\|\Delta\|^2 = \mathrm{tr}(R D^{-1} R^\top)$, and $D$ has $\cos\varphi$ beside its diagonal. Its
-# eigenvalues are $1 + \cos\varphi$ for the sum of the residuals and $1 - \cos\varphi$ for their
-# difference. If the residuals are orthogonal and equally long, the cost over $\|R\|^2$ is
+# $\|\Delta\|^2 = \mathrm{tr}(R D^{-1} R^\top)$, and $D$ has $\cos\varphi$ off its diagonal. Its eigenvalues are
+# $1 + \cos\varphi$ for the sum of the residuals and $1 - \cos\varphi$ for their difference. If the residuals are
+# orthogonal and equally long, the cost over $\|R\|^2$ is
 # $\frac12\big(\frac1{1 + \cos\varphi} + \frac1{1 - \cos\varphi}\big) = 1/\sin^2\varphi$.
 #
 # </details>
@@ -299,7 +296,7 @@ for angle in torch.tensor(degrees).double().deg2rad():
         cost[way].append(change.norm().item() ** 2 / 2)
         missing[way].append((change @ pair - two).norm().item() / 2**0.5)
     assert abs(cost["equality, λ = 0"][-1] * angle.sin() ** 2 - 1) < 1e-6  # 1/sin²φ
-plots = {"cost / ‖R‖²": cost, "share missing": missing}
+plots = {"cost / ‖R‖²": cost, "fraction missing": missing}
 plots = {what: {way: [(degrees, y)] for way, y in ys.items()} for what, ys in plots.items()}
 figure = figures.curves(
     plots, "angle between the two keys (degrees)", xlog=True, log=["cost / ‖R‖²"], mean=True
@@ -310,8 +307,8 @@ figure
 
 # %% [markdown]
 # Orthogonal keys are at the right. At one degree equality costs thousands of times as much. With a small $\lambda$ the
-# cost rises at first as the angle shrinks, and then falls: MEMIT gives up the *difference* of the two residuals, which is
-# expensive, and writes their *mean* under both keys, which is cheap. Scaling EMMET's change cannot make this choice.
+# cost rises at first as the angle shrinks, and then falls: MEMIT gives up the *difference* of the two residuals, which
+# is expensive, writing their *mean* under both keys, which is cheap. Scaling EMMET's change cannot make this choice.
 #
 # ## In a row, or at once?
 #
@@ -322,25 +319,26 @@ figure
 # $$\text{in a row:}\quad \Delta = R\,\mathrm{triu}(D)^{-1} K^\top C^{-1}, \qquad
 # \text{at once:}\quad \Delta = R\,D^{-1} K^\top C^{-1} .$$
 #
-# What fact $i$ puts on the key of fact $j$ is taken into account if $i$ is written *before* $j$. What it puts
-# on facts already written is ignored. This is half of a matrix, drawn below for the twenty facts.
+# If fact $i$ is written *before* fact $j$, its contribution at the key of $j$ is taken into account. Its contribution
+# at keys of facts already written is ignored. This is half of a matrix, drawn below for the twenty facts.
 #
-# The stored run writes five streams of twenty facts into one layer. No two streams share a fact, and all ways write the
+# The stored run writes five streams of twenty facts into one layer, with no fact in common. All ways of writing use the
 # same values, searched once on the unedited model: in a row and as a batch, each with equality and with $\lambda$. The
-# **part of the batch** is the rival: EMMET's change times $1 - m$, where $m$ is the share that $\lambda$ leaves missing
-# in this stream.
+# **part of the batch** is the rival: EMMET's change times $1 - m$, where $m$ is the fraction that $\lambda$ leaves
+# missing in this stream.
 #
-# **Predict.** Which share of $R$ is missing at the end of a row with $\lambda = 0$? Which way keeps the most neighbors?
+# **Predict.** Which fraction of $R$ is missing at the end of a row with $\lambda = 0$? Which way keeps the most
+# neighbors?
 #
 # <details><summary>Answer</summary>
 #
-# The figure shows overlaps from a few percent to a third, and each fact meets up to nineteen later ones. The
-# batch misses nothing; no formula says whether the answers notice.
+# The figure shows overlaps from a few percent to a third, and each fact meets up to nineteen later facts. The batch
+# misses nothing; no formula predicts whether the answers notice.
 #
 # </details>
 
 # %%
-left = guess("At the end of a row with λ = 0, what share is missing, in %?", 0, 100)
+left = guess("At the end of a row with λ = 0, what percentage is missing?", 0, 100)
 drawings_05.halves(D.numpy())
 
 # %%
@@ -390,30 +388,32 @@ for ax, same in zip(figure.axes, (0, 1), strict=True):
 figure
 
 # %% [markdown]
-# **What counts is how much is written, not the order.** At $\lambda = 0$ the row leaves 14 to 29 % of $R$ missing and the
-# batch nothing. Still, both hold the same number of facts in every stream, and the row keeps as many neighbors (−0.3
-# points, −1.6 to 1.0; 1.7 points would have been detected). The pair with $\lambda$ agrees.
+# **The amount written matters, not the order.** At $\lambda = 0$ the row leaves 14 to 29% of $R$ missing and the batch
+# nothing. Still, both hold the same number of facts in every stream, and the row keeps as many neighbors (1.7 points
+# would have been detected). The pair with $\lambda$ agrees.
 #
 # Leaving a quarter to a third of $R$ unwritten helps: with $\lambda$ the batch keeps 4.7 points more of the neighbors
-# (0.7 to 8.7), unrelated text moves 0.41 times as much, and no fact is lost. But **simply writing less does as well**.
-# The part of the batch keeps 4.8 points more, at 0.50 times the KL. Although weighing is the cheaper way for general text
-# in each stream, the two differ by −0.2 points (−1.7 to 1.3) in neighbors and by 0.83 times (0.60 to 1.13) in KL; 2.0
-# points, or 0.66 times, would have been detected. What remains for $\lambda$ is that it chooses the part for each fact, and
-# still works if keys coincide.
+# (0.7 to 8.7), unrelated text changes 0.41 times as much, and no fact is lost. But **simply writing less does as
+# well**. The part of the batch keeps 4.8 points more, at 0.50 times the KL. Although weighing is the cheaper way for
+# general text in each stream, the two are not distinguishable here in neighbors or in KL; 2.0 points, or 0.66 times,
+# would have been detected. The remaining advantage of $\lambda$ is that it chooses the part for each fact, and still
+# works if keys coincide.
 #
 # ## Over several layers
 #
 # MEMIT writes into several layers, partly because this is cheaper. Suppose that every layer passes its input on
-# unchanged, and that the same residual costs the same in each. A fifth of $R$ in each of five layers adds up to $R$, and
-# the cost, a square, is $5 \cdot (\frac15)^2 = \frac15$ of the cost in one layer.
+# unchanged, and that the same residual costs the same in each. Writing a fifth of $R$ in each of five layers adds up to
+# $R$, and the cost, a square, is $5 \cdot (\frac15)^2 = \frac15$ of the cost in one layer.
 #
-# But with $\lambda$ only a share $s$ of what a layer is asked for arrives, and the contribution of a lower layer changes
-# the keys and outputs of all layers above. So before writing each layer, MEMIT measures again what is *still missing*
-# after the last one, $z - h$, and asks this layer for that, divided by the number of layers **left**, including this one.
+# But with $\lambda$ only a fraction $s$ of the residual requested from a layer arrives, and the contribution of a lower
+# layer changes the keys and outputs of all layers above. So before writing each layer, MEMIT measures again what is
+# *still missing*, $z - h$, and requests this from the layer, divided by the number of layers **left**, including this
+# layer.
 #
-# **Your turn · exercise 5.5 · ★★★ · 12 minutes.** Write MEMIT's loop over the layers, from the lowest up, in three steps:
-# what a layer is asked for, its change, and the loop. The change is `memit` with $R$ given. `read(changes)` returns the
-# keys of every layer and the states $h$ after the last one, for the model with the changes so far.
+# **Your turn · exercise 5.5 · ★★★ · 12 minutes.** Write MEMIT's loop over the layers, from the lowest up, in three
+# steps: the residual requested from a layer, the layer's change, and the loop. The change is `memit` with $R$ given.
+# `read(changes)` returns the keys of every layer and the states $h$ after the last layer, for the model with the
+# changes so far.
 
 
 # %%
@@ -467,23 +467,23 @@ spread = use("5.5", spread)
 #
 # </details>
 #
-# First a minimal example: one number in every state, every key 1, and $\lambda = q$, so half of what a layer is asked for
-# arrives. On the left each of five layers is asked for a fifth of $R$, no matter what has arrived. On the right is the
-# loop of the exercise.
+# We start with a minimal example: one number in every state, every key 1, and $\lambda = q$, so half of each requested
+# residual arrives. On the left a fifth of $R$ is requested from each of five layers, no matter what has arrived. On the
+# right is the loop of the exercise.
 #
 # **Predict.** What is missing after $L$ layers with each plan, for any $s$?
 #
 # <details><summary>Work it out</summary>
 #
-# Fixed parts: $1 - s$, as in one layer. With the loop, the layer with $j$ left reduces what is missing to $1 - s/j$ of
-# it: together $\prod_{j=1}^L (1 - s/j)$. The last layer, $j = 1$, is asked for all the rest, so nothing is missing if
-# $s = 1$, no matter what the layers below have done.
+# Fixed parts: $1 - s$, as in one layer. With the loop, the layer with $j$ left reduces the missing part to $1 - s/j$ of
+# itself: together $\prod_{j=1}^L (1 - s/j)$. The last layer, $j = 1$, has to supply all the rest, so nothing is missing
+# if $s = 1$, no matter what the layers below have done.
 #
 # </details>
 
 
 # %%
-def fixed(parts, change):  # a plan: each layer is asked for its part of R, whatever has arrived
+def fixed(parts, change):  # a plan: each layer gets its part of R, no matter what has arrived
     def plan(read, z, C, lam):
         changes, R = [], z - read([])[1]
         for i, part in enumerate(parts):
@@ -493,7 +493,7 @@ def fixed(parts, change):  # a plan: each layer is asked for its part of R, what
     return plan
 
 
-def climb(loop, ask):  # what each of five layers of the smallest world is asked for, and brings
+def climb(loop, ask):  # requested from and supplied by each of five layers, in the minimal example
     one, none = torch.ones(1, 1).double(), torch.zeros(1, 1).double()
     changes = loop(lambda now: ([one] * 5, sum(now, none)), one, [one / 2] * 5, 2.0)  # λ = q
     wanted = [ask(one, sum(changes[:i], none), 5 - i) for i in range(5)]
@@ -507,10 +507,10 @@ plans |= {line: climb(loop, asked) for line, loop in each("your loop", spread).i
 drawings_05.staircase(plans)
 
 # %% [markdown]
-# Fixed parts leave as much missing as one layer would. The loop leaves half of that, because it asks the upper layers
-# for what the lower ones didn't supply.
+# Fixed parts leave as much missing as one layer would. The loop leaves half of that, by requesting from the upper
+# layers what the lower layers didn't supply.
 #
-# Now let the lower layers change what the upper ones see, in linear networks with the states
+# Now let the lower layers change what the upper layers see, using linear networks with the states
 # $h \leftarrow h + W_l A_l h$ and the keys $A_l h$. The table shows means over twenty random networks, for almost no
 # $\lambda$ and for $\lambda = q$.
 
@@ -533,7 +533,7 @@ table = {
     plan: {"plan": plan, **dict.fromkeys(("λ ≈ 0: missing", "cost", "λ = q: missing"), 0.0)}
     for plan in plans
 }
-for _ in range(20):  # draws of the network, of what goes in and of the residuals
+for _ in range(20):  # random networks, inputs and residuals
     A, W0 = normal(depth, d, d) / d**0.5, 0.3 * normal(depth, d, d) / d**0.5
     x, wanted = normal(d, n), normal(d, n)
     inside, out = network([])
@@ -550,17 +550,17 @@ for _ in range(20):  # draws of the network, of what goes in and of the residual
 show.Table(list(table.values()))
 
 # %% [markdown]
-# With almost no $\lambda$ the loop leaves nothing missing, at about a quarter of the cost of one layer. Fixed parts miss a
-# third even then, because the contribution of lower layers passes through the upper ones.
+# With almost no $\lambda$ the loop leaves nothing missing, at about a quarter of the cost of one layer. Fixed parts
+# miss a third even then, because the contribution of lower layers passes through the upper layers.
 #
 # ## MEMIT
 #
 # Here is the whole method on the twenty facts, with the states searched together at the last layer. The next cell edits
-# the model with the loop.
+# the model using the loop.
 
 # %%
 library = runs_05.Memit(lm, layers=layers, strength=strength, templates=("{}",))
-library.known = dict(zip(facts, found, strict=True))  # the same values, which need no search
+library.known = dict(zip(facts, found, strict=True))  # the same values, without a search
 same, general = library.edit(facts, check=False), [moments[layer].C.double() for layer in layers]
 stored = [row for row in long_runs.rows("05_batch") if row["draw"] == "first"]
 own = [r for r in stored if r["strength"] == strength and len(r["layers"]) == len(layers)]
@@ -594,22 +594,22 @@ table = zip(texts, before, after, strict=True)
 show.Table([dict(zip(("prompt", "before", "after"), row, strict=True)) for row in table])
 
 # %% [markdown]
-# The loop makes the library's edit, matrix by matrix, and gives the answers of the stored run; if an exercise is still
-# open, its solution did this. All twenty facts are written, and 81 % of the neighbors are answered correctly,
-# compared with 85 % on the unedited model.
+# The loop makes the library's edit, matrix by matrix, giving the answers of the stored run; if an exercise is still
+# open, its solution did this. All twenty facts are written, and 81% of the neighbors are answered correctly, compared
+# with 85% on the unedited model.
 #
 # ## One layer or five?
 #
 # The stored run writes each of the five streams as one batch, into the last of the five layers or into all of them, for
-# four values of $\lambda$. A band extends from the lowest to the highest stream. Because one layer could simply be the
-# wrong one, one more row has the middle layer, at the library's $\lambda$.
+# four values of $\lambda$. A band extends from the lowest to the highest stream. Because the last layer could simply be
+# a bad choice, one more row has the middle layer, at the library's $\lambda$.
 #
-# **Predict.** From which $\lambda$ on will facts no longer be written, and what changes with more layers?
+# **Predict.** How large can $\lambda$ become before facts are no longer written, and what changes with more layers?
 #
 # <details><summary>Answer</summary>
 #
-# In one layer once $\lambda$ is several times most $q$, since half of a residual is often enough for the answer. In five
-# layers later: there $\prod(1 - s/j)$ is missing, so for a small $s$ about twice as much arrives.
+# In one layer until $\lambda$ is several times most $q$, since half of a residual is often enough for the answer. In
+# five layers longer: there $\prod(1 - s/j)$ is missing, so for a small $s$ about twice as much arrives.
 #
 # </details>
 
@@ -642,34 +642,32 @@ y = {line: [sum(some) / len(some) for some in shares] for line, shares in found.
 bands = {
     line: ([*map(min, s)], [*map(max, s)]) for line, s in found.items() if "unedited" not in line
 }
-axes = "λ, tokens of general text", "prompts answered as wanted (%)"
+axes = "λ, tokens of general text", "desired answers (%)"
 plot.lines(x, y, *axes, bands=bands, colors=colors, dashes=dashes, xlog=True, ylim=(0, 105))
 
 # %% [markdown]
-# Neighbors gain from a large $\lambda$, but a fact that isn't written disturbs nobody. So compare where equally much is
-# written. At the library's $\lambda$ one layer and five hold the same facts in number, and **five layers didn't keep more
-# neighbors**: −0.2 points compared with the last layer (−4.7 to 4.2), −0.7 with the middle one (−1.6 to 0.1), where 6.1
-# and 1.1 points would have been detected. A lower cost on paper doesn't have to reach these prompts. The dotted line is
-# the unedited model. The benefit of five layers shows at the largest $\lambda$: they write 42 points more of the facts
-# (25 to 59), because each layer is asked again for what didn't arrive.
+# Neighbors gain from a large $\lambda$, but a fact that isn't written disturbs nothing. So compare where equally much
+# is written. At the library's $\lambda$ one layer and five hold the same number of facts, and **five layers didn't keep
+# more neighbors** than the last layer or the middle layer, where 6.1 and 1.1 points would have been detected. A lower
+# cost on paper doesn't have to reach these prompts. The benefit of five layers shows at the largest $\lambda$: they
+# write 42 points more of the facts (25 to 59), because each layer also supplies the part still missing.
 #
 # ## What we know now
 #
-# * MEMIT weighs the new pairs against $\lambda$ tokens of general text. Of a single fact $q/(\lambda + q)$ arrives.
+# * MEMIT weighs the new pairs against $\lambda$ tokens of general text. For a single fact, the fraction
+#   $q/(\lambda + q)$ arrives.
 # * $\lambda = 0$ is EMMET, which requires equality, and for one fact ROME's insert. Equality is expensive if keys are
 #   similar.
 # * A row of edits takes half of the overlaps into account, a batch all of them. Neither facts nor neighbors show it.
-# * Leaving part of $R$ unwritten spares neighbors and unrelated text. $\lambda$ does that, but we couldn't distinguish it
-#   from scaling the whole change.
-# * Spread over $L$ layers the cost is about $1/L$, if each layer is asked for what is missing now, divided by the number
-#   of layers left.
-#   Five layers still write facts at a $\lambda$ where one layer fails.
+# * Leaving part of $R$ unwritten spares neighbors and unrelated text. $\lambda$ does that, but we couldn't distinguish
+#   it from scaling the whole change.
+# * Spreading over $L$ layers costs about $1/L$, if each layer supplies the part missing now, divided by the number of
+#   layers left. Five layers still write facts at a $\lambda$ where one layer fails.
 #
 # ## Where it breaks
 #
-# Twenty facts today, and twenty more tomorrow. We take the real keys of eighty other facts with random values, and
-# measure how much of the first ten pairs is missing right after their own batch, and how much after seven more batches
-# of ten.
+# Twenty facts today, and twenty more tomorrow. We use the real keys of eighty other facts with random values, measuring
+# how much of the first ten pairs is missing right after their own batch, and after seven more batches of ten.
 
 # %%
 odd = [case.fact for case in lib.classroom() if case.id % 2]
@@ -691,8 +689,8 @@ if SCALE != "tiny":  # in every draw
     assert all(b > max(a, c) for a, b, c in zip(*wrong.values(), strict=True))
 
 # %% [markdown]
-# In each of twenty draws the later batches damaged the first, because $\lambda C$ doesn't contain its keys. **Batch after
-# batch** is the subject of [notebook 06](06_null_space.ipynb).
+# In each of twenty draws the later batches damaged the first, because $\lambda C$ doesn't contain its keys. **Batch
+# after batch** is the subject of [notebook 06](06_null_space.ipynb).
 #
 # ## References
 #

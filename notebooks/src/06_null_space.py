@@ -14,8 +14,6 @@
 # **Needs** [notebook 05](05_memit.ipynb): MEMIT with its $\lambda$, and the loop over layers.
 #
 # **Minutes** 25 to read and 25 to work: two exercises of [session 5](../lessons/session_5.md).
-#
-# Run the folded cell below, then continue reading.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -107,10 +105,10 @@ drawings_06.thin()
 # Let $P$ be the projector onto the null space: $Pk$ is the part of a key lying in it, $PP = P$, and $PK_0 = 0$ for
 # all keys $K_0$ of general text. A change of the form $\Delta P$ moves nothing there, since $\Delta P K_0 = 0$.
 #
-# The null space of $K_0$ is the same as that of $K_0 K_0^\top$, which is $C$ up to a factor: it is spanned by the
-# eigenvectors of $C$ with eigenvalue zero. But notebook 01 found no such direction in a real layer. So AlphaEdit uses
-# an *approximate* null space, taking all eigenvectors $x_i$ whose eigenvalue $c_i$ is below a **threshold** $\tau$,
-# and the promise becomes a bound. If a change acts only in them, the mean damage on the text of $C$ is
+# The null space of $K_0$ is the same as the null space of $K_0 K_0^\top$, which is $C$ up to a factor: it is spanned by
+# the eigenvectors of $C$ with eigenvalue zero. But notebook 01 found no such direction in a real layer. So AlphaEdit
+# uses an *approximate* null space, taking all eigenvectors $x_i$ whose eigenvalue $c_i$ is below a **threshold**
+# $\tau$, and the promise becomes a bound. If a change acts only in them, the mean damage on the text of $C$ is
 #
 # $$\mathrm{tr}(\Delta C \Delta^\top) = \sum_i c_i \|\Delta x_i\|^2 \le \max_i c_i\,\|\Delta\|^2 .$$
 #
@@ -544,8 +542,8 @@ for whose, patch in {"unedited": lib.EMPTY, "my/editor.py": mine, "the library":
 show.Table([dict(zip(said, row, strict=True)) for row in zip(*said.values(), strict=True)])
 
 # %% [markdown]
-# The file makes the library's edit, whether its functions are yours or the solutions of open exercises. You can enter
-# it on the leaderboard unchanged:
+# The file makes the library's edit, whether its functions are yours or the solutions. You can enter it on the
+# leaderboard unchanged:
 #
 # ```bash
 # python -m lessons.leaderboard my/editor.py
@@ -553,10 +551,9 @@ show.Table([dict(zip(said, row, strict=True)) for row in zip(*said.values(), str
 #
 # ## Where it breaks
 #
-# Keeping keys protects the keys on the list. What about the others? In our layer, MEMIT writes each odd subject of
-# the classroom individually, once with nothing kept and once keeping the keys of the even subjects. We measure how
-# much of each change reaches the even subjects, and how much reaches the other odd subjects, whose keys are not on
-# the list.
+# Keeping keys protects the keys on the list. What about the others? In our layer, MEMIT writes each odd subject of the
+# classroom individually, once with nothing kept and once keeping the keys of the even subjects. We measure how much of
+# each change reaches the even subjects, and how much reaches the other odd subjects.
 
 # %%
 odd, even = subjects[:, 1::2], subjects[:, ::2]

@@ -6,18 +6,15 @@
 # If the keys of two facts overlap, editing one also changes the value of the other. How many keys can a layer
 # distinguish? How strongly do the keys of a real layer overlap, and which of them do?
 #
-# **You will** derive when sequential editing is lossless, and for how many keys · examine the overlaps in a real
-# model, layer by layer: mean, spread and tails · find the component that most subjects have in common, and keep it
-# · watch how editing the Eiffel Tower affects other places · write a prediction of which facts break, comparing it
-# with a rival.
+# **You will** derive when sequential editing is lossless, and for how many keys · examine the overlaps in a real model,
+# layer by layer · find the component that most subjects have in common, and keep it · watch how editing the Eiffel
+# Tower affects other places · predict which facts break, comparing the prediction with a rival.
 #
 # **Needs** whitening ([notebook 01](01_linear_memory.ipynb)), the insert ([02](02_insert.ipynb)), writing many
 # edits at once ([05](05_memit.ipynb)) and keeping keys unchanged ([06](06_null_space.ipynb)).
 #
 # **Minutes** 25 for reading and 25 for working: an exercise from [session 3](../lessons/session_3.md), in four
 # steps.
-#
-# Run the folded cell below and keep reading.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -139,10 +136,9 @@ for _ in range(20):
 figures.dots(shares, (), flat=True)
 
 # %% [markdown]
-# Each point is one random sample, and the numbers are fractions of the length of all residuals. A batch writes its
-# keys without an error. **It changes the unknown keys even more than sequential editing does**, because writing
-# similar keys exactly takes a larger change. Everything that a model knows and that we do not write is an unknown
-# key.
+# Each point is one random sample, and the numbers are fractions of the length of all residuals. A batch writes its keys
+# without an error, while **changing the unknown keys even more than sequential editing does**, because writing similar
+# keys exactly takes a larger change. Everything that a model knows and that we do not write is an unknown key.
 #
 # ## How many keys fit?
 #
@@ -197,10 +193,10 @@ largest.against(crowd(256)[1]["largest"][-1])
 Slider(figure, "dimensions", (64, 128, 256, 512, 1024), 256)
 
 # %% [markdown]
-# Fitting more things than there are dimensions, by allowing a little overlap, is called **superposition**. But even
-# if the overlap of each pair is small, the effects add up. Random keys have an rms of $1/\sqrt d$, so $T$ edits at
-# such keys, with residuals of equal length and unrelated directions, shift a fact's value by about
-# $\sqrt{T/d}\,\|\delta\|$. With $T = d$ that is one whole residual.
+# Fitting more things than there are dimensions, by allowing a little overlap, is called **superposition**. But even if
+# the overlap of each pair is small, the effects add up. Random keys have an rms of $1/\sqrt d$, so $T$ edits at such
+# keys, with residuals of equal length and unrelated directions, shift a fact's value by about $\sqrt{T/d}\,\|\delta\|$.
+# With $T = d$ that is one whole residual.
 #
 # ## The shape of overlaps
 #
@@ -324,13 +320,12 @@ rows = [row for some in stored.values() for row in some]
 drawings_07.overlaps_by_layer(rows, ("kurtosis", "mean/sd"))
 
 # %% [markdown]
-# Shaded bands are 95% intervals over subjects. **Heavy tails are not a mark of knowledge**: words of plain text
-# have heavier tails because the same words recur, and everyday things have almost none above the middle. Known
-# facts are between the two, with their kurtosis falling up to layer 20 and rising again. **Nor is the mean zero.**
-# Above layer 9 it is about as large as the spread, for facts more than for text, and even more for the things,
-# which all begin one short prompt. It's also there without any training. Whether it adds up over many edits depends
-# on the residuals: in ROME's layer the residuals of different facts are nearly at right angles
-# ([measured](../tests/benchmarks/results/five_papers.md)), so there it does not.
+# Shaded bands are 95% intervals over subjects. **Heavy tails are not a mark of knowledge**: words of plain text have
+# heavier tails because the same words recur, and everyday things have almost none above the middle. Known facts are
+# between the two. **Nor is the mean zero.** Above layer 9 it is about as large as the spread, for facts more than for
+# text, and even more for the things, which all begin one short prompt. It's also there without any training. Whether it
+# adds up over many edits depends on the residuals: in ROME's layer the residuals of different facts are almost at right
+# angles ([measured](../tests/benchmarks/results/five_papers.md)), so there it does not.
 #
 # ## What most subjects have in common
 #
@@ -425,11 +420,11 @@ fall.against(falls[0])
 plot.layer_curve(layers, rms, "rms of ρ, with a key kept", edited)
 
 # %% [markdown]
-# **In the layers with the largest overlap, keeping one key removes more than half of the squared interference**:
-# 57% in layer 21, and 53% after swapping the two sets of subjects. The mean of the overlaps falls from 0.132 to
-# 0.008, while their spread stays the same. Not just any key works: keeping a random direction or a single other
-# subject's key changes next to nothing. So there is a direction that most subjects have in common. In ROME's layer,
-# where the mean key contains 2% of the squared lengths, there is little to remove.
+# **In the layers with the largest overlap, keeping one key removes more than half of the squared interference**, and
+# still does after swapping the two sets of subjects. The mean of the overlaps falls to almost zero, while their spread
+# stays the same. Not just any key works: keeping a random direction or a single other subject's key changes next to
+# nothing. So there is a direction that most subjects have in common. In ROME's layer, where the mean key contains 2% of
+# the squared lengths, there is little to remove.
 #
 # ## Which pairs are in the tail?
 #
@@ -454,17 +449,17 @@ for layer in (0, edited, top):
 show.Table(rows)
 
 # %% [markdown]
-# "The Eiffel Tower" ends in *Tower*, as other names do. Before any edit, $\rho$ predicts how much of an edit of the
-# Eiffel Tower reaches six other places in ROME's layer, and your own fact. Then we move the tower to Rome, and ask
-# the model where all of them are. The column "lands" shows the edit's actual contribution at each key, as a
-# fraction of its contribution at the tower's own key.
+# "The Eiffel Tower" ends in *Tower*, as other names do. Before editing, $\rho$ predicts how much of an edit of the
+# Eiffel Tower reaches six other places in ROME's layer, and your own fact. Then we move the tower to Rome, asking the
+# model where all of them are. The column "lands" shows the edit's actual contribution at each key, as a fraction of its
+# contribution at the tower's own key.
 #
 # **Predict.** Which of the others are affected by the edit? And which will move to Rome with it?
 #
 # <details><summary>Answer</summary>
 #
-# Places whose names end in the same token are affected, and we know this before the edit. But we don't know which
-# of them will move: that may depend on how firm the old answer was, and on the layers above.
+# Places with names ending in the same token are affected, and we know this before the edit. But we don't know which of
+# them will move: that may depend on how firm the old answer was, and on the layers above.
 #
 # </details>
 
@@ -489,13 +484,12 @@ values = [fact.subject for fact in towers], heard.tolist(), lands.tolist(), befo
 show.Table([dict(zip(columns, row, strict=True)) for row in zip(*values, strict=True)])
 
 # %% [markdown]
-# The Louvre receives next to nothing of the edit: it is in the same city as the tower, but the word is missing from
-# its name. The three other names ending in *Tower* receive much of it, about as much as $\rho$ predicted. The two
-# columns differ a little because ROME writes at the mean of the tower's keys over its templates, and $\rho$ was
-# computed at the key of the bare prompt. The effect on the answer is another matter. Two of the three move to Rome,
-# and the Tower Bridge, which receives little, moves to Bristol. (The unedited model also did not know where two of
-# the four are.) So before the edit, $\rho$ shows which places will be pushed, but not where they will end up. This
-# is one edit, an example.
+# The Louvre receives next to nothing of the edit: it is in the same city as the tower, but its name doesn't contain the
+# word. The three other names ending in *Tower* receive much of it, about as much as $\rho$ predicted. (The two columns
+# differ a little because ROME writes at the mean of the tower's keys over its templates.) The effect on the answer is
+# another matter. Two of the three move to Rome, and the Tower Bridge, which receives little, moves to Bristol. (The
+# unedited model also did not know where two of the four are.) So before the edit, $\rho$ shows which places will be
+# pushed, but not where they will end up. This is one edit, an example.
 #
 # ## From the token to the kind of thing
 #
@@ -525,9 +519,9 @@ for layer, (low, high) in zip(layers, gaps, strict=True):
 plot.layer_curve(layers, curves, "mean cosine of whitened keys", edited, bands=bands)
 
 # %% [markdown]
-# In layer 0 a name *is* almost just its last token. Up to layer 6 the token counts for more than the kind. From
-# layer 12 on, every printed interval contains 0, and the width of these intervals shows how large a difference we
-# could have detected using about twenty pairs with a common token.
+# In layer 0 a name *is* almost just its last token. Up to layer 6 the token counts for more than the kind. From layer
+# 12 on, every printed interval contains 0, its width showing how large a difference we could have detected using about
+# twenty pairs with a common token.
 #
 # ## Which facts break?
 #
@@ -568,8 +562,8 @@ forecast = use("3.3", forecast)
 #
 # </details>
 #
-# A prediction has to beat a simpler **rival**. Our rival doesn't use any key: it counts how many edits came later.
-# The older a fact, the more edits could have disturbed it.
+# A prediction has to beat a simpler **rival**. Our rival ignores the keys, counting how many edits came later. The
+# older a fact, the more edits could have disturbed it.
 #
 # **Predict.** How far is a value shifted in the end, and how far does the probability of the new answer fall? Which
 # of the two does $\rho$ predict better than the rival does, and by how much?
@@ -623,11 +617,10 @@ figures.dots(found, [f"{row['order']} order" for row in rows], flat=True, from_z
 
 # %% [markdown]
 # The axes are rank correlations over all facts of an order. **$\rho$ puts the facts almost in the order of how far
-# their values will be shifted.** The rival is not bad at it, since later edits add up whatever their keys, but
-# $\rho$ is ahead in each order. **It is less good at predicting how much an answer will lose, but still predicts it
-# better than the rival in each order.** Both printed intervals exclude 0. Of the ten facts that it lists first,
-# most are among the ten whose values shift farthest, and only two to four among the ten that lose most, where one
-# would be expected by chance.
+# their values will be shifted.** The rival is not bad at it, since later edits add up whatever their keys, but $\rho$
+# is ahead in each order. **It is less good at predicting how much an answer will lose, but still better than the rival
+# in each order.** Both printed intervals exclude 0. Of the ten facts that it lists first, most are among the ten whose
+# values shift farthest, and only two to four among the ten that lose most, where one would be expected by chance.
 #
 # The last line shows why no prediction of this kind can do much better. Even knowing how far each value has really
 # been shifted would barely improve the ordering of the losses. In the end almost all facts are held. The three
@@ -636,15 +629,14 @@ figures.dots(found, [f"{row['order']} order" for row in rows], flat=True, from_z
 # ## What we know now
 #
 # * Inserting facts one by one is lossless for all values only with orthogonal whitened keys, and no layer that we
-#   examined has such keys. Writing a batch, or keeping keys, spares the facts that the method is given. Facts that
-#   it is not given are not protected: only orthogonality would spare them.
+#   examined has such keys. Writing a batch, or keeping keys, spares the facts given to the method, but not others: only
+#   orthogonality would spare them.
 # * Random keys overlap by $1/\sqrt d$. Real keys overlap several times as much: in low layers mainly because of the
 #   last token, in the upper layers also because of the kind of thing.
-# * Kurtosis shows whether overlap is spread evenly or concentrated in a few pairs, the rms how much of it there is.
-#   Tails are even heavier for words of plain text. Above the lower layers the mean is not zero: subjects have a
-#   component in common, and keeping one key removes most of it.
-# * A prediction based on $\rho$ has to beat the count of the edits that came later. It does: by a wide margin for
-#   how far a value is shifted, by less for how much an answer loses.
+# * Heavy tails are not a mark of knowledge: words of plain text have heavier tails. Above the lower layers the mean is
+#   not zero: subjects have a component in common, and keeping one key removes most of it.
+# * A prediction based on $\rho$ has to beat counting the later edits. It does: by a wide margin for how far a value is
+#   shifted, by less for how much an answer loses.
 #
 # ## Where it breaks
 #

@@ -15,8 +15,6 @@
 # [04](04_rome.ipynb) (ROME's two keys).
 #
 # **Minutes** 20 for reading and 35 for working: two exercises from [session 4](../lessons/session_4.md).
-#
-# Run the folded cell below and keep reading.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -231,7 +229,7 @@ wilke = use("4.3", wilke)
 #
 # </details>
 #
-# On the real model, computing a score costs a whole edit, because $v^\star$ has to be searched for in every layer.
+# On the real model, computing a score costs a whole edit, because it requires searching for $v^\star$ in every layer.
 # The cell below writes two facts in this way, followed by your own from notebook 00. Keys are means over the bare
 # prompt and two templates. The result must match the first two rows of a stored run made using the library.
 
@@ -316,9 +314,9 @@ what = "score s, change relative to the matrix"
 figures.curves(shown, "layer", what, log=shown, best=True, colors=COLORS)
 
 # %% [markdown]
-# More than half of the edits go into layer 0, and the others are spread over five more layers. The three openers
-# have large scores in most layers, but never twice the largest of the others. **No change in this figure is long**:
-# the largest is a seventh of its matrix. What, then, did the paper gain so much by avoiding?
+# More than half of the edits go into layer 0, and the others are spread over five more layers. The three openers have
+# large scores in most layers, but never twice the largest of the others. **No change in this figure is long**: the
+# largest is a seventh of its matrix. What, then, did the paper gain so much by avoiding?
 #
 # ## The edits that ruin a model
 #
@@ -370,15 +368,15 @@ longer = "times longer under the published key"
 figures.curves(shown, "layer", longer, log=shown, colors=COLORS)
 
 # %% [markdown]
-# **Without the token** the changes for the three openers are about twenty times too long, and up to eighty, from
-# layer 3 on, where ROME writes in this model. In layer 1 they are less than half as long as they should be, which
-# helps to make the scores small there. The other nine facts show nothing of the kind anywhere. **With the token**
-# the three are like the others.
+# **Without the token** the changes for the three openers are about twenty times too long, and up to eighty, from layer
+# 3 on, where ROME writes in this model. In layer 1 they are less than half as long as they should be, helping to make
+# the scores small there. The other nine facts show nothing of the kind anywhere. **With the token** the three are like
+# the others.
 #
-# So if a method looks for a small change, it will avoid layer 3 for just these facts. The next cell shows this by
-# running the library's WilKE with the published key and nothing prepended. It tries the three layers in which the
-# factor is small, and ROME's layer. We also write each candidate edit individually, measuring how far unrelated
-# text shifts: the KL divergence of the next token.
+# So a method looking for a small change will avoid layer 3 for just these facts. The next cell shows this by running
+# the library's WilKE with the published key and nothing prepended, trying the three layers in which the factor is
+# small, and ROME's layer. We also write each candidate edit individually, measuring how far unrelated text shifts: the
+# KL divergence of the next token.
 
 # %%
 few = tuple(range(min(4, lm.n_layers)))
@@ -404,10 +402,9 @@ figures.curves(two, "layer", log=two, best=True)
 #
 # ## The flash, edit by edit
 #
-# If that is the whole story, the damage in a stream must come from these edits. Four stored streams of ten facts
-# have no fact in common. Two have nothing prepended, and two openers each; two have the token. After every edit we
-# measured the KL divergence at unrelated prompts. *Published* editors use the published key, the others the mean
-# key.
+# If that is the whole story, the damage in a stream must come from these edits. Four stored streams of ten facts have
+# no fact in common. Two have nothing prepended, and two openers each; two have the token. After every edit we measured
+# the KL divergence at unrelated prompts. *Published* editors use the published key, the others the mean key.
 #
 # **Your turn · exercise 4.5, first step · ★★★ · 5 minutes.** Write `jumps`: the increase in KL due to each edit,
 # and the kind of the stream: "calm" below 0.02 nats at the end, otherwise "flash" if one edit contributed more than
@@ -474,16 +471,15 @@ shown = {x: {arm: [(at, kl) for kl in of_kl(arm, x)] for arm in arms} for x in F
 figures.curves(shown, "edit", "KL at unrelated prompts (nats)")
 
 # %% [markdown]
-# **With nothing prepended, published ROME's curve is flat except for steps.** Each step is the edit of an opener,
-# and these two edits cause 99% of all increases. The keys identified them in advance. Published WilKE has the same
-# steps, at about a tenth of the height. With the mean key nothing happens, whichever editor is choosing the layer,
-# and when the token is prepended, nothing happens with either key. We don't see a slow build-up in ten edits.
+# **With nothing prepended, published ROME's curve is flat except for steps.** Each step is the edit of an opener, and
+# these two edits cause 99% of all increases. The keys identified them in advance. Published WilKE has the same steps,
+# at about a tenth of the height. Using the mean key, nothing happens, whichever editor is choosing the layer, and when
+# the token is prepended, nothing happens with either key. We don't see a slow build-up in ten edits.
 #
 # ## A guard
 #
-# *Careful* is ROME with the published key, in its own layer, but it checks the factor first. If the factor is too
-# large, it writes both keys, as two columns with one $v^\star$: the insert from notebook 05 for
-# $K = [k_0, \bar k]$.
+# *Careful* is ROME with the published key, in its own layer, but checking the factor first. If the factor is too large,
+# it writes both keys, as two columns with one $v^\star$: the insert from notebook 05 for $K = [k_0, \bar k]$.
 #
 # **Your turn · exercise 4.5, second step · ★★★ · 10 minutes.** Write `careful`.
 
@@ -586,16 +582,15 @@ for arm, front in [(arm, front) for front in FRONTS for arm in [*arms, "careful"
 show.Table(table[:-1])  # the guard was not run with the token, where it has nothing to do
 
 # %% [markdown]
-# Each table cell shows both streams. **The guard achieves the gain while keeping the layer fixed**: it preserves 55
-# and 68 points more of the neighbors than published ROME, whereas published WilKE preserves 49 and 62 points more,
-# and it holds 8 and 9 facts instead of 3 and 1. Openers remain hard. The mean key misses all four openers, as
-# notebook 04 has shown, so it spares most and holds fewer facts. The guard misses two, among them Rome, and
-# published WilKE one.
+# Each table cell shows both streams. **The guard achieves the gain while keeping the layer fixed**: in both streams it
+# preserves more neighbors than published WilKE, and it holds far more facts than published ROME. Openers remain hard.
+# The mean key misses all four openers, as notebook 04 has shown, so it spares most and holds fewer facts. The guard
+# misses two, among them Rome, and published WilKE one.
 #
-# What does choosing the layer do by itself? To find out, we have to give both editors the *same* key. Under the
-# mean key and with nothing prepended, WilKE preserves 12 points fewer neighbors than ROME in both streams, and 5
-# and 7 points more with the token. Four streams of ten facts that point in both directions show no gain from the
-# layer, and could have shown only a large one.
+# What does choosing the layer do by itself? To find out, we have to give both editors the *same* key. Using the mean
+# key and with nothing prepended, WilKE preserves fewer neighbors than ROME in both streams; with the token, it
+# preserves more in both. Four streams of ten facts that point in both directions show no gain from the layer, and could
+# have shown only a large one.
 #
 # ## The published measure
 #
@@ -631,8 +626,8 @@ S = use("4.5", S)
 #
 # </details>
 #
-# The values below are the published ones, for GPT-2 XL, which reads nothing before a text, after 64 edits. ROME and
-# WilKE use the published key.
+# The values below were published for GPT-2 XL, which reads nothing before a text, after 64 edits. ROME and WilKE use
+# the published key.
 #
 # **Predict.** Which proportion determines ROME's $S$?
 #
@@ -657,21 +652,21 @@ print(f"WilKE is {ahead:.0%} ahead of MEMIT after 1,024 edits")
 show.Table(table)
 
 # %% [markdown]
-# ROME's $S$ is close to its smallest proportion: it has lost facts that it never edited. The 46% is a true number,
-# measured at one point of a curve. After 1,024 edits all three editors have almost completely failed, and WilKE has
-# the largest of three small values of $S$; after 256 MEMIT is well ahead of it. And the table contains neither a
-# ROME with another key nor a guard, so we don't know how much of the curve comes from the layer.
+# ROME's $S$ is close to its smallest proportion: it has lost facts without editing them. The 46% is a true number,
+# measured at one point of a curve. After 1,024 edits all three editors have almost completely failed, WilKE having the
+# largest of three small values of $S$; after 256 MEMIT is well ahead of it. And the table contains neither a ROME with
+# another key nor a guard, so we don't know how much of the curve comes from the layer.
 #
 # ## What we know now
 #
-# * WilKE puts each fact into the layer in which it needs the smallest change relative to the matrix. The score
-#   measures weights, not harm, and computing it requires a search in every layer.
-# * A flash is a single edit that ruins the model. Ours were openers, with nothing prepended, under the published
-#   key: $u^\top k_0$ is a small fraction of $u^\top\bar k$ there, and the change is divided by it. The keys show
-#   this before the edit.
-# * Writing both keys of such facts, in ROME's own layer, preserved at least as many neighbors as choosing layers,
-#   in both streams. If a token is prepended, there is nothing to guard against. When both use the same key, we see
-#   no gain from the layer.
+# * WilKE puts each fact into the layer requiring the smallest change relative to the matrix. The score measures
+#   weights, not harm.
+# * A flash is a single edit ruining the model. Ours were openers, with nothing prepended, under the published key:
+#   $u^\top k_0$ is a small fraction of $u^\top\bar k$ there, and the change is divided by it. The keys show this before
+#   the edit.
+# * Writing both keys of such facts, in ROME's own layer, preserved at least as many neighbors as choosing layers, in
+#   both streams. If a token is prepended, there is nothing to guard against. When both use the same key, we see no gain
+#   from the layer.
 # * To find out where a gain comes from, try removing *only* the supposed cause and check whether the gain also
 #   disappears.
 #

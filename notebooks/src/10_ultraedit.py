@@ -6,16 +6,14 @@
 # MALMEN's network has to be retrained for every model. What is left if you drop the network and keep only the units
 # in which it reads its pairs?
 #
-# **You will** see what it means to standardize a gradient · merge moments exactly, no matter how the data was split ·
-# write one turn of UltraEdit · find out how it handles a gradient of zero · choose the step size for a model of any
-# width · remove the moments · find out why rewordings don't follow.
+# **You will** standardize a gradient · merge moments exactly, no matter how the data was split · write one turn of
+# UltraEdit · find out how it handles a gradient of zero · choose the step size · remove the moments · find out why
+# rewordings don't follow.
 #
 # **Needs** [notebook 09](09_learning_to_edit.ipynb): pairs (k, g), and the regression for writing shifts.
 #
 # **Minutes** 25 to read and 40 to work: three exercises of [session 6](../lessons/session_6.md), in
 # two and three steps.
-#
-# Run the folded cell below, then continue reading.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -108,7 +106,7 @@ n = found[last].K.shape[1]
 print(f"{count} facts have {n} answer tokens; keys have {d_in} numbers, gradients {d_out}")
 
 # %% [markdown]
-# ## What is left without the network
+# ## UltraEdit without a network
 #
 # In MALMEN, a network reads every pair and predicts how the output at the key $k$ should shift, and a single ridge
 # regression grants all these shifts. The network does not get the raw pair: its inputs are *standardized*, each
@@ -125,7 +123,7 @@ mean, deviation = raw.mean(1, keepdim=True), raw.std(1, keepdim=True)
 drawings_10.standardized(raw.numpy(), ((raw - mean) / deviation).numpy())
 
 # %% [markdown]
-# A coordinate with a large deviation no longer counts more than the others, and the mean has moved to zero. In
+# A coordinate with a large deviation no longer counts more than the others, and the mean has moved to zero. As
 # formulas, using a step $\eta$ and the strength $\lambda$ of the regression:
 #
 # $$\hat k = \frac{k - \mu_k}{\sigma_k}, \qquad \hat g = \frac{g - \mu_g}{\sigma_g}, \qquad
@@ -426,9 +424,9 @@ figures.bars(list(turns), bars, COLORS)
 # %% [markdown]
 # These facts are known, but not for certain: using their own gradients, UltraEdit moves the weights 86% as far as for
 # new facts. When every gradient is 0, the plain step does nothing, and UltraEdit still moves the weights 10% as far.
-# But this shift is not harmless: the loss of the new facts rises by 0.43 nats, compared with 0.14 nats if the known
-# facts keep their own gradients. (This is a single set of facts.) The library skips gradients that are exactly 0, but
-# writes small gradients like any others.
+# But this shift is not harmless: the loss of the new facts rises three times as much as if the known facts keep their
+# own gradients. (This is a single set of facts.) The library skips gradients that are exactly 0, but writes small
+# gradients like any others.
 #
 # ## How large a step?
 #
@@ -466,8 +464,8 @@ show.Table(table)
 
 # %% [markdown]
 # The paper's $\eta$ writes nothing here, and GPT-J's step barely more. It takes a step a hundred times as large until
-# the model gives 40% of the facts, and other text pays for it. So even a step that doesn't depend on the width has to
-# be tuned for the model.
+# the model gives 40% of the facts, while damaging other text. So even a step that doesn't depend on the width has to be
+# tuned for the model.
 #
 # ## A cold start
 #
@@ -701,11 +699,11 @@ colors = {"down": OWN, "gate, up": plot.EDITED, "ROME": plot.BASE}
 drawings_10.arriving(strips, gains, colors)
 
 # %% [markdown]
-# **All wordings contain the subject's token, but right before the answer each has its own key.** In `down`, the key
-# at that token belongs to the wording: the median rewording gets 20% of the shift, while the same words about another
-# subject, which shouldn't change, get 85%. ROME's key belongs to the subject: 92% and 11%. The keys of `gate` and
-# `up` in the last third are in between: 58% and 38%. For a single fact, this fraction predicts only roughly how much
-# log p it gains (right panel).
+# **All wordings contain the subject's token, but right before the answer each has its own key.** In `down`, the key at
+# that token belongs to the wording: the median rewording gets 20% of the shift, while the same words about another
+# subject, which shouldn't change, get 85%. ROME's key belongs to the subject: 92% and 11%. The keys of `gate` and `up`
+# in the last third are in between. For a single fact, this fraction predicts only roughly how much log p it gains
+# (right panel).
 #
 # ## What we know now
 #
@@ -758,10 +756,10 @@ for arm, name in SUSPECTS.items():
 show.Table(table)
 
 # %% [markdown]
-# It does not: 42% of a shift arrives at the third wording instead of 40%, and the model gives the new answer to no
-# more of the rewordings. At the subject's last token, it does so for twice as many. Writing other modules helps most:
-# using `gate` and `up`, with their own step, the model gives all 60 facts and 63% of the rewordings, at a third of
-# the damage.
+# It does not: little more of a shift arrives at the third wording, and the model gives the new answer to no more of the
+# rewordings. At the subject's last token, it does so for twice as many. Writing other modules helps most: using `gate`
+# and `up`, with their own step, the model gives all facts and almost two thirds of the rewordings, at a third of the
+# damage.
 #
 # But every turn still adds its $\Delta$ to the same weights, and **weights fill up**: in a stream of ten thousand
 # facts, plotted in [notebook 16](16_at_scale.ipynb), half of the first hundred are gone at the end. What if we leave

@@ -3,19 +3,16 @@
 #
 # # 11 · GRACE: leave the weights alone
 #
-# Every editor so far wrote into the weights, where a new fact can disturb older ones. What if corrections are kept in
-# a list beside the model, which is looked up whenever a prompt comes?
+# Every editor so far wrote into the weights, where a new fact can disturb older facts. What if we keep corrections in a
+# list outside the model, looking them up for every prompt?
 #
-# **You will** write the rules by which a fact enters the list and who answers a prompt · replace one
-# activation instead of changing a matrix · see a model that is equal to the last bit wherever the list is
-# silent · move the one number of the method, the radius · keep a list in a file of your own.
+# **You will** write the rules for adding a fact to the list and for choosing the entry that answers · replace one
+# activation instead of changing a matrix · see a model that is equal to the last bit whenever the list is silent ·
+# change the method's only number, the radius · keep a list in your own file.
 #
 # **Needs** [notebook 01](01_linear_memory.ipynb) for keys, [notebook 04](04_rome.ipynb) for values.
 #
-# **Minutes** 20 to read and 25 to work: exercise 7.2 of [session 7](../lessons/session_7.md), in four
-# steps.
-#
-# Run the folded cell below, and read on.
+# **Minutes** 20 to read and 25 to work: exercise 7.2 of [session 7](../lessons/session_7.md), in four steps.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -60,11 +57,11 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 # %% [markdown]
 # ## A list of corrections
 #
-# The list is called a **codebook**, and it stands beside one module of one layer. An entry has three
-# parts. Its **key** $k$ is what the module read at the last token of the fact's prompt. Its **value**
-# $v$ is what the module should put out there instead. Its **radius** $\varepsilon$ says how near
-# another prompt has to come for the entry to answer it as well. Entries are balls around their keys.
-# When a prompt comes, only the *nearest* key has a say, and it answers only inside its own ball:
+# The list is called a **codebook**, and it is attached to one module of one layer. An entry has three parts. Its
+# **key** $k$ is the input of the module at the last token of the fact's prompt. Its **value** $v$ is what the module
+# should output there instead. Its **radius** $\varepsilon$ determines how close another prompt has to be for the entry
+# to answer it as well. Entries are balls around their keys. For a new prompt, only the *nearest* key counts, answering
+# only inside its own ball:
 
 # %%
 from dataclasses import replace
@@ -89,27 +86,26 @@ draw = torch.Generator().manual_seed(0)
 drawings_11.nearest()
 
 # %% [markdown]
-# In a formula: the prompt brings its own input $q$ of the module, and out comes
+# As a formula: if $q$ is the prompt's own input to the module, the output is
 #
 # $$i = \arg\min_j \|k_j - q\|, \qquad
 # \text{output} = \begin{cases} v_i & \text{if } \|k_i - q\| \le \varepsilon_i \\
 # W q & \text{otherwise: the model's own.} \end{cases}$$
 #
-# First the nearest key is found, and *then* its own radius is asked.
+# We first find the nearest key, and *then* check its radius.
 #
-# **Predict.** Keys on a line, at 0 with radius 3 and at 4 with radius 0.5. Who answers at 2.8?
+# **Predict.** Keys on a line, at 0 with radius 3 and at 4 with radius 0.5. Which entry answers at 2.8?
 #
 # <details><summary>Work it out</summary>
 #
-# The nearest key is the one at 4, at a distance of 1.2, and its ball begins at 3.5. So nobody
-# answers, and the model itself does, though the large ball of the other key reaches 2.8. This is
-# the case of the drawing.
+# The nearest key is at 4, at a distance of 1.2, and its ball begins at 3.5. So no entry answers, leaving the prompt to
+# the model, even though the large ball of the other key reaches 2.8. This is the case shown in the drawing.
 #
 # </details>
 #
-# **Your turn · exercise 7.2, first half · ★★ · 7 minutes.** Write `nearest`, the distance of $q$ to the
-# nearest key and the number of that key. Then write `lookup`, which calls it: the answer of the entry that
-# has the say, or None where the model itself answers. An empty codebook never answers.
+# **Your turn · exercise 7.2, first half · ★★ · 7 minutes.** Write `nearest`, the distance from $q$ to the nearest key
+# and the number of that key. Then write `lookup`, which calls it, returning the label of the entry that answers, or
+# None if the model itself answers. An empty codebook never answers.
 
 
 # %%
@@ -128,7 +124,7 @@ lookup = use("7.2", lookup)
 
 
 def answers(book, queries):  # the library's fast form, for all queries (m, d) at once
-    entries = codebook.lookup(*book[:2], queries).entry.tolist()  # -1: nobody answers
+    entries = codebook.lookup(*book[:2], queries).entry.tolist()  # -1: no entry answers
     return [book[2][i] if i >= 0 else None for i in entries]
 
 
@@ -140,7 +136,7 @@ assert [lookup(K, eps, labels, q) for q in queries] == answers((K, eps, labels),
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# How many radii have to be looked at, once the nearest key is known?
+# How many radii do you have to check, once you know the nearest key?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -162,51 +158,51 @@ assert [lookup(K, eps, labels, q) for q in queries] == answers((K, eps, labels),
 #
 # ## Three rules
 #
-# How does a new fact get into the codebook? It brings its key $q$ and its answer $y$. What happens depends on whether
-# a ball of radius $\varepsilon_\text{init}$ around $q$ would touch the ball of the nearest key, and on whether the
-# nearest entry has the same answer. Dashed is what was before.
+# How does a new fact get into the codebook? It has a key $q$ and an answer $y$. The outcome depends on whether a ball
+# of radius $\varepsilon_\text{init}$ around $q$ would touch the ball of the nearest key, and on whether the nearest
+# entry has the same answer. Dashed lines show the state before.
 
 # %%
 drawings_11.rules()
 
 # %% [markdown]
-# With $d$, the distance of $q$ to the nearest key $i$, the published rules are:
+# With $d$, the distance from $q$ to the nearest key $i$, the published rules are:
 #
-# * **add**, if $d > \varepsilon_i + \varepsilon_\text{init}$, so that the balls do not touch: a new
-#   entry with the radius $\varepsilon_\text{init}$.
-# * **expand**, if they touch and entry $i$ has the same answer: $\varepsilon_i \leftarrow
-#   \max(\varepsilon_i, d)$. There is no new entry.
+# * **add**, if $d > \varepsilon_i + \varepsilon_\text{init}$, so that the balls do not touch: a new entry with the
+#   radius $\varepsilon_\text{init}$.
+# * **expand**, if they touch and entry $i$ has the same answer: $\varepsilon_i \leftarrow \max(\varepsilon_i, d)$.
+#   There is no new entry.
 # * **split**, if they touch and the answers differ: a new entry with $\varepsilon = d/2$, and
 #   $\varepsilon_i \leftarrow d/2$.
 #
-# **Predict.** A split should part two balls. Earlier splits have left entry $i$ with
-# $\varepsilon_i = 0.15$, and a fact with another answer comes at $d = 1.1$, with
-# $\varepsilon_\text{init} = 1$. What is $\varepsilon_i$ after it?
+# **Predict.** A split should separate two balls. Earlier splits have left entry $i$ with $\varepsilon_i = 0.15$, and a
+# fact with another answer arrives at $d = 1.1$, with $\varepsilon_\text{init} = 1$. What is $\varepsilon_i$ after the
+# split?
 #
 # <details><summary>Work it out</summary>
 #
-# They touch, since 1.1 is not above 0.15 + 1. So entry $i$ gets 0.55: it has *grown* to nearly four
-# times its radius, over ground that an earlier split had given to somebody else.
+# They touch, since 1.1 is not above 0.15 + 1. So entry $i$ gets 0.55: it has *grown* to almost four times its radius,
+# covering an area that an earlier split had given to another entry.
 #
 # </details>
 #
-# So the library repairs two things, and so do you. A split never makes a ball larger than it was or would have been.
-# And where $d = 0$, the same prompt with another answer, the newest fact takes the place of the old one: entry $i$
-# gets the new answer and keeps its radius. The first fact of all is added with $\varepsilon_\text{init}$.
+# So the library makes two corrections, and so will you. A split never makes a ball larger than it was or would have
+# been. And if $d = 0$, the same prompt with another answer, the newest fact replaces the old fact: entry $i$ gets the
+# new answer and keeps its radius. The first fact of all is added with $\varepsilon_\text{init}$.
 #
-# **Predict.** On a line, $\varepsilon_\text{init} = 1$. The facts come in this order: 0.0 is A, 0.8 is
-# A, 1.5 is A, 2.0 is B, 5.0 is B. What does the codebook then say at 1.5, which it was taught?
+# **Predict.** On a line, $\varepsilon_\text{init} = 1$. The facts come in this order: 0.0 is A, 0.8 is A, 1.5 is A, 2.0
+# is B, 5.0 is B. What answer does the codebook give at 1.5, which it was taught?
 #
 # <details><summary>Work it out</summary>
 #
-# 0.8 is covered already, and 1.5 makes the ball grow to 1.5. Then 2.0 is within 1.5 + 1 of another
-# answer, so both get half of the distance, 1. Now 1.5 is closer to 2.0 than to 0.0, and inside
-# its ball: it says B.
+# 0.8 is covered already, and 1.5 makes the ball grow to 1.5. Then 2.0 is within 1.5 + 1 of another answer, so both get
+# half of the distance, 1. Now 1.5 is closer to 2.0 than to 0.0, and inside its ball: the answer is B.
 #
 # </details>
 #
-# **Your turn · exercise 7.2, second half · ★★ · 13 minutes.** Write `rule`, what becomes of the two radii. Then
-# `write` puts everything together: the codebook after one fact more. Every codebook below is made by your `write`.
+# **Your turn · exercise 7.2, second half · ★★ · 13 minutes.** Write `rule`, which returns the two new radii. Then
+# `write` puts everything together, returning the codebook after adding a fact. Every codebook below is made using your
+# `write`.
 
 
 # %%
@@ -236,8 +232,7 @@ drawings_11.growing(stream, steps)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# In which of the cases does a new fact bring no key of its own? And what has to happen to the answer of
-# entry $i$ there?
+# In which of the cases does a new fact not add a key? And what has to happen to the answer of entry $i$ then?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -265,21 +260,21 @@ drawings_11.growing(stream, steps)
 #
 # </details>
 #
-# Each row is the codebook after one fact, which the triangle marks. **A split takes ground from what was taught
-# before**, and nobody is told.
+# Each row is the codebook after adding the fact marked by the triangle. **A split takes space from earlier facts**,
+# without any warning.
 #
 # ## The Eiffel Tower, without a weight
 #
-# Now a real model. The value is found as in ROME: gradient descent on $v$ until the layers above say "Rome". The
-# module is the output matrix of an MLP far up. We write the tower, the sheep, and your own fact where you have typed
-# one.
+# Now we edit a real model. As in ROME, we find the value using gradient descent on $v$ until the layers above say
+# "Rome". The module is the output matrix of an MLP in a late layer. We write the tower, the sheep, and your own fact if
+# you have typed one.
 #
-# Then we do the edit by hand: a hook writes $v$ over the module's output at the last token, and the model has to say
-# the same as with the patch. For a prompt far away the patched model has to give the very numbers of the base model,
-# not close ones but equal ones.
+# Then we do the edit by hand: a hook writes $v$ over the module's output at the last token, and the model has to give
+# the same answer as with the patch. For a prompt far away, the patched model has to give the very numbers of the
+# unedited model, not similar but equal.
 #
-# `explain=True` returns the entry that answered, and the distance to the nearest key. No weight has changed, so
-# nothing could have been disturbed. But who is reached?
+# `explain=True` returns the entry that answered, and the distance to the nearest key. No weight has changed, so nothing
+# could have been disturbed. But which prompts are reached?
 
 # %%
 lm = models.load(SCALE, sink="own")
@@ -292,11 +287,11 @@ for fact in [tower, sheep] + [mine] * (mine is not None):
 ((module, route),) = patch.routes.items()
 size = 4 * sum(len(side) for side in (route.K, route.V))
 print(f"{module}, of {lm.n_layers} layers: {len(route.eps)} entries, {size:,} bytes each,")
-print(f"with a radius of {editor.config.eps_init:g} at the beginning")
+print(f"with a radius of {editor.config.eps_init:g} at the start")
 
 
 # %%
-own = lm.run([tower.text], [module]).seen[module][0][0, -1]  # what it reads at the last token
+own = lm.run([tower.text], [module]).seen[module][0][0, -1]  # its input at the last token
 models.same(lm, own.cpu(), route.K[:, 0])
 
 
@@ -335,27 +330,27 @@ with lm.patched(patch):
 rows = []
 for (prompt, group), was, answer, (note,) in zip(asked.items(), before, after, notes, strict=True):
     who = f"entry {note['entry'] + 1}" if note["entry"] >= 0 else "the model"
-    row = {"group": group, "prompt": prompt, "before": was, "after": answer, "who answers": who}
+    row = {"group": group, "prompt": prompt, "before": was, "after": answer, "answered by": who}
     rows.append(row | {"distance": f"{note['score']:.1f}"})
 show.Table(rows)
 
 # %% [markdown]
-# The edits hold, and neighbors and unrelated prompts get the base model's own answers. But of the rewordings only
-# the one that differs by a single verb lies inside its ball. So take a larger radius. Which one?
+# The edits hold, and neighbors and unrelated prompts get the unedited model's answers. But among the rewordings, only
+# one, differing by a single verb, is inside its ball. So we need a larger radius. Which?
 #
 # ## How far away is a rewording?
 #
-# Three streams of the classroom's facts, which share no fact, have a codebook each. We measure four distances: from a
+# Three streams of the built-in facts, without a fact in common, each have a codebook. We measure four distances: from a
 # rewording to its own edit, from a neighbor and from an unrelated prompt to the nearest edit, and from an edit to the
-# nearest other one.
+# nearest other edit.
 #
-# **Predict.** All four are distances between keys with as many numbers as the module reads. Can a radius
-# separate rewordings from neighbors?
+# **Predict.** All four are distances between keys with as many numbers as the module's input. Can a radius separate
+# rewordings from neighbors?
 #
 # <details><summary>Answer</summary>
 #
-# Not well. Rewordings lie nearer in the middle, but the two overlap widely. Unrelated prompts stand
-# apart from most rewordings.
+# Not well. The median rewording is closer, but the two overlap widely. Unrelated prompts are well separated from most
+# rewordings.
 #
 # </details>
 
@@ -384,25 +379,29 @@ own = [torch.cdist(one.others["rewording"], one.edits).argmin(1) == one.owner fo
 print(f"rewordings whose nearest edit is their own: {torch.cat(own).float().mean():.0%}")
 
 # %% [markdown]
-# For four of five rewordings the nearest edit is their own. So a key tells well *which* fact is meant. *Whether* one
-# is meant, the distance tells less well: a rewording lies nearer than a neighbor in each of the three streams, but
-# the two overlap widely.
+# For four of five rewordings the nearest edit is their own. So a key is good at showing *which* fact is meant. The
+# distance is worse at showing *whether* a fact is meant: a typical rewording is closer than a typical neighbor in each
+# of the three streams, but the two overlap widely.
 #
-# The last distance says what the rules must do to this. An edit and the nearest other one are some twenty apart, so
-# **a split leaves each of them a ball of half of that. Half of twenty is less than the fifteen at which half of the rewordings
-# lie.** However large the balls begin, most rewordings are outside after the splits.
+# The last distance explains the effect of the rules. An edit and the nearest other edit are some twenty apart, so **a
+# split leaves each of them a ball of half of that. Half of twenty is less than fifteen, the distance within which we
+# find half of the rewordings.** However large the balls begin, most rewordings are outside after the splits.
 #
 # ## Which radius?
 #
-# Now we move the radius with which all balls begin. A thin line keeps this one radius for all, and the nearest key
-# decides. A dashed line is your `write`. A rewording or an edit counts if it gets the answer of its own fact, a neighbor
-# as soon as any entry answers it. Lines are means of the three streams, and the shade reaches from the lowest to the highest
-# of them.
+# Now we change the initial radius of all balls. A solid line keeps this radius for all entries, and the nearest key
+# decides. A dashed line uses your `write`. A rewording or an edit counts if it gets the answer of its own fact, a
+# neighbor as soon as any entry answers it. Lines are means over the three streams, with the shading extending from the
+# lowest to the highest stream.
 #
-# **Predict.** To what share of the rewordings can GRACE's rules give their own answer, at the best of all radii?
+# **Predict.** At the best radius, for what percentage of the rewordings do GRACE's rules give the right answer?
 
 # %%
-at_best = guess("How many rewordings get their own answer by GRACE's rules at best, in %?", 0, 100)
+at_best = guess(
+    "At the best radius, what percentage of rewordings get the right answer by GRACE's rules?",
+    0,
+    100,
+)
 radii = range(0, 31)
 
 
@@ -457,21 +456,19 @@ for radius in (14, 30):
         round(len(one.labels) * (1 - h / 100))
         for one, h in zip(keys, found["rules"][:, radius, 2].tolist(), strict=True)
     ]
-    print(
-        f"radius {radius}: {sizes} entries for {len(keys[0].labels)} facts; taught facts that are lost: {lost}"
-    )
+    print(f"radius {radius}: {sizes} entries for {len(keys[0].labels)} facts; facts lost: {lost}")
 look = {"bands": bands, "colors": colors, "dashes": dashes, "ylim": (0, 104)}
-plot.lines(radii, lines, "radius at the beginning", "prompts that are answered (%)", **look)
+plot.lines(radii, lines, "initial radius", "prompts answered (%)", **look)
 
 # %% [markdown]
-# **One radius for all is a trade:** every radius that reaches more rewordings reaches more neighbors. At 14 it
-# answers half of the rewordings, and of the neighbors one in five. **GRACE's rules hardly trade at all:** they keep
-# nearly all neighbors out, and three of four rewordings with them, because most balls have been cut.
+# **A single radius for all is a trade-off:** every radius that reaches more rewordings reaches more neighbors. At 14 it
+# answers half of the rewordings, and one in five neighbors. **GRACE's rules barely trade at all:** they keep almost all
+# neighbors out, and three of four rewordings as well, because splitting has shrunk most balls.
 #
-# The taught facts pay little. A split leaves each its own key; only a fact that expanded an entry has brought none, and
-# in the two streams where one did, it is lost.
+# The facts themselves suffer little, because a split leaves each its own key. Only a fact that expanded an entry has
+# not added a key. In the two streams where that happened, the fact is lost.
 #
-# Every point of the next figure is a prompt of the three streams, and full ones are answered. **Move the radius**:
+# Every point of the next figure is a prompt of the three streams; filled points are answered. **Move the radius**:
 # which points come in, and which are shut out by a split?
 
 
@@ -489,24 +486,24 @@ def scope(radius):
     return plot.scope_map(points, *axes, colors=colors, top=radius + 3.0)
 
 
-Slider(scope, "radius at the beginning", [*range(2, 31, 2)], 14)
+Slider(scope, "initial radius", [*range(2, 31, 2)], 14)
 
 # %% [markdown]
-# Points on the topmost level belong to balls that no split has touched, and all others have been cut down. With a
-# large radius hardly any ball is left whole.
+# Points on the topmost level belong to balls that no split has touched; all others have been shrunk. With a large
+# radius barely any ball is left whole.
 #
 # ## Another number: the angle
 #
-# Is there a better number in the same keys? Let the entry be the one whose key has the largest cosine with $q$, and
-# let it answer above a threshold. Every threshold is put where it lets the same share of *others* in: neighbors on
-# the left, and on the right pieces of general text. A curve that lies higher is better, and each line is a stream.
+# Can we get a better number from the same keys? Now the key with the largest cosine with $q$ determines the entry,
+# which answers if the cosine is above a threshold. We set every threshold to let in the same percentage of *others*:
+# neighbors on the left, and on the right pieces of general text. Higher curves are better, and each line is a stream.
 #
-# **Predict.** Which strangers does the angle keep out better than the distance: neighbors, general text, or both?
+# **Predict.** Which prompts does the angle keep out better than the distance does: neighbors, general text, or both?
 #
 # <details><summary>Answer</summary>
 #
-# General text, by far. Against neighbors it is better in two of three streams where few may come in, and hardly
-# elsewhere.
+# General text, by far. Against neighbors it is better in two of three streams if only a few are let in, and barely
+# better otherwise.
 #
 # </details>
 
@@ -532,31 +529,31 @@ for what, by in curves.items():
 points = [shares(one, by_rules(one, 14, write))[1::-1] for one in keys]
 rules = "GRACE's rules, radius 14"
 curves["neighbors"][rules] = [([x], [y]) for x, y in points]
-said = "others that are answered (%)", "rewordings answered rightly (%)"
+said = "other prompts answered (%)", "rewordings answered correctly (%)"
 figures.curves(curves, *said, colors={rules: plot.QUIET}, ylim=(0, 104))
 
 # %% [markdown]
-# The angle keeps text out at hardly any cost: before the first pieces of text are let in, so is nearly every rewording
-# whose best entry is its own. Against neighbors it is better in two of the three streams where few of them may come
-# in, but every threshold that answers most rewordings answers many neighbors, too. **Neither number tells rewordings
-# from neighbors well.** The crosses are GRACE's rules, which let in next to no neighbor.
+# The angle keeps text out at barely any cost: almost every rewording whose best entry is its own is let in before the
+# first pieces of text. Against neighbors it is better in two of the three streams if only a few of them are let in, but
+# every threshold that answers most rewordings also answers many neighbors. **Neither number separates rewordings from
+# neighbors well.** The crosses are GRACE's rules, which let in almost no neighbors.
 #
-# HoReN (Fang et al., 2026) is a codebook that is read by an angle, and the right panel is a reason for it.
+# HoReN (Fang et al., 2026) is a codebook using an angle, and the right panel shows a reason for this choice.
 #
 # ## A theft
 #
-# A codebook whose balls begin with 14 answers the tourists' prompt. It is taught one fact more. **Find a fact about
-# something else that takes this rewording away**, and put it in the place of the bread.
+# A codebook with an initial radius of 14 answers the tourists' prompt. Then we teach it another fact. **Find a fact
+# about something else that takes this rewording away**, and use it instead of the bread.
 #
 # <details><summary>Hint</summary>
 #
-# A split leaves the tower half of its distance to the thief. Which prompts have a key that lies near the
-# tower's, and another answer? A key is what is read at the last token.
+# A split leaves the tower half of its distance to the thief. Which prompts have a key close to the tower's, and another
+# answer? A key is the input at the last token.
 #
 # </details>
 # <details><summary>Solution</summary>
 #
-# A prompt that ends like the rewording and is about something else:
+# A prompt ending like the rewording, but about something else:
 #
 # ```python
 # thief = lib.Fact(None, "Tourists who want to see the Louvre travel to the city of", "Madrid")
@@ -576,15 +573,16 @@ print("not yet:" if note["entry"] == 0 else "stolen:", f"{near}; {answer[0].spli
 # %% [markdown]
 # ## A codebook in your own file
 #
-# Keys and radii by your `write`, a value by ROME's search, and the library's route make an editor, which the cell
-# below keeps in `my/grace.py`. The search changes a subject's last token, so the whole prompt is made the subject.
+# Combining keys and radii from your `write`, a value from ROME's search, and the library's route gives an editor, which
+# the cell below saves as `my/grace.py`. The search changes a subject's last token, so we make the whole prompt the
+# subject.
 
 
 # %%
 def edit(lm, facts, after):
-    """GRACE: `after` with each fact in a codebook beside one layer, four fifths up."""
+    """GRACE: `after` with each fact in a codebook at one layer, four fifths up."""
     layer = round(0.78 * lm.n_layers)
-    module, bare = lm.mlp_out(layer), replace(after, routes={})  # learned where no entry answers
+    module, bare = lm.mlp_out(layer), replace(after, routes={})  # learned with no entry answering
     d_out, d_in = lm.weight(module).shape
     K, V, eps, labels = torch.zeros(d_in, 0), torch.zeros(d_out, 0), torch.zeros(0), []
     if module in after.routes:
@@ -615,24 +613,24 @@ models.same(lm, one.K, other.K)
 models.same(lm, one.eps, other.eps)
 
 # %% [markdown]
-# `python -m lessons.leaderboard my/grace.py` tries it on facts that you have not seen. What would you change first:
-# the radius, the number that is compared, or the layer?
+# `python -m lessons.leaderboard my/grace.py` tests it on facts that you have not seen. What would you change first: the
+# radius, the number being compared, or the layer?
 #
 # ## What we know now
 #
-# * A correction can live beside the weights, as key, value and radius. Nothing is overwritten, and where no key is
-#   near, the model is the base model to the last bit.
+# * A correction can be stored outside the weights, as key, value and radius. Nothing is overwritten, and if no key is
+#   near, the output is the unedited model's, to the last bit.
 # * Facts add, expand or split. A split gives each of two balls at most half of their distance, and may take away a fact
 #   for which an entry was only expanded.
 # * The nearest key is the right one for four of five rewordings. But rewordings overlap with neighbors, in distance and
-#   in angle: a radius that reaches most of the first reaches many of the second. GRACE's rules choose few of both.
+#   in angle: a radius reaching most rewordings reaches many neighbors. GRACE's rules let in few of both.
 #
 # ## Where it breaks
 #
-# Keys have said who is answered. Do the model's own words agree? In each of the three streams GRACE writes twelve
-# facts with a radius of 14, and beside it the editor of [notebook 10](10_ultraedit.ipynb) writes them into the
-# weights. We ask whether the model begins with the new answer at edits and rewordings, and with the true one at
-# neighbors. The radius was chosen in the figure above, where these facts stand, too.
+# Keys have shown which prompts are answered. Do the generated answers agree? In each of the three streams, GRACE writes
+# twelve facts using a radius of 14, while the editor of [notebook 10](10_ultraedit.ipynb) writes them into the weights.
+# We check whether the model begins with the new answer at edits and rewordings, and with the true answer at neighbors.
+# The radius was chosen in the figure above, which includes these facts.
 
 # %%
 event = {"events": ["generation"], "metrics": ["generalization", "specificity"]}
@@ -656,22 +654,22 @@ for what, by in shown.items():
     print(f"{what}, GRACE less UltraEdit: {middle:+.0f} points [{low:+.0f}, {high:+.0f}],", end=" ")
     print(f"detects {1.55 * (middle - low):.0f}")  # three streams, power .8
 rows = [
-    {"answered rightly (%), by stream": what}
+    {"answered correctly (%), by stream": what}
     | {name: ", ".join(f"{share:.0f}" for share in some) for name, some in by.items()}
     for what, by in shown.items()
 ]
 show.Table(rows)
 
 # %% [markdown]
-# The words agree with the keys. GRACE holds nearly all facts, and a third of the rewordings follow. A book of twelve
-# facts has fewer splits than one of thirty, so its balls are larger, and in two of the three streams some neighbors
-# are caught in them. UltraEdit leaves fewer neighbors in each of the streams, but every interval
-# reaches 0, and only differences of some forty points or more would have been detected. So this does not rank the two.
+# The answers agree with the keys. GRACE holds almost all facts, and a third of the rewordings follow. A codebook of
+# twelve facts has fewer splits than a codebook of thirty, so its balls are larger, catching some neighbors in two of
+# the three streams. UltraEdit leaves fewer neighbors in each of the streams, but every interval reaches 0, and only
+# differences of some forty points or more would have been detected. So this does not rank the two.
 #
-# With both **two of three rewordings are not reached**, or more. With the preset's radius of 8, as in notebooks 12 and
-# 14, hardly a rewording follows GRACE, and hardly a neighbor is lost; and UltraEdit, which gets all twelve facts in one
-# call here, gets them in several calls there. The nearest key often knew which fact was meant; what is missing is a
-# number that says whether one is meant. Can it be learned? That is [notebook 12](12_wise.ipynb).
+# Both **miss two of three rewordings**, or more. With the preset's radius of 8, as in notebooks 12 and 14, GRACE
+# reaches barely any rewordings, losing barely any neighbors; and UltraEdit, which gets all twelve facts in one call
+# here, gets them in several calls there. The nearest key often identified the right fact. We still need a number
+# showing whether any fact is meant. Can it be learned? That is [notebook 12](12_wise.ipynb).
 #
 # ## References
 #

@@ -15,8 +15,6 @@
 #
 # **Minutes** 20 to read and 35 to work: exercises 7.1 and 7.3, the latter in four steps, of [session
 # 7](../lessons/session_7.md).
-#
-# Run the folded cell below, then continue reading.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -256,7 +254,7 @@ module = lm.mlp_out(round(0.8 * lm.n_layers))
 W = lm.weight(module).cpu().float()
 
 
-def inputs(lm, module, text):  # a (n, d_in), what the matrix reads at each token of a text
+def inputs(lm, module, text):  # a (n, d_in), the matrix's input at each token of a text
     ids = encode_prompt(lm.tokenizer, text)
     skip = int(len(ids) > 1 and ids[0] == lm.leading_bos)  # the prepended token never counts
     read = activations.module_inputs(lm, [ids], [module], skip)[module]
@@ -277,7 +275,7 @@ def margin_step(loss, tau, mask, own, others, margins, lr):
 
 
 def shard(lm, bare, module, fact, mask, calm, unit, loss):
-    """τ of one fact beside the patch `bare`: a step for the answer, then one for the margins."""
+    """τ of one fact on top of the patch `bare`: a step for the answer, then one for the margins."""
     tau, own = torch.zeros(mask.shape), [inputs(lm, module, fact.text)]
     ids, answer = (
         encode_prompt(lm.tokenizer, fact.text),
@@ -305,7 +303,7 @@ def beside(memories):  # a patch: the library's route with these (τ, ε)
     )
 
 
-ways = {"answer alone": None}
+ways = {"only the answer": None}
 names = "with margins", "with margins, yours"
 ways |= dict(zip(names, both(margin_loss).values(), strict=False))
 print("Δ in units of ‖Wa‖:")
@@ -408,7 +406,11 @@ for name, tau in merges.items():
             for x in lm.score([f.text for f in facts], [f.target_new for f in facts])
         ]
     right = sum(s.strip().startswith(f.target_new) for s, f in zip(said, facts, strict=True))
-    row = {"merge": name, "facts said": f"{right} of {len(facts)}", "−log p, worst fact": max(nats)}
+    row = {
+        "merge": name,
+        "facts given": f"{right} of {len(facts)}",
+        "−log p, worst fact": max(nats),
+    }
     table.append(row | {"Δ of the tower": float(delta(tau, own[0])) / unit})
 show.Table(table)
 
@@ -498,9 +500,9 @@ print(
 )
 
 # %% [markdown]
-# Both programs compute the same $\Delta$, differing only in its last digits. If $\varepsilon$ were exactly the
-# smallest $\Delta$, rounding would decide whether the fact with this $\Delta$ is let in. The published program opens
-# its door wider: reaching a fraction of $\varepsilon$ is enough, set by `act_ratio`.
+# Both programs compute the same $\Delta$, up to its last digits. If $\varepsilon$ were exactly the smallest $\Delta$,
+# rounding would decide whether the fact with this $\Delta$ is let in. The published program opens its door wider:
+# reaching a fraction of $\varepsilon$ is enough, set by `act_ratio`.
 #
 # The figure below shows $\delta_p$ at each token of six prompts, using the merged memory. Above each prompt you see
 # its $\Delta$, which matrix answers by your `routed`, and the model's answers before and after.
@@ -579,8 +581,8 @@ plot.lines(
 )
 
 # %% [markdown]
-# With few facts, almost nothing gets in. With 30, almost everything that resembles an edit does: rewordings, along
-# with neighbors. Unrelated prompts come later. A memory of pairs has no margins for pushing unrelated texts down, and
+# With few facts, almost nothing gets in. With 30, almost everything resembling an edit does: rewordings, along with
+# neighbors. Unrelated prompts come later. A memory of pairs has no margins for pushing unrelated texts down, and
 # neighbors are not pushed down in either case.
 #
 # ## Which prompts get in?
@@ -668,7 +670,7 @@ rows = zip(prompts, lm.answer(prompts, 2), after, strict=True)
 display(show.Table([{"prompt": p, "the model": a.strip(), file: b.strip()} for p, a, b in rows]))
 if SCALE == "small" and not models.another():
     assert after[0].strip().startswith("Rome") and after[1].strip().startswith("puppy")
-    print(f"{file} says both edits" + ": an editor of your own." * done)
+    print(f"{file} gives both edits" + ": your own editor." * done)
 
 # %% [markdown]
 # `python -m lessons.leaderboard my/wise.py` tests it on facts that you haven't seen. What would you change first: the
@@ -676,10 +678,10 @@ if SCALE == "small" and not models.another():
 #
 # ## The impossible triangle
 #
-# An editor should keep its facts, rewordings should follow, and everything else should stay unchanged. The authors of
-# WISE call this the *impossible triangle*. The figure shows the five streams of [notebook 14](14_lifelong.ipynb), in
-# which all of these editors keep most of their facts. WISE is again used in our form. Large marks are means, small
-# marks are streams, and the upper right corner is best.
+# An editor should keep its facts, rewordings should follow, and everything else should stay unchanged. WISE's authors
+# call this the *impossible triangle*. The figure shows the five streams of [notebook 14](14_lifelong.ipynb), in which
+# all of these editors keep most of their facts. WISE is again used in our form. Large marks are means, small marks are
+# streams, and the upper right corner is best.
 #
 # **Predict.** Lowering $\varepsilon$ lets more in. In which direction would this move WISE?
 #

@@ -7,17 +7,15 @@
 # twice: every batch of facts gets its own expert, which is frozen afterwards, and a router is trained to find it. The
 # remaining risk is sending a prompt to the wrong expert.
 #
-# **You will** see why a softmax turns every old expert down · refit a router to all stored facts · see a router
-# forget, and bring its facts back using your own fit · move the threshold below which no expert answers · plan which
-# facts are grouped in an expert, and bet on the gain · keep experts and your router in your own file.
+# **You will** see why a softmax turns every old expert down · refit a router to all stored facts · see a router forget,
+# and bring its facts back · move the threshold below which no expert answers · plan which facts are grouped in an
+# expert · keep experts and your router in your own file.
 #
 # **Needs** [notebook 11](11_grace.ipynb) for keys and scope, [notebook 12](12_wise.ipynb) for
 # routing at the prompt.
 #
 # **Minutes** 20 to read and 30 to work: exercises 7.4 and 7.5 of [session 7](../lessons/session_7.md), each in two
 # steps.
-#
-# Run the folded cell below, then continue reading.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -406,9 +404,9 @@ drawings_13.turned(paths)
 
 # %% [markdown]
 # **The experts are intact, and the path to them was lost.** The second batch taught the network vectors suiting the
-# second batch, and in the process the vectors of the first have turned away from their own anchor, three toward the
-# newer anchor, where the lines rise. The newer expert never saw their answers. The refit turns them back. This is an
-# example, and the facts are the ones used in the fit.
+# second batch, turning the vectors of the first away from their own anchor, three toward the newer anchor, where the
+# lines rise. The newer expert never saw their answers. The refit turns them back. This is an example, and the facts are
+# the same as in the fit.
 #
 # ## Frozen, retrained, or misrouted
 #
@@ -515,8 +513,8 @@ made
 #
 # **The refit has a price.** In two of three streams, the router that forgets preserves *more* neighbors, here as well
 # as in our form. If it doesn't find a prompt, it can't harm it. Even so, about half of the neighbors change in every
-# form. The likely reason is the same as for the cow: a neighbor's prompt has most words in common with the edit's
-# prompt, giving almost the same mean.
+# form, likely for the same reason as the cow: a neighbor's prompt has most words in common with the edit's prompt,
+# giving almost the same mean.
 #
 # ## Plan the batches
 #
@@ -690,10 +688,10 @@ for name, some in {file: edit(lm, eight, lib.EMPTY), "the library": patch}.items
 #
 # ## Where it breaks
 #
-# With a copy of the MLP for every batch, the experts are soon as large as the model; page 16 counts. When writing the
-# same facts in one batch, MEMIT also holds them, with most rewordings following and most neighbors staying
-# ([measured](../tests/benchmarks/results/five_papers.md)). **Which of all these editors should I use?** To answer
-# this, we have to run all of them on the same stream, in [notebook 14](14_lifelong.ipynb).
+# With a copy of the MLP for every batch, the experts are soon as large as the model; notebook 16 counts. When writing
+# the same facts in one batch, MEMIT also holds them, with most rewordings following and most neighbors staying
+# ([measured](../tests/benchmarks/results/five_papers.md)). **Which of all these editors should I use?** To answer this,
+# we have to run all of them on the same stream, in [notebook 14](14_lifelong.ipynb).
 #
 # ## References
 #

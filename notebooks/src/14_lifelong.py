@@ -14,7 +14,7 @@
 #
 # **Minutes** 20 to read and 20 to work: two exercises of [session 8](../lessons/session_8.md).
 #
-# Run the folded cell below, then continue reading.
+# Run the folded cell below first.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone

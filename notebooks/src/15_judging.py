@@ -3,18 +3,16 @@
 #
 # # 15 · Judging honestly
 #
-# A table says that one editor holds 95 % and another 90. What did it count, and is the difference one?
+# A table shows that one editor holds 95% and another 90. What was counted, and does the difference mean anything?
 #
-# **You will** write three events by hand · let a model that knows nothing look as if it knew most · get an interval
-# from a counting argument · build a world whose truth is known, and try in it which rule for the best editor keeps
-# its word, and which differences it can detect.
+# **You will** write three success criteria · make a model that learned nothing look as if it knew most facts · derive
+# an interval from a counting argument · simulate experiments whose true means are known, finding out which rule for the
+# best editor keeps its promise, and which differences it can detect.
 #
 # **Needs** a stream of edits as in [notebook 14](14_lifelong.ipynb).
 #
-# **Minutes** 25 to read and 45 to work: three exercises of [session 8](../lessons/session_8.md), the last one in four
+# **Minutes** 25 to read and 45 to work: three exercises of [session 8](../lessons/session_8.md), the last in four
 # steps.
-#
-# Run the folded cell below, and read on.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -80,8 +78,8 @@ mine = own_fact.read()
 # %% [markdown]
 # ## What does "the model says it" mean?
 #
-# "The model answers Rome." This can mean at least three things, and papers use all of them. The drawing has the
-# *unedited* model, and an answer that is nonsense.
+# "The model answers Rome." This can mean at least three things, and papers use all of them. The drawing shows the
+# *unedited* model and a nonsense answer.
 
 # %%
 facts = [lib.Case(lib.Fact(*fact), id=i) for i, fact in enumerate(LONG)]
@@ -106,18 +104,18 @@ words = ([lm.tokenizer.decode([token]) for token in some] for some in (ids, best
 drawings_15.two_events(nonsense.text, *words)
 
 # %% [markdown]
-# With $y$ the new answer, $|y|$ its number of tokens, $o$ the old answer and $x$ the prompt:
+# With $y$ the new answer, $|y|$ its number of tokens, $o$ the old answer and $x$ the prompt, the criteria, called
+# events in the code, are:
 #
-# * **probability**: $\frac1{|y|}\log p(y \mid x) > \frac1{|o|}\log p(o \mid x)$. The new answer
-#   beats the old one; a third may beat both.
-# * **teacher-forced**: the share of places $t$ with $\arg\max p(\cdot \mid x, y_{<t}) = y_t$. At
-#   every step the true beginning of the answer is given.
-# * **generation**: the model writes freely, and its text begins with $y$, case and quotation marks
-#   aside.
+# * **probability**: $\frac1{|y|}\log p(y \mid x) > \frac1{|o|}\log p(o \mid x)$. The new answer beats the old answer; a
+#   third may beat both.
+# * **teacher-forced**: the fraction of positions $t$ with $\arg\max p(\cdot \mid x, y_{<t}) = y_t$. At every step the
+#   true beginning of the answer is given.
+# * **generation**: the model generates freely, and its text begins with $y$, ignoring case and quotation marks.
 #
-# **Your turn · exercise 8.1 · ★ · 5 minutes.** Write `events`, the three of them, from what a model has been asked.
-# You may leave the quotation marks out. Spaces at either end do not count, and the text has to begin with $y$ as
-# whole words: no letter or digit may follow.
+# **Your turn · exercise 8.1 · ★ · 5 minutes.** Write `events`, which computes all three criteria from the model's
+# outputs. You may leave the quotation marks out. Ignore spaces at either end. The text has to begin with $y$ as whole
+# words: no letter or digit may follow.
 
 
 # %%
@@ -132,8 +130,8 @@ events = use("8.1", events)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# "Romeo" begins with the letters of "Rome". Which character decides that it is another word, and
-# is there always one?
+# "Romeo" begins with the letters of "Rome". Which character shows that it is another word, and is there always such a
+# character?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -151,13 +149,12 @@ events = use("8.1", events)
 #
 # <details><summary>Work it out</summary>
 #
-# One token: teacher-forced says that $y$ is the most probable token. That is what generation writes
-# first, and the most probable token is more probable than an $o$ of one token. So generation ⇔
-# teacher-forced ⇒ probability (but for word boundaries: "Romeo"). Longer: if all tokens are right
-# with the true beginning, then free writing produces that beginning, and both agree (again but for
-# word boundaries). They differ where only *some* are right: teacher forcing counts each token,
-# generation stops at the first mistake. Neither implies probability any more, for that compares means
-# over tokens, and the tokens of $o$ can be surer still.
+# One token: teacher-forced means that $y$ is the most probable token. Generation produces that token first, and the
+# most probable token is more probable than a one-token $o$. So generation ⇔ teacher-forced ⇒ probability (except for
+# word boundaries: "Romeo"). Longer: if all tokens are right given the true beginning, then the model generates that
+# beginning itself, and both agree (again except for word boundaries). They differ when only *some* tokens are right:
+# teacher forcing counts each token, generation stops at the first mistake. Neither implies probability any longer,
+# because that criterion compares means over tokens, and the tokens of $o$ can be even more probable.
 #
 # </details>
 
@@ -188,10 +185,11 @@ show.Table(rows)
 
 # %% [markdown]
 # In the second row "Tokyo" has become more probable than the old answer "Seoul", but a third city beats both. So
-# *probability* counts the rewording as followed, and the model says something else. On this course "held" means
+# *probability* counts the rewording as a success, although the model gives another answer. In this course "held" means
 # *generation*.
 #
-# Does the event change more than the level? The stored streams of [page 14](14_lifelong.ipynb) have all of them.
+# Does the criterion change more than the level? The stored streams of [notebook 14](14_lifelong.ipynb) contain all
+# three.
 
 # %%
 stored = runs_14.stored()
@@ -206,23 +204,23 @@ named = "MALMEN", "HoReN", "retrieval", "MEND"
 show.Table([{"editor": n, **{say: follow(n, e) for e, say in EVENTS.items()}} for n in named])
 
 # %% [markdown]
-# **The event turns the ranking** of the first three. MEND, which has destroyed the model and says none of its facts,
-# still has many of its rewordings by *probability*.
+# **The criterion changes the ranking** of the first three. MEND, which has destroyed the model and gives none of its
+# facts, still gets many of its rewordings by *probability*.
 #
 # ## What does teacher forcing give away?
 #
-# The beginning $y_{<t}$ that is given is a part of the answer. It gives away **content**: after
-# "Massachusetts Institute of" language alone says "Technology". And it gives away the **length**,
-# since nobody asks what comes after the last token.
+# The given beginning $y_{<t}$ is a part of the answer. It gives away **content**: after reading "Massachusetts
+# Institute of", general language is enough to predict "Technology". And it gives away the **length**, because no token
+# after the last is tested.
 #
-# Here are twelve facts that nobody has taught, such as "The inventor of the fork studied at the University of
-# California, Berkeley". The unedited model is asked, and the one into which UltraEdit has written them.
+# Here are twelve facts that the model was never taught, such as "The inventor of the fork studied at the University of
+# California, Berkeley". We test the unedited model, and the model after writing them with UltraEdit.
 #
-# **Predict.** What share of the answers' tokens does the *unedited* model get, teacher-forced?
+# **Predict.** What percentage of the answers' tokens does the *unedited* model get right, teacher-forced?
 
 # %%
 untaught = guess(
-    "What share of the tokens does the unedited model get, teacher-forced (%)?", 0, 100
+    "What percentage of the tokens does the unedited model get, teacher-forced?", 0, 100
 )
 
 # %%
@@ -239,33 +237,32 @@ figure, (left, right) = figures.panels(2, height=3.4, sharey=True)
 for i, (event, color) in enumerate(zip(shown, (plot.BASE, plot.EDITED), strict=True)):
     left.bar([x + 0.38 * i for x in range(2)], shown[event], 0.34, color=color)
 left.set_xticks([0.19, 1.19], ["unedited", "after UltraEdit"])
-left.set(ylabel="right (%)", title="twelve facts that nobody taught")
+left.set(ylabel="right (%)", title="twelve facts never taught")
 right.bar(range(1, 6), [100 * sum(some) / len(some) for some in places], 0.6, color=plot.BASE)
-right.set(xlabel="place of the token in the answer", title="unedited, teacher-forced")
+right.set(xlabel="position of the token in the answer", title="unedited, teacher-forced")
 figures.legend(figure, (plot.BASE, plot.EDITED), shown)
 
 # %% [markdown]
-# The unedited model, which was taught nothing, gets two thirds of the tokens right, nearly all of them at later
-# places: the first token is right for one answer of twelve. **So a score without that of the unedited model beside it
-# cannot be read.** After the edit teacher forcing says that most of the answers are there, and the model writes one
-# in three.
+# The unedited model, without being taught anything, gets two thirds of the tokens right, almost all of them at later
+# positions: the first token is right for one answer of twelve. **So you cannot interpret a score without the unedited
+# model's score next to it.** After the edit, teacher forcing shows most of the answers to be there, while the model
+# generates one in three.
 #
-# If the first token is right with chance $a$ and each later one with $b$ given the truth, an answer of $n$ tokens
+# If the first token is right with chance $a$ and each later token with $b$ given the truth, an answer of $n$ tokens
 # scores $(a + (n - 1)b)/n$ teacher-forced, and about $a\,b^{n-1}$ in generation. So for $a = 0$ the first grows with
 # the length of the answer, and the second is 0.
 #
-# ## How sure is a share?
+# ## How certain is a proportion?
 #
-# Of 24 facts, 23 are held. How well do we know the share $p$ that *all* facts of this kind
-# would give? We have $h$ hits out of $n$ cases, $\hat p = h/n$, and want an interval that contains $p$ in about 95 %
-# of all such experiments.
+# Of 24 facts, 23 are held. How well do we know the proportion $p$ that *all* facts of this kind would give? We have $h$
+# hits out of $n$ cases, $\hat p = h/n$, and want an interval that contains $p$ in about 95% of all such experiments.
 #
-# $\hat p$ has the variance $p(1-p)/n$ and is roughly normal, so in 95 % of the experiments it lies
-# within $z = 1.959964$ standard deviations of $p$. We take all $p$ of which this holds for our $\hat p$:
-# those with $(\hat p - p)^2 \le z^2\,p(1-p)/n$. With equality this is a quadratic in $p$, and its two
-# roots are the ends of the interval of **Wilson**.
+# $\hat p$ has the variance $p(1-p)/n$ and is roughly normal, so in 95% of the experiments it is within $z = 1.959964$
+# standard deviations of $p$. We keep every $p$ for which this holds given our $\hat p$: those with
+# $(\hat p - p)^2 \le z^2\,p(1-p)/n$. With equality this is a quadratic in $p$, and its two roots are the ends of
+# **Wilson**'s interval.
 #
-# **Your turn · exercise 8.2 · ★★ · 8 minutes.** Write `wilson`: solve the quadratic.
+# **Your turn · exercise 8.2 · ★★ · 8 minutes.** Write `wilson` by solving the quadratic.
 
 
 # %%
@@ -293,28 +290,27 @@ wilson = use("8.2", wilson)
 #
 # </details>
 #
-# Where a case can also be half right, as one of two rewordings, there is a way without formulas: draw $n$ cases out
-# of the $n$ with replacement, take the mean, and do so 2,000 times. This is the **bootstrap**. It never draws a case
-# that it has not seen. The **Bayesian bootstrap** draws a random weight for every case in place of a number of
-# copies. We give it half a case at 0 and half a case at 1 in addition, and these stand for the cases that were not
-# seen.
+# If a case can also be half right, as with one of two rewordings, we can do without formulas: sample $n$ cases out of
+# the $n$ with replacement and compute the mean, repeating this 2,000 times. This is the **bootstrap**. It never draws a
+# case it hasn't seen. The **Bayesian bootstrap** gives every case a random weight instead of a number of copies. We add
+# half a case at 0 and half a case at 1, representing unseen cases.
 #
-# **Predict.** 24 of 24 facts are held. What do "$\hat p \pm 1.96\sqrt{\hat p(1-\hat p)/n}$", the
-# bootstrap and Wilson say?
+# **Predict.** 24 of 24 facts are held. Which intervals do "$\hat p \pm 1.96\sqrt{\hat p(1-\hat p)/n}$", the bootstrap
+# and Wilson give?
 #
 # <details><summary>Work it out</summary>
 #
-# The first: $1 \pm 0$. The bootstrap as well, since every draw is all ones. Wilson: the quadratic
-# with $\hat p = 1$ has the roots 1 and $1/(1 + z^2/n)$.
+# The first: $1 \pm 0$. The bootstrap gives the same, because every sample is all ones. Wilson: the quadratic with
+# $\hat p = 1$ has the roots 1 and $1/(1 + z^2/n)$.
 #
 # </details>
 #
-# **Predict.** A score near 50 %: how many cases until the interval is $\pm 3$ points? Near 95 %?
+# **Predict.** How many cases do you need for an interval of $\pm 3$ points if the score is near 50%? Near 95%?
 #
 # <details><summary>Work it out</summary>
 #
-# $1.96\sqrt{p(1-p)/n} = 0.03$ gives $n = 4268\,p(1-p)$: 1,067 at one half, 203 at 0.95. And half
-# the width always costs four times as many.
+# $1.96\sqrt{p(1-p)/n} = 0.03$ gives $n = 4268\,p(1-p)$: 1,067 at one half, 203 at 0.95. And halving the width always
+# takes four times as many.
 #
 # </details>
 
@@ -352,7 +348,7 @@ for i, (how, some) in enumerate(ends_of.items()):
     places = [hits + 0.22 * (i - (len(ends_of) - 1) / 2) for hits in range(n + 1)]
     marks[how] = left.vlines(places, *zip(*some, strict=True), plot.CYCLE[i], linewidth=2)
 left.plot(range(n + 1), [100 * hits / n for hits in range(n + 1)], "k_", markersize=6)
-left.set(xlabel=f"hits of {n}", ylabel="95 % interval (%)")
+left.set(xlabel=f"hits of {n}", ylabel="95% interval (%)")
 counts = [round(10 ** (1 + i / 8)) for i in range(22)]
 for line, f in zip(("-", "--"), both(wilson).values(), strict=False):
     for p, color in zip((0.5, 0.8, 0.95), (plot.BASE, plot.NEIGHBOR, plot.EDITED), strict=True):
@@ -368,25 +364,24 @@ right.minorticks_off()
 figures.legend(figure, marks.values(), marks)
 
 # %% [markdown]
-# In the middle the three agree. At both ends the bootstrap claims to know the share exactly, and the other two do
-# not. The Bayesian interval is that of the library's tables.
+# In the middle the three agree. At both ends the bootstrap claims to know the proportion exactly, unlike the other two.
+# The library's tables use the Bayesian interval.
 #
-# On the right the dotted line is ± 3 points. With 24 facts a share near one half is known to some
-# twenty points either way. Differences that are paired, case by case, need fewer cases, as far as the same cases
-# are hard for both editors.
+# On the right the dotted line is ± 3 points. Using 24 facts, a proportion near one half is known to some twenty points
+# either way. Paired differences, case by case, need fewer cases, as far as the same cases are hard for both editors.
 #
 # ## How often does it contain the truth?
 #
-# Every interval assumes independent observations. Ten rewordings of one fact stand and fall together, so they are
+# Every interval assumes independent observations. Ten rewordings of one fact succeed or fail together, so they are
 # *one* observation. In a stream, an edit can break the model for all facts at once, so there the **stream** is the
-# observation. For the means $x_1 \dots x_m$ of $m$ streams, Student's interval is $\bar x \pm t\,s/\sqrt m$ with
-# their standard deviation $s$. It has no width where all means agree. So a page takes at either end whichever reaches
-# further, this interval or the Bayesian one that treats all facts of all streams as independent.
+# observation. For the means $x_1 \dots x_m$ of $m$ streams, Student's interval is $\bar x \pm t\,s/\sqrt m$ with their
+# standard deviation $s$. If all means agree, it has no width. So at either end our pages use whichever extends further,
+# this interval or the Bayesian interval treating all facts of all streams as independent.
 #
-# Does that rule keep its word? We try it in a world whose truth we know. Every fact has a **difficulty**, a standard
-# normal number, and an editor whose true mean is $p$ gets it right if the difficulty is below the quantile
-# $\Phi^{-1}(p)$. What happens in a stream happens to all of its facts, so a part $r$ of the variance belongs to the
-# stream. Of that part a share $c$ is the same for all editors:
+# Does that rule keep its promise? We test it in a simulated world whose truth we know. Every fact has a **difficulty**,
+# a standard normal number, and an editor whose true mean is $p$ gets it right if the difficulty is below the quantile
+# $\Phi^{-1}(p)$. All facts of a stream are affected together, so a part $r$ of the variance belongs to the stream. A
+# fraction $c$ of that part is the same for all editors:
 #
 # $$\text{difficulty} = \sqrt r\,z + \sqrt{1-r}\;\text{luck}, \qquad
 # z = \sqrt c\;\text{hard} + \sqrt{1-c}\;\text{own}.$$
@@ -394,7 +389,7 @@ figures.legend(figure, marks.values(), marks)
 # The right sides are independent standard normal numbers: *hard* one for each stream, *own* one for each editor and
 # stream, and *luck* one for each editor and fact.
 #
-# **Your turn · exercise 8.5, first step · ★★★ · 8 minutes.** Write `world`, which gives the facts that are right.
+# **Your turn · exercise 8.5, first step · ★★★ · 8 minutes.** Write `world`, which returns whether each fact is right.
 
 
 # %%
@@ -408,8 +403,8 @@ world = use("8.5", world)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# PyTorch has $\Phi^{-1}$ as `torch.special.ndtri`. How large is the variance of the difficulty, and how large should
-# it be?
+# PyTorch has $\Phi^{-1}$ as `torch.special.ndtri`. How large is the variance of the difficulty, and how large should it
+# be?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -426,9 +421,9 @@ world = use("8.5", world)
 #
 # What is a likely $r$? The mean of a stream varies for two reasons: its chance varies, with a standard deviation
 # $\sigma$ that we call the editor's **spread**, and of $n$ facts with a chance $p$ some are right by luck. So
-# $\operatorname{var}(x_j) = \sigma^2 + \mathbb E[p(1-p)/n]$, and the variance of the means less what luck accounts for
-# estimates $\sigma^2$. A point of the figure is an editor of [page 14](14_lifelong.ipynb), and the lines are the
-# spreads in our world.
+# $\operatorname{var}(x_j) = \sigma^2 + \mathbb E[p(1-p)/n]$, and subtracting the part due to luck from the variance of
+# the means estimates $\sigma^2$. A point of the figure is an editor of [notebook 14](14_lifelong.ipynb), with lines
+# showing the spreads in our simulation.
 
 
 # %%
@@ -464,10 +459,11 @@ print("r, mean of all editors:", {what: f"{np.mean(some):.2f}" for what, some in
 made
 
 # %% [markdown]
-# Most spreads are small, and a few are not, most often on unrelated texts. A few streams say little about a single point.
+# Most spreads are small. A few are not, most often on unrelated texts. With only a few streams, a single point shows
+# little.
 #
-# **Predict.** Take $r = 0.2$, ten streams of eighty facts and a true mean of 80 %. How often does the Bayesian
-# interval contain it, which takes all of these facts as independent?
+# **Predict.** Suppose $r = 0.2$, ten streams of eighty facts and a true mean of 80%. How often does the Bayesian
+# interval, treating all of these facts as independent, contain it?
 
 # %%
 often = guess("How often, in percent, does the interval of all facts contain 80 %?", 0, 100)
@@ -522,27 +518,27 @@ print(f"the wider, 80 facts: {eighty['the wider'][AT.index(0.95)]:.0f} % contain
 Slider(trials, "facts per stream", [5, 10, 20, 40, 80], 10)
 
 # %% [markdown]
-# With ten facts per stream the wider of the two does about what it says. Student's interval alone does not near 100 %:
-# ten streams often contain none of the rare accidents, and then all agree. **More facts in a stream do not mend this.**
-# The interval of all facts gets shorter, though there are no more streams, and can no longer stand in for Student's.
+# With ten facts per stream, the wider of the two roughly keeps its promise. Student's interval by itself doesn't near
+# 100%: ten streams often contain none of the rare accidents, and then all agree. **Adding facts to a stream doesn't
+# help.** The interval of all facts gets shorter without adding streams, and can no longer make up for Student's.
 #
 # ## Which of 27 editors is the best?
 #
-# A page with many editors looks for the leader first. The usual rule then calls an editor **beaten** if the interval of
-# the leader's lead over it, stream by stream, is clear of 0. But the leader is the one of 27 that these streams
-# happen to favor.
+# When comparing many editors, we first look for the leader. The usual rule then calls an editor **beaten** if the
+# interval of the leader's lead over it, stream by stream, excludes 0. But the leader is whichever of the 27 these
+# streams happen to favor.
 #
-# Here is another rule. Suppose that $b$ is the best. Then a rival that is as good leads in a stream as often as it
-# trails. So flip the signs of whole streams, in all $2^m$ ways, and each time note the largest of the rivals' mean leads.
-# If at most 5 % of the flips make it as large as it was, $b$ is excluded. That should happen to the best editor in about
-# 5 % of experiments, however many rivals it has.
+# Here is another rule. Suppose that $b$ is the best. Then an equally good rival leads in a stream as often as it
+# trails. So flip the signs of whole streams, in all $2^m$ ways, each time recording the largest of the rivals' mean
+# leads. If at most 5% of the flips make it as large as it was, $b$ is excluded. That should happen to the best editor
+# in about 5% of experiments, however many rivals it has.
 #
-# One trap remains: flipping the leads of a rival that is far behind turns its deficit into a huge lead, which would hide
-# every real one. So each rival that is behind on average is first set level with $b$: its leads minus their mean, times
+# One trap remains: flipping the leads of a rival that trails badly turns its deficit into a huge lead, which would hide
+# every real lead. So each rival that trails on average is first set level with $b$: its leads minus their mean, times
 # $\sqrt{m/(m-1)}$, because residuals vary a little less than leads.
 #
 # **Your turn · exercise 8.5, the other steps · ★★★ · 20 minutes.** Write both rules, and `promise`, which counts how
-# often a rule calls an editor worse though none is better.
+# often a rule calls an editor worse when none is better.
 
 
 # %%
@@ -568,8 +564,8 @@ promise = use("8.5", promise)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# When a stream is flipped, how many leads change their sign? `torch.cartesian_prod` gives all rows of signs, and
-# `torch.where` sets the rivals level that are behind.
+# When a stream is flipped, how many leads change their sign? `torch.cartesian_prod` returns all rows of signs, and
+# `torch.where` can set the trailing rivals level.
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -596,10 +592,10 @@ promise = use("8.5", promise)
 #
 # </details>
 #
-# The editors in the figure have the spreads of page 14's on unrelated texts, and half of what belongs to a stream is the
-# same for all. On the left all are equal, at 80 %. On the right one is better than 26 equal others. **Tukey's** rule
-# stands beside the two: an editor is worse if it is farther behind the leader than the range of equal editors is in
-# 95 % of experiments.
+# The editors in the figure have the spreads from notebook 14 on unrelated texts, and half of the stream's part is the
+# same for all. On the left all are equal, at 80%. On the right one editor is better than 26 equal others. For
+# comparison, we add **Tukey's** rule: an editor is worse if it trails the leader by more than the range of equal
+# editors in 95% of experiments.
 #
 # **Predict.** All 27 editors are equal. In how many of 100 experiments is at least one called beaten?
 
@@ -608,7 +604,7 @@ false = guess("In how many of 100 experiments is one of 27 equal editors called 
 own_parts, FACTS = torch.tensor(parts["unrelated"]).double(), 10  # r of each editor of page 14
 
 
-def error(x):  # of a mean of m streams, from what is left without editors and streams (..., E, m)
+def error(x):  # of a mean of m streams, from residuals without editors and streams (..., E, m)
     E, m = x.shape[-2:]
     rest = x - x.mean(-1, keepdim=True) - x.mean(-2, keepdim=True) + x.mean((-2, -1), keepdim=True)
     return (rest.square().sum((-2, -1)) / ((E - 1) * (m - 1)) / m).sqrt()
@@ -625,7 +621,7 @@ def tukey(x):
 
 
 # %%
-def rules(m):  # {rule: x (E, m) -> bool (E,), whom it calls worse}
+def rules(m):  # {rule: x (E, m) -> bool (E,), the editors it calls worse}
     found = {}
     for i, f in enumerate(both(beaten).values()):
         found["leads" + i * ", yours"] = lambda x, f=f: f(x, STUDENT[m]) != 0
@@ -635,7 +631,7 @@ def rules(m):  # {rule: x (E, m) -> bool (E,), whom it calls worse}
 
 
 def tried(means, r, m=STREAMS, c=0.5, repeat=20 if SCALE == "tiny" else 200):
-    E, found = len(means), {}  # {rule: bool (repeat, E), whom it calls worse}
+    E, found = len(means), {}  # {rule: bool (repeat, E), the editors it calls worse}
     for _ in range(repeat):
         x = world(means, normal(m), normal(E, m), normal(E, m, FACTS), r, c).mean(2)
         for name, rule in rules(m).items():
@@ -643,7 +639,7 @@ def tried(means, r, m=STREAMS, c=0.5, repeat=20 if SCALE == "tiny" else 200):
     return {name: torch.stack(some) for name, some in found.items()}
 
 
-def led(gap, E=27):  # the true means of one editor that is better by gap points, and of the others
+def led(gap, E=27):  # the true means: one editor is better by gap points than the others
     return torch.tensor([0.8 + gap / 200] + [0.8 - gap / 200] * (E - 1)).double()
 
 
@@ -691,20 +687,20 @@ fine = range(10, 41, 5)
 power = {gap: tried(led(gap), own_parts, repeat=60) for gap in fine}
 for name in LOOK:
     least = next((g for g in fine if power[g][name][:, 1:].double().mean() >= 0.8), None)
-    print(f"{name}: ten streams find four of five of the others from a lead of {least} points on")
+    print(f"{name}: ten streams detect four of five others from a lead of {least} points on")
 Slider(compared, "streams", [5, 6, 7, 8, 9, 10], 10)
 
 # %% [markdown]
-# **The leads name losers among equals in nearly every experiment.** The flips exclude each of the equals in a few
-# percent at most, as they promise. In one experiment of three they exclude *some* equal. Tukey's range limits that as
-# well, and pays with fewer finds among editors that are worse. This course uses the flips, and says that an editor
-# **may be the best**, or not.
+# **The leads name losers among equals in almost every experiment.** The flips exclude each of the equals in a few
+# percent at most, as promised. In one of three experiments they exclude *some* equal editor. Tukey's range also limits
+# that, at the price of finding fewer of the editors that really are worse. This course uses the flips, reporting
+# whether an editor **may be the best**.
 #
-# The **power** of a rule is how often it finds a difference that is there. A difference *could have been detected* if
-# that is 80 %, and beside "no difference is seen" **has to stand the smallest that could**. With the flips, ten streams
-# detect a lead of some 30 points. Move the slider: what do five detect?
+# The **power** of a rule is how often it finds a real difference. A difference *could have been detected* if the power
+# is 80%, and "no difference is seen" **has to come with the smallest such difference**. Using the flips, ten streams
+# detect a lead of some 30 points. Move the slider: what can five detect?
 #
-# How far do page 14's own streams narrow the choice?
+# How far do notebook 14's own streams narrow the choice?
 
 # %%
 rows = []
@@ -720,8 +716,8 @@ show.Table(rows)
 # %% [markdown]
 # ## Where it breaks
 #
-# The flips assume that equal editors lead each other equally often and equally far. An editor that is good nearly always
-# and has rare accidents breaks this. It meets a steady one with the same true mean of 95 %.
+# The flips assume that equal editors lead each other equally often and equally far. An editor that is almost always
+# good but has rare accidents breaks this. We compare it with a steady editor of the same true mean, 95%.
 
 # %%
 out = tried(0.95 * torch.ones(2).double(), torch.tensor([0.0, 0.7]).double(), c=0.0, repeat=1000)
@@ -732,23 +728,23 @@ for name, some in out.items():
     )
 
 # %% [markdown]
-# **Nearly all mistakes fall on the steady editor.** In most experiments the rare bad stream of the other one is not
-# among the ten, and no rule knows of accidents that it has not seen.
+# **Almost all mistakes hit the steady editor.** In most experiments the other editor's rare bad stream is not among the
+# ten, and no rule can account for accidents that it hasn't seen.
 #
 # ## What we know now
 #
-# * The event makes the level of a score. Teacher forcing gives the beginning of the answer and counts tokens, and so
-#   it flatters a model that was taught nothing. We read what is generated, beside the unedited model.
-# * What is drawn for an interval is what varies: facts, or streams where facts share a model. More facts in a stream
-#   do not replace streams.
-# * A leader that is picked out of many beats equals. A set of those that may be the best, by flips of whole
-#   streams, keeps its word.
-# * Beside "no difference is seen" stands the smallest that could have been detected, with a power of 80 %.
+# * The criterion determines the level of a score. Teacher forcing gives the beginning of the answer and counts tokens,
+#   flattering a model that was taught nothing. We judge generated text, next to the unedited model's.
+# * An interval should resample whatever varies: facts, or streams if facts share a model. More facts in a stream don't
+#   replace streams.
+# * A leader picked out of many beats equals. The set of editors that may be the best, found by flipping whole streams,
+#   keeps its promise.
+# * Next to "no difference is seen", report the smallest difference that could have been detected, with a power of 80%.
 #
-# A question that nobody asks has no interval: "The tower is *not* in the city of", the same subject's other
-# relations, what follows from an edit. Exercise 8.6 lets you find such a question.
+# A question that was never tested has no interval: "The tower is *not* in the city of", the same subject's other
+# relations, consequences of an edit. Exercise 8.6 lets you find such a question.
 #
-# How long does an edit take, where, and what becomes of it **at scale**? [Notebook 16](16_at_scale.ipynb).
+# How long does an edit take, where, and what happens to it **at scale**? [Notebook 16](16_at_scale.ipynb) answers this.
 #
 # ## References
 #

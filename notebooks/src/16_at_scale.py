@@ -17,8 +17,6 @@
 # * **Counted**: calculated from the shapes of matrices, without running anything.
 # * **Measured**: we ran a program, recording its time or its answers.
 # * **Never run**: the code exists and should work, but we have not tried it.
-#
-# Run the folded cell below, then continue reading.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -192,9 +190,9 @@ plot.lines(weights, counts, *axes, xlog=True, ylog=True)
 # $$t \ge \max\Big(\frac aP,\ \frac bB\Big), \qquad\text{so}\qquad
 # \frac at \le \min\Big(P,\ \frac ab\,B\Big).$$
 #
-# Plotted over $a/b$, this is called a **roofline**: the slanted part of the roof is $\frac ab B$, the flat part is
-# $P$, and they meet in the corner $a/b = P/B$. In a pass of $n$ tokens, every weight is read once and used $n$ times.
-# So if a pass has few tokens, the GPU waits for its memory, and above the corner, for its arithmetic.
+# Plotted over $a/b$, this is called a **roofline**: the slanted part of the roof is $\frac ab B$, the flat part is $P$,
+# meeting in the corner $a/b = P/B$. In a pass of $n$ tokens, every weight is read once and used $n$ times. So in a pass
+# with few tokens, the GPU waits for its memory, and above the corner, for its arithmetic.
 #
 # **Your turn · exercise 10.5 · ★★ · 7 minutes.** Write `roof`, returning the minimum number of seconds and the number
 # of tokens per pass beyond which the arithmetic takes longer than the reading.
@@ -224,9 +222,9 @@ roof = use("10.5", roof)
 #
 # </details>
 #
-# We **measured** $P$ and $B$ on two GPUs, using one large product in bf16 and one large read. The work is
-# **counted**, for a model of 8 billion weights. The result is a bound: no program for this method can be faster if it
-# reads bf16 and doesn't exceed these rates.
+# We **measured** $P$ and $B$ on two GPUs, using one large product in bf16 and one large read. The work is **counted**,
+# for a model of 8 billion weights. The result is a bound: no program for this method can be faster when reading bf16
+# without exceeding these rates.
 #
 # **Predict.** A single search has $5 \cdot 4$ tokens in a pass. Does it wait for memory or for arithmetic? And what
 # about 32 searches at once? In the figure, the gray area and both dots are for the H200.
@@ -272,17 +270,17 @@ Slider(at_once, "facts at once", [1, 2, 4, 8, 16, 32, 64], 8)
 # ## How far are programs from their minimum time?
 #
 # **Measured**, one fact on a GPU: `python -m tests.benchmarks.gpu` ran eighteen editors with random weights of this
-# shape, ten on an H100 and eight on an H200. Each editor's *floor* is the minimum time in which this GPU could run
-# the products that the program did run. It differs from the method's bound, which excludes every product that can be
-# left out. If this page has counted a method, a cross marks its bound. Random weights show only how long an edit
-# takes, and nothing about its quality, and each row was run once. Anything computed once for all edits, such as $C$,
-# is not included in the times.
+# shape, ten on an H100 and eight on an H200. For each editor, the *minimum time* is the shortest time in which this GPU
+# could run the products that the program did run. It differs from the method's bound, which excludes every product that
+# can be left out. If this page has counted a method, a cross marks its bound. Random weights show only how long an edit
+# takes, not its quality, and each row was run once. Anything computed once for all edits, such as $C$, is not included
+# in the times.
 #
-# **Predict.** How many times its floor does a typical edit take?
+# **Predict.** How many times its minimum time does a typical edit take?
 
 # %%
 above_floor = guess(
-    "How many times its floor does the middle one of eighteen editors take?", 1, 1000
+    "How many times its minimum time does the median of eighteen editors take?", 1, 1000
 )
 
 # %%
@@ -294,7 +292,7 @@ measured.sort()
 times = [seconds / floor for seconds, floor, *_ in measured]
 above_floor.against(statistics.median(times))
 print(
-    f"from {measured[0][0]:.2f} to {measured[-1][0]:.1f} s, {min(times):.0f} to {max(times):.0f} floors"
+    f"from {measured[0][0]:.2f} to {measured[-1][0]:.1f} s, {min(times):.0f} to {max(times):.0f} times the minimum"
 )
 counted = {"rome": "search", "ultraedit": "gradient"}  # methods counted on this page
 for row in gpu["b"]["rows"]:
@@ -304,7 +302,9 @@ for row in gpu["b"]["rows"]:
 cpu = stored("speed_now")
 slow, fast = cpu["rome, 5 contexts"], cpu["ultraedit, published form"]
 for name, row in (("ROME", slow), ("UltraEdit", fast)):
-    print(f"one CPU thread, 135M: {name} {row['cpu']:.2f} s, {row['over_floor']:.1f} floors")
+    print(
+        f"one CPU thread, 135M: {name} {row['cpu']:.2f} s, {row['over_floor']:.1f} times the minimum"
+    )
 
 # %%
 figure, (ax,) = figures.panels(height=5.4)
@@ -313,7 +313,7 @@ for card, color in zip(PARTS, plot.CYCLE, strict=False):
     y, seconds, floors = zip(*own, strict=True)
     ax.hlines(y, floors, seconds, color=color, linewidth=1.2)
     ax.plot(floors, y, "|", color=color, markersize=11)
-    ax.plot(seconds, y, "o", color=color, label=f"measured on one {card}; the stroke is its floor")
+    ax.plot(seconds, y, "o", color=color, label=f"measured on one {card}; the tick is the minimum")
 for i, (*_, name, card) in enumerate(measured):
     if name in counted:
         least = roof(*WORK[counted[name]], *roofs[card], 2)[0]
@@ -325,14 +325,14 @@ ax.xaxis.grid(True)
 figures.legend(figure, *ax.get_legend_handles_labels(), 1)
 
 # %% [markdown]
-# On a GPU, a typical editor takes nine times its floor. The measured time doesn't show where the rest is spent. LEMoE
-# is farthest above its floor, more than twice as far as the next. ROME's program also runs products that its method
-# doesn't need. They barely raise its floor, because it is limited by reading.
+# On a GPU, a typical editor takes nine times its minimum time. The measurement doesn't show where the rest is spent.
+# LEMoE is farthest above the minimum, more than twice as far as the next. ROME's program also runs products that its
+# method doesn't need. They barely raise its minimum, because it is limited by reading.
 #
-# On a CPU thread, where arithmetic is slow, two programs take two to three times their floor (**measured**, small
-# model). When writing a hundred facts at once, UltraEdit in its published form is far faster there than ROME, by more
-# than the count predicted: such passes also run at a higher rate. Our form (`preset="ours"`) passes over a fact more
-# than once, and is slower ([notebook 14](14_lifelong.ipynb)).
+# On a CPU thread, where arithmetic is slow, two programs take two to three times their minimum time (**measured**,
+# small model). When writing a hundred facts at once, UltraEdit in its published form is far faster there than ROME, by
+# more than the count predicted: such passes also run at a higher rate. Our form (`preset="ours"`), passing over a fact
+# more than once, is slower ([notebook 14](14_lifelong.ipynb)).
 #
 # ## How much does batching save?
 #
@@ -426,8 +426,8 @@ figure
 # then stop.** The three methods that add to a store end above the whole model.
 #
 # We **measured** that the program itself barely grows over the edits (the printed lines), using made-up facts on a
-# model so small that almost all of the time is spent in the library itself. A million edits on a model that can hold
-# facts were **never run**.
+# model so small that the library itself takes almost all of the time. A million edits on a model that can hold facts
+# were **never run**.
 #
 # But how many of all the facts written into a matrix does the model still *give*? **Measured**, one stream of ten
 # thousand facts on the small model, without the prepended token of [notebook 02b](02b_first_token.ipynb), using
@@ -464,7 +464,7 @@ means = {
     form: {name: [(x, [one[0] for one in held])] for name, ((x, held),) in lines.items()}
     for form, lines in kept.items()
 }
-figure = figures.curves(means, "edits so far", "facts that are said (%)", ylim=(0, 100))
+figure = figures.curves(means, "edits so far", "facts given (%)", ylim=(0, 100))
 for ax, lines in zip(figure.axes, kept.values(), strict=False):
     for i, ((x, held),) in enumerate(lines.values()):
         _, low, high = zip(*held, strict=True)
@@ -472,11 +472,11 @@ for ax, lines in zip(figure.axes, kept.values(), strict=False):
 figure
 
 # %% [markdown]
-# After ten thousand edits, our form still gives half of its first hundred facts, and four of five of the last
-# hundred. **It forgets**, here within the first few thousand edits, then barely any more. The published form gives
-# far fewer from the start. Its first hundred seem to rise, but the intervals of the two ends overlap, showing neither
-# a loss nor a gain. The rise of its last hundred is clear. These are different facts at every point, written using
-# moments of more and more facts; we have not tested whether that is the reason, and it is one stream.
+# After ten thousand edits, our form still gives half of its first hundred facts, and four of five of the last hundred.
+# **It forgets**, here within the first few thousand edits, then barely any more. The published form gives far fewer
+# from the start. Its first hundred seem to rise, but the intervals of the two ends overlap, showing neither a loss nor
+# a gain. The rise of its last hundred is clear. These are different facts at every point, written using moments of more
+# and more facts; we have not tested whether that is the reason, and it is one stream.
 #
 # ## Distributing the normal equations
 #
@@ -533,12 +533,12 @@ for workers in (2, 4, 10):
     print(f"{workers:2} workers: columns give the same bits, sums are off by {off:.0e}")
 
 # %% [markdown]
-# **Measured** here, using chunks of one matrix as workers. Sending columns is cheaper as long as $n < d_\text{in}$,
-# and when put back in order they *are* the matrix of a single worker. Sums are added in a different order, so numbers
-# in float32 round differently. When running `torchrun --nproc-per-node 2 -m lib stream …`, the library sends columns
-# up to $n = d_\text{in}$, and sums beyond that. We **measured** two processes on a CPU ([several
-# processes](../tests/benchmarks/results/large_model.md#several-processes)). **Never run**: more than two, and more
-# than one GPU.
+# **Measured** here, using chunks of one matrix as workers. Sending columns is cheaper as long as $n < d_\text{in}$, and
+# when put back in order they *are* the matrix of a single worker. Sums are added in a different order, making numbers
+# in float32 round differently. When running `torchrun --nproc-per-node 2 -m lib stream …`, the library sends columns up
+# to $n = d_\text{in}$, and sums beyond that. We **measured** two processes on a CPU ([several
+# processes](../tests/benchmarks/results/large_model.md#several-processes)). **Never run**: more than two, and more than
+# one GPU.
 #
 # ## On your machine
 #
@@ -569,7 +569,7 @@ for i in range(0, len(facts), count):
 hourly = 3600 * count * (turns - 1) / sum(spent[1:])
 print(f"on this {lm.device.type}: {hourly:,.0f} edits per hour in turns of {count}")
 print(
-    f"of {len(facts)} facts {first} are said after their turn, and {says(facts, patch)} at the end"
+    f"of {len(facts)} facts {first} are given after their turn, and {says(facts, patch)} at the end"
 )
 speed.against(hourly)
 
@@ -579,12 +579,12 @@ speed.against(hourly)
 #
 # ## What we know now
 #
-# * **Counted**: a search costs some forty passes and a gradient two. Codebooks and experts grow without bound; a
-#   matrix into which facts are written does not.
-# * **Counted, using measured rates**: if a pass has few tokens, a GPU waits for memory, and above the corner, for
-#   arithmetic. So it helps to edit facts in batches, and measured times fall with batching.
-# * **Measured**, editing one fact on one GPU with random weights: the editors take four to seventy times their floor,
-#   the minimum time of the products that they run.
+# * **Counted**: a search costs some forty passes and a gradient two. Codebooks and experts grow without bound; a matrix
+#   into which facts are written does not.
+# * **Counted, using measured rates**: in a pass with few tokens, a GPU waits for memory, and above the corner, for
+#   arithmetic. So editing facts in batches helps, and measured times fall with batching.
+# * **Measured**, editing one fact on one GPU with random weights: the editors take four to seventy times their minimum
+#   time for the products that they run.
 # * **Never run**: any of this with the real weights of a model of 8B, a million real facts, or more than one GPU.
 #
 # Nothing on this page shows that a large model *holds* the facts written so fast. The next question looks from the

@@ -12,8 +12,6 @@
 # **Needs** [notebook 02](02_insert.ipynb) (the insert), [04](04_rome.ipynb) (ROME), [15](15_judging.ipynb) (intervals).
 #
 # **Minutes** 35 to read and 50 to work: the four exercises of [session 9](../lessons/session_9.md).
-#
-# Run the folded cell below, then continue reading.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -121,8 +119,8 @@ assert torch.allclose(sigma[0] * k.norm() / r.norm(), k.norm() * u.norm() / q)
 drawings_17.trace()
 
 # %% [markdown]
-# In this drawing, keys have two dimensions. On the left, $\hat u = u/\|u\|$ points almost along the direction that
-# text uses little. On the right, the edited matrix stretches directions near $\hat u$ far more than before. So in two
+# In this drawing, keys have two dimensions. On the left, $\hat u = u/\|u\|$ points almost along the direction that text
+# uses little. On the right, the edited matrix stretches directions near $\hat u$ far more than before. So in two
 # dimensions, looking along $\hat u$ shows the edit best. On the model, we compare this with looking along the plain
 # key.
 #
@@ -189,7 +187,7 @@ for fact, (name, W) in zip(facts, edited.items(), strict=True):
     told = objects(lm, name, patches[name], lib.EMPTY, most=3)["token"]
     row = {"edited": name, "first": names[who[0]], "score": two[0].item()}
     row |= {"second": names[who[1]], "its score": two[1].item(), "new answer": fact.target_new}
-    table.append(row | {"likelier than before": ", ".join(map(repr, told.str.strip()))})
+    table.append(row | {"more probable than before": ", ".join(map(repr, told.str.strip()))})
 show.Table(table)
 
 # %% [markdown]
@@ -219,8 +217,8 @@ show.Table(table)
 #
 # <details><summary>Work it out</summary>
 #
-# Subtract the mean, and let one number be $x$. The other $n - 1$ numbers add up to $-x$. The sum of their squares is
-# smallest if all are equal, giving $x^2/(n-1)$. So the deviation $s$ satisfies
+# After subtracting the mean, let one number be $x$. The other $n - 1$ numbers add up to $-x$. The sum of their squares
+# is smallest if all are equal, giving $x^2/(n-1)$. So the deviation $s$ satisfies
 #
 # $$(n-1)\,s^2 \ge x^2 + \frac{x^2}{n-1} = \frac{n}{n-1}\,x^2, \qquad\text{and}\qquad
 # \frac xs \le \frac{n-1}{\sqrt n}.$$
@@ -285,10 +283,10 @@ named = use("9.2", named)
 #
 # </details>
 #
-# Now we look at four models prepared by someone else, in random order. Three contain one edit by ROME each, and one
-# is unedited. The filter is given the layer. Everything else belongs to the defender: a different text than the
-# editor's, a different prefix, and a little damping of $C$, because the text is short. Editing the matrix changes
-# neither its keys nor $C$.
+# Now we look at four models prepared by someone else, in random order. Three contain one edit by ROME each, and one is
+# unedited. The filter is given the layer. Everything else belongs to the defender: a different text than the editor's,
+# a different prefix, and a little damping of $C$, because the text is short. Editing the matrix changes neither its
+# keys nor $C$.
 #
 # **Predict.** How much does the filter lose without $C^{-1}$, that is, when looking along the raw key $k$ itself?
 #
@@ -322,7 +320,7 @@ for number, (_, W) in enumerate(unknown, 1):
     who = [names[int(i)] if i is not None and i == i else "nobody" for i in found]
     verdicts.append(who[0])
     print(f"model {number}: {who[0]}" + "".join(f" (yours: {one})" for one in who[1:]))
-right = guess("Of how many of the four has `named` said the right thing?", 0, 4)
+right = guess("For how many of the four is `named` right?", 0, 4)
 
 # %%
 right.against(sum(a == (b or "nobody") for a, (b, _) in zip(verdicts, unknown, strict=True)))
@@ -422,10 +420,10 @@ ends = "{:.0f}, {:.0f}".format(*(100 * end for end in wilson(sum(hits), len(hits
 print(f"ROME's edits named: {sum(hits)} of {len(hits)}, interval [{ends}] %")
 calm = sum(z < THRESHOLD for z in innocent)
 fours = math.comb(sum(hits), 3) * calm, math.comb(len(hits), 3) * len(innocent)
-print("three of them and an unedited model, all four judged rightly: {:,} of {:,}".format(*fours))
+print("three of them and an unedited model, all four judged correctly: {:,} of {:,}".format(*fours))
 kin = [one["other"] for one in looked("ROME", *runs_17.DRAWS)]
 kin = [one["name"] for one in kin if one["z"] >= THRESHOLD]
-print(f"models in which another candidate passes, too: {len(kin)} ({', '.join(kin)})")
+print(f"models in which another candidate also passes: {len(kin)} ({', '.join(kin)})")
 spread.against(sum(sum(named_in("MEMIT", draw, THRESHOLD)) for draw in runs_17.DRAWS))
 strips = {"unedited\nmodels": (innocent, plot.BASE)}
 for editor in runs_17.EDITORS:
@@ -452,8 +450,8 @@ def judged(threshold):
         at = [x + 0.08 * (i - 1) for x in range(3)]
         look = {"color": plot.CYCLE[i], "marker": figures.MARKERS[i], "linestyle": ""}
         bars.plot(at, shares, **look, label=f"{draw} draw", alpha=0.85)
-    bars.set_xticks(range(3), ["ROME,\nnamed", "MEMIT,\nnamed", "ROME: another\nabove, too"])
-    bars.set(ylim=(-4, 104), ylabel="share of the edits (%)")
+    bars.set_xticks(range(3), ["ROME,\nnamed", "MEMIT,\nnamed", "ROME: another\nalso above"])
+    bars.set(ylim=(-4, 104), ylabel="edits (%)")
     return figures.legend(made, *bars.get_legend_handles_labels(), 3)
 
 
@@ -461,15 +459,15 @@ Slider(judged, "threshold", [2, 3, 4, 5, 6, 8, 10, 15, 20, 30], THRESHOLD)
 
 # %% [markdown]
 # Every edit by ROME is named, in all three draws, while no unedited model reaches the threshold. So any four models
-# drawn from these, as above, would all be judged correctly; the interval shows how much 18 edits can prove. The
-# threshold of 8 is between the two printed numbers, so the even draw would also have allowed it.
+# drawn from these, as above, would all be judged correctly; the interval shows how much 18 edits can prove. The even
+# draw would also have allowed the threshold of 8.
 #
 # Two conclusions do not follow. First, **a relative of the subject may also pass the threshold**, as Paris does for
 # Rome and Poland for Hungary: its $\hat u$ has a component along the subject's. If the edited subject were not on the
 # list, only the relative would be accused. Second, **if no candidate stands out, this does not mean that nothing was
 # edited**. None of the three MEMIT edits is detected, because each of the five layers holds only part of the edit.
-# When we sum $z$ over up to five layers, dividing by the root of their number, the $z$ of two of the three is above
-# that of every unedited model, whose largest stays the same under this sum, but still below the threshold.
+# Summing $z$ over up to five layers, divided by the root of their number, puts two of the three above every unedited
+# model, but still below the threshold.
 #
 # And the unedited models are variants of a single model. Showing that fewer than one in a hundred is accused would
 # take about three hundred independent models, none of them accused.
@@ -545,7 +543,7 @@ show.Table(table)
 ways = "16 prefixes", "11 components", "16 prefixes of another", "11 components of another"
 shares = {}
 for i, title in enumerate(
-    ("old token back (%)", "edited token stays (%)", "neighbors as before (%)")
+    ("old token back (%)", "edited token stays (%)", "neighbors unchanged (%)")
 ):
     shares[title] = {}
     for way in ways:
@@ -649,9 +647,8 @@ hide = use("9.4", hide)
 # <details><summary>Work it out</summary>
 #
 # The silent change points along the part of $\tilde k$ that is orthogonal to $\tilde u$. This part is shorter, so the
-# change has to be larger: the price is $1/(1 - \cos^2(\tilde k, \tilde u))$ times the lowest. A defender using
-# another text or prefix looks along a slightly different direction from the one that was avoided, so this defender
-# may still see the edit.
+# change has to be larger: the price is $1/(1 - \cos^2(\tilde k, \tilde u))$ times the lowest. A defender using another
+# text or prefix looks along a slightly different direction, so this defender may still see the edit.
 #
 # </details>
 
@@ -725,11 +722,11 @@ handles = {line.get_label(): line for line in right.lines[::-1]}
 figures.legend(figure, list(handles.values())[::-1], list(handles)[::-1], 3)
 
 # %% [markdown]
-# For the defender who reads the adversary's text, the bisection closes in on the threshold, and hiding just enough
-# costs less than silence. The other two see every $t$, so `hide` ends at $t = 1$ and escapes neither: they compute
-# $C$ from another text, giving another $\hat u$. In the stored run (right), we queried the first of them about each
-# edit, and the two still detect almost every edit. The price is more than four times the lowest there. **Hiding from
-# a defender requires knowing where the defender looks.** MEMIT hides without meaning to, by writing in more layers.
+# For the defender reading the adversary's text, the bisection closes in on the threshold, and hiding just enough costs
+# less than silence. The other two see every $t$, so `hide` ends at $t = 1$ and escapes neither: they compute $C$ from
+# another text, giving another $\hat u$. In the stored run (right), we queried the first of them about each edit, and
+# the two still detect almost every edit. The price is more than four times the lowest there. **Hiding from a defender
+# requires knowing where the defender looks.** MEMIT hides without meaning to, by writing in more layers.
 #
 # ## Where it breaks
 #
@@ -756,8 +753,8 @@ for who in looks:
     print(f"{who}: {z.max():.1f}, that of the tower {z[names.index(tower)]:.1f}")
 
 # %% [markdown]
-# For a third more, it escapes all four, including the one with the new prefix. So a defender's secret is the *text*
-# used for $C$, not the prompt. We have not tried a defender with a third text.
+# For a third more, it escapes all four, including the defender with the new prefix. So a defender's secret is the
+# *text* used for $C$, not the prompt. We have not tried a defender with a third text.
 #
 # ## The verdict
 #
@@ -767,7 +764,7 @@ for who in looks:
 # %%
 number, claim = 3, ""  # which model, and your sentence about it
 if claim and "edit" in claim.lower() and "consistent with" not in claim.lower():
-    print("Not yet: a z does not say that this was done. It says what it is consistent with.")
+    print("Not yet: a z does not show that this was done, only what it is consistent with.")
 elif claim:
     print(f"Yours: {claim}")
 z = stands_out(norms(unknown[number - 1][1]))

@@ -16,8 +16,6 @@
 # **Needs** [notebook 04](04_rome.ipynb) (ROME), [10](10_ultraedit.ipynb) (UltraEdit), [15](15_judging.ipynb) (streams).
 #
 # **Minutes** 20 to read and 25 to work: two exercises of [session 10](../lessons/session_10.md).
-#
-# Run the folded cell below, then continue reading.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -105,8 +103,8 @@ def table(columns):
 table({"unedited": lib.EMPTY} | edits)
 
 # %% [markdown]
-# Two editors wrote the same facts. ROME changes a single matrix, and UltraEdit changes several, each of them a
-# little. Right after the edit, the two give similar answers. This will change.
+# Two editors wrote the same facts. ROME changes a single matrix, and UltraEdit changes several, each of them a little.
+# Right after the edit, the two give similar answers.
 #
 # ## What does rounding do to a small change?
 #
@@ -298,9 +296,9 @@ for name, patch in edits.items():
 table(columns)
 
 # %% [markdown]
-# In both formats, ROME's model gives the same answers as before. UltraEdit's answers are gone in both, for two
-# reasons. In the format of the file, its change was erased. With a scale per row, it is still there on average, but
-# rounding has also added an error to every matrix of the model, from which the unedited model suffers as well.
+# In both formats, ROME's model gives the same answers as before. UltraEdit's answers are gone in both, for two reasons.
+# In the format of the file, its change was erased. With a scale per row, it is still there on average, but rounding has
+# also added an error to every matrix of the model, from which the unedited model suffers as well.
 #
 # ## What would the model have lost anyway?
 #
@@ -486,8 +484,8 @@ gives = use("10.2", gives)
 #
 # </details>
 #
-# Here are two conversations, each using ROME's model and the unedited model with the fact given before the question.
-# We picked the two facts so that one holds and one breaks.
+# Here are two conversations, each using ROME's model and the unedited model with the fact given before the question. We
+# picked the two facts so that one holds and the other breaks.
 
 # %%
 DOUBTS = ["Are you sure?", "Everybody I know says that it is {}."]

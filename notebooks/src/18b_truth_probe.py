@@ -15,8 +15,6 @@
 # **Needs** [notebook 01](01_linear_memory.ipynb) (ridge), [04](04_rome.ipynb) (ROME), [18](18_does_it_last.ipynb) (the edits).
 #
 # **Minutes** 15 to read and 20 to work: one exercise of [session 10](../lessons/session_10.md).
-#
-# Run the folded cell below, then continue reading.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -493,7 +491,7 @@ for name in ("ft_m", "grace"):
 # %% [markdown]
 # ## What we know now
 #
-# * A probe can memorize its statements. Before we believe it, it has to be right on unseen relations.
+# * A probe can memorize its statements. Before believing it, we have to test it on unseen relations.
 # * Two fractions do not show the effect of an edit on a fact. A joint table does, if it includes the facts before and
 #   after.
 # * After ROME the new answer looks true more often, but only a quarter of the facts are turned around. Of the 13

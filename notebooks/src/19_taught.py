@@ -3,16 +3,14 @@
 #
 # # 19 · What twenty-six editors taught
 #
-# Twenty-two pages, twenty-six editors. This last page is short.
+# Twenty-two notebooks, twenty-six editors. This last notebook is short.
 #
-# **You will** read the map · see on keys of the real model what each protection saves and what it costs · take eight
-# ideas home · put a price on what an edit takes.
+# **You will** read the map · use keys of the real model to see what each protection saves and costs · take eight ideas
+# home · put a price on the harm of an edit.
 #
-# **Needs** the pages before it.
+# **Needs** the notebooks before it.
 #
-# **Minutes** 10 to read. There is no exercise here: the [project](../lessons/project.md) is an editor of your own.
-#
-# Run the folded cell below, and read on.
+# **Minutes** 10 to read, without an exercise; in the [project](../lessons/project.md), you build your own editor.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -73,8 +71,9 @@ layer = max(0, lm.n_layers // 6 - 1)  # the last of the layers that MEMIT edits 
 # %% [markdown]
 # ## The map
 #
-# Each row is an editor. A pale cell repeats the first editor of its group, and a dark one differs from it. All editors
-# stand as the library has them. [The same as a table](reference/map.md) leads to each editor's page, program and file.
+# Each row is an editor. A pale cell repeats the first editor of its group; a dark cell differs. All editors are shown
+# as the library implements them. [The same map as a table](reference/map.md) links to each editor's notebook, paper
+# code and file.
 
 # %%
 show.the_map()
@@ -82,20 +81,20 @@ show.the_map()
 # %% [markdown]
 # ## One formula, five brackets
 #
-# Most editors that write weights fill one formula, $\Delta = R\,K^\top(\ldots)^{-1}$. What stands in the bracket
-# decides who is left alone. Here twenty facts are written into one layer of the model behind twenty earlier ones. The
-# keys $K$ are those of the model, and each value is asked to move by length 1, in a random direction. In $\lambda I$,
-# $I$ is scaled by the mean of $C$'s diagonal, so that one $\lambda$ means the same in both. The first row of the
-# figure has no bracket at all.
+# Most editors that write weights use the formula $\Delta = R\,K^\top(\ldots)^{-1}$. The content of the bracket
+# determines which other outputs are protected. Here we write twenty facts into one layer of the model, after twenty
+# earlier facts. The keys $K$ come from the model, and each value should change by length 1, in a random direction. In
+# $\lambda I$, $I$ is scaled by the mean of $C$'s diagonal, giving $\lambda$ the same meaning in both. The first row of
+# the figure has no bracket at all.
 #
-# **Predict.** That row is a gradient step, as long as one pair alone would need. How much of a new fact is still
-# missing after it?
+# **Predict.** That row is a gradient step, as long as a single pair would need. How much of a new fact is still missing
+# after it?
 #
 # <details><summary>Work it out</summary>
 #
-# One pair alone would arrive whole. But the outputs at the twenty keys are $R\,K^\top K$, and $K^\top K$ is not diagonal: keys
-# of one layer share large directions ([notebook 01](01_linear_memory.ipynb)), so each key also receives a share of nineteen
-# other answers. A bracket is what undoes this.
+# A single pair would arrive in full. But the outputs at the twenty keys are $R\,K^\top K$, and $K^\top K$ is not
+# diagonal: keys of one layer have large directions in common ([notebook 01](01_linear_memory.ipynb)), so each key also
+# receives a fraction of nineteen other answers. The bracket undoes this.
 #
 # </details>
 
@@ -105,12 +104,12 @@ missing = guess("A step without a bracket: how much of a new fact is missing?", 
 # %%
 facts = [case.fact for case in lib.classroom()]
 every = lm.keys(facts, layer).cpu().double()
-some = min(20, every.shape[1] // 3)  # a toy knows few facts
+some = min(20, every.shape[1] // 3)  # a tiny model knows few facts
 earlier, K = every[:, :some], every[:, some : 2 * some]
 R = torch.randn(64, some, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-R /= R.norm(dim=0)  # what is asked of each value has length 1
+R /= R.norm(dim=0)  # the requested change of each value has length 1
 C = lib.second_moment(lm, [layer])[layer].C.cpu().double()
-rare = memory.null_space(C, quantile=0.8).Q  # directions that text seldom uses
+rare = memory.null_space(C, quantile=0.8).Q  # directions that text rarely uses
 plain = torch.eye(len(C), dtype=torch.float64) * C.diagonal().mean()
 
 
@@ -129,7 +128,7 @@ def brackets(strength):
 
 
 def lengths(strength):
-    """{bracket: what new facts miss, how far earlier facts move, and how far text does}."""
+    """{bracket: missing from new facts, change of earlier facts, change of text}."""
     found = {}
     for name, B in brackets(strength).items():
         missed, moved = ((R @ x).norm(dim=0).mean() for x in (B @ K - torch.eye(some), B @ earlier))
@@ -139,14 +138,16 @@ def lengths(strength):
 
 
 # %%
-NAMES = "a new fact: what is missing", "an earlier fact: how far it moves", "text: how far it moves"
+NAMES = "a new fact: fraction missing", "an earlier fact: change", "text: change"
 
 
 def drawn(strength):
     found = lengths(strength)
     points = {what: [(of[i],) * 3 for of in found.values()] for i, what in enumerate(NAMES)}
     names = [name.replace(": ", "\n") for name in found]
-    made = figures.whiskers(names, points, "in lengths of what is asked of a value", height=4.4)
+    made = figures.whiskers(
+        names, points, "in units of the requested change of a value", height=4.4
+    )
     made.axes[0].set_xlim(-0.04, 1.04)  # one axis for every λ, so that only the points move
     return made
 
@@ -155,54 +156,52 @@ missing.against(lengths(1_000.0)["none: a gradient step"][0])
 Slider(drawn, "λ", (1, 10, 100, 1_000, 10_000, 100_000), 1_000)
 
 # %% [markdown]
-# The step without a bracket misses most of what it is to write, and moves ordinary text most. At this $\lambda$,
-# $\lambda C$ writes more than $\lambda I$ and moves text less. Equality writes everything, and moves text and earlier
-# facts for it. Earlier facts are held by one thing: their own keys in the bracket. A larger $\lambda$ moves all less,
-# the new facts too. At the smallest one each bracket with a $\lambda$ writes all, and only the one with earlier keys
-# still leaves earlier facts where they are.
+# The step without a bracket misses most of the requested change, and changes ordinary text most. At this $\lambda$,
+# $\lambda C$ writes more than $\lambda I$ while changing text less. Equality writes everything, at the cost of changing
+# text and earlier facts. Earlier facts are preserved by only one thing: having their own keys in the bracket. A larger
+# $\lambda$ reduces every change, including the new facts. At the smallest $\lambda$, each bracket with a $\lambda$
+# writes everything, and only the bracket with earlier keys still leaves earlier facts unchanged.
 #
 # ## What we know now
 #
-# * **A layer is a memory.** Writing one pair moves every other answer, by the overlap of its key with the new key
+# * **A layer is a memory.** Writing a pair changes every other answer, by the overlap of its key with the new key
 #   ([02](02_insert.ipynb)).
-# * **What protects stands in the bracket.** The second moment protects general text, and kept keys protect earlier
-#   facts ([05](05_memit.ipynb), [06](06_null_space.ipynb)). How far a neighbor moves can be forecast from keys alone
-#   ([07](07_superposition.ipynb)), and an edit by ROME leaves a trace that names its subject, if that is on the list
+# * **The bracket provides the protection.** The second moment protects general text, and kept keys protect earlier
+#   facts ([05](05_memit.ipynb), [06](06_null_space.ipynb)). How far a neighbor shifts can be predicted using only keys
+#   ([07](07_superposition.ipynb)), and an edit by ROME leaves a trace naming its subject, if that is on the list
 #   ([17](17_was_it_edited.ipynb)).
-# * **Where a fact is looked up is not the only place where it can be written**
-#   ([03](03_where.ipynb)).
-# * **Check the first token before you explain a gain.** At the first position of a text keys are unlike all others, and
-#   one-token subjects that open a prompt nearly share one. This alone can make a gain like a published one
-#   ([02b](02b_first_token.ipynb), [08](08_wilke.ipynb)).
-# * **A gradient is also a pair of key and value** ([09](09_learning_to_edit.ipynb),
-#   [10](10_ultraedit.ipynb)). Training or standardizing decides how such pairs are weighed.
-# * **Beside the weights no weight is lost, and everything depends on which prompts are answered**
+# * **A fact can also be written outside the layers that look it up** ([03](03_where.ipynb)).
+# * **Check the first token before you explain a gain.** At the first position of a text, keys are unlike all others,
+#   and one-token subjects at the start of a prompt have almost the same key. This by itself can produce a gain like a
+#   published one ([02b](02b_first_token.ipynb), [08](08_wilke.ipynb)).
+# * **A gradient is also a pair of key and value** ([09](09_learning_to_edit.ipynb), [10](10_ultraedit.ipynb)). Training
+#   or standardizing decides how to weigh such pairs.
+# * **External memory leaves all weights unchanged, so everything depends on which prompts are answered**
 #   ([11](11_grace.ipynb), [12](12_wise.ipynb), [13](13_lemoe.ipynb)). No radius that we tried separates rewordings from
 #   neighbors.
-# * **What happens in a stream happens to all of its facts** ([14](14_lifelong.ipynb),
-#   [15](15_judging.ipynb)). The stream is the observation, and the unedited model stands beside
-#   every number.
-# * **To say the new answer is not yet to know it.** After ROME a probe of truth gives only some of the facts the new
-#   answer alone ([18b](18b_truth_probe.ipynb)), and a rounding to four bits can erase an edit of many small changes
-#   ([18](18_does_it_last.ipynb)).
+# * **If something happens in a stream, it happens to all of its facts** ([14](14_lifelong.ipynb),
+#   [15](15_judging.ipynb)). The stream is the observation, and every number comes with the unedited model's.
+# * **Giving the new answer is not yet knowing it.** After ROME, a truth probe accepts the new answer and rejects the
+#   old answer for only some of the facts ([18b](18b_truth_probe.ipynb)), and rounding to four bits can erase an edit
+#   made of many small changes ([18](18_does_it_last.ipynb)).
 #
-# ## What an edit gives, and what it takes
+# ## Gains and costs of an edit
 #
-# The figure has both for every editor: upward what an edit gives, to the right what it leaves alone. On the left are
-# means of the short streams of [notebook 14](14_lifelong.ipynb), and on the right those of a hundred facts of
-# CounterFact and a hundred of ZsRE, written one by one. There a neighbor has to go on exactly as before, right or wrong.
-# Along the dashed line all are worth what MEMIT is, if a point that is lost costs what a point that is given brings. The
-# dotted line is what the unedited model knows. The cross is the interval of the median editor; a hundred facts in a row
-# are one observation and have none.
+# The figure shows both for every editor: higher points give more, and points further right leave more unchanged. On the
+# left are means over the short streams of [notebook 14](14_lifelong.ipynb); on the right, means over a hundred facts
+# from CounterFact and a hundred from ZsRE, written one by one. There, a neighbor counts if its continuation is
+# unchanged, right or wrong. Along the dashed line, editors are worth as much as MEMIT, if losing a point costs as much
+# as gaining a point brings. The dotted line is the unedited model's knowledge. The cross is the median editor's
+# interval; a hundred facts in a row are a single observation and have no interval.
 
 # %%
 share = {c: runs_14.streams(runs_14.stored(), c) for c in runs_14.COLUMNS}
-hundreds = {
-    c: which_editor.hundred(m) for c, m in {"held": "retention", **which_editor.ASKED}.items()
-}
+metrics = {"held": "retention", "reworded": "generalization"}
+metrics |= {"neighbors": "same_relation", "unrelated": "locality"}
+hundreds = {column: which_editor.hundred(metric) for column, metric in metrics.items()}
 
 
-def place(of):  # {column: its share, in %} -> (what is left alone, what is given)
+def place(of):  # {column: percentage} -> (unchanged, given)
     return (of["neighbors"] + of["unrelated"]) / 2, (of["held"] + of["reworded"]) / 2
 
 
@@ -219,14 +218,14 @@ longer = {
     for n in names
     if n in hundreds["held"]
 }
-print("neighbors that the searches leave alone in the hundreds, in %:", end=" ")
+print("neighbors that the searches leave unchanged in the hundreds (%):", end=" ")
 near = [
     100 * np.mean(hundreds["neighbors"][n]) for n in runs_14.FAMILIES["searches"] if n in longer
 ]
 print(f"{min(near):.0f} to {max(near):.0f}")
 
 # %%
-ASIDE = [  # where names stand, in each panel; searches without a place here lie between others
+ASIDE = [  # positions of names, in each panel; searches without an entry are between others
     {"WISE": (6, -11), "FT-M": (-31, -4), "FT-L": (-28, -4), "norm anchor": (6, 2)}
     | {"MEMIT": (6, -3), "PMET": (-28, -9)},
     {"WISE": (6, -9), "MEMOIR": (-44, 2), "AlphaEdit": (6, -3), "PMET": (6, -3)}
@@ -246,23 +245,25 @@ for ax, of, title, aside in zip(axes, (streams, longer), titles, ASIDE, strict=T
             if family != "searches" or name in aside:
                 look = {"textcoords": "offset points", "fontsize": 8}
                 ax.annotate(name, of[name], aside.get(name, (6, -3)), **look)
-    ax.set(xlabel="left alone (%)", xlim=(-3, 118), ylim=(-3, 103), title=title)
+    ax.set(xlabel="unchanged (%)", xlim=(-3, 118), ylim=(-3, 103), title=title)
     ax.grid(True)
 known = place({c: 100 * runs_14.mean(of["base"]) for c, of in share.items()})
-axes[0].axvline(known[0], color=plot.QUIET, linestyle=":")  # who knows not all neighbors
+axes[0].axvline(known[0], color=plot.QUIET, linestyle=":")  # it doesn't know all neighbors
 dx, dy = np.median([halves(name) for name in names], 0)
 axes[0].errorbar(14, 60, dy, dx, color=plot.QUIET)
 axes[0].set_ylabel("given: facts held and rewordings (%)")
 figures.legend(figure, drawings_14.COLORS.values(), drawings_14.COLORS, 5)
 
 # %% [markdown]
-# **No editor reaches the upper right corner.** The searches come nearest in the short streams. In the hundreds they have
-# left few neighbors as they were, and nearly all that stands beside the weights is worth more. So without a price and a
-# length there is no best editor; [notebook 14](14_lifelong.ipynb) has the choice for single needs.
+# **No editor reaches the upper right corner.** The searches come closest in the short streams. In the hundreds they
+# leave few neighbors unchanged, and almost every editor using external memory is worth more. So without a price and a
+# length there is no best editor; [notebook 14](14_lifelong.ipynb) has recommendations for single needs.
 #
-# All this is of one small model and of facts of one sentence, and the brackets are of one layer. [What was never
-# run](16_at_scale.ipynb) is said there. What would make an edit a piece of knowledge, with its consequences, is open.
+# All this concerns a single small model and facts of one sentence; the brackets concern a single layer. [Notebook
+# 16](16_at_scale.ipynb) names what we have never run. How to turn an edit into knowledge, including its consequences,
+# is an open question.
 #
 # ## References
 #
-# * Each editor's paper stands in [the README](../README.md#the-editors), and all of them in the book's bibliography.
+# * Each editor's paper is linked in [the README](../README.md#the-editors), and the book's bibliography lists all of
+#   them.

@@ -13,5 +13,5 @@ def dealt(streams: int, facts: int) -> list[list[lib.Case]]:
     """
     odd = [case for case in lib.classroom() if case.id % 2]
     if streams * facts > len(odd):
-        raise ValueError(f"there are {len(odd)} odd facts, and not {streams} × {facts}")
+        raise ValueError(f"there are {len(odd)} odd facts, not {streams} × {facts}")
     return [odd[i::streams][:facts] for i in range(streams)]

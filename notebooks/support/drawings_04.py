@@ -77,14 +77,14 @@ def shares(
     turn: Mapping[str, tuple[Sequence[float], Sequence[float]]],
     templates: int,
 ) -> Figure:
-    """Draw which share of a change arrives in each sentence, and what a share does to the answer.
+    """Draw which share of a change arrives in each sentence, and effect of the fraction on the answer.
 
     found      {panel: {key: one share for each sentence}}: the bare prompt, other templates, and
                rewordings. What is under the axis stands at its foot.
     turn       {line: (shares, probabilities)}, the last panel.
     templates  The number of templates, the bare prompt included.
     """
-    titles = [*found, "what a share does to the answer"]
+    titles = [*found, "effect of the fraction on the answer"]
     figure, axes = panels(2, -(-len(titles) // 2), height=3.1 * -(-len(titles) // 2), titles=titles)
     for ax, ways in zip(axes, found.values(), strict=False):
         ax.axhspan(0.5, 2, color=QUIET, alpha=0.12, linewidth=0)
@@ -93,7 +93,7 @@ def shares(
             x = np.arange(len(y)) + 0.08 * (i - 1.5)  # side by side
             ax.plot(x, np.clip(y, 0.012, None), dash + MARKERS[i], color=CYCLE[i], label=way)
         last = len(y) - 1
-        ax.set(yscale="log", ylim=(0.01, 90), ylabel="share that arrives")
+        ax.set(yscale="log", ylim=(0.01, 90), ylabel="fraction that arrives")
         ax.set_yticks([0.01, 0.1, 0.5, 1, 2, 10, 50], ["0.01", "0.1", "½", "1", "2", "10", "50"])
         ax.set_xticks(
             [0, templates / 2, (templates + last) / 2], ["prompt", "templates", "rewordings"]
@@ -105,7 +105,7 @@ def shares(
     ax = axes[len(found)]
     for (name, (x, y)), dash in zip(turn.items(), DASHES, strict=False):
         ax.plot(x, y, dash, color=EDITED, label=name)
-    ax.set(xscale="log", xlabel="share that arrives", ylabel="p(new answer)")
+    ax.set(xscale="log", xlabel="fraction that arrives", ylabel="p(new answer)")
     ax.set_xticks([0.1, 0.5, 1, 2, 10, 50], ["0.1", "½", "1", "2", "10", "50"])
     ax.minorticks_off()
     ax.legend(loc=(0.24, 0.2), handlelength=1.2)
@@ -121,6 +121,6 @@ def along(texts: Sequence[tuple[Sequence[str], Sequence[float]]], titles: Sequen
         ax.bar(range(len(tokens)), y, 0.6, color=EDITED)
         ax.axhline(0, color=INK, linewidth=0.8)
         token_ticks(ax.xaxis, tokens, rotation=30, ha="right", rotation_mode="anchor")
-        ax.set_ylabel("share that arrives")
+        ax.set_ylabel("fraction that arrives")
         plain(ax)
     return figure

@@ -37,9 +37,9 @@ def weigh(
         else:
             left.barh(place, share(strength), 0.66, color=EDITED, label="arrives, all together")
     left.plot(np.array(q) / (strength + np.array(q)), place, "|", color=INK, markersize=11,
-              markeredgewidth=2, label="alone: q/(λ + q)")  # fmt: skip
+              markeredgewidth=2, label="individually: q/(λ + q)")  # fmt: skip
     left.set_yticks(place, names)
-    left.set(xlim=(0, 1.15), xlabel="share of the residual")
+    left.set(xlim=(0, 1.15), xlabel="fraction of the residual")
     left.tick_params(axis="y", length=0)
     line = [trade(power) for power in (0, *np.logspace(0, 7, 60))]
     missing, cost = trade(strength)
@@ -50,7 +50,9 @@ def weigh(
     right.plot(missing, cost, "o", color=EDITED, markersize=10)
     right.annotate(f"λ = {strength:,.0f}", (missing - 0.04, cost - 0.02), color=INK, ha="right")
     right.annotate("λ = 0: EMMET", (0.04, 0.98), color=QUIET)
-    right.set(xlabel="missing, m = ‖ΔK − R‖ / ‖R‖", ylabel="cost for text, as a share of EMMET's")
+    right.set(
+        xlabel="missing, m = ‖ΔK − R‖ / ‖R‖", ylabel="cost for text, as a fraction of EMMET's"
+    )
     right.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.05))
     return legend(figure, *left.get_legend_handles_labels(), columns=3)
 
@@ -99,5 +101,5 @@ def staircase(plans: Mapping[str, Sequence[tuple[float, float]]]) -> Figure:
         ax.set_xticks([i + 0.5 for i in range(end)], range(1, end + 1))
         ax.set(xlim=(0, end + 1.5), ylim=(0, 1.12), xlabel="layer, from below")
         ax.set_yticks([0, 1], ["h", "z"])
-    names = "asked of the layer, but does not arrive", "arrives"
+    names = "requested from the layer, but does not arrive", "arrives"
     return legend(figure, (ASKED, EDITED), names)

@@ -60,8 +60,8 @@ def nearest() -> Figure:
     ax.plot(2.8, 0, "D", color=INK, markersize=7, zorder=4)
     ax.text(2.75, 0.28, "q", fontsize=LABEL, ha="center")
     ax.annotate("", (4, 0), (2.8, 0), arrowprops={"arrowstyle": "->", "color": QUIET})
-    said = "The nearest key of q is B, and q lies\noutside its ball. So nobody answers,\n"
-    ax.text(5.0, 1.3, said + "though q lies inside the ball of A.", va="center")
+    said = "The nearest key of q is B, and q is\noutside its ball. So no entry answers,\n"
+    ax.text(5.0, 1.3, said + "although q is inside the ball of A.", va="center")
     ax.set(xlim=(-3.2, 10.2), ylim=(-3.2, 3.2), aspect="equal")
     ax.axis("off")
     return figure
@@ -82,7 +82,7 @@ def growing(stream: Sequence[tuple[float, str]], books: Mapping[str, Sequence]) 
                 ax.plot(x, row, "o", color=COLORS[answer], markersize=6)
             ax.plot(at, row - 0.32, "v", color=COLORS[label], markersize=8, clip_on=False)
         ax.set_yticks(range(len(stream)), [f"{at:g} is {label}" for at, label in stream])
-        ax.set(ylim=(len(stream) - 0.5, -0.6), xlabel="place on the line")
+        ax.set(ylim=(len(stream) - 0.5, -0.6), xlabel="position on the line")
         ax.set_xlim(ax.dataLim.x0 - 0.2, ax.dataLim.x1 + 0.2)
         ax.xaxis.grid(True)
     return figure

@@ -16,7 +16,7 @@ COLORS = {  # of a family of editors
     "searches": CYCLE[0],
     "gradients": CYCLE[1],
     "fine-tuning": CYCLE[2],
-    "beside the weights": CYCLE[3],
+    "external memory": CYCLE[3],
     "retrieval": CYCLE[4],
 }
 SHADES = "#b9c3cd", CYCLE[0], EDITED  # of several series, from the first to the last

@@ -60,7 +60,7 @@ def two_events(
             look = {"boxstyle": shape, "facecolor": color, "edgecolor": "none"}
             ax.add_patch(FancyBboxPatch((x + 0.04, y - 0.3), 0.92, 0.6, **look))
             ax.text(x + 0.5, y, token_text(token.strip()), **MIDDLE)
-    said = f"{sum(hits)} of {len(wanted)} tokens", "right only if all are"
+    said = f"{sum(hits)} of {len(wanted)} tokens", "correct only if all are"
     for y, text in enumerate(said, start=1):
         ax.text(len(wanted) + 0.1, y, text, va="center", color=QUIET)
     ax.set_title(f"{prompt} …", fontsize=LABEL)

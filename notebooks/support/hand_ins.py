@@ -75,8 +75,8 @@ class HandIn:
         the sentence names the function. A file that cannot be read is left alone.
         """
         if self.broken:
-            return f"{self.name} was left as it is: {self.broken}."
-        said = f"It is written in {self.name}, to be handed in."
+            return f"{self.name} was left unchanged: {self.broken}."
+        said = f"It is saved in {self.name}, ready to be handed in."
         was = [
             name
             for name in functions
@@ -94,7 +94,7 @@ class HandIn:
                 with whole_file(self.path) as part:
                     part.write_text(text, encoding="utf-8")
         except (OSError, Error) as error:  # the page goes on without the file
-            return f"It could not be written in {self.name} ({error})."
+            return f"It could not be saved in {self.name} ({error})."
         return said
 
 
@@ -106,7 +106,7 @@ class Editor(HandIn):
 
     def __init__(self, file: str) -> None:
         self.path, self.broken = MY / file, ""
-        self.found = self.text = self.stub = f'"""{file}: an editor of my own."""\n'
+        self.found = self.text = self.stub = f'"""{file}: my own editor."""\n'
         try:
             self.found = self.text = text_of(self.path)
             ast.parse(self.text)
@@ -122,7 +122,7 @@ class Editor(HandIn):
             self.text = self.having(function, textwrap.dedent(inspect.getsource(function)))
         text, self.text = self.text, was
         book = self.path.parent == Path(os.devnull)  # it is built, and no student has a folder
-        said = f"kept in my/{self.path.name}" if book else self.keep(text, *names)
+        said = f"saved in my/{self.path.name}" if book else self.keep(text, *names)
         self.found = self.text = text
         print(f"{', '.join(names)}: {said}")
 

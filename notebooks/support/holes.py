@@ -59,22 +59,22 @@ def use(number: str, function: Callable) -> Callable:
         print(trial.printed + " …" * (trial.log.size > PRINTED))
     which = f"{number} {name}" if len(exercise.blocks) > 1 else number
     if status == STUB:
-        print(f"{which} is still open: the page goes on with the solution.")
+        print(f"{which} is still open. The notebook continues with the solution.")
     elif status != "solved":
         if on_page:  # the line is one of a file that is not written
             said = re.sub(r" in line \d+,", " at", said)
         wrong = f"{ended(said.removeprefix(f'{name}: '))}{elsewhere(said, function)}"
-        told = f"{which} ✗ {wrong} The page goes on with the solution"
+        told = f"{which} ✗ {wrong} The notebook continues with the solution"
         solution = getattr(exercise.module, name)
         if trial is not None and trial.asked and trial.like(exercise.module):
-            tell(f"{told}, and its figures show yours beside it.")
+            tell(f"{told} and shows your version next to it in the figures.")
             return Beside(solution, function if on_page else getattr(trial.module, name))
         tell(f"{told}.")
     else:
         place = file.keep(text, name) if on_page else f"It is read from {file.name}."
         # the check's own sentence is about all functions, of which some may be the solution's here
         done = f"{which} ✓ Right by itself." if rest else f"{number} ✓ {ended(said)}"
-        tell(f"{done} The page goes on with your {name}. {place}{rest}")
+        tell(f"{done} The notebook continues with your {name}. {place}{rest}")
         return function if on_page else getattr(trial.module, name)
     return getattr(exercise.module, name)
 
@@ -188,7 +188,7 @@ def elsewhere(said: str, function: Callable) -> str:
     name = re.search(r"name '(\w+)' is not defined", said)
     if name is None or name[1] not in inspect.unwrap(function).__globals__:
         return ""
-    return f" A hand-in has no other cells: {name[1]} has to be made inside {function.__name__}."
+    return f" A hand-in has no other cells, so define {name[1]} inside {function.__name__}."
 
 
 def ended(said: str) -> str:
@@ -243,12 +243,12 @@ def guess(question: str, low: float, high: float) -> Guess:
     from IPython.display import display
 
     field = ipywidgets.Text(typed, placeholder=f"{low} to {high}", continuous_update=False)
-    said = ipywidgets.Label("Kept from before." if typed else "")
+    said = ipywidgets.Label("Saved earlier." if typed else "")
 
     def take(change: dict) -> None:
         try:
             kept.number = change["new"]
-            said.value = "Kept. The result comes in a later cell."
+            said.value = "Saved. The result appears in a later cell."
         except ValueError as error:
             said.value = str(error)
 

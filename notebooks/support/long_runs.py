@@ -80,4 +80,4 @@ if __name__ == "__main__":
     try:
         make(sys.argv[1], float(sys.argv[2]))
     except stored_runs.OutOfTimeError as stopped:
-        print(f"{stopped}; run the command again to go on", file=sys.stderr)
+        print(f"{stopped}; run the command again to continue", file=sys.stderr)

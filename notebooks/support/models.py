@@ -36,8 +36,8 @@ def load(scale: str, sink: str | None = None) -> lib.LM:
         other = another()
         if other:
             print(
-                f"EDIT_MODEL={other}: what is computed here is of this model. The text around it, "
-                "and runs that are stored, are of SmolLM2-135M-Instruct."
+                f"EDIT_MODEL={other}: all cells use this model. The text and the stored runs are about "
+                "SmolLM2-135M-Instruct."
             )
         return lib.load(other, sink=sink)
     if scale == "full":

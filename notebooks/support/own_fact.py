@@ -25,9 +25,9 @@ def keep(subject: str = "", prompt: str = "", answer: str = "") -> lib.Fact | No
         with whole_file(path) as part:
             texts = dict(zip(PARTS, (subject, prompt, answer), strict=True))
             part.write_text(json.dumps(texts, ensure_ascii=False), encoding="utf-8")
-        print(f"Your own fact is kept, and later pages carry it along: {fact.text} → {answer}")
+        print(f"Your fact is saved, and later notebooks will use it: {fact.text} → {answer}")
     except (OSError, lib.Error) as error:  # the page goes on with it
-        print(f"It could not be kept for other pages ({error}).")
+        print(f"It could not be saved for later notebooks ({error}).")
     return fact
 
 
@@ -37,7 +37,7 @@ def read() -> lib.Fact | None:
         kept = json.loads((hand_ins.MY / "own_fact.json").read_text(encoding="utf-8"))
         fact = lib.Fact(*(kept[part] for part in PARTS))
     except (OSError, ValueError, KeyError, TypeError):
-        print("There is no fact of your own yet: type one on page 00, and it comes along.")
+        print("You haven't entered your own fact yet. Type one in notebook 00 to use it here.")
         return None
-    print(f"Your own fact comes along: {fact.text} → {fact.target_new}")
+    print(f"Using your own fact: {fact.text} → {fact.target_new}")
     return fact

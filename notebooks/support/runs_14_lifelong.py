@@ -66,7 +66,7 @@ FAMILIES = {  # where an editor keeps what it has learned, and how it finds it, 
     "searches": [*LINES][:10],
     "gradients": ["UltraEdit", *NETWORKS],
     "fine-tuning": ["fine-tuning", "FT-L", "FT-M", "CrispEdit", "LoRA", "synthetic documents"],
-    "beside the weights": ["GRACE", "HoReN", "WISE", "LEMoE", "MEMOIR", "steering"],
+    "external memory": ["GRACE", "HoReN", "WISE", "LEMoE", "MEMOIR", "steering"],
     "retrieval": ["retrieval"],
 }
 

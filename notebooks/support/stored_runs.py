@@ -128,7 +128,9 @@ def _finished(part: Path, run: LongRun, digest: str) -> dict[str, list[dict[str,
         except json.JSONDecodeError:  # the process was killed within this line
             continue
         if value.get("settings_hash", digest) != digest:
-            raise StoredError(f"{part.name} was begun with other settings: delete it to begin anew")
+            raise StoredError(
+                f"{part.name} was started with other settings. Delete it to start over"
+            )
         if "job" in value:
             found[value["job"]] = value["rows"]
     head = {"settings_hash": digest, "settings": _plain(run.settings)}
@@ -187,7 +189,7 @@ def read(path: Path) -> dict[str, Any]:
     if missing:
         raise StoredError(f"{path.name} lacks {', '.join(missing)}; {again}")
     if settings_hash(run["settings"]) != run["settings_hash"]:
-        raise StoredError(f"{path.name}: settings_hash is not that of its settings; {again}")
+        raise StoredError(f"{path.name}: settings_hash doesn't match its settings; {again}")
     return run
 
 

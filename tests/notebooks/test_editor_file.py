@@ -42,7 +42,7 @@ def test_functions_of_several_pages_stand_in_one_file(my, capsys):
     assert [n.name for n in ast.parse(text).body if hasattr(n, "name")] == ["double", "unit"]
     assert "\nfrom torch import Tensor\n" in text
     assert os.listdir(my) == ["editor.py"]
-    assert "unit, double: It is written in" in capsys.readouterr().out
+    assert "unit, double: It is saved in" in capsys.readouterr().out
 
 
 def test_each_function_that_a_student_changed_is_laid_aside_and_named(my, capsys):
@@ -65,7 +65,7 @@ def test_a_file_that_cannot_be_read_is_left_alone(my, capsys):
     (my / "editor.py").write_bytes(text)
     hand_ins.Editor("editor.py").grow(double)
     assert (my / "editor.py").read_bytes() == text
-    assert "was left as it is: it cannot be read" in capsys.readouterr().out
+    assert "was left unchanged: it cannot be read" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -47,7 +47,7 @@ def test_an_own_fact_is_typed_once_and_comes_along(tmp_path, monkeypatch, capsys
     assert own_fact.read() is own_fact.keep() is None and not (tmp_path / "my").exists()
     assert (
         capsys.readouterr().out.splitlines()
-        == ["There is no fact of your own yet: type one on page 00, and it comes along."] * 2
+        == ["You haven't entered your own fact yet. Type one in notebook 00 to use it here."] * 2
     )
     typed = own_fact.keep("Käthe", "{} lives in", "Köln")
     assert typed == own_fact.read() == own_fact.keep() == lib.Fact("Käthe", "{} lives in", "Köln")

@@ -66,7 +66,7 @@ def sandbox():
 def test_an_open_hole_runs_with_the_solution(used, tmp_path):
     found, said = used(OPEN)
     assert found is exercise.insert
-    assert said == "2.1 is still open: the page goes on with the solution.\n"
+    assert said == "2.1 is still open. The notebook continues with the solution.\n"
     assert not (tmp_path / "my").exists()
 
 
@@ -82,7 +82,7 @@ def test_a_mistake_is_named(used, tmp_path):
 def test_a_mistake_that_runs_is_drawn_beside_the_solution(used, capsys):
     """The page computes with the solution; its figures ask for both."""
     found, said = used(WRONG)
-    assert said.endswith("and its figures show yours beside it.\n")
+    assert said.endswith("and shows your version next to it in the figures.\n")
     torch.manual_seed(0)
     W, k, v, C = torch.randn(3, 4), torch.randn(4), torch.randn(3), 2 * torch.eye(4)
     C[0, 1] = C[1, 0] = 1.0
@@ -105,10 +105,10 @@ def test_what_is_right_goes_on_and_can_be_handed_in(used, tmp_path, monkeypatch)
     found, said = used(right)
     assert found is right and said.startswith("2.1 ✓ solved")
     file = tmp_path / "my" / "l2_1_insert.py"
-    assert f"It is written in {file}, to be handed in." in said
+    assert f"It is saved in {file}, ready to be handed in." in said
     assert "u / (k @ u)" in file.read_text() and file.read_text().startswith('"""★ Write one pair')
     monkeypatch.setattr("notebooks.support.hand_ins.ROOT", tmp_path)
-    assert "It is written in my/l2_1_insert.py" in used(right)[1]
+    assert "It is saved in my/l2_1_insert.py" in used(right)[1]
 
 
 def test_what_was_handed_in_fills_the_page(used, tmp_path):
@@ -128,7 +128,7 @@ def test_nothing_of_a_students_file_is_lost(used, tmp_path):
     file = tmp_path / "my" / "l2_1_insert.py"
     file.parent.mkdir()
     file.write_text(mine := "def insert(:  # two hours of work")
-    assert "✓" in (said := used(RIGHT)[1]) and "was left as it is: it is not Python" in said
+    assert "✓" in (said := used(RIGHT)[1]) and "was left unchanged: it is not Python" in said
     assert file.read_text() == mine
     file.write_text(mine := f"import torch\n\n\n@torch.no_grad()\n{WRONG}\n\ndef other(): ...\n")
     said = used(f"@torch.no_grad()\n{RIGHT}")[1]
@@ -143,7 +143,7 @@ def test_nothing_of_a_students_file_is_lost(used, tmp_path):
     file.unlink()
     file.symlink_to(tmp_path / "elsewhere.py")
     (tmp_path / "elsewhere.py").write_text("mine")
-    assert "was left as it is: a link" in used(RIGHT)[1]
+    assert "was left unchanged: a link" in used(RIGHT)[1]
 
 
 # ---- the same verdict as the grader's ------------------------------------------------------------
@@ -353,7 +353,7 @@ def test_a_guess_outlives_its_cell_being_run_again(monkeypatch, capsys):
         shown[-1].children[1].children[0].value = typed
         again = holes.guess("How many?", 0, 10**7)
         field, said = shown[-1].children[1].children
-        assert again.number == float(typed) and field.value == typed and "Kept" in said.value
+        assert again.number == float(typed) and field.value == typed and "Saved" in said.value
     field.value = "many"
     assert again.number == 8, "what is no number takes nothing away"
     assert holes.guess("How many others?", 0, 10**7).number is None

@@ -364,7 +364,7 @@ def test_a_long_run_ends_in_time_and_refuses_rows_of_other_settings(tmp_path):
         stored_runs.make(run, minutes=0, folder=tmp_path)
     assert len(made) <= 1
     other = stored_runs.LongRun("01_run", SETTINGS | {"eps": 1}, run.jobs)
-    with pytest.raises(stored_runs.StoredError, match="begun with other settings"):
+    with pytest.raises(stored_runs.StoredError, match="started with other settings"):
         stored_runs.make(other, folder=tmp_path)
 
 
@@ -399,7 +399,7 @@ def test_check_watches_the_stored_runs(tree, pretend, capsys):
     text = (data / "01_run.json").read_text()
     (data / "01_run.json").write_text(text.replace("0.5", "0.7"))  # edited by hand
     assert run(tree, "--check") == 1
-    assert "settings_hash is not that of its settings" in capsys.readouterr().out
+    assert "settings_hash doesn't match its settings" in capsys.readouterr().out
 
 
 def test_the_built_notebooks_agree_with_their_sources():
