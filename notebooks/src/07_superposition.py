@@ -344,8 +344,8 @@ drawings_07.overlaps_by_layer(rows, ("kurtosis", "mean/sd"))
 
 # %% [markdown]
 # Shaded bands are 95% intervals over subjects. **Heavy tails are not a mark of knowledge**: words of plain text have
-# heavier tails in almost all layers, even if none of them recurs. Everyday things have lighter ones than facts from
-# layer 6 on, and almost none above the middle. **Nor is the mean zero.** Above layer 9 it is about as large as the spread, for facts more than for
+# heavier tails in almost all layers, and in nine of eleven even if none of them recurs. Everyday things have lighter
+# ones than facts from layer 6 on, and almost none above the middle. **Nor is the mean zero.** Above layer 9 it is about as large as the spread, for facts more than for
 # text, and even more for the things, which all begin one short prompt. It's also there without any training. Whether it
 # adds up over many edits depends on the residuals: in ROME's layer the residuals of different facts are almost at right
 # angles ([measured](../tests/benchmarks/results/five_papers.md)), so there it does not.
@@ -655,14 +655,13 @@ figures.dots(found, [f"{row['order']} order" for row in rows], flat=True, from_z
 # values shift farthest, and only two to four among the ten that lose most, where one would be expected by chance.
 #
 # The last line shows why no prediction of this kind can do much better. Even knowing how far each value has really
-# been shifted would barely improve the ordering of the losses. In the end almost all facts are held. The three
-# orders contain the same facts, so the intervals apply to other orders of these facts, not to other facts.
+# been shifted would barely improve the ordering of the losses. The three orders contain the same facts, so the
+# intervals apply to other orders of these facts, not to other facts.
 #
 # ## What we know now
 #
 # * Inserting facts one by one is lossless for all values only with orthogonal whitened keys, and no layer that we
-#   examined has such keys. Writing a batch, or keeping keys, spares the facts that the method is given. Facts that
-#   it is not given are not protected: only orthogonality would spare them.
+#   examined has such keys. Writing a batch, or keeping keys, spares only the facts that the method is given.
 # * Random keys overlap by $1/\sqrt d$. Real keys overlap several times as much: in low layers mainly because of the
 #   last token, in the upper layers also because of the kind of thing.
 # * Kurtosis shows whether overlap is spread evenly or concentrated in a few pairs, the rms how much of it there is.

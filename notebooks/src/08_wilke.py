@@ -616,9 +616,9 @@ show.Table(table[:-1])  # the guard was not run with the token, where it has not
 
 # %% [markdown]
 # Each table cell shows both streams. **The guard achieves most of the gain while keeping the layer fixed**: it spares
-# as many neighbors as published WilKE and holds one fact fewer in each stream, with the larger KL in the second. Openers
-# remain hard. The mean key misses all four openers, as notebook 04 has shown, so it spares most and holds fewer facts.
-# The guard misses two, among them Rome, and published WilKE one. With the token, every editor holds three of four.
+# as many neighbors as published WilKE and holds one fact fewer in each stream, with the larger KL in the second. The mean
+# key misses all four openers, as notebook 04 has shown, so it spares most and holds fewer facts. The guard misses two,
+# among them Rome, and published WilKE one. With the token, every editor holds three of four.
 #
 # What does choosing the layer do by itself? Give both editors the *same* key, the mean key. With nothing prepended, WilKE
 # then preserves fewer neighbors than ROME in both streams. With the token, we add the three streams written above,
@@ -702,9 +702,8 @@ show.Table(table)
 # * To find out where a gain comes from, try removing *only* the supposed cause and check whether the gain also
 #   disappears.
 #
-# WilKE has to search for a value in every layer that it tries, and even ROME needs a search for every fact.
-# **Optimization per fact is slow: can a network learn to edit?** [Notebook 09](09_learning_to_edit.ipynb) looks at
-# some that have.
+# Even ROME needs a search for every fact. **Optimization per fact is slow: can a network learn to edit?** [Notebook
+# 09](09_learning_to_edit.ipynb) looks at some that have.
 #
 # ## References
 #

@@ -714,8 +714,8 @@ drawings_10.arriving(strips, gains, colors)
 #
 # ## What we know now
 #
-# * UltraEdit is MALMEN without its network, leaving the standardized units and the regression. The only things it
-#   keeps from the past are a count, means and squared deviations, which merge exactly, in any split.
+# * UltraEdit is MALMEN without its network, leaving the standardized units and the regression. Its moments merge
+#   exactly, in any split.
 # * Standardizing does more than rescaling. If a gradient is zero, it requests a shift along the mean gradient, which
 #   moves the weights little and raises the loss of other facts. And if there is only one column, it standardizes to
 #   nothing, so UltraEdit has to read texts first.
