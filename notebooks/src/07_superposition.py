@@ -258,12 +258,16 @@ top, edited = lm.n_layers - 1, lib.EDITORS["rome"](lm).config.layer
 layers = sorted({0, edited, *range(0, top, 3), top})
 
 
-def overlaps(facts, some=layers):  # {layer: ρ (n, n)}
-    keys, found = lm.keys(facts, some), {}
-    for layer in some:
+def of_keys(keys):  # {layer: K (d_in, n)} -> {layer: ρ (n, n)}
+    found = {}
+    for layer, K in keys.items():
         C = lib.second_moment(lm, [layer], among=layers)[layer].C
-        found[layer] = interference(keys[layer].cpu().double(), C.cpu().double())
+        found[layer] = interference(K.cpu().double(), C.cpu().double())
     return found
+
+
+def overlaps(facts, some=layers):
+    return of_keys(lm.keys(facts, some))
 
 
 def cosines(rho):  # of the whitened keys: ρ(i, j) ρ(j, i) is their square
@@ -274,7 +278,8 @@ def cosines(rho):  # of the whitened keys: ρ(i, j) ρ(j, i) is their square
 own = overlaps([facts[name] for name in inner])
 models.same(lm, own[edited], superposition(lm, [facts[name] for name in inner], edited).rho)
 alike = torch.tensor([[relation[a] == relation[b] for b in inner] for a in inner])
-alike, other = alike & ~torch.eye(len(inner)).bool(), ~alike
+apart = ~torch.eye(len(inner)).bool()
+alike, other = alike & apart, ~alike
 width = lm.keys([facts[inner[0]]], 0).shape[0]  # random keys have an rms of 1/√width
 measures, table = ("mean", "sd", "rms", "kurtosis"), []
 for layer in layers:
@@ -282,16 +287,19 @@ for layer in layers:
     for i, f in enumerate(both(shape).values()):  # a wrong function gets its own columns
         numbers = map(float, f(own[layer]))
         row |= {x + i * ", yours": y for x, y in zip(measures, numbers, strict=True)}
-    row["rms over random keys'"] = float(shape(own[layer])[2]) * width**0.5
-    for name, pairs in {"one question": alike, "others": other}.items():
-        row[f"rms, {name}"] = own[layer][pairs].pow(2).mean().sqrt().item()
+    cosine = cosines(own[layer])
+    groups = {"all": apart, "one question": alike, "others": other}
+    row |= {
+        f"cosine, {x}": cosine[pairs].pow(2).mean().sqrt().item() for x, pairs in groups.items()
+    }
+    row["over random keys'"] = row["cosine, all"] * width**0.5
     table.append(row)
 show.Table(table)
 
 # %% [markdown]
-# **No layer has orthogonal keys.** In every layer their rms is a multiple of the rms for random keys. It is
-# smallest in the lowest layers, and largest in the layers above the middle. Subjects with the same question overlap
-# at least twice as much as others.
+# **No layer has orthogonal keys.** In every layer the rms cosine of whitened keys (the rms of $\rho$ also depends on
+# their lengths) is a multiple of the rms for random keys, smallest in the lowest layers, and largest above the middle.
+# Subjects with the same question overlap at least twice as much as others.
 #
 # ## Which keys have heavy tails?
 #
@@ -299,7 +307,8 @@ show.Table(table)
 # zero and heavy tails, and that the tails are less heavy in higher layers. The paper takes this to be a property of
 # *knowledge*. A rival explanation is that all keys look this way. A stored run compares 128 known facts with 128
 # everyday things (*Bicycles are*), 128 tokens of arbitrary text, samples from $\mathcal N(0, C)$, and the same
-# facts in the same model before training, whitened using that model's own $C$.
+# facts in the same model before training, whitened using that model's own $C$. As words of text recur, the cell also
+# reads 128 tokens of text of which none comes twice.
 #
 # **Predict.** In how many of the 30 layers do known facts have heavier tails, that is a larger kurtosis, than
 # tokens of plain text? And where is the mean of their overlaps larger than half of the spread?
@@ -311,18 +320,28 @@ heavier = guess(
 
 # %%
 stored = runs_07.by_layer()
-more = [a["kurtosis"] > b["kurtosis"] for a, b in zip(stored["facts"], stored["text"], strict=True)]
+tails = {kind: [row["kurtosis"] for row in some] for kind, some in stored.items()}
+more = [a > b for a, b in zip(tails["facts"], tails["text"], strict=True)]
+less = [i for i, (a, b) in enumerate(zip(tails["facts"], tails["things"], strict=True)) if a < b]
 high = [row["layer"] for row in stored["facts"] if row["measures"]["mean/sd"][1] > 0.5]
 print(f"facts have heavier tails than text in {sum(more)} of {len(more)} layers")
+print("and than things in all but", ", ".join(map(str, less)))
 print(f"the mean is surely above half of the sd in layers {high[0]} to {high[-1]} ({len(high)})")
 heavier.against(sum(more))
 rows = [row for some in stored.values() for row in some]
+once = []
+for layer, rho in of_keys(runs_07.once_each(lm, layers)).items():
+    mean, sd, _, heavy = map(float, shape(rho))
+    values = {"kurtosis": [heavy] * 3, "mean/sd": [mean / sd] * 3}  # without an interval
+    rows.append({"model": rows[0]["model"], "set": "once", "layer": layer, "measures": values})
+    once.append(tails["facts"][layer] > heavy)
+print(f"and than tokens none of which comes twice in {sum(once)} of the {len(once)} layers above")
 drawings_07.overlaps_by_layer(rows, ("kurtosis", "mean/sd"))
 
 # %% [markdown]
 # Shaded bands are 95% intervals over subjects. **Heavy tails are not a mark of knowledge**: words of plain text have
-# heavier tails because the same words recur, and everyday things have almost none above the middle. Known facts are
-# between the two. **Nor is the mean zero.** Above layer 9 it is about as large as the spread, for facts more than for
+# heavier tails in almost all layers, and in nine of eleven even if none of them recurs. Everyday things have lighter
+# ones than facts from layer 6 on, and almost none above the middle. **Nor is the mean zero.** Above layer 9 it is about as large as the spread, for facts more than for
 # text, and even more for the things, which all begin one short prompt. It's also there without any training. Whether it
 # adds up over many edits depends on the residuals: in ROME's layer the residuals of different facts are almost at right
 # angles ([measured](../tests/benchmarks/results/five_papers.md)), so there it does not.
@@ -433,14 +452,19 @@ plot.layer_curve(layers, rms, "rms of ρ, with a key kept", edited)
 # <details><summary>Answer</summary>
 #
 # In layer 0, subjects with the same *last token*, where the key is read (as in the published examples: Mayakovsky
-# and Bukovsky). In the last layer, subjects of the same kind; most of the closest pairs have different last tokens.
+# and Bukovsky). In the last layer, subjects of the same kind.
 #
 # </details>
 
 # %%
 rows, ids = [], {name: lookup(lm.tokenizer, facts[name]) for name in inner}
+end = [ids[name][0][ids[name][1]] for name in inner]
+print("pairs with the same last token:", sum(end.count(one) - 1 for one in end) // 2)
 for layer in (0, edited, top):
     near = cosines(own[layer]).triu(1)
+    best = [divmod(at, len(near)) for at in near.flatten().topk(30).indices.tolist()]
+    same = sum(end[i] == end[j] for i, j in best)
+    print(f"layer {layer}: of the 30 closest pairs {30 - same} have different last tokens")
     for place in near.flatten().topk(3).indices.tolist():
         pair = [inner[side] for side in divmod(place, len(near))]
         words = [lm.tokenizer.decode([ids[name][0][ids[name][1]]]).strip() for name in pair]
@@ -449,10 +473,13 @@ for layer in (0, edited, top):
 show.Table(rows)
 
 # %% [markdown]
-# "The Eiffel Tower" ends in *Tower*, as other names do. Before editing, $\rho$ predicts how much of an edit of the
-# Eiffel Tower reaches six other places in ROME's layer, and your own fact. Then we move the tower to Rome, asking the
-# model where all of them are. The column "lands" shows the edit's actual contribution at each key, as a fraction of its
-# contribution at the tower's own key.
+# Only two pairs have the same last token. In layer 0 they are far ahead of all others, and in the last layer just one
+# of them is among the 30 closest.
+#
+# "The Eiffel Tower" ends in *Tower*, as other names do. Before any edit, $\rho$ predicts how much of an edit of the
+# Eiffel Tower reaches six other places in ROME's layer, and your own fact. Then we move the tower to Rome, and ask
+# the model where all of them are. The column "lands" shows the edit's actual contribution at each key, as a
+# fraction of its contribution at the tower's own key.
 #
 # **Predict.** Which of the others are affected by the edit? And which will move to Rome with it?
 #
@@ -485,11 +512,10 @@ show.Table([dict(zip(columns, row, strict=True)) for row in zip(*values, strict=
 
 # %% [markdown]
 # The Louvre receives next to nothing of the edit: it is in the same city as the tower, but its name doesn't contain the
-# word. The three other names ending in *Tower* receive much of it, about as much as $\rho$ predicted. (The two columns
-# differ a little because ROME writes at the mean of the tower's keys over its templates.) The effect on the answer is
-# another matter. Two of the three move to Rome, and the Tower Bridge, which receives little, moves to Bristol. (The
+# word. The three other names ending in *Tower* receive much of it, about as much as $\rho$ predicted. The effect on the
+# answer is another matter. Two of the three move to Rome, and the Tower Bridge, which receives little, moves to Bristol. (The
 # unedited model also did not know where two of the four are.) So before the edit, $\rho$ shows which places will be
-# pushed, but not where they will end up. This is one edit, an example.
+# pushed, but not where they will end up. This is an example.
 #
 # ## From the token to the kind of thing
 #
@@ -515,13 +541,15 @@ for name, group in groups.items():
 token, kind, _ = draws.values()  # the same draws of names, so the difference is paired
 gaps = np.nanpercentile(token - kind, (2.5, 97.5), axis=0).T
 for layer, (low, high) in zip(layers, gaps, strict=True):
-    print(f"layer {layer}: token less kind [{low:+.2f}, {high:+.2f}]")
+    seen = (
+        f"detects {1.43 * (high - low) / 2:.2f}"  # z of a power of .8 added: (1.96 + 0.84) / 1.96
+    )
+    print(f"layer {layer}: token less kind [{low:+.2f}, {high:+.2f}], {seen}")
 plot.layer_curve(layers, curves, "mean cosine of whitened keys", edited, bands=bands)
 
 # %% [markdown]
-# In layer 0 a name *is* almost just its last token. Up to layer 6 the token counts for more than the kind. From layer
-# 12 on, every printed interval contains 0, its width showing how large a difference we could have detected using about
-# twenty pairs with a common token.
+# In layer 0 a name *is* almost just its last token. Up to layer 6 the token counts for more than the kind. From
+# layer 12 on, every printed interval contains 0, and a difference below about 0.2 would not have been detected.
 #
 # ## Which facts break?
 #
@@ -616,33 +644,50 @@ lines["how far it was moved"] = known
 figures.dots(found, [f"{row['order']} order" for row in rows], flat=True, from_zero=True)
 
 # %% [markdown]
-# The axes are rank correlations over all facts of an order. **$\rho$ puts the facts almost in the order of how far
+# **$\rho$ puts the facts almost in the order of how far
 # their values will be shifted.** The rival is not bad at it, since later edits add up whatever their keys, but $\rho$
 # is ahead in each order. **It is less good at predicting how much an answer will lose, but still better than the rival
 # in each order.** Both printed intervals exclude 0. Of the ten facts that it lists first, most are among the ten whose
 # values shift farthest, and only two to four among the ten that lose most, where one would be expected by chance.
 #
 # The last line shows why no prediction of this kind can do much better. Even knowing how far each value has really
-# been shifted would barely improve the ordering of the losses. In the end almost all facts are held. The three
-# orders contain the same facts, so the intervals apply to other orders of these facts, not to other facts.
+# been shifted would barely improve the ordering of the losses. The three orders contain the same facts, so the
+# intervals apply to other orders of these facts, not to other facts.
 #
 # ## What we know now
 #
 # * Inserting facts one by one is lossless for all values only with orthogonal whitened keys, and no layer that we
-#   examined has such keys. Writing a batch, or keeping keys, spares the facts given to the method, but not others: only
-#   orthogonality would spare them.
+#   examined has such keys. Writing a batch, or keeping keys, spares only the facts that the method is given.
 # * Random keys overlap by $1/\sqrt d$. Real keys overlap several times as much: in low layers mainly because of the
 #   last token, in the upper layers also because of the kind of thing.
-# * Heavy tails are not a mark of knowledge: words of plain text have heavier tails. Above the lower layers the mean is
-#   not zero: subjects have a component in common, and keeping one key removes most of it.
-# * A prediction based on $\rho$ has to beat counting the later edits. It does: by a wide margin for how far a value is
-#   shifted, by less for how much an answer loses.
+# * Kurtosis shows whether overlap is spread evenly or concentrated in a few pairs, the rms how much of it there is.
+#   Tails are even heavier for words of plain text, recurring or not. Above the lower layers the mean is not zero: subjects have a
+#   component in common, and keeping one key removes most of it.
+# * A prediction based on $\rho$ has to beat the count of the edits that came later. It does, for how far a value is
+#   shifted and for how much an answer loses.
 #
 # ## Where it breaks
 #
-# ROME writes all facts in one layer, whatever their keys look like there. For some facts that may be a bad layer,
-# where the key represents little but the last token. **Which layer fits which fact?** [Notebook 08](08_wilke.ipynb)
-# answers this fact by fact.
+# What if ROME wrote the same 101 facts in layer 0, where a key is little but its last token? We count the facts at which
+# more than half of a single other edit would arrive, and edit one of two subjects that end in *Nations*.
+
+# %%
+hundred = [fact_of[case.id] for case in runs_07.orders()["first"]]
+pair = [facts[name] for name in ("The United Nations", "The Wealth of Nations")]
+table = [{"layer": "unedited"} | {fact.text: lm.answer(fact.text, 4) for fact in pair}]
+for layer, rho in overlaps(hundred, [0, edited]).items():
+    hit, own = (rho.fill_diagonal_(0) > 0.5).any(0).sum(), overlaps(pair, [layer])[layer][0, 1]
+    print(
+        f"layer {layer}: ρ of the pair {own:.2f}; more than half arrives at {hit} of {len(rho)} facts"
+    )
+    patch = lib.EDITORS["rome"](lm, layer=layer).edit(pair[:1], check=False)
+    with lm.patched(patch):
+        table.append({"layer": str(layer)} | {fact.text: lm.answer(fact.text, 4) for fact in pair})
+show.Table(table)
+
+# %% [markdown]
+# In layer 0 almost all of an edit of one reaches the other, whose answer changes. But few facts are hit in either layer.
+# **Which layer fits which fact?** [Notebook 08](08_wilke.ipynb) answers this fact by fact.
 #
 # ## References
 #

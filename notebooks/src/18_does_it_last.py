@@ -304,8 +304,8 @@ table(columns)
 #
 # The stored run writes three streams of eight facts each, using three editors: UltraEdit writes its eight facts in
 # one batch, ROME and GRACE write them one after another. GRACE, described in [notebook 11](11_grace.ipynb), changes
-# no weight, keeping its facts in a codebook at one layer. Two of the streams have no fact in common, and the third is
-# a mixture of them, so intervals treating the three as independent are probably too narrow.
+# no weight, keeping its facts in a codebook at one layer. Four of the third stream's facts are in the other two, which
+# have none in common, so the intervals are probably too narrow.
 #
 # The control is the *unedited* model in the same life, tested for its own old answers to the same prompts. In the
 # last format it can't lose anything, because its weights are already in this format.
@@ -364,9 +364,8 @@ drawn([*runs_18.ROUNDED, runs_18.SHIFTED])
 # %% [markdown]
 # The control is at the left of every panel. With **8 bits** no edit is lost in any stream. With **4 bits and a scale
 # per row**, the unedited model itself loses about half of its answers. ROME loses less in two streams and more in
-# one. GRACE loses more than the control in all three, with an interval clear of zero, and UltraEdit's interval
-# reaches just beyond zero. With a scale **per 64**, the control and ROME lose little, UltraEdit loses more than half
-# (again not clear of zero), and GRACE loses everything.
+# one. GRACE loses more than the control in all three, and UltraEdit at least as much. With a scale **per 64**, the
+# control and ROME lose little, UltraEdit loses more than half, and GRACE loses everything.
 #
 # In the **format of the file**, UltraEdit's facts are gone, while the control keeps all its answers. GRACE loses
 # nothing there, because no weight moves at all. So its loss elsewhere is likely a failure to find its entries: the
@@ -442,7 +441,7 @@ drawn(others)
 
 # %% [markdown]
 # Training has the same effect as rounding: most of GRACE's facts are gone, and UltraEdit and ROME lose at least as
-# much as the control in every stream. Only GRACE's interval is clear of zero.
+# much as the control in every stream.
 #
 # Writing four more facts later takes next to nothing from any editor. The reason may be their number.
 #
@@ -560,13 +559,20 @@ axes[0].set(ylabel="of all replies (%)", ylim=(0, 100))
 states.against(100 * stated["question", "rome"])
 print("and for an open request", f"{stated['open', 'rome']:.0%}")
 print("replies that name the answer, and that state it, to a question:", "; ".join(whole[:4]))
+of = {(r["model"], r["case"]): sum(r["states"]) for r in judged if r["test"] == "question"}
+for model in ("rome", "memit"):
+    told = [case for name, case in of if name == "told in the prompt"]
+    gaps = torch.tensor([100.0 * (of[model, x] - of["told in the prompt", x]) for x in told])
+    middle, half = gaps.mean().item(), 2.02 * gaps.std().item() / len(gaps) ** 0.5  # Student, forty
+    ends = f"{middle:+.0f} points [{middle - half:+.0f}, {middle + half:+.0f}]"
+    print(f"stated, {model} less told: {ends}, detects {1.42 * half:.0f}")
 figures.legend(drawing, [plot.EDITED, figures.NOTHING], ["state the fact", "only name the answer"])
 
 # %% [markdown]
 # When answering the question, ROME and MEMIT name the new answer more often than the model that is told it. But only
 # somewhat more than half of these replies state the fact; most of the others talk about another subject. If the told
-# model names the answer, it almost always states the fact. **So all three state about the same number of the 40
-# facts**, and only counting names favors the edits. When answering an open request, the edited models rarely state
+# model names the answer, it almost always states the fact. **So we see no difference in how many of the 40 facts the
+# three state**, where 31 and 34 points would have been detected; only counting names favors the edits. When answering an open request, the edited models rarely state
 # it. Whether "the edit was learned" depends on the question, and on the counting rule.
 #
 # ## What we know now

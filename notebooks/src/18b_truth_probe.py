@@ -247,7 +247,8 @@ print(
 # the point should end at the upper left.
 #
 # The stored run is the same as on page 18: three streams of eight facts, with UltraEdit writing them in one batch and
-# ROME writing them one after another.
+# ROME writing them one after another. Four facts of the third stream are in the first two, so the 24 are 20 different
+# ones.
 #
 # **Predict.** Of the facts after ROME, for which fraction does the probe give the new and the old answer the *same*
 # verdict?
@@ -283,7 +284,8 @@ start = scores("unedited")
 for ax, line in zip(axes, LINES[1:], strict=True):
     end = scores(line)
     for x0, y0, x1, y1 in zip(*start, *end, strict=True):
-        color = plot.EDITED if y1 > 0 >= x1 else plot.NEIGHBOR  # turned around, or not
+        turns = x0 > 0 >= y0 and y1 > 0 >= x1  # from only the old answer to only the new one
+        color = plot.EDITED if turns else plot.NEIGHBOR
         figures.arrow(ax, (x1, y1), color, (x0, y0), linewidth=1.2, alpha=0.7)
     ax.scatter(*start, 12, color=plot.BASE, zorder=3)
     ax.scatter(*end, alpha=0)  # the axes reach to where the arrows end
@@ -293,7 +295,7 @@ for ax, line in zip(axes, LINES[1:], strict=True):
     ax.set_xlabel("score of the old answer")
 axes[0].set_ylabel("score of the new answer")
 names = {"before the edit": plot.BASE, "to where it is after it": plot.NEIGHBOR}
-names["turned round"] = plot.EDITED
+names["turned around"] = plot.EDITED
 figures.legend(made, names.values(), names)
 
 # %% [markdown]
@@ -316,7 +318,7 @@ figures.legend(made, names.values(), names)
 # around?
 
 # %%
-turned = guess("How many of the 13 are turned round by ROME?", 0, 13)
+turned = guess("How many of the 13 are turned around by ROME?", 0, 13)
 
 
 # %%
@@ -349,10 +351,16 @@ hits, asked = int((old > 0).sum() + (new <= 0).sum()), 2 * len(new)
 print(f"before any edit right about {hits} of {asked} statements, {100 * hits / asked:.0f} %")
 after = LINES[-1]
 moves = torch.zeros(4, 4)
-for pair in zip(place("unedited"), place(after), strict=True):
+pairs = list(zip(place("unedited").tolist(), place(after).tolist(), strict=True))
+for pair in pairs:
     moves[pair] += 1
 turned.against(moves[1, 2].item())
-print(f"both look true after {after}; before it {', '.join(PLACES)}:", moves[:, 3].long().tolist())
+for now in (2, 3):
+    came = moves[:, now].long().tolist()
+    print(f"{PLACES[now]} after {after}: {sum(came)}; before it {', '.join(PLACES)}: {came}")
+alone = [now for before, now in pairs[:16] if before == 1]
+said = ", ".join(f"{alone.count(now)} {PLACES[now]}" for now in (2, 3, 1))
+print(f"of the first two streams, which share no fact, {len(alone)} were {PLACES[1]}; now {said}")
 ahead = {line: [sum(n > o for n, o, *_ in looks[line, draw]) for draw in DRAWS] for line in LINES}
 print("the new answer has the higher score, stream by stream:", ahead)
 wide = [*(1 for _ in drawn), 2]
@@ -383,10 +391,9 @@ panels["same"] = "both get the same verdict (%)"
 same_now.against(sum(shares("ROME", "same")) / len(DRAWS))
 for line in LINES[1:]:
     gaps = [a - b for a, b in zip(shares(line, "same"), shares("unedited", "same"), strict=True)]
-    print(
-        f"same verdict, {line} less unedited: "
-        + "{:+.0f} points [{:+.0f}, {:+.0f}]".format(*by_stream(gaps))
-    )
+    middle, low, high = by_stream(gaps)
+    ends = f"{middle:+.0f} points [{low:+.0f}, {high:+.0f}], detects {1.31 * (high - middle):.0f}"
+    print(f"same verdict, {line} less unedited: {ends}")
 found = {panels[what]: {line: shares(line, what) for line in LINES} for what in panels}
 made = figures.dots(found, DRAWS, joined=False)
 for ax in made.axes:
@@ -395,10 +402,10 @@ made
 
 # %% [markdown]
 # **The fractions read like a success, and the tables do not.** After ROME the new answer looks true for twice as many
-# facts as before, and the old answer for fewer. But only a quarter of the facts are turned around. For half of them
-# *both* statements look true, and the table comparing before and after shows that ROME did this to six of these 13
-# facts; seven started there. Before the edit, the probe gave the same verdict to both answers for 11 of all 24, and
-# after it for 15; with three streams this difference is not proved.
+# facts as before, and the old answer for fewer. But for six of the 24 only the new answer looks true after it; four of
+# these were turned around. For 13 *both* statements look true: ROME did this to six of them, and seven started there.
+# Before the edit, the probe gave the same verdict to both answers for 11 of all 24, and after it for 15; this
+# difference is not proved (23 points would have been detected).
 #
 # A verdict has a threshold at zero, and this hides something. If you compare *scores*, the new answer is above the
 # old one for one fact before ROME and for 13 after it, with a gain in every stream. So the probe does distinguish the
@@ -471,7 +478,7 @@ drawing
 # So the probe sees a part of the edit. Half of the facts cross the diagonal, with the new answer going up and the old
 # answer going down, but only a few of them move far enough to turn around.
 #
-# ## What can a probe not see?
+# ## Where it breaks
 #
 # The probe reads before one block. If an edit is written in that block or above it, it has not yet taken effect in
 # the states being read. The verdict would be the same as for the unedited model, and reporting "the edit does not
@@ -494,8 +501,8 @@ for name in ("ft_m", "grace"):
 # * A probe can memorize its statements. Before believing it, we have to test it on unseen relations.
 # * Two fractions do not show the effect of an edit on a fact. A joint table does, if it includes the facts before and
 #   after.
-# * After ROME the new answer looks true more often, but only a quarter of the facts are turned around. Of the 13
-#   facts that were right before, 4 are turned around, 6 look true both ways, and 3 stay. UltraEdit's edits change the
+# * After ROME the new answer looks true more often. Of the 13 facts that were right before, 4 are turned around, 6 look
+#   true both ways, and 3 stay. UltraEdit's edits change the
 #   answers and barely reach the probe, and an edit in the probe's block or above it can't be seen at all.
 # * A direction separating true from false statements need not represent the statements that the model *treats* as
 #   true. No number on this page shows that the model now *believes* the edit. The result is smaller and more useful:

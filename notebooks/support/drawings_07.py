@@ -21,6 +21,7 @@ SETS = {  # of each set of keys: how it is called, and its color
     "facts": ("known facts", CYCLE[0]),
     "things": ("everyday things", CYCLE[2]),
     "text": ("tokens of text", UNRELATED),
+    "once": ("tokens, none twice", INK),
     "random weights": ("facts, random weights", CYCLE[1]),
     "Gaussian": ("draws from N(0, C)", BASE),
 }

@@ -239,7 +239,7 @@ def curves(
     log: Sequence[str] = (),
     xlog: bool = False,
     mean: bool = False,
-    best: bool = False,
+    best: bool | Sequence[str] = False,
     mark: int | None = None,
     colors: Mapping[str, str] | None = None,
     **axis: Any,
@@ -250,7 +250,7 @@ def curves(
 
     log   The panels whose upright axis is logarithmic.
     mean  Facts are thin, and on them lies their mean (on a logarithmic axis the median).
-    best  The smallest value of each line gets a ring.
+    best  The smallest value of each line gets a ring; or the panels where it does.
     mark  A layer that gets an upright line.
     axis  More of all axes, as for `ax.set`.
     """
@@ -269,7 +269,7 @@ def curves(
                 point = "" if len(y) > 1 else "o" if mean else "X"
                 size = 4 if mean else 8
                 (handles[name],) = ax.plot(x, y, dash + point, color=color, markersize=size, **thin)
-                if best:
+                if best and (best is True or panel in best):
                     at = int(np.argmin(y))
                     ax.plot(x[at], y[at], color=color, markersize=7, **ring)
             if mean:

@@ -23,6 +23,7 @@ from lib.keys_values.value_search import Target
 
 from . import stored_runs
 from .runs_05_memit import AlphaEdit, Memit
+from .runs_17_was_it_edited import rounding
 from .score_tables import by_case, by_stream
 
 TOWER = lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome", target_true="Paris")
@@ -74,6 +75,7 @@ WRITTEN = {  # name: (editor, its settings, facts in a call)
     "no projector, L₂, kept keys": ("no projector", {"L2": 10.0}, 50),
 }
 POINTS = (50, FACTS)
+BITS = "8 bits, per row"
 
 
 class Draw:
@@ -104,6 +106,11 @@ class Draw:
             patch, end = editor.edit(facts, after=patch, check=False), start + len(facts)
             if end in POINTS:
                 yield {**head, "edits": end, **self.look(end, patch)}
+
+    def rounded(self) -> Iterator[dict[str, Any]]:
+        """The unedited model with 8 bits for each weight, a scale for each row: a harmless change."""
+        seen = self.look(FACTS, rounding(BITS, self.lm, lib.EMPTY))
+        yield {"draw": self.name, "line": BITS, "unchanged": seen["unchanged"]}
 
     def look(self, end: int, patch: lib.Patch) -> dict[str, Any]:
         """Ask a sample of the facts so far and their neighbors, and read the held-out text.
@@ -138,7 +145,11 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
     }
     batches = {line: batch for line, (*_, batch) in WRITTEN.items()}
     more = {"batches": batches, "draws": DRAWS, "points": POINTS}
-    return [stored_runs.long_run(lm, "06_lines", lines, jobs, **more)]
+    bits = {name: draw.rounded for name, draw in draws.items()}
+    return [
+        stored_runs.long_run(lm, "06_lines", lines, jobs, **more),
+        stored_runs.long_run(lm, "06_rounded", {}, bits, draws=DRAWS, bits=BITS),
+    ]
 
 
 def ends(rows: Sequence[Mapping[str, Any]], line: str) -> dict[str, list[float]]:

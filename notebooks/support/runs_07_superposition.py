@@ -12,8 +12,10 @@ import torch
 from torch import Tensor
 
 import lib
+from lib.data.texts import HELD_OUT
 from lib.evaluation.answers import begins
 from lib.keys_values import value_search
+from lib.model.activations import module_inputs_at
 
 from . import stored_runs
 
@@ -140,3 +142,21 @@ def by_layer() -> dict[str, list[dict[str, Any]]]:
         kind: [row for row in rows if row["set"] == kind]
         for kind in dict.fromkeys(row["set"] for row in rows)
     }
+
+
+def once_each(lm: lib.LM, layers: Sequence[int], count: int = 128) -> dict[int, Tensor]:
+    """{layer: keys (d_in, count)} of tokens of held-out text, no token twice.
+
+    Rows of 64 tokens without their first 8, as in the stored run; a token is read where it comes
+    first in a shuffle of all places.
+    """
+    ids = lm.tokenizer(HELD_OUT.read_text(encoding="utf-8"), add_special_tokens=False)["input_ids"]
+    places = [(row, at) for row in lm.windows(ids, 64) for at in range(8, len(row))]
+    random.Random(0).shuffle(places)
+    first: dict[int, tuple[list[int], int]] = {}
+    for row, at in places:
+        first.setdefault(row[at], (row, at))
+    rows, at = zip(*list(first.values())[:count], strict=True)
+    names = {layer: lm.mlp_out(layer) for layer in layers}
+    seen = module_inputs_at(lm, rows, at, list(names.values()))
+    return {layer: seen[name].float().T for layer, name in names.items()}
