@@ -1,8 +1,8 @@
 """ROME: insert one fact by a rank-one change of one MLP (Meng et al., 2022; R-ROME: Gupta, 2024).
 
 The MLP's output projection W is a linear memory mapping keys to values. After reading the
-subject's key k, ROME searches for the value v* making the model give the new answer, then writes
-the pair (k, v*) while disturbing general text as little as possible (`memory.insert`).
+subject's key k, ROME searches for the value v* that makes the model give the new answer, then
+writes the pair (k, v*) while disturbing general text as little as possible (`memory.insert`).
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ class UltraEdit(Editor[UltraEditConfig]):
         earlier: Mapping[str, Tensor],
         metrics: dict[str, memory.Moment | None],
     ) -> Patch:
-        """Return `after`, writing one pass over the facts into all modules.
+        """Return `after` with one pass over the facts written into all modules.
 
         step     learning rate times the length of a key, or None for the settings' eta
         earlier  {module: (d_in, m) keys of earlier turns}

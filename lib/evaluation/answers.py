@@ -49,7 +49,7 @@ class Verdict(NamedTuple):
 
 
 class Named(NamedTuple):
-    """The answers for comparing with a reply in conversation.
+    """The answers to compare with a reply in conversation.
 
     right  the answers that count.
     rival  an answer that must not be named before them, None if there is none.

@@ -85,8 +85,8 @@ def matches(
 ) -> list[Match]:
     """Return all relations, sorted by how well the fact's prompt fits one of their wordings.
 
-    The best comes first. The states come from the unedited model, centering and scaling them over
-    the wordings of all relations.
+    The best comes first. The states come from the unedited model, centered and scaled over the
+    wordings of all relations.
 
     among  relations by name; by default the classroom's
 
@@ -166,7 +166,7 @@ def case_for(
 
 
 def with_tests(lm: LM, cases: Sequence[Case]) -> list[Case]:
-    """Return the cases, giving a case without any tests the tests from `case_for`, but its own id.
+    """Return the cases; a case without any tests gets tests from `case_for`, keeping its id.
 
     A DataWarning names the facts for which it could not make any: only the edit itself is measured.
     """
@@ -206,7 +206,7 @@ def overlap(first: str, second: str) -> bool:
 def _answered(lm: LM, relation: Relation, fact: Fact, most: int) -> list[Probe]:
     """Return the first questions about other subjects that the unedited model answers correctly.
 
-    It skips questions having the new answer as the right answer: there, the edit could not cause an
+    It skips questions whose right answer is the new answer: there, the edit could not cause an
     error.
     """
     right: list[Probe] = []

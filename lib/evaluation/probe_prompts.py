@@ -33,7 +33,7 @@ class Item(NamedTuple):
     metric    A metric of `metrics.TABLE`, or one of its additional lines.
     prompt    The text of the question.
     answer    The answer to look for: one that should be given, or for negation_leak one that should
-              not. None represents any answer given by the base model.
+              not. None represents the base model's answer, whatever it is.
     other     The answer that should be less probable, None without one.
     aliases   Other answers that are right when they are generated.
     wordings  Other wordings of the prompt; answering one of them correctly is enough.
@@ -99,7 +99,7 @@ def probe_items(
 def names(cases: Sequence[Case]) -> dict[int | str, Case]:
     """Return the cases by id, or by number from 0 if ids are not unique.
 
-    For example, cases made by hand do not have any ids.
+    For example, cases made by hand do not have their own ids.
     """
     found = {case.id: case for case in cases}
     return found if len(found) == len(cases) else dict(enumerate(cases))

@@ -271,7 +271,7 @@ def _verdict(text: str, target: Any, wanted: Texts) -> Verdict:
 
 
 def _within_limit(lm: LM, target: str, ids: Sequence[int]) -> tuple[str, bool]:
-    """Return the first 32 tokens of the target as text, and whether anything is missing."""
+    """Return the first 32 tokens of the target as text, and whether the target is longer."""
     if len(ids) <= LIMIT:
         return target, False
     text = lm.tokenizer.decode(ids[:LIMIT], clean_up_tokenization_spaces=False)

@@ -44,7 +44,7 @@ Text = str | os.PathLike | Iterable[Any] | None  # a file, texts or rows with a 
 
 
 class General(NamedTuple):
-    """A general text, existing already or written when reading it.
+    """A general text that already exists, or is written when reading it.
 
     label   its name in the labels of statistics
     tokens  desired number of its tokens

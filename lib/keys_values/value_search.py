@@ -1,4 +1,4 @@
-"""Searching for the value v* making the model give a fact's new answer.
+"""Searching for the value v* that makes the model give a fact's new answer.
 
 One variable δ per fact is added at the subject's last token and optimized by gradient descent until
 the model gives the new answer. The weights stay frozen. Everything below the edited layer and

@@ -48,7 +48,7 @@ class Run:
     edits         The number of edits so far.
     rows          The rows so far.
     scores        {point: Scores}.
-    contradicted  {point: number of facts contradicting a later edit}; these facts are excluded
+    contradicted  {point: number of facts contradicted by a later edit}; these facts are excluded
                   from the metrics asking for the fact itself.
     seconds       The time spent so far, {"edit", "evaluate"}.
     base          The base model's answers.
@@ -261,7 +261,7 @@ class Run:
         return measure(self.lm, items, patch, base=self.base, metrics=metrics, **self._measured)
 
     def _at(self, point: int, patch: Patch, written: list[pd.DataFrame]) -> tuple[Scores, int]:
-        """Return the scores of a point's facts, and the number of them contradicting a later edit.
+        """Return the scores of a point's facts, and the number contradicted by a later edit.
 
         written  The tables of the facts' efficacy, each measured right after the fact's own batch.
         """

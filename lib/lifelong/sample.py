@@ -1,7 +1,7 @@
 """Planning a stream's measurements: selecting the facts to measure at each point.
 
 A long stream measures a sample: some of its oldest facts, some of the last batches, and some from
-between. A fact contradicting a later fact does not count as lost, so `contradicted` finds such
+between. A fact contradicted by a later fact does not count as lost, so `contradicted` finds such
 facts.
 """
 

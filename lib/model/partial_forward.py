@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class PrefixKeys:
-    """Attention keys and values of the positions not running, in the form of a cache.
+    """Attention keys and values of the positions that do not run, in the form of a cache.
 
     positions  number of positions at the start of a row that do not run.
     prefix     their keys and values, each (rows, heads, positions, width); None before the capture.

@@ -135,7 +135,7 @@ def _by_beginning(q: Question) -> dict[Target, list[Target]]:
 
 
 def _attached(q: Question) -> tuple[int, ...]:
-    """Return the tokens for reading in the same run as a prompt: its draft, or its first target.
+    """Return the tokens read in the same run as a prompt: its draft, or its first target.
 
     If nothing is generated, nothing after the target is needed, so its last token is not read.
     """
@@ -145,7 +145,7 @@ def _attached(q: Question) -> tuple[int, ...]:
 
 
 class _Batch:
-    """Questions for reading their prompts in one run.
+    """Questions whose prompts are read in one run.
 
     attached  the tokens that are read after each prompt in this run.
     counts    (rows, columns) bool: the tokens that later tokens attend to.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 @dataclass
 class Sequences:
-    """The rows of the current call, with one object open while running the model.
+    """The rows of the current call; one object is open while the model is running.
 
     ids     (rows, length) token ids of this call.
     real    (rows, length) bool: not padding.

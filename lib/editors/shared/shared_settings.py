@@ -29,7 +29,7 @@ class EndOfText:
 
 @dataclass(frozen=True)
 class SearchSettings(EndOfText):
-    """The search for the value v* making the model give a fact's new answer."""
+    """The search for the value v* that makes the model give a fact's new answer."""
 
     v_lr: Amount = from_paper(0.5, "Learning rate of Adam in the search for the value.")
     steps: Count = from_paper(

@@ -160,11 +160,11 @@ def _case(lm: LM, fact: Fact, relation: str | None) -> tuple[Case, str]:
         relation = ranked[0].relation.name
     if relation:
         case = case_for(lm, fact, relation) or Case(fact)
-        return case, f"Rewordings and neighbors are those of the relation “{relation}”."
+        return case, f"Rewordings and neighbors come from the relation “{relation}”."
     nearest = ", ".join(match.relation.name for match in ranked[:3])
     return Case(fact), (
         "No relation of the classroom fits this prompt, so no rewordings were tested, "
-        f"and locality is not tested. Nearest: {nearest}; choose one with --relation."
+        f"and locality is not tested. Nearest: {nearest}. Choose one using --relation."
     )
 
 

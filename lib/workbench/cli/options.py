@@ -78,7 +78,7 @@ MODEL = (
     option(
         "--model",
         help="hub id, local folder, or gemma-3-270m (Gemma Terms of Use, "
-        "ai.google.dev/gemma/terms); default: the default model",
+        "ai.google.dev/gemma/terms); if omitted, the default model",
     ),
     option(
         "--presets", type=path_of, help="your own presets, in the format of `python -m lib tune`"

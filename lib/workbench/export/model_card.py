@@ -155,7 +155,7 @@ def _license(base: str) -> str:
     terms = LICENSES.get(base, "see there")
     if base in PACKAGED and PACKAGED[base].terms:
         terms += f" ({PACKAGED[base].terms[1]})"
-    said = f"That of the base model {_plain(base)}: {terms}."
+    said = f"The same as for the base model {_plain(base)}: {terms}."
     return f"{said} Its weights were changed as listed above."
 
 

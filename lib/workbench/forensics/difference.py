@@ -1,7 +1,7 @@
 """The differences between a model's weights and their base, by matrix, and possible methods.
 
-With the base model available, undoing an edit requires no identifying: the base is the model before
-it. The remaining question is what was done, by how many edits, about whom. Each family
+With the base model available, nothing has to be identified for undoing an edit: the base is the
+model before it. The remaining question is what was done, by how many edits, about whom. Each family
 of methods leaves a differently shaped difference (`Difference.signature`).
 """
 
