@@ -5,7 +5,7 @@ Every exercise imports from here, and the grader recognizes a verdict by the exc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -29,7 +29,9 @@ class Limit(Stopped):
     `functions` are the functions of the file that were running, if known.
     """
 
-    functions: tuple[str, ...] = ()
+    def __init__(self, message: str, functions: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.functions = functions
 
 
 class NotAttempted(Exception):

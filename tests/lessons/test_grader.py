@@ -297,7 +297,7 @@ def test_the_report_says_who_solved_what_and_by_which_mistake(report):
     for number in ("2.1", "2.5"):  # each with its own message
         assert f"* dora, in {number}\n\n      " in page.partition("## 2.1")[0]
     assert "\n0 students solved everything.\n" in page
-    assert "no name for: eve" in " ".join(first.split())
+    assert "can't explain: eve" in " ".join(first.split())
     assert "ben (1.5 of 3 points for `nll`, `drift`), dora (2.25 of 3 points" in page
     assert "__MACOSX" not in page and ".git" not in page
     rows = page.partition("## Who is stuck where")[2]
