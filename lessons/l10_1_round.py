@@ -10,7 +10,7 @@ of zeros stays a row of zeros.
 `grouped`: one large entry makes the steps of its whole row large. So every `size` neighbors in a
 row share a scale, instead of the whole row.
 
-`shifted`: the entries of a group need not be centered around 0. Its smallest entry, the offset,
+`shifted`: the entries of a group may not be centered around 0. Its smallest entry, the offset,
 becomes the whole number 0, and its largest becomes 2^b − 1. So a group has a step and an offset,
 and the machine computes with the offset plus the step times the nearest whole number. A group whose
 entries are all equal stays unchanged.
@@ -92,13 +92,15 @@ def check(ask, draw):
             ),
             "You choose the scale by the largest signed entry: a row's largest negative entry "
             "becomes too large a number.": (W / signed).round() * signed,
-            "Truncated instead of rounded to the nearest whole number.": (W / s).floor() * s,
+            "You truncate instead of rounding to the nearest whole number.": (W / s).floor() * s,
             "n has a bit too many: one of the b is for the sign, so the largest is 2^(b−1) − 1.": (
                 (W / large).round() * large
             ),
-            "Truncated toward 0 instead of rounded to the nearest whole number.": (W / s).trunc()
+            "You truncate toward 0 instead of rounding to the nearest whole number.": (
+                W / s
+            ).trunc()
             * s,
-            "Rounded up instead of to the nearest whole number.": (W / s).ceil() * s,
+            "You round up instead of to the nearest whole number.": (W / s).ceil() * s,
             "b is the number of bits; the largest whole number is 2^(b−1) − 1.": (
                 (W * b / most).round() * most / b
             ),

@@ -70,7 +70,7 @@ def check(ask, draw):
             "The backward passes are missing, one after each look but the last.": (
                 count(shape, *given, passes=looks)
             ),
-            "There is no backward pass after the last look.": count(
+            "Don't add a backward pass after the last look.": count(
                 shape, *given, passes=2 * looks
             ),
             "There are L − layer − 1 blocks above the edited layer.": count(
@@ -109,7 +109,7 @@ def check(ask, draw):
             "Before the first look all `length` tokens go through the model, not only the tail.": (
                 count(shape, layer, rows, tail, tail, looks)
             ),
-            "Also in the first pass, one token of each row goes through the head.": (
+            "In the first pass, too, one token of each row goes through the head.": (
                 count(shape, *given) + rows * (length - 1) * shape["d"] * shape["vocabulary"]
             ),
             "The first pass also goes through the head.": (

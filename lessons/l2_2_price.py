@@ -54,7 +54,7 @@ WRONG = [
     ({"torch.linalg.solve(C, K)": "(C @ K)"}, "C⁻¹"),
     ({"w, t = len(windows), windows[0].shape[1]":
       "windows = [x[:, None] for x in torch.cat(windows, 1).T]\nw, t = len(windows), 1"},
-     "no new evidence"),
+     "aren't new evidence"),
     ({"(w * (w - 1))": "(w - 1)"}, "one window"),
     ({"(w * (w - 1))": "w**2"}, "w − 1"),
     ({"(1 - r) * C + r * target": "C + r * target"}, "keeps the trace"),
@@ -109,10 +109,10 @@ def check(ask, draw):
         tokens = (alone / (n - 1) / D).clamp(max=1)
         whole = mean - 9 * m * one
         likely = {
-            "A token's neighbors are no new evidence: your r is too small by a factor of "
+            "A token's neighbors aren't new evidence, so your r is too small by a factor of "
             f"{r / tokens:.1f}. Use the window.": tokens,
-            "This b measures how far one window is off. Their mean is off by less: also divide by "
-            "w.": ((spread / (w - 1) / D).clamp(max=1)),
+            "This b measures the error of one window. Their mean has a smaller error, so also "
+            "divide by w.": ((spread / (w - 1) / D).clamp(max=1)),
             "The windows are compared with their own mean, which uses up one of them: divide by w "
             "(w − 1).": (spread / w**2 / D).clamp(max=1),
             "A fraction is at most 1: here the windows differ so much that b is larger.": over,
@@ -122,11 +122,11 @@ def check(ask, draw):
             "r is a fraction of the spread, ‖Ĉ − m I‖², not of ‖Ĉ‖².": (
                 spread / (w * (w - 1)) / mean.square().sum()
             ).clamp(max=1),
-            "Squares are compared, b and ‖Ĉ − m I‖²: this is the root of r.": r.sqrt(),
+            "This is the root of r: compare squares, b and ‖Ĉ − m I‖².": r.sqrt(),
         }
         agree(number(mine, "r"), r, "r", likely)
         likely = {
-            "r is applied as damping. The mix keeps the trace: (1 − r) Ĉ + r m I.": (
+            "You use r as damping. Mix instead, which keeps the trace: (1 − r) Ĉ + r m I.": (
                 mean + r * m * one
             ),
             "This is Ĉ, as it was estimated: mix in r m I.": mean,

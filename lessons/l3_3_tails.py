@@ -151,8 +151,8 @@ def check(ask, draw):
         "k0 is projected out of the raw keys: it should be orthogonal to the whitened keys, "
         "because of C⁻¹.": other / other.diagonal()[:, None],
         "k0 is not kept: this is the unchanged ρ.": D / D.diagonal()[:, None],
-        "Use A in both places, numerator and denominator: an insert still has to write all of its "
-        "own key.": (kept / D.diagonal()[:, None]),
+        "Use A in both places, numerator and denominator: an insert still has to write its "
+        "whole key.": (kept / D.diagonal()[:, None]),
         "C⁻¹k0 is divided by its own squared length; A divides by k0ᵀC⁻¹k0.": (
             white / white.diagonal()[:, None]
         ),
@@ -166,12 +166,12 @@ def check(ask, draw):
     rho = normal(draw, n, n).fill_diagonal_(1)  # of both signs, so that some cancel in a sum
     later, away = rho.tril(-1), rho - torch.eye(n)
     likely = {
-        "Edits before fact j were there when it was written: only later edits harm it.": away.norm(
+        "Edits before fact j existed when it was written, so only later edits harm it.": away.norm(
             dim=0
         ),
         "These sums run along a row: the effect of an edit on others.": later.norm(dim=1),
-        "Here signs cancel, but unrelated residuals do not: squares add up.": later.sum(0).abs(),
-        "Sizes are added here; in unrelated directions squares add up.": later.abs().sum(0),
+        "Signs cancel here, but not in unrelated residuals: add up squares.": later.sum(0).abs(),
+        "You add up sizes. In unrelated directions, add up squares.": later.abs().sum(0),
         "These are root mean squares; the total change is a sum.": later.norm(dim=0) / n**0.5,
         "These sums run along a row, and over later facts: the effect of edit j on them.": (
             rho.triu(1).norm(dim=1)

@@ -98,7 +98,7 @@ def check(ask, draw):
         right = torch.cat([kl[:1], kl.diff()])
         likely = {
             "These are the values. By how much did each edit raise them?": kl,
-            "The sign: the value after an edit minus the value before it.": -right,
+            "The sign is wrong: subtract the value before an edit from the value after it.": -right,
             "A fall is a negative rise here.": right.clamp(min=0),
             "Return the rises in nats, not as fractions of the final value.": right / kl[-1],
         }

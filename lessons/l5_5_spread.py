@@ -58,7 +58,7 @@ WRONG = [
     ({"lam * C + K @ K.T": "K @ K.T + 1e-9 * C"}, "ignores general text"),
     ({"lam * C + K @ K.T": "lam * C"}, "K Kᵀ"),
     ({"read(changes)": "read([])"}, "You read keys"),
-    ({"len(C) - layer": "len(C)"}, "something over"),
+    ({"len(C) - layer": "len(C)"}, "a remainder"),
     ({"len(C) - layer": "1"}, "all that is missing"),
 ]
 
@@ -76,7 +76,7 @@ def check(ask, draw):
         "asked",
         {
             "asked: compute z − h first, and divide all of the remainder.": z - x / 4,
-            "asked: the sign is flipped: the residual is z − h.": (x - z) / 4,
+            "asked: the sign is flipped. The residual is z − h.": (x - z) / 4,
             "asked: this is all that is missing; each remaining layer writes a part.": z - x,
         },
     )
@@ -133,7 +133,7 @@ def check(ask, draw):
         "C_l is missing its λ.": written(lam=1.0),
         "Where is C_l, the constraint from general text?": written(M=[torch.eye(d_in)] * layers),
         "λ C_l is missing: every layer ignores general text.": written(lam=0.0),
-        "Every layer gets an L-th of the current residual, which leaves something over at the "
+        "Every layer gets an L-th of the current residual, which leaves a remainder at the "
         "end: the last layer has to write all of it.": written(lambda layer: layers),
         "The first layer already writes all that is missing, and the others repair it.": written(
             lambda layer: 1

@@ -69,7 +69,7 @@ def check(ask, draw):
     }
     agree(found[1], mean, "chan: μ", likely)
     likely = {
-        "chan: the two means differ as well: δ² n_a n_b / n.": S_a + S_b,
+        "chan: the two means also differ: add δ² n_a n_b / n.": S_a + S_b,
         "chan: δ² n_a n_b is divided by n.": S_a + S_b + (mean_b - mean_a) ** 2 * 15,
     }
     agree(found[2], S, "chan: S", likely)

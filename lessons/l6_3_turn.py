@@ -90,12 +90,12 @@ def check(ask, draw):
             ),
             "You multiply by (KᵀK + λI); divide by it instead.": V @ (K.T @ K + lam * one),
             "‖k̂‖ is not squared.": solved(V / size.sqrt(), K),
-            "‖k̂‖² is missing: the size of the shift that a token asks for.": solved(V / size, K),
+            "‖k̂‖² is missing, which gives the size of a token's shift.": solved(V / size, K),
             "λ is added to every entry; λ I has it only on the diagonal.": (
                 torch.linalg.solve(K.T @ K + lam, V.T).T
             ),
             "This is V: you sum outer products directly, with all their crosstalk.": V,
-            "The sign: −η, against the gradient.": -solved(V, K),
+            "The sign is wrong: use −η, against the gradient.": -solved(V, K),
             "Where is λ?": torch.linalg.solve(K.T @ K, V.T).T,
         }
         agree(found, solved(V, K), "Y", likely, note="a column per token")
@@ -105,7 +105,7 @@ def check(ask, draw):
         found = torch.outer(tensor(a, (5,), "a"), tensor(b, (d_in,), "b"))
         v = 0.02 / d_in * size * (mean / sigma)[:, None]
         likely = {
-            "A plain step asks for nothing if g = 0. Here the mean is subtracted: ĝ is −μ/σ.": (
+            "If g = 0, a plain step changes nothing. But subtracting the mean makes ĝ = −μ/σ.": (
                 torch.zeros(5, d_in)
             ),
             "v goes against ĝ = −μ/σ, so it goes along μ, uphill: the two signs cancel.": (

@@ -157,7 +157,7 @@ def scores(ask, draw):
         "threshold: you compute each Δ while training continues, so ε is the Δ of a memory that "
         "no longer exists. Use the last memory.": then.min(),
         "threshold: the minimum includes earlier memories, which no longer exist.": every.min(),
-        "threshold: this is the first memory; the last one answers.": min(
+        "threshold: you use the first memory, but the last memory answers.": min(
             lengths(taus[0], a).mean() for a in prompts
         ),
         "threshold: ε should be the least Δ of the facts, or facts with a smaller Δ are excluded; "
@@ -209,7 +209,7 @@ def routes(ask, draw):
         }),
         (20.0, 13.0, 8.0): (-1, {0: quiet, 1: quiet, 2: quiet}),
     }  # fmt: skip
-    order = [2, 1, 0]  # the largest is not the first one
+    order = [2, 1, 0]  # so the largest is not the first
     asked |= {
         tuple(eps[i] for i in order): (order[who] if who >= 0 else -1, {})
         for eps, (who, _) in list(asked.items())[:2]
@@ -225,7 +225,7 @@ def routes(ask, draw):
             again = ask("routed", W, memories, a[:prompt], prompt)
             if isinstance(again, list) and len(again) == 2 and again[1] == who:
                 raise Wrong(
-                    "routed: tokens of the answer are in the mean, so the score of a prompt "
+                    "routed: the mean includes the answer's tokens, so the score of a prompt "
                     "changes with its answer. Use the first `prompt` rows."
                 )
             if n > 3:
@@ -240,12 +240,12 @@ def routes(ask, draw):
         if own is not None:
             likely = {
                 "routed: W a is missing: a memory adds τ a to it.": a @ taus[own].T,
-                "routed: one choice for the whole answer: the answer's tokens go the same way.": (
+                "routed: use the chosen memory for the whole answer, not only for the prompt.": (
                     out(own, prompt)
                 ),
                 "routed: these are only the rows of the prompt; also return the rows of the "
                 "answer.": (torch.cat([out(own)[:prompt], torch.zeros(2, 5)])),
-                "routed: the memory was chosen, but these are the rows of W.": a @ W.T,
+                "routed: you choose the memory, but return the rows of W.": a @ W.T,
             }
         agree(rows, wanted, "routed: the rows", likely)
 
@@ -271,7 +271,7 @@ def merges(ask, draw):
         likely = {
             "This is a plain mean of all τ: entries that only one shard changed are divided by "
             "their number.": raw.mean(0),
-            "A mean over all of them: if two are in conflict, they cancel. Elect a sign first.": (
+            "In a mean over all of them, entries in conflict cancel. Elect a sign first.": (
                 stack.mean(0)
             ),
             "The divisor is the number of shards; it should be the number that agreed.": total / k,
@@ -279,7 +279,7 @@ def merges(ask, draw):
             "You count heads. The sign of the *sum* is elected: a large entry counts more.": merged(
                 stack, stack.sign().sum(0)
             )[0],
-            "The mean is over the entries that lost the election: the sign is reversed.": (
+            "You average the entries that lost the election, because the sign is reversed.": (
                 merged(stack, -stack.sum(0))[0]
             ),
             "All τ elect the sign here; trimmed entries don't have a vote.": (

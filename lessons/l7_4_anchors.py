@@ -135,7 +135,9 @@ def check(ask, draw):
         if not same(found[2][:-1], start[2][:-1]):
             raise Wrong("refit: older anchors have changed; fit only the newest.")
         if not same(found[2].norm(dim=1), torch.ones(t).double()):
-            raise Wrong("refit: at the end an anchor is a unit vector again.")
+            raise Wrong(
+                "refit: normalize the anchor at the end, so that it is a unit vector again."
+            )
         for name, one, part, old in zip(names, found, wanted, start, strict=True):
             if steps > 1 and not same(one, part):
                 raise Wrong(

@@ -65,7 +65,7 @@ def check(ask, draw):
         likely = {
             "This is the textbook interval: for 0 of 20 it has no width, as if it were certain "
             "that nothing is ever right.": ends,
-            "Almost: divide both ends by 1 + z²/n.": pair,
+            "This is almost right. Also divide both ends by 1 + z²/n.": pair,
             "The center is not p̂ itself: it is shifted toward ½, by z²/2n.": shifted,
             "high comes first here.": (pair / over).flip(0),
             "These are the center and half of the width; return the two ends.": (

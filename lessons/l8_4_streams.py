@@ -101,10 +101,10 @@ def check(ask, draw):
         "This is the interval for a single stream. How sure is the mean of m?": (
             ends(x.mean(), x.std(), 1)
         ),
-        "Divided by m: the mean of m numbers has a standard error of s / √m.": (
+        "You divide by m, but the mean of m numbers has a standard error of s / √m.": (
             ends(x.mean(), x.std(), 25)
         ),
-        "The signs of the differences are lost: if B is ahead, A loses.": (
+        "The signs of the differences are lost. If B is ahead, A loses.": (
             ends(sizes.mean(), sizes.std())
         ),
         "The interval is centered at 0; center it at x̄.": torch.stack(

@@ -77,15 +77,13 @@ def check(ask, draw):
             "The mean of the prefixes is one direction; use the space of all of them.": out(
                 W, U.mean(1, keepdim=True)
             ),
-            "This is without damping: then directions that no text ever showed decide.": out(
+            "Without damping, directions that no text ever uses decide the result.": out(
                 W, torch.linalg.solve(C, K)
             ),
             "λ is a multiple of the mean eigenvalue of C, tr C / d_in: otherwise the units of C "
             "change the answer.": out(W, plain),
             "You add P; subtract it instead.": out(W, U, -1.0),
-            "tr C is not divided by d_in: λ is a multiple of the *mean* eigenvalue of C.": out(
-                W, trace
-            ),
+            "Divide tr C by d_in: λ is a multiple of the *mean* eigenvalue of C.": out(W, trace),
             "This multiplies by C + λI; whitening divides by it.": out(
                 W, (C + damping * C.trace() / D_IN * eye) @ K
             ),
@@ -112,7 +110,7 @@ def check(ask, draw):
         control = tensor(ask("taken_out", W, K, C, damping, 0.0), (D_OUT, D_IN), "the control")
         if not same(control, W):
             raise Wrong(
-                "With strength 0 the suspect itself has to come back: that is the control, and "
+                "With strength 0, return the suspect itself. That is the control, and "
                 "without it you don't know the effect of the path itself."
             )
         likely = {"With strength 0.5, remove half of it; you removed all of it.": wanted}
