@@ -79,167 +79,111 @@ def promise(out: Tensor, best: Tensor) -> tuple[float, float]:
 
 
 # --- checks
-from lessons.marking import agree, normal, several, tensor
+from lessons.marking import agree, mistaken, normal, several, tensor
 
-WRONG = [
-    ({"c**0.5 * hard + (1 - c) ** 0.5 * own": "c * hard + (1 - c) * own"}, "z are roots"),
-    ({"c**0.5 * hard + (1 - c) ** 0.5 * own": "own"}, "where is hard"),
-    ({"r.sqrt() * z[..., None] + (1 - r).sqrt()": "r * z[..., None] + (1 - r)"}, "add as squares"),
-    ({"c**0.5 * hard + (1 - c) ** 0.5": "(1 - c) ** 0.5 * hard + c**0.5"}, "exchanged"),
-    ({"torch.special.ndtri(means)": "means"}, "quantile"),
-    ({"(difficulty <": "(difficulty >"}, "easy"),
-    ({"t * leads": "1.96 * leads"}, "1.96"),
-    ({" / x.shape[1] ** 0.5 > 0": " > 0"}, "√m"),
-    ({"t * leads.std(1)": "t * (x[x.mean(1).argmax()].var() + x.var(1)) ** 0.5"},
-     "within the stream"),
-    ({"leads.mean(1) - t": "leads.mean(1) + t"}, "low end"),
-    ({"leads = x[x.mean(1).argmax()] - x": "leads = x.amax(0) - x"}, "leader in each stream"),
-    ({"T / m).amax(1)": "T / m)[:, x.mean(1).argmax()]"}, "leader changes"),
-    ({"@ signs.T / m).amax(1)": "@ signs.T / m).abs().amax(1)"}, "how far"),
-    ({"torch.where(means < 0, (leads - means) * (m / (m - 1)) ** 0.5, leads)": "leads"},
-     "much worse into"),
-    ({"torch.where(means < 0, (leads - means) * (m / (m - 1)) ** 0.5, leads)":
-      "(leads - means) * (m / (m - 1)) ** 0.5"}, "Set only rivals"),
-    ({"mean(1) > 0.05": "mean(1) <= 0.05"}, "reversed"),
-    ({"(leads @ signs.T / m).amax(1)": "x @ signs.T / m"}, "of leads"),
-    ({"called = out[:, best]": "called = out"}, "truly worse"),
-    ({"called.any(1)": "called.all(1)"}, "at least one"),
-    ({"called.any(1)": "called.any(0)"}, "experiments, not"),
-    ({"called.double().mean()": "called.double().sum(1).mean()"}, "number of calls"),
-]  # fmt: skip
-
-
-def rights(means, z, luck, r, difficulty=None):
-    if difficulty is None:
-        difficulty = r[:, None, None].sqrt() * z[..., None] + (1 - r[:, None, None]).sqrt() * luck
-    return (difficulty < torch.special.ndtri(means)[:, None, None]).double()
+Z, LEVEL = (
+    "c**0.5 * hard + (1 - c) ** 0.5 * own",
+    ("torch.where(means < 0, (leads - means) * (m / (m - 1)) ** 0.5, leads)"),
+)
+WORLD = {  # message: the pieces of the solution that the mistake replaces
+    "The weights in z are roots of c and 1 − c, because variances add, here to a sum of 1.": {
+        Z: "c * hard + (1 - c) * own"
+    },
+    "You only use own. And where is hard, the part that all editors have in common?": {Z: "own"},
+    "c is the fraction of hard, the part common to all editors. You have exchanged the two.": {
+        Z: "(1 - c) ** 0.5 * hard + c**0.5 * own"
+    },
+    "r and 1 − r are fractions of a variance, and its parts add as squares. Use their roots.": {
+        "r.sqrt() * z[..., None] + (1 - r).sqrt()": "r * z[..., None] + (1 - r)"
+    },
+    "You compare a mean with a difficulty. Use the mean's quantile instead, Φ⁻¹(p).": {
+        "torch.special.ndtri(means)": "means"
+    },
+    "Editors get the easy facts right, whose difficulty is below the quantile.": {
+        "(difficulty <": "(difficulty >"
+    },
+    "The stream's part is missing: all facts are independent here.": {
+        "r.sqrt() * z[..., None] + (1 - r).sqrt() * luck": "luck"
+    },
+}
+BEATEN = {
+    "1.96 would be right for a known s, but s is estimated from m streams. Use the given t.": {
+        "t * leads": "1.96 * leads"
+    },
+    "The standard error of a mean of m streams is s / √m.": {" / x.shape[1] ** 0.5": ""},
+    "Both means contain the stream's difficulty. Subtract within the stream.": {
+        "leads.std(1)": "(x[x.mean(1).argmax()].var() + x.var(1)) ** 0.5"
+    },
+    "The low end of the interval has to be above 0.": {"leads.mean(1) - t": "leads.mean(1) + t"},
+    "You choose a leader in each stream. It should have the highest mean of all streams.": {
+        "x[x.mean(1).argmax()] - x": "x.amax(0) - x"
+    },
+    "These are the editors that are not beaten.": {"> 0": "<= 0"},
+}
+POSSIBLE = {
+    "You only use the leader's leads. The leader changes from experiment to experiment, so use "
+    "the largest lead of all rivals instead, in each way of flipping.": {
+        "T / m).amax(1)": "T / m)[:, x.mean(1).argmax()]"
+    },
+    "You measure how far a rival is from b, on either side. A rival that is much worse isn't "
+    "evidence against b, so keep the signs.": {"T / m).amax(1)": "T / m).abs().amax(1)"},
+    "Flipping turns the deficit of a rival that is much worse into a lead, hiding all others. "
+    "Set it level with b first.": {LEVEL: "leads"},
+    "Set only rivals with a negative mean lead level with b, and keep the other leads.": {
+        LEVEL: "(leads - means) * (m / (m - 1)) ** 0.5"
+    },
+    "This is reversed: b is *not* possible if the observed lead is rare among the flips.": {
+        "> 0.05": "<= 0.05"
+    },
+    "Flip the signs of leads over b, not of the means themselves.": {
+        "(leads @ signs.T / m).amax(1)": "x @ signs.T / m"
+    },
+    "You use the mean of the rivals' leads. Use the largest instead.": {
+        "T / m).amax(1)": "T / m).mean(1)"
+    },
+}
+PROMISE = {
+    "You also count editors that are truly worse. Calling them worse is not a mistake.": {
+        "out[:, best]": "out"
+    },
+    "Count experiments in which at least one is called worse, not those in which all are.": {
+        "called.any(1)": "called.all(1)"
+    },
+    "The second number is a fraction of experiments, not of editors.": {
+        "called.any(1)": "called.any(0)"
+    },
+    "The first number should be a fraction, but it is the number of calls per experiment.": {
+        "called.double()": "called.double().sum(1)"
+    },
+}
+WRONG = [(pieces, why) for why, pieces in (WORLD | BEATEN | POSSIBLE | PROMISE).items()]
 
 
 def check(ask, draw):
-    E, m, facts, c = 5, 6, 20, 0.3
+    E, m, facts = 5, 6, 20
     means, r = (
         torch.tensor([0.3, 0.6, 0.7, 0.8, 0.9]).double(),
         torch.linspace(0.1, 0.6, E).double(),
     )
-    hard, own, luck = normal(draw, m), normal(draw, E, m), normal(draw, E, m, facts)
-    z = c**0.5 * hard + (1 - c) ** 0.5 * own
-    wanted = rights(means, z, luck, r)
-    R = r[:, None, None]
-    likely = {
-        "The weights in z are roots of c and 1 − c, because variances add, here to a sum of 1.": (
-            rights(means, c * hard + (1 - c) * own, luck, r)
-        ),
-        "You only use own. And where is hard, the part that all editors have in common?": (
-            rights(means, own, luck, r)
-        ),
-        "r and 1 − r are fractions of a variance, and its parts add as squares. Use their roots.": (
-            rights(means, z, luck, r, R * z[..., None] + (1 - R) * luck)
-        ),
-        "c is the fraction of hard, the part common to all editors. You have exchanged the two.": (
-            rights(means, (1 - c) ** 0.5 * hard + c**0.5 * own, luck, r)
-        ),
-        "You compare a mean with a difficulty. Use the mean's quantile instead, Φ⁻¹(p).": (
-            rights(torch.special.ndtr(means), z, luck, r)
-        ),
-        "Editors get the easy facts right, whose difficulty is below the quantile.": 1 - wanted,
-        "The stream's part is missing: all facts are independent here.": (
-            rights(means, z, luck, r, luck)
-        ),
-    }
-    agree(ask("world", means, hard, own, luck, r, c), wanted, "world", likely)
-
+    streams = normal(draw, m), normal(draw, E, m), normal(draw, E, m, facts)
+    given = means, *streams, r, 0.3
+    likely = {why: mistaken(world, how)(*given) for why, how in WORLD.items()}
+    agree(ask("world", *given), world(*given), "world", likely)
     several_x = [draw_means(draw) for _ in range(8)]
-    t, m = 2.447, several_x[0].shape[1]
+    for rule, more, mistakes in ((beaten, [2.447], BEATEN), (possible_best, [], POSSIBLE)):
+        name = rule.__name__
 
-    def each(f):
-        return torch.stack([f(x).double() for x in several_x])
+        def each(f, more=more):
+            return torch.stack([f(x, *more).double() for x in several_x])
 
-    def student(x, t=t, lead=None, root=m**0.5, sign=-1):
-        leads = (x[x.mean(1).argmax()] if lead is None else lead(x)) - x
-        return leads.mean(1) + sign * t * leads.std(1) / root > 0
-
-    def unpaired(x):
-        best = x[x.mean(1).argmax()]
-        return best.mean() - x.mean(1) - t * (best.var() + x.var(1)).sqrt() / m**0.5 > 0
-
-    likely = {
-        "1.96 would be right for a known s, but s is estimated from m streams. Use the given t.": (
-            each(lambda x: student(x, 1.96))
-        ),
-        "The standard error of a mean of m streams is s / √m.": each(lambda x: student(x, root=1)),
-        "Both means contain the stream's difficulty. Subtract within the stream.": each(unpaired),
-        "The low end of the interval has to be above 0.": each(lambda x: student(x, sign=1)),
-        "You choose a leader in each stream. It should have the highest mean of all streams.": (
-            each(lambda x: student(x, lead=lambda x: x.amax(0)))
-        ),
-        "These are the editors that are not beaten.": each(lambda x: ~student(x)),
-    }
-    found = [tensor(ask("beaten", x, t), (len(x),), "beaten", "one per editor") for x in several_x]
-    agree(torch.stack(found), each(student), "beaten", likely)
-
-    signs = torch.cartesian_prod(*[torch.tensor([1.0, -1.0]).double()] * m).T
-
-    def flipped(x, of=lambda leads: leads.amax(1), level=lambda means: means < 0):
-        leads = x[None] - x[:, None]
-        means = leads.mean(2, keepdim=True)
-        leads = torch.where(level(means), (leads - means) * (m / (m - 1)) ** 0.5, leads)
-        return (of(leads @ signs / m) >= means.amax(1) - 1e-9).double().mean(1) > 0.05
-
-    likely = {
-        "You only use the leader's leads. The leader changes from experiment to experiment, so "
-        "use the largest lead of all rivals instead, in each way of flipping.": (
-            each(lambda x: flipped(x, lambda leads: leads[:, x.mean(1).argmax()]))
-        ),
-        "You measure how far a rival is from b, on either side. A rival that is much worse isn't "
-        "evidence against b, so keep the signs.": each(
-            lambda x: flipped(x, lambda leads: leads.abs().amax(1))
-        ),
-        "Flipping turns the deficit of a rival that is much worse into a lead, hiding all others. "
-        "Set it level with b first.": each(lambda x: flipped(x, level=lambda means: means > 9)),
-        "Set only rivals with a negative mean lead level with b, and keep the other leads.": (
-            each(lambda x: flipped(x, level=lambda means: means < 9))
-        ),
-        "This is reversed: b is *not* possible if the observed lead is rare among the flips.": (
-            each(lambda x: ~flipped(x))
-        ),
-        "Flip the signs of leads over b, not of the means themselves.": (
-            each(lambda x: flipped(x, lambda _: x @ signs / m))
-        ),
-        "You use the mean of the rivals' leads. Use the largest instead.": (
-            each(lambda x: flipped(x, lambda leads: leads.mean(1)))
-        ),
-    }
-    found = [tensor(ask("possible_best", x), (len(x),), "possible_best", "one per editor")
-             for x in several_x]  # fmt: skip
-    agree(torch.stack(found), each(flipped), "possible_best", likely)
-
-    out, best = normal(draw, 40, 6) > 1.2, torch.tensor([True, False, True, True, False, True])
-    called = out[:, best].double()
-
-    def two(one, any_of=None):
-        return torch.stack([one, called.amax(1).mean() if any_of is None else any_of])
-
-    likely = {
-        "You also count editors that are truly worse. Calling them worse is not a mistake.": (
-            two(out.double().mean(), out.any(1).double().mean())
-        ),
-        "Count experiments in which at least one is called worse, not those in which all are.": (
-            two(called.mean(), called.amin(1).mean())
-        ),
-        "The second number is a fraction of experiments, not of editors.": two(
-            called.mean(), called.amax(0).mean()
-        ),
-        "The first number should be a fraction, but it is the number of calls per experiment.": two(
-            called.sum(1).mean()
-        ),
-    }
-    found = several(ask("promise", out, best), 2, "promise: return two numbers.")
-    agree(
-        torch.stack([tensor(one, (), "a fraction") for one in found]),
-        two(called.mean()),
-        "promise",
-        likely,
-    )
+        likely = {why: each(mistaken(rule, how)) for why, how in mistakes.items()}
+        found = each(lambda *x, name=name: tensor(ask(name, *x), (9,), name, "one per editor"))
+        agree(found, each(rule), name, likely)
+    given = normal(draw, 40, 6) > 1.2, torch.tensor([True, False, True, True, False, True])
+    likely = {why: mistaken(promise, how)(*given) for why, how in PROMISE.items()}
+    found = several(ask("promise", *given), 2, "promise: return two numbers.")
+    found = torch.stack([tensor(one, (), "a fraction") for one in found])
+    agree(found, torch.tensor(promise(*given)), "promise", likely)
     return "solved: a world, two rules, and the promise that each of them keeps."
 
 

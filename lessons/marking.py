@@ -5,7 +5,8 @@ Every exercise imports from here, and the grader recognizes a verdict by the exc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import inspect
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -105,6 +106,16 @@ def named(found: Tensor, likely: Mapping[str, Tensor | float], tolerance: float 
     for reason, mistaken in likely.items():
         if same(found, torch.as_tensor(mistaken).double(), tolerance):
             raise Wrong(reason)
+
+
+def mistaken(right: Callable, pieces: Mapping[str, str]) -> Callable:
+    """A solution with pieces of its text replaced, to find the result of a typical mistake."""
+    text = inspect.getsource(right)
+    for piece, other in pieces.items():
+        text = text.replace(piece, other)
+    names = dict(vars(inspect.getmodule(right)))
+    exec(text, names)
+    return names[right.__name__]
 
 
 def agree(

@@ -246,6 +246,12 @@ def shared(chosen: Sequence[Exercise], hand_ins: Sequence[HandIn]) -> list[str]:
     ]
 
 
+def _silent(part: ast.stmt) -> bool:
+    """Return whether a piece of a program is a docstring or an import."""
+    text = isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant)
+    return text or isinstance(part, ast.Import | ast.ImportFrom)
+
+
 def form(text: str) -> tuple[str, int]:
     """A program without layout, comments, and docstrings, its names replaced by numbers; its size.
 
@@ -258,14 +264,8 @@ def form(text: str) -> tuple[str, int]:
             for key in ("id", "arg") if isinstance(part, ast.Name | ast.arg) else ():
                 if hasattr(part, key):
                     setattr(part, key, names.setdefault(getattr(part, key), str(len(names))))
-            body = getattr(part, "body", None)
-            if isinstance(body, list):
-                kept = [
-                    one for one in body if not isinstance(getattr(one, "value", 0), ast.Constant)
-                ]
-                part.body = [
-                    one for one in kept if not isinstance(one, ast.Import | ast.ImportFrom)
-                ]
+            if isinstance(body := getattr(part, "body", None), list):
+                part.body = [one for one in body if not _silent(one)]
         return ast.dump(tree), sum(1 for _ in ast.walk(tree))
     except UNREADABLE:
         return "", 0

@@ -417,7 +417,7 @@ def test_the_page_opens_with_the_hand_ins_to_look_at(folder):
 
 def test_students_who_share_answers_are_listed_as_a_group():
     chosen = exercises("2")[:3]
-    long = "x = 1\n" * 99
+    long = "x += 1\n" * 99
     kinds = ["aabcb", "aaacd", "abcdd"]  # one letter for each version of an exercise
     some = []
     for i in range(5):
