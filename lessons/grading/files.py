@@ -84,7 +84,7 @@ def text_of(path: Path, largest: int = LARGEST) -> str:
         if path.parent.is_file():
             raise ValueError(f"{path.parent.name} is an archive. Unpack it into a folder")
         if path.is_symlink():
-            raise ValueError(f"{path.name} is a link. Hand in the file itself")
+            raise ValueError("a link. Hand in the file itself")
         if not path.exists():
             near = ", ".join(alike(path)[:3])
             near = f", only {near}, which is another name" if near else ""
