@@ -37,7 +37,8 @@ p, li, tr {{ break-inside: avoid }}
 table {{ border-collapse: collapse }}
 td, th {{ border: .5pt solid #999; padding: .15em .5em; text-align: left; vertical-align: top }}
 code {{ font-size: .92em }}
-pre {{ white-space: pre-wrap; margin: .35em 1.5em }}
+pre {{ font-size: .8em; white-space: pre-wrap; margin: .35em 1.5em }}
+pre code {{ font-size: 1em }}
 </style>
 {sections}
 </html>
