@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -108,12 +109,12 @@ def named(found: Tensor, likely: Mapping[str, Tensor | float], tolerance: float 
             raise Wrong(reason)
 
 
-def mistaken(right: Callable, pieces: Mapping[str, str]) -> Callable:
+def mistaken(right: FunctionType, pieces: Mapping[str, str]) -> Callable:
     """A solution with pieces of its text replaced, to find the result of a typical mistake."""
     text = inspect.getsource(right)
     for piece, other in pieces.items():
         text = text.replace(piece, other)
-    names = dict(vars(inspect.getmodule(right)))
+    names = dict(right.__globals__)
     exec(text, names)
     return names[right.__name__]
 
