@@ -118,7 +118,7 @@ def is_like(name: str, wanted: str) -> bool:
     The correct name of another exercise does not count.
     """
     if re.fullmatch(r"l\d+_\d+_\w+\.py", name):
-        return False
+        return name == wanted
     given, own = (
         re.sub(r"[^a-z0-9]", "", unicodedata.normalize("NFKC", one).casefold().partition(".py")[0])
         for one in (name, wanted)

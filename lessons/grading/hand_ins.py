@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -34,6 +35,7 @@ OTHERS = (
     ".py",
     ".ipynb",
 )  # endings of files that are not hand-ins, but may have been meant as such
+ENDING = re.compile(f"({'|'.join(map(re.escape, files.ARCHIVES))})$", re.IGNORECASE)
 LISTED = 1000  # maximal number of file names read from a hand-in
 SHORT = 30  # pieces of a program beyond the stub; shorter answers may match by chance
 ALIKE = (
@@ -73,7 +75,7 @@ def read(chosen: Sequence[Exercise], folder: Path) -> tuple[list[HandIn], list[s
             files.students(place)  # raises an error saying that there are none
         everybody = [*given.items()]
         for path in sorted(plain, key=Path.is_file):
-            everybody.append((path.name.removesuffix("" if path.is_dir() else _ending(path)), path))
+            everybody.append((path.name if path.is_dir() else ENDING.sub("", path.name), path))
         found: dict[str, HandIn] = {}
         for own, path in everybody:
             name = files.readable(own)
@@ -92,12 +94,6 @@ def read(chosen: Sequence[Exercise], folder: Path) -> tuple[list[HandIn], list[s
                 )
     odd += downloads.renamed([*found], known, bool(used))
     return [found[name] for name in sorted(found)], odd
-
-
-def _ending(path: Path) -> str:
-    """The ending of an archive as written, empty for any other file."""
-    length = next((len(e) for e in files.ARCHIVES if path.name.casefold().endswith(e)), 0)
-    return path.name[len(path.name) - length :]
 
 
 def _one(name: str, path: Path, chosen: Sequence[Exercise], room: Path) -> HandIn:
@@ -128,7 +124,7 @@ def _one(name: str, path: Path, chosen: Sequence[Exercise], room: Path) -> HandI
         (text,), own = hand_in([one], at), at / one.path.name
         saved = own.lstat().st_mtime if os.path.lexists(own) and text != one.stub else 0.0
         missing = isinstance(text, Verdict) and text.status == "missing"
-        same = [n for n in names if _meant(n, one)]
+        same = [n for n in names if files.is_like(Path(n).name, one.path.name)]
         note = noted.get(one.path.name)
         if note and (missing or text == one.stub):
             text, saved = note.text, max(dates)
@@ -157,12 +153,6 @@ def _one(name: str, path: Path, chosen: Sequence[Exercise], room: Path) -> HandI
         there = f"only {', '.join(names[:5])}" if names else "it is empty"
         odd.append(f"No file of these exercises is there: {there}.")
     return found
-
-
-def _meant(name: str, one: Exercise) -> bool:
-    """Return whether a file is meant for the exercise: it has its name, or a similar name."""
-    own = Path(name).name
-    return own == one.path.name or files.is_like(own, one.path.name)
 
 
 def _left(
