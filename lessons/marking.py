@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from types import FunctionType
 from typing import Any
 
@@ -111,10 +112,14 @@ def named(found: Tensor, likely: Mapping[str, Tensor | float], tolerance: float 
 
 def mistaken(right: FunctionType, pieces: Mapping[str, str]) -> Callable:
     """A solution with pieces of its text replaced, to find the result of a typical mistake."""
-    text = inspect.getsource(right)
-    for piece, other in pieces.items():
+    return _replaced(right, tuple(pieces.items()))
+
+
+@cache
+def _replaced(right: FunctionType, pieces: tuple[tuple[str, str], ...]) -> Callable:
+    text, names = inspect.getsource(right), dict(right.__globals__)
+    for piece, other in pieces:
         text = text.replace(piece, other)
-    names = dict(right.__globals__)
     exec(text, names)
     return names[right.__name__]
 
