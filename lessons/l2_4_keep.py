@@ -78,6 +78,6 @@ def check(ask, draw):
             raise Wrong(f"If it is impossible, return None ({error}).") from None
         if found is not None:
             raise Wrong(
-                "k is a sum of kept keys (up to rounding), so it is impossible. When is it?"
+                "k is a sum of kept keys (up to rounding): impossible. When does that happen?"
             )
     return "solved: you can write only to the part of k that the kept keys do not span."
