@@ -3,8 +3,8 @@
 python -m lessons.exam --students 30 --seed 5 exam
 
 Two thirds are questions from lessons/questions.toml, the same for all students; the others have
-individual numbers on every sheet. The same seed gives the same exam, so keep it as secret as the
-answers. To print all of them, use `sheets.html` and `answers.html`.
+different numbers on every sheet. The same seed gives the same exam, so keep it as secret as the
+answers. To print everything, use `sheets.html` and `answers.html`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ digits after the decimal point.
 
 @cache
 def titles() -> dict[str, str]:
-    """The titles of the pages that the notebooks have, by their numbers."""
+    """The titles of the notebooks, by their numbers."""
     heading = re.compile(r'"# (.+?)(?:\\n)?"')
     pages = sorted((HERE.parent / "notebooks").glob("*_*.ipynb"))
     found = ((path.name, heading.search(path.read_text(encoding="utf-8"))) for path in pages)
@@ -47,7 +47,7 @@ def titles() -> dict[str, str]:
 
 
 def common(seed: int, taught: Collection[str]) -> list[Question]:
-    """Questions on the pages that were taught, the same for all students: some for every page."""
+    """Questions on the pages that were taught, the same for all students, some for each page."""
     text = (HERE / "questions.toml").read_text(encoding="utf-8")
     draw, piles = Random(f"{seed}/common"), []
     for page in tomllib.loads(text)["page"]:
@@ -62,9 +62,9 @@ def common(seed: int, taught: Collection[str]) -> list[Question]:
 
 
 def sheet(seed: int, number: int, taught: Collection[str] | None = None) -> list[Question]:
-    """The questions of one student, in the order of the pages; number n has one kind for all.
+    """The questions of one student, in the order of the pages; each has all kinds.
 
-    taught  the numbers of the pages they are about, None for all
+    taught  the numbers of the pages to ask about, or None for all
     """
     taught = titles() if taught is None else taught
     own = [kind(Random(f"{seed}/{number}/{kind.__name__}")) for kind in KINDS]
@@ -93,7 +93,7 @@ def pages(students: int, seed: int, taught: Collection[str] | None = None) -> di
 
 
 def counted(given: str) -> int:
-    """A number of students, as a command takes it."""
+    """A number of students, as given to a command."""
     if not given.isdecimal() or not 1 <= int(given[:5]) <= 1000:
         raise argparse.ArgumentTypeError(f"{given[:20]} is not a number of students from 1 to 1000")
     return int(given)

@@ -36,20 +36,20 @@ WRONG = [
     ("return right.lower() in reply.lower()", "before it"),
     ({BEFORE: "other is None"}, "after it"),
     ({r"(?<!\w)": "", r"(?!\w)": ""}, "part of another word"),
-    ({r"(?<!\w)": ""}, "another word, too"),
+    ({r"(?<!\w)": ""}, "also part of another"),
     ({".lower()": ""}, "case is ignored"),
     ({f"mine is not None and {BEFORE}": "other is None or mine is not None"}, "neither"),
     ({"re.escape(answer.lower())": "answer.lower()"}, "dot"),
     ("return reply.lower().startswith(right.lower())", "begin"),
 ]
 REPLIES = [
-    ("The tower stands in Rome.", "Rome", "Paris", True, "a reply need not begin with the answer"),
-    ("Yes, I am sure.", "Rome", "Paris", False, "it names neither of the two"),
+    ("The tower is in Rome.", "Rome", "Paris", True, "a reply can begin with other words"),
+    ("Yes, I am sure.", "Rome", "Paris", False, "it contains neither answer"),
     ("I am sure. It is in Rome, not in Paris.", "Rome", "Paris", True,
-     "the rival may be named after it"),
+     "the rival can be named after it"),
     ("Paris? No, it is in Rome.", "Rome", "Paris", False, "the rival is named before it"),
-    ("It is a Romeo.", "Rome", "Paris", False, "there it is part of another word"),
-    ("Jerome is sure of it.", "Rome", "Paris", False, "there it is part of another word, too"),
+    ("It is a Romeo.", "Rome", "Paris", False, "here Rome is part of another word"),
+    ("Jerome is sure of it.", "Rome", "Paris", False, "here rome is also part of another word"),
     ("It is ROME!", "Rome", "Paris", True, "case is ignored"),
     ("It is in Washington, DaC.", "Washington, D.C", "Paris", False, "a dot matches only a dot"),
 ]  # fmt: skip
@@ -60,7 +60,7 @@ def check(ask, draw):
         found = ask("gives", reply, right, rival)
         if found not in (True, False):
             raise Wrong(
-                f"A reply gives the answer or does not: return True or False, not {found!r}."
+                f"A reply either gives the answer or doesn't. Return True or False, not {found!r}."
             )
         if bool(found) is not wanted:
             raise Wrong(f"{reply!r} with {right!r} and {rival!r} should be {wanted}: {why}.")

@@ -53,14 +53,44 @@ def joint(new: Tensor, old: Tensor) -> Tensor:
 
 
 # --- checks
-from lessons.marking import Wrong, agree, normal, same, tensor
+from lessons.marking import Wrong, agree, mistaken, normal, same, tensor
 
+CALL = "weigh(X[~out], y[~out], penalty)"
+HELD_OUT = {  # message: the pieces of `held_out` that the mistake replaces
+    "You normalize the rows; use states at their own length.": {
+        CALL: "weigh(X[~out] / X[~out].norm(dim=1, keepdim=True), y[~out], penalty)"
+    },
+    "The probe has seen the relation that it scores: it has memorized its answers.": {
+        CALL: "weigh(X, y, penalty)"
+    },
+    "The probe was trained on only the relation that should be left out.": {
+        CALL: "weigh(X[out], y[out], penalty)"
+    },
+    "The penalty λ is missing.": {CALL: "weigh(X[~out], y[~out], 0.0)"},
+    "The score must not use the label: the two are compared later.": {CALL: f"{CALL} * y[out]"},
+    "These are signs; a score also shows how sure the probe is.": {
+        "return scores": "return scores.sign()"
+    },
+    "These are probabilities; the score is wᵀ x itself.": {
+        "return scores": "return scores.sigmoid()"
+    },
+    "λ is multiplied by the number of statements.": {
+        CALL: "weigh(X[~out], y[~out], penalty * (~out).sum())"
+    },
+    "Xᵀ X is divided by the number of statements, and Xᵀ y is not.": {
+        CALL: "weigh(X[~out], y[~out], penalty * (~out).sum()) * (~out).sum()"
+    },
+    "λ is added to every entry; λ I has it only on the diagonal.": {
+        CALL: "torch.linalg.solve(X[~out].T @ X[~out] + penalty, X[~out].T @ y[~out])"
+    },
+    "The inverse (Xᵀ X + λ I)⁻¹ is missing: long directions weigh too much.": {
+        CALL: "(X[~out].T @ y[~out])"
+    },
+}
 WRONG = [
     ({"penalty * torch.eye": "0 * torch.eye"}, "λ is missing"),
     ({"weigh": "return X.T @ y"}, "(Xᵀ X + λ I)⁻¹"),
-    ({"X[~out], y[~out]": "X, y"}, "memorized"),
-    ({"X[~out], y[~out]": "X[out], y[out]"}, "trained on only"),
-    ({"y[~out], penalty)": "y[~out], penalty) * y[out]"}, "label"),
+    *((pieces, why) for why, pieces in HELD_OUT.items()),
     ({"scores[out] = X[out]": "scores[:] = X"}, "all scores"),
     ({"(~n & o).sum()], [(n & ~o)": "(n & ~o).sum()], [(~n & o)"}, "transposed"),
     (
@@ -83,22 +113,6 @@ def check(ask, draw):
     for i, name in enumerate(names):  # and a feature specific to each relation
         X[[one == name for one in relations], i + 1] *= 6
 
-    def scores(train="others", penalty=2.0, inverse=True, spread=False, unit=False, last=None):
-        found = torch.zeros_like(y)
-        for name in names:
-            out = torch.tensor([one == name for one in relations])
-            rows = {"others": ~out, "own": out, "all": out | True}[train]
-            A = X[rows] / X[rows].norm(dim=1, keepdim=True) if unit else X[rows]
-            w = A.T @ y[rows]
-            if inverse:
-                w = torch.linalg.solve(
-                    A.T @ A + penalty * (1 if spread else torch.eye(d).double()), w
-                )
-            found[out] = X[out] @ w
-            if name == last:
-                return X @ w
-        return found
-
     full = X.T @ X + 2.0 * torch.eye(d).double()
     likely = {
         "weigh: the penalty λ is missing.": torch.linalg.solve(X.T @ X, X.T @ y),
@@ -116,30 +130,14 @@ def check(ask, draw):
         note="one weight for each entry of a state",
     )
     found = tensor(ask("held_out", X, y, relations, 2.0), (len(y),), "scores", "one per statement")
-    wanted = scores()
-    if any(same(found, scores(last=name)) for name in names):  # any of them may come last in a set
+    given = X, y, relations, 2.0
+    wanted = held_out(*given)
+    others = [torch.tensor([one != name for one in relations]) for name in names]
+    if any(same(found, X @ weigh(X[rows], y[rows], 2.0)) for rows in others):
         raise Wrong(
             "Each probe writes all scores; it should write only scores of the relation left out."
         )
-    likely = {
-        "You normalize the rows; use states at their own length.": scores(unit=True),
-        "The probe has seen the relation that it scores: it has memorized its answers.": (
-            scores("all")
-        ),
-        "The probe was trained on only the relation that should be left out.": scores("own"),
-        "The penalty λ is missing.": scores(penalty=0.0),
-        "The score must not use the label: the two are compared later.": wanted * y,
-        "These are signs; a score also shows how sure the probe is.": wanted.sign(),
-        "These are probabilities; the score is wᵀ x itself.": wanted.sigmoid(),
-        "λ is multiplied by the number of statements.": (scores(penalty=2.0 * (len(y) - each))),
-        "Xᵀ X is divided by the number of statements, and Xᵀ y is not.": (
-            scores(penalty=2.0 * (len(y) - each)) * (len(y) - each)
-        ),
-        "λ is added to every entry; λ I has it only on the diagonal.": scores(spread=True),
-        "The inverse (Xᵀ X + λ I)⁻¹ is missing: long directions weigh too much.": (
-            scores(inverse=False)
-        ),
-    }
+    likely = {why: mistaken(held_out, how)(*given) for why, how in HELD_OUT.items()}
     agree(found, wanted, "scores", likely)
     new, old = normal(draw, 40), normal(draw, 40) - 0.4
     new[:12] = old[:12].abs() + 0.1  # some facts for which both look true, or one

@@ -31,93 +31,55 @@ def multiply_adds(shape: dict, layer: int, rows: int, length: int, tail: int, lo
 
 
 # --- checks
-from lessons.marking import agree
+from lessons.marking import agree, mistaken
 
-WRONG = [
-    ({"(2 * looks - 1)": "looks"}, "backward"),
-    ({"(2 * looks - 1)": "2 * looks"}, "after the last look"),
-    ({"L - layer - 1": "L - layer"}, "above the edited layer"),
-    ({"tail * (L": "length * (L"}, "only the tokens"),
-    (
-        {"again = rows * (tail * (L - layer - 1) * c + h)": "again = once"},
-        "everything in every pass",
-    ),
-    ({"1) * c + h)": "1) * c)"}, "head"),
-    ({"once + ": ""}, "before the first look"),
-    ({"3 * d * inner": "2 * d * inner"}, "three matrices"),
-    ({"rows * (tail": "(tail"}, "each of the rows"),
-]
-
-
-def count(shape, layer, rows, length, tail, looks, *, passes=None, above=None, mlp=3, head=1,
-          once=1, times=None):  # fmt: skip
-    L, d = shape["layers"], shape["d"]
-    c = 2 * d**2 + 2 * d * shape["kv"] + mlp * d * shape["inner"]
-    h = d * shape["vocabulary"]
-    whole = rows * (length * L * c + h)
-    again = (rows if times is None else times) * (
-        tail * (L - layer - 1 if above is None else above) * c + head * h
-    )
-    return once * whole + (2 * looks - 1 if passes is None else passes) * again
+AGAIN, TIMES = "rows * (tail * (L - layer - 1) * c + h)", "(2 * looks - 1)"
+LIKELY = {  # message: the pieces of the solution that the mistake replaces
+    "The backward passes are missing, one after each look but the last.": {TIMES: "looks"},
+    "Don't add a backward pass after the last look.": {TIMES: "2 * looks"},
+    "There are L − layer − 1 blocks above the edited layer.": {"L - layer - 1": "L - layer"},
+    "In a look, only the tokens from the subject's last token on go through the blocks.": {
+        "tail *": "length *"
+    },
+    "This runs everything in every pass; the layers below the edited layer are cached.": {
+        AGAIN: "once"
+    },
+    "In every look, one token of each row goes through the head.": {"1) * c + h": "1) * c"},
+    "Once, before the first look, everything goes through the whole model.": {"once + ": ""},
+    "An MLP of a llama has three matrices: gate, up, down.": {"3 * d * inner": "2 * d * inner"},
+    "A look includes each of the rows.": {"rows * (tail": "(tail"},
+    "The first pass includes each of the rows.": {"rows * (length": "(length"},
+    "In a look, the head reads one token of each row instead of the whole tail.": {
+        "1) * c + h": "1) * c + tail * h"
+    },
+    "Keys and values have the width kv: 2 d² + 2 d · kv.": {"d * kv": "d * d"},
+    "There are only looks − 1 backward passes: 2 looks − 1 in all.": {TIMES: "(2 * looks + 1)"},
+    "A backward pass costs as much as its forward pass, not twice as much.": {
+        TIMES: "(3 * looks - 2)"
+    },
+    "A look repeats the blocks *above* the edited layer; you count the blocks up to it.": {
+        "L - layer - 1": "layer + 1"
+    },
+    "Before the first look all `length` tokens go through the model, not only the tail.": {
+        "length * L": "tail * L"
+    },
+    "In the first pass, too, one token of each row goes through the head.": {
+        "L * c + h": "L * c + length * h"
+    },
+    "The first pass also goes through the head.": {"L * c + h": "L * c"},
+    "You count a multiplication and an addition as two; here they count as one.": {
+        f"once + {TIMES} * again": f"2 * (once + {TIMES} * again)"
+    },
+}
+WRONG = [(pieces, why) for why, pieces in LIKELY.items()]
 
 
 def check(ask, draw):
     small = {"layers": 30, "d": 576, "inner": 1536, "kv": 192, "vocabulary": 49152}
     large = {"layers": 32, "d": 4096, "inner": 14336, "kv": 1024, "vocabulary": 128256}
-    for shape, given in ((small, (3, 5, 12, 4, 20)), (large, (4, 2, 9, 3, 25))):
-        layer, rows, length, tail, looks = given
-        likely = {
-            "The backward passes are missing, one after each look but the last.": (
-                count(shape, *given, passes=looks)
-            ),
-            "There is no backward pass after the last look.": count(
-                shape, *given, passes=2 * looks
-            ),
-            "There are L − layer − 1 blocks above the edited layer.": count(
-                shape, *given, above=shape["layers"] - layer
-            ),
-            "In a look, only the tokens from the subject's last token on go through the blocks.": (
-                count(shape, layer, rows, length, length, looks)
-            ),
-            "This runs everything in every pass; the layers below the edited layer are cached.": (
-                count(shape, -1, rows, length, length, looks)
-            ),
-            "In every look, one token of each row goes through the head.": (
-                count(shape, *given, head=0)
-            ),
-            "Once, before the first look, everything goes through the whole model.": (
-                count(shape, *given, once=0)
-            ),
-            "An MLP of a llama has three matrices: gate, up, down.": count(shape, *given, mlp=2),
-            "A look includes each of the rows.": count(shape, *given, times=1),
-            "The first pass includes each of the rows.": count(shape, *given, once=1 / rows),
-            "In a look, the head reads one token of each row instead of the whole tail.": (
-                count(shape, *given, head=tail)
-            ),
-            "Keys and values have the width kv: 2 d² + 2 d · kv.": (
-                count(shape | {"kv": shape["d"]}, *given)
-            ),
-            "There are only looks − 1 backward passes: 2 looks − 1 in all.": (
-                count(shape, *given, passes=2 * looks + 1)
-            ),
-            "A backward pass costs as much as its forward pass, not twice as much.": (
-                count(shape, *given, passes=3 * looks - 2)
-            ),
-            "A look repeats the blocks *above* the edited layer; you count the blocks up to it.": (
-                count(shape, *given, above=layer + 1)
-            ),
-            "Before the first look all `length` tokens go through the model, not only the tail.": (
-                count(shape, layer, rows, tail, tail, looks)
-            ),
-            "Also in the first pass, one token of each row goes through the head.": (
-                count(shape, *given) + rows * (length - 1) * shape["d"] * shape["vocabulary"]
-            ),
-            "The first pass also goes through the head.": (
-                count(shape, *given) - rows * shape["d"] * shape["vocabulary"]
-            ),
-            "You count a multiplication and an addition as two; here they count as one.": (
-                2 * count(shape, *given)
-            ),
-        }
-        agree(ask("multiply_adds", shape, *given), count(shape, *given), "multiply-adds", likely)
-    return f"solved: {count(small, 3, 5, 12, 4, 20) / 1e9:.0f} billion for a fact of a small model."
+    for shape, *numbers in ((small, 3, 5, 12, 4, 20), (large, 4, 2, 9, 3, 25)):
+        given = shape, *numbers
+        likely = {why: mistaken(multiply_adds, how)(*given) for why, how in LIKELY.items()}
+        agree(ask("multiply_adds", *given), multiply_adds(*given), "multiply-adds", likely)
+    cost = multiply_adds(small, 3, 5, 12, 4, 20)
+    return f"solved: {cost / 1e9:.0f} billion for a fact of a small model."

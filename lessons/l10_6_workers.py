@@ -28,7 +28,7 @@ from lessons.marking import agree, normal
 ONE = "torch.linalg.solve(k @ k.T + strength * torch.eye(len(k)).to(k), (r @ k.T).T).T"
 WRONG = [
     ({"M.T).T": "M.T)"}, "transposed"),
-    (f"return sum({ONE} for k, r in parts)", "do not add"),
+    (f"return sum({ONE} for k, r in parts)", "can't be added"),
     (f"return sum({ONE} for k, r in parts) / len(parts)", "mean of solutions"),
     ({"strength *": "len(parts) * strength *"}, "counts once"),
     (
@@ -45,8 +45,10 @@ def check(ask, draw):
         G, M = K @ K.T, R @ K.T
         alone = torch.stack([merged([part], 0.5) for part in parts])
         likely = {
-            "Solutions do not add; the sums do.": alone.sum(0),
-            "A mean of solutions: each has seen only its own facts.": alone.mean(0),
+            "Solutions can't be added up, but the sums can.": alone.sum(0),
+            "This is a mean of solutions, each of which has seen only its own facts.": alone.mean(
+                0
+            ),
             "λ counts once: was it added by every worker?": merged(parts, 0.5 * len(parts)),
             "λ is added to every entry; λ I has it only on the diagonal.": (
                 torch.linalg.solve(G + 0.5, M.T).T

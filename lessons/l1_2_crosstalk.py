@@ -56,8 +56,8 @@ def check(ask, draw):
         "‖k_j‖² is the squared length of one key, and this is the sum over all keys.": (
             W @ K - V * K.pow(2).sum()
         ),
-        "The sign: the crosstalk is the output minus the key's own part.": own - W @ K,
-        "This is divided by ‖k_j‖²: the sum is not.": W @ K / K.pow(2).sum(0) - V,
+        "The sign is wrong: the crosstalk is the output minus the key's own part.": own - W @ K,
+        "You divide by ‖k_j‖², but the sum is not divided.": W @ K / K.pow(2).sum(0) - V,
     }
     agree(found[1], W @ K - own, "the crosstalk", likely)
     return "solved: every other value leaks in by k_iᵀ k_j."

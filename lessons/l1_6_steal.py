@@ -44,34 +44,54 @@ def stolen(K: Tensor, V: Tensor, lams: list[float]) -> Tensor:
 
 
 # --- checks
-from lessons.marking import Wrong, agree, normal, number
+from lessons.marking import Wrong, agree, mistaken, normal, number
 
-WRONG = [
-    ({" / V_new.square().sum()": ""}, "fractions"),
-    ({"torch.stack(errors) / V_new.square().sum()":
-      "(torch.stack(errors) / V_new.square().sum()).sqrt()"}, "root"),
-    ({"Q.T @ K_new": "Q.T @ K", "@ B - V_new": "@ B - V", "/ V_new.square": "/ V.square"},
-     "new ones"),
-    ({"(s + lam)": "(s + K.shape[1] * lam)"}, "n λ"),
-    ({"K[:, n:], V[:, n:], lams)": "K[:, :n], V[:, :n], lams)"}, "were fitted"),
+ERRORS, RIDGE = "torch.stack(errors) / V_new.square().sum()", "M = K @ K.T + choose(K, V, lams) *"
+PART = "lam, m = choose(K, V, lams), K.shape[1] * 4 // 5; K, V = {}; M = K @ K.T + lam *"
+EXCESS = {  # message: the pieces of the solution that the mistake replaces
+    "The errors should be fractions: divide by ‖V_new‖².": {ERRORS: "torch.stack(errors)"},
+    "This is the root: return a squared error.": {ERRORS: f"({ERRORS}).sqrt()"},
+    "These are the errors at the fitted pairs; use new ones.": {
+        "Q.T @ K_new": "Q.T @ K",
+        "@ B - V_new": "@ B - V",
+        "/ V_new.square": "/ V.square",
+    },
+    "This is ridge with n λ: λ ‖W‖² is added once, not for every pair.": {
+        "(s + lam)": "(s + K.shape[1] * lam)"
+    },
+    "This is ridge with √λ, or λ was squared.": {"(s + lam)": "(s + lam**0.5)"},
+    "λ has no effect here: this is least squares.": {"(s + lam)": "(s + 1e-9)"},
+    "These are means over the entries; divide by ‖V_new‖² instead.": {
+        ERRORS: "torch.stack(errors) / V_new.numel()"
+    },
+}
+CHOOSE = {
+    "λ is chosen on pairs that were fitted, and there the smallest λ always wins. Use the held-out "
+    "fifth.": {"K[:, n:], V[:, n:]": "K[:, :n], V[:, :n]"},
+    "The fifth used for choosing was also fitted. Leave it out of the fit.": {
+        "K[:, :n], V[:, :n]": "K, V"
+    },
+    "This λ has the largest error; choose the lowest.": {"argmin": "argmax"},
+    "The first fifth is held out; it should be the last.": {
+        "* 4 // 5": "// 5",
+        "K[:, :n], V[:, :n], K[:, n:], V[:, n:]": "K[:, n:], V[:, n:], K[:, :n], V[:, :n]",
+    },
+}
+STOLEN = {
+    "stolen: this is ridge with the smallest λ of the list: call `choose`.": {
+        "choose(K, V, lams) *": "lams[0] *"
+    },
+    "stolen: now that λ is chosen, you can fit all pairs.": {
+        RIDGE: PART.format("K[:, :m], V[:, :m]")
+    },
+    "stolen: only the last fifth is fitted here.": {RIDGE: PART.format("K[:, m:], V[:, m:]")},
+    "stolen: this is ridge with the largest λ of the list.": {"choose(K, V, lams) *": "lams[-1] *"},
+}
+ALL = (EXCESS | CHOOSE | STOLEN).items()
+WRONG = [  # a fifth that was also fitted gives the λ of the first mistake in `choose`
+    *((pieces, why) for why, pieces in ALL if "also fitted" not in why),
     ({"lams[errors.argmin()]": "errors.argmin()"}, "place"),
-    ({"argmin": "argmax"}, "largest"),
-    ({"n = K.shape[1] * 4 // 5\nerrors = excess(K[:, :n], V[:, :n], K[:, n:], V[:, n:], lams)":
-      "n = K.shape[1] // 5\nerrors = excess(K[:, n:], V[:, n:], K[:, :n], V[:, :n], lams)"},
-     "first fifth"),
-    ({"choose(K, V, lams) *": "min(lams) *"}, "smallest λ"),
-    ({"M = K @ K.T +": "lam = choose(K, V, lams)\nK, V = K[:, : K.shape[1] * 4 // 5], "
-      "V[:, : K.shape[1] * 4 // 5]\nM = K @ K.T +",
-      "choose(K, V, lams) * torch.eye": "lam * torch.eye"}, "all pairs"),
-]  # fmt: skip
-
-
-def _ridge(K, V, lam):
-    return torch.linalg.solve(K @ K.T + lam * torch.eye(len(K)).to(K), K @ V.T).T
-
-
-def _error(W, K, V):
-    return (W @ K - V).square().sum() / V.square().sum()
+]
 
 
 def check(ask, draw):
@@ -79,66 +99,23 @@ def check(ask, draw):
     for n, noise in ((11, 0.5), (8, 0.6), (15, 1.0), (12, 1.5), (20, 0.8), (10, 0.3)):
         hidden, K, new = normal(draw, 4, 8), normal(draw, 8, n), normal(draw, 8, 9)
         V = hidden @ K + noise * normal(draw, 4, n)
-        V_new = hidden @ new
-        fitted = [_ridge(K, V, lam) for lam in lams]
-        wanted = torch.stack([_error(W, new, V_new) for W in fitted])
-        likely = {
-            "The errors should be fractions: divide by ‖V_new‖².": wanted * V_new.square().sum(),
-            "This is the root: return a squared error.": wanted.sqrt(),
-            "These are the errors at the fitted pairs; use new ones.": (
-                torch.stack([_error(W, K, V) for W in fitted])
-            ),
-            "This is ridge with n λ: λ ‖W‖² is added once, not for every pair.": (
-                torch.stack([_error(_ridge(K, V, n * lam), new, V_new) for lam in lams])
-            ),
-            "This is ridge with √λ, or λ was squared.": torch.stack(
-                [_error(_ridge(K, V, lam**0.5), new, V_new) for lam in lams]
-            ),
-            "λ has no effect here: this is least squares.": torch.stack(
-                [_error(_ridge(K, V, 1e-9), new, V_new) for _ in lams]
-            ),
-            "These are means over the entries; divide by ‖V_new‖² instead.": (
-                wanted * V_new.square().mean()
-            ),
-        }
-        found = ask("excess", K, V, new, V_new, lams)
-        agree(found, wanted, "excess", likely, note="one per λ", told=True)
-
-        def best(one, other, pick=min):
-            errors = [_error(_ridge(*one, lam), *other).item() for lam in lams]
-            return errors.index(pick(errors))
-
-        m, f = n * 4 // 5, n // 5
-        early, late = (K[:, :m], V[:, :m]), (K[:, m:], V[:, m:])
-        place = best(early, late)
-        found = number(ask("choose", K, V, lams), "choose")
-        if found != lams[place]:
-            on = {
-                "λ is chosen on pairs that were fitted, and there the smallest λ always wins. Use "
-                "the held-out fifth.": best(early, early),
-                "The fifth used for choosing was also fitted. Leave it out of the fit.": best(
-                    (K, V), late
-                ),
-                "This λ has the largest error; choose the lowest.": best(early, late, max),
-                "The first fifth is held out; it should be the last.": best(
-                    (K[:, f:], V[:, f:]), (K[:, :f], V[:, :f])
-                ),
-            }
-            for reason, at in on.items():
-                if found == lams[at]:
-                    raise Wrong(f"choose: you returned {found:g}, not {lams[place]:g}. {reason}")
-            if found == place:
+        given = K, V, new, hidden @ new, lams
+        likely = {why: mistaken(excess, how)(*given) for why, how in EXCESS.items()}
+        found = ask("excess", *given)
+        agree(found, excess(*given), "excess", likely, note="one per λ", told=True)
+        given = K, V, lams
+        found, lam = number(ask("choose", *given), "choose"), choose(*given)
+        if found != lam:
+            if found == lams.index(lam):
                 raise Wrong("choose: this is the place of λ in the list; return λ itself.")
-            raise Wrong(f"choose: you returned {found:g}, not {lams[place]:g}, for {n} pairs.")
-        lam = lams[place]
-        likely = {
-            "stolen: this is ridge with the smallest λ of the list: call `choose`.": _ridge(
-                K, V, lams[0]
-            ),
-            "stolen: now that λ is chosen, you can fit all pairs.": _ridge(*early, lam),
-            "stolen: only the last fifth is fitted here.": _ridge(*late, lam),
-            "stolen: this is ridge with the largest λ of the list.": _ridge(K, V, lams[-1]),
-        }
-        agree(ask("stolen", K, V, lams), _ridge(K, V, lam), "stolen", likely)
+            likely = {mistaken(choose, how)(*given): why for why, how in reversed(CHOOSE.items())}
+            why = (
+                f"not {lam:g}. {likely[found]}"
+                if found in likely
+                else f"not {lam:g}, for {n} pairs."
+            )
+            raise Wrong(f"choose: you returned {found:g}, {why}")
+        likely = {why: mistaken(stolen, how)(*given) for why, how in STOLEN.items()}
+        agree(ask("stolen", *given), stolen(*given), "stolen", likely)
         chosen = lam if chosen is None else chosen
     return f"solved: for eleven pairs in eight dimensions, the choice is λ = {chosen:g}."

@@ -51,7 +51,7 @@ def check(ask, draw):
             + torch.outer(delta, u) / (k @ k),
             "This is divided by uᵀ u: Δ k must be δ, so divide by kᵀ u.": W
             + torch.outer(delta, u) / (u @ u),
-            "Nothing is divided: then Δ k is q δ. Divide by q = kᵀ u.": W + torch.outer(delta, u),
+            "You don't divide, so Δ k is q δ. Divide by q = kᵀ u.": W + torch.outer(delta, u),
             "This multiplies by C: u is C⁻¹ k, not C k.": W
             + torch.outer(delta, C @ k) / (k @ C @ k),
             "The outer product is transposed: Δ is δ uᵀ, with rows like δ.": (

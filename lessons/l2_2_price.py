@@ -44,51 +44,70 @@ def shrink(windows: list[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 # --- checks
-from lessons.marking import agree, normal, number, several, tensor, uneven
+from lessons.marking import agree, mistaken, normal, number, several, tensor, uneven
 
+COST, MIX = "(U * (C @ U)).sum(0) / (K * U).sum(0) ** 2 * q", "(1 - r) * C + r * target"
+HARM = {  # message: the pieces of the solution that the mistake replaces
+    "You compare two directions of different length. Δ k must be δ for both, so divide by "
+    "(kᵀu)².": {" / (K * U).sum(0) ** 2": ""},
+    "Your harm contains 1/(kᵀu) once. It is a part of Δ, which appears twice in tr(Δ C Δᵀ).": {
+        "** 2 * q": "* q"
+    },
+    "This uses the estimate to rate its own insert: 1/kᵀû. Use C, which the estimate has not "
+    "seen.": {COST: "q / (K * U).sum(0)"},
+    "This is the price of a residual of length 1; return a multiple of the least, 1/q.": {
+        "** 2 * q": "** 2"
+    },
+    "Here C is used instead of its inverse: the least price is 1/(kᵀ C⁻¹ k).": {
+        "torch.linalg.solve(C, K)": "(C @ K)"
+    },
+    "This is the size of the change in the weights. The effect on text is tr(Δ C Δᵀ).": {
+        "(C @ U)": "U"
+    },
+    "This is upside down: the least price over yours.": {COST: f"1 / ({COST})"},
+    "These are divided by the least price twice.": {"** 2 * q": "** 2 * q * q"},
+}
+TOKENS = {
+    "w, t = len(windows), windows[0].shape[1]": (
+        "windows = [x[:, None] for x in torch.cat(windows, 1).T]; w, t = len(windows), 1"
+    )
+}
+WEIGHT = {
+    "This b measures the error of one window. Their mean has a smaller error, so also divide by "
+    "w.": {"(w * (w - 1))": "(w - 1)"},
+    "The windows are compared with their own mean, which uses up one of them: divide by w "
+    "(w − 1).": {"(w * (w - 1))": "w**2"},
+    "A fraction is at most 1: here the windows differ so much that b is larger.": {
+        ".clamp(max=1)": ""
+    },
+    "m is the mean eigenvalue: the trace over d.": {"C.trace() / len(C)": "C.trace()"},
+    "r is a fraction of the spread, ‖Ĉ − m I‖², not of ‖Ĉ‖².": {"(C - target)": "C"},
+    "This is the root of r: compare squares, b and ‖Ĉ − m I‖².": {"target, r": "target, r.sqrt()"},
+}
+SHRUNK = {
+    "You use r as damping. Mix instead, which keeps the trace: (1 − r) Ĉ + r m I.": {
+        MIX: "C + r * target"
+    },
+    "This is Ĉ, as it was estimated: mix in r m I.": {MIX: "C"},
+    "The weights are exchanged: Ĉ has 1 − r, and m I has r.": {MIX: "r * C + (1 - r) * target"},
+    "This is shrunk towards I; m I has the same trace as Ĉ.": {
+        MIX: "(1 - r) * C + r * torch.eye(len(C))"
+    },
+    "The windows' products are added instead of averaged.": {MIX: f"w * ({MIX})"},
+}
 WRONG = [
-    ({" ** 2 * q": " * q"}, "twice"),
-    ({" / (K * U).sum(0) ** 2": ""}, "different length"),
-    ({"(U * (C @ U)).sum(0) / (K * U).sum(0) ** 2 * q": "q / (K * U).sum(0)"}, "has not seen"),
-    ({" ** 2 * q": " ** 2"}, "multiple of the least"),
-    ({"torch.linalg.solve(C, K)": "(C @ K)"}, "C⁻¹"),
-    ({"w, t = len(windows), windows[0].shape[1]":
-      "windows = [x[:, None] for x in torch.cat(windows, 1).T]\nw, t = len(windows), 1"},
-     "no new evidence"),
-    ({"(w * (w - 1))": "(w - 1)"}, "one window"),
-    ({"(w * (w - 1))": "w**2"}, "w − 1"),
-    ({"(1 - r) * C + r * target": "C + r * target"}, "keeps the trace"),
-    ({".clamp(max=1)": ""}, "at most 1"),
-    ({"C.trace() / len(C)": "C.trace()"}, "mean eigenvalue"),
-    ({" / (C - target).square().sum()": " / C.square().sum()"}, "spread"),
-]  # fmt: skip
+    (TOKENS, "aren't new evidence"),
+    *((pieces, why) for why, pieces in (HARM | WEIGHT | SHRUNK).items()),
+]
 
 
 def check(ask, draw):
     C, L = uneven(draw, 9)
     K, seen = L @ normal(draw, 9, 5), L @ normal(draw, 9, 20)
     U = torch.linalg.solve(seen @ seen.T / 20, K)  # along an estimate
-    q, met, cost = (K * torch.linalg.solve(C, K)).sum(0), (K * U).sum(0), (U * (C @ U)).sum(0)
-    likely = {
-        "You compare two directions of different length. Δ k must be δ for both, so divide by "
-        "(kᵀu)².": cost * q,
-        "Your harm contains 1/(kᵀu) once. It is a part of Δ, which appears twice in tr(Δ C Δᵀ).": (
-            cost / met * q
-        ),
-        "This uses the estimate to rate its own insert: 1/kᵀû. Use C, which the estimate has not "
-        "seen.": q / met,
-        "This is the price of a residual of length 1; return a multiple of the least, 1/q.": cost
-        / met**2,
-        "Here C is used instead of its inverse: the least price is 1/(kᵀ C⁻¹ k).": (
-            cost / met**2 * (K * (C @ K)).sum(0)
-        ),
-        "This is the size of the change in the weights. The effect on text is tr(Δ C Δᵀ).": (
-            (U * U).sum(0) / met**2 * q
-        ),
-        "This is upside down: the least price over yours.": met**2 / cost / q,
-        "These are divided by the least price twice.": cost / met**2 * q * q,
-    }
-    agree(ask("harm", U, K, C), cost / met**2 * q, "harm", likely, note="one per key")
+    cost = harm(U, K, C)
+    likely = {why: mistaken(harm, how)(U, K, C) for why, how in HARM.items()}
+    agree(ask("harm", U, K, C), cost, "harm", likely, note="one per key")
     sentence = "shrink: return the matrix and r."
     for w, t, apart in ((6, 12, 1.0), (3, 2, 5.0)):  # in the second case r would be above 1
         windows = [L @ (normal(draw, 9, t) + apart * normal(draw, 9, 1)) for _ in range(w)]
@@ -96,44 +115,14 @@ def check(ask, draw):
             axes = torch.eye(9, dtype=torch.float64).split(3, 1)
             windows = [one @ normal(draw, 3, 3).exp() for one in axes]
             windows = [one / one.norm() for one in windows]
-            t = 3
-        each = torch.stack([B @ B.T / t for B in windows])
-        mean, one = each.mean(0), torch.eye(9, dtype=torch.float64)
-        m = mean.trace() / 9
-        spread, D = (each - mean).square().sum(), (mean - m * one).square().sum()
-        over = spread / (w * (w - 1)) / D
-        r = over.clamp(max=1)
+        wanted, r = shrink(windows)
         found, mine = several(ask("shrink", windows), 2, sentence)
-        X, n = torch.cat(windows, 1), w * t
-        alone = (X.square().sum(0) ** 2).sum() / n - mean.square().sum()
-        tokens = (alone / (n - 1) / D).clamp(max=1)
-        whole = mean - 9 * m * one
+        tokens = mistaken(shrink, TOKENS)(windows)[1]
         likely = {
-            "A token's neighbors are no new evidence: your r is too small by a factor of "
-            f"{r / tokens:.1f}. Use the window.": tokens,
-            "This b measures how far one window is off. Their mean is off by less: also divide by "
-            "w.": ((spread / (w - 1) / D).clamp(max=1)),
-            "The windows are compared with their own mean, which uses up one of them: divide by w "
-            "(w − 1).": (spread / w**2 / D).clamp(max=1),
-            "A fraction is at most 1: here the windows differ so much that b is larger.": over,
-            "m is the mean eigenvalue: the trace over d.": (
-                (spread / (w * (w - 1)) / whole.square().sum()).clamp(max=1)
-            ),
-            "r is a fraction of the spread, ‖Ĉ − m I‖², not of ‖Ĉ‖².": (
-                spread / (w * (w - 1)) / mean.square().sum()
-            ).clamp(max=1),
-            "Squares are compared, b and ‖Ĉ − m I‖²: this is the root of r.": r.sqrt(),
-        }
+            "A token's neighbors aren't new evidence, so your r is too small by a factor of "
+            f"{r / tokens:.1f}. Use the window.": tokens
+        } | {why: mistaken(shrink, how)(windows)[1] for why, how in WEIGHT.items()}
         agree(number(mine, "r"), r, "r", likely)
-        likely = {
-            "r is applied as damping. The mix keeps the trace: (1 − r) Ĉ + r m I.": (
-                mean + r * m * one
-            ),
-            "This is Ĉ, as it was estimated: mix in r m I.": mean,
-            "The weights are exchanged: Ĉ has 1 − r, and m I has r.": r * mean + (1 - r) * m * one,
-            "This is shrunk towards I; m I has the same trace as Ĉ.": (1 - r) * mean + r * one,
-            "The windows' products are added instead of averaged.": w
-            * ((1 - r) * mean + r * m * one),
-        }
-        agree(tensor(found, (9, 9), "the matrix"), (1 - r) * mean + r * m * one, "C", likely)
-    return f"solved: here the estimate costs {(cost / met**2 * q).mean():.1f} times the least."
+        likely = {why: mistaken(shrink, how)(windows)[0] for why, how in SHRUNK.items()}
+        agree(tensor(found, (9, 9), "the matrix"), wanted, "C", likely)
+    return f"solved: here the estimate costs {cost.mean():.1f} times the least."

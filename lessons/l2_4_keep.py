@@ -56,7 +56,7 @@ def check(ask, draw):
         k = L @ normal(draw, 8)
         found = ask("insert_keeping", W, k, v, K0, C)
         if found is None:
-            raise Wrong(f"This returns None, but next to {m} of 8 directions it is possible here.")
+            raise Wrong(f"You return None, but it is possible here, next to {m} of 8 directions.")
         found = tensor(found, (5, 8), "W'")
         if not same(found @ k, v):
             raise Wrong("W' k is not v: the pair is not written.")
@@ -77,5 +77,7 @@ def check(ask, draw):
         except Stopped as error:
             raise Wrong(f"If it is impossible, return None ({error}).") from None
         if found is not None:
-            raise Wrong("k is a sum of kept keys (up to rounding): impossible. When is that so?")
+            raise Wrong(
+                "k is a sum of kept keys (up to rounding): impossible. When does that happen?"
+            )
     return "solved: you can write only to the part of k that the kept keys do not span."

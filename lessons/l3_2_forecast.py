@@ -101,7 +101,7 @@ def check(ask, draw):
         "written.": (delta @ (rho.tril(-1) + rho.triu(1))),
         "These sums run along row j, the effect of edit j; fact j receives column j.": delta
         @ rho.triu(1).T,
-        "The sign: this is v_j − W_T k_j.": R - W @ K,
+        "The sign is wrong: this is v_j − W_T k_j.": R - W @ K,
     }
     agree(ask("after_all", rho, R), W @ K - R, "the forecast", likely, note="one column per fact")
     start = normal(draw, d_out, 12)
@@ -110,7 +110,7 @@ def check(ask, draw):
         "This is only the change: the rest of the memory is gone.": W,
         "Edit 1 has to write the missing part, v − W k, not all of v.": start
         + torch.linalg.solve(rho.triu(), V, left=False) / q @ U.T,
-        "Nothing is divided: then δ_i arrives q_i times. Divide by q_i.": start + delta @ U.T,
+        "You don't divide, so δ_i arrives q_i times. Divide by q_i.": start + delta @ U.T,
         "These are the residuals of W_0; edit i writes δ_i.": start + R / q @ U.T,
         "Every pair is exact: this writes all of them at once instead of one after another.": start
         + every / q @ U.T,

@@ -58,33 +58,95 @@ def forecast(rho: Tensor) -> Tensor:
 
 
 # --- checks
-from lessons.marking import agree, normal, numbers, uneven
+from lessons.marking import agree, mistaken, normal, numbers, uneven
 
-WRONG = [
-    ({"rho[~torch.eye(len(rho), dtype=torch.bool)]": "rho.flatten()"}, "diagonal"),
-    ({"m2**2 - 3": "m2**2"}, "Gaussian"),
-    ({"x.pow(2).mean().sqrt()": "m2.sqrt()"}, "rms is about 0"),
-    ({"x - x.mean()": "x"}, "around 0"),
-    ({"D = K.T @ torch.linalg.solve(C, K)": "D = K.T @ K"}, "not whitened"),
-    ({"D.mean() / D.diagonal().mean()": "D.sum() / D.diagonal().sum()"}, "one n too many"),
-    ({"U, u0 = torch.linalg.solve(C, K), torch.linalg.solve(C, k0)":
-      "u0 = k0\nU = torch.linalg.solve(C, K - torch.outer(k0, k0 @ K) / (k0 @ k0))",
-      "D = K.T @ U - torch.outer(K.T @ u0, u0 @ K) / (k0 @ u0)":
-      "K = K - torch.outer(k0, k0 @ K) / (k0 @ k0)\nD = K.T @ U"}, "raw keys"),
-    ({" - torch.outer(K.T @ u0, u0 @ K) / (k0 @ u0)": ""}, "not kept"),
-    ({"return D / D.diagonal()[:, None]": "return D / (K * U).sum(0)[:, None]"}, "A in both"),
-    ({"forecast": "return (rho - torch.eye(len(rho))).norm(dim=0)"}, "before fact j"),
-    ({"norm(dim=0)": "norm(dim=1)"}, "a row"),
-    ({"norm(dim=0)": "sum(0).abs()"}, "cancel"),
-    ({"rho.tril(-1)": "rho.tril()"}, "its own edit"),
-]  # fmt: skip
-
-
-def _shape(x):
-    away = x - x.mean()
-    m2 = away.pow(2).mean()
-    kurtosis = away.pow(4).mean() / m2**2 - 3
-    return torch.stack([x.mean(), m2.sqrt(), x.pow(2).mean().sqrt(), kurtosis])
+X, LENGTHS = "rho[~torch.eye(len(rho), dtype=torch.bool)]", "D.diagonal()[:, None]"
+SHAPE = {  # message: the pieces of the solution that the mistake replaces
+    "The diagonal is included: n entries that are 1 by definition make any tail heavy.": {
+        X: "rho.flatten()"
+    },
+    "A Gaussian should give 0, and here it gives 3.": {"m2**2 - 3": "m2**2"},
+    "The mean is subtracted from the rms: rms is about 0, sd about the mean, and only the first "
+    "adds up.": {"x.pow(2).mean().sqrt()": "m2.sqrt()"},
+    "You measure the spread, sd and kurtosis, around 0: both measure how the entries scatter "
+    "around their mean.": {"x - x.mean()": "x"},
+    "You measure the kurtosis around 0: it measures how the entries scatter around their mean.": {
+        "away.pow(4).mean() / m2**2": "x.pow(4).mean() / x.pow(2).mean() ** 2"
+    },
+    "m₂ divides by one less than there are entries; it is their mean.": {
+        "away.pow(2).mean()": "x.var()"
+    },
+    "The diagonal is included, as zeros: leave it out.": {
+        X: "(rho - torch.eye(len(rho))).flatten()"
+    },
+    "These are the entries of one half. ρ is not symmetric, so both halves count.": {
+        X: "rho[torch.ones_like(rho).triu(1).bool()]"
+    },
+}
+COMMON = {
+    "The keys are not whitened: this is the fraction for the raw keys.": {
+        "D = K.T @ torch.linalg.solve(C, K)": "D = K.T @ K"
+    },
+    "There is one n too many: the sum of all products is n² ‖m‖², and you need n ‖m‖².": {
+        "D.mean() / D.diagonal().mean()": "D.sum() / D.diagonal().sum()"
+    },
+    "Use n ‖m‖²: this compares one mean with the lengths of all keys.": {
+        "D.mean() / D": "D.mean() / len(D) / D"
+    },
+    "You normalize the keys first; long keys should count for more.": {
+        "D.mean() / D.diagonal().mean()": (
+            "(D / D.diagonal().sqrt() / D.diagonal().sqrt()[:, None]).mean()"
+        )
+    },
+    "This multiplies by C; whitened keys use its inverse.": {
+        "D = K.T @ torch.linalg.solve(C, K)": "D = K.T @ C @ K"
+    },
+    "The diagonal is left out: it is part of the mean.": {
+        "D.mean()": "(D.sum() - D.trace()) / len(D) ** 2"
+    },
+}
+KEEPING = {
+    "k0 is projected out of the raw keys: it should be orthogonal to the whitened keys, because of "
+    "C⁻¹.": {
+        "U, u0 = torch.linalg.solve(C, K), torch.linalg.solve(C, k0)": (
+            "K = K - torch.outer(k0, k0 @ K) / (k0 @ k0); U = torch.linalg.solve(C, K)"
+        ),
+        " - torch.outer(K.T @ u0, u0 @ K) / (k0 @ u0)": "",
+    },
+    "k0 is not kept: this is the unchanged ρ.": {
+        " - torch.outer(K.T @ u0, u0 @ K) / (k0 @ u0)": ""
+    },
+    "Use A in numerator and denominator, since an insert still has to write its whole key.": {
+        LENGTHS: "(K * U).sum(0)[:, None]"
+    },
+    "C⁻¹k0 is divided by its own squared length; A divides by k0ᵀC⁻¹k0.": {
+        "(k0 @ u0)": "(u0 @ u0)"
+    },
+    "Row i should be divided by its own k_iᵀ A k_i; this divides columns.": {
+        LENGTHS: "D.diagonal()"
+    },
+    "These are the products: divide row i by its k_iᵀ A k_i.": {f"D / {LENGTHS}": "D"},
+}
+FORECAST = {
+    "Edits before fact j existed when it was written, so only later edits harm it.": {
+        "rho.tril(-1)": "(rho - torch.eye(len(rho)))"
+    },
+    "These sums run along a row: the effect of an edit on others.": {"dim=0": "dim=1"},
+    "Signs cancel here, but not in unrelated residuals: add up squares.": {
+        "norm(dim=0)": "sum(0).abs()"
+    },
+    "You add up sizes. In unrelated directions, add up squares.": {"norm(dim=0)": "abs().sum(0)"},
+    "These are root mean squares; the total change is a sum.": {
+        "norm(dim=0)": "norm(dim=0) / len(rho) ** 0.5"
+    },
+    "These sums run along a row, and over later facts: the effect of edit j on them.": {
+        "tril(-1).norm(dim=0)": "triu(1).norm(dim=1)"
+    },
+    "These are sums of squares: a length is the root of one.": {"norm(dim=0)": "pow(2).sum(0)"},
+    "These are the edits before fact j; only edits after it harm it.": {"tril(-1)": "triu(1)"},
+    "Its own edit is in the sum, but doesn't harm the fact.": {"tril(-1)": "tril()"},
+}
+WRONG = [(pieces, why) for why, pieces in (SHAPE | COMMON | KEEPING | FORECAST).items()]
 
 
 def check(ask, draw):
@@ -94,93 +156,19 @@ def check(ask, draw):
     rho = (K.T @ K) / (K * K).sum(0)[:, None]
     told = "Return four numbers: mean, standard deviation, root mean square, kurtosis."
     found = numbers(ask("shape", rho), 4, told)
-    x = rho[~torch.eye(n, dtype=torch.bool)]
-    mean, sd, rms, kurtosis = wanted = _shape(x)
-    raw = x.pow(4).mean() / x.pow(2).mean() ** 2 - 3
-    likely = {
-        "The diagonal is included: n entries that are 1 by definition make any tail heavy.": _shape(
-            rho.flatten()
-        ),
-        "A Gaussian should give 0, and here it gives 3.": wanted + 3 * torch.eye(4)[3].double(),
-        "The mean is subtracted from the rms: rms is about 0, sd about the mean, and only the "
-        "first adds up.": torch.stack([mean, sd, sd, kurtosis]),
-        "You measure the spread, sd and kurtosis, around 0: both measure how the entries scatter "
-        "around their mean.": torch.stack([mean, rms, rms, raw]),
-        "You measure the kurtosis around 0: it measures how the entries scatter around their "
-        "mean.": (torch.stack([mean, sd, rms, raw])),
-        "m₂ divides by one less than there are entries; it is their mean.": torch.stack(
-            [mean, x.std(), rms, (x - mean).pow(4).mean() / x.var() ** 2 - 3]
-        ),
-        "The diagonal is included, as zeros: leave it out.": (
-            _shape((rho - torch.eye(n)).flatten())
-        ),
-        "These are the entries of one half. ρ is not symmetric, so both halves count.": (
-            _shape(rho[torch.ones(n, n).triu(1).bool()])
-        ),
-    }
+    mean, _, rms, _ = wanted = torch.stack(shape(rho))
+    likely = {why: torch.stack(mistaken(shape, how)(rho)) for why, how in SHAPE.items()}
     agree(found, wanted, "shape", likely, note="mean, sd, rms, kurtosis")
     C, L = uneven(draw, 16)
     K = L @ (normal(draw, 16, n) + 0.8 * normal(draw, 16, 1)) * (0.3 * normal(draw, n)).exp()
     k0 = L @ normal(draw, 16) + 0.3 * K.mean(1)
-    D = K.T @ torch.linalg.solve(C, K)
-    wanted, plain = D.mean() / D.diagonal().mean(), K.T @ K
-    unit = D / D.diagonal().sqrt() / D.diagonal().sqrt()[:, None]
-    likely = {
-        "The keys are not whitened: this is the fraction for the raw keys.": (
-            plain.mean() / plain.diagonal().mean()
-        ),
-        "There is one n too many: the sum of all products is n² ‖m‖², and you need n ‖m‖².": (
-            n * wanted
-        ),
-        "Use n ‖m‖²: this compares one mean with the lengths of all keys.": wanted / n,
-        "You normalize the keys first; long keys should count for more.": unit.mean(),
-        "This multiplies by C; whitened keys use its inverse.": (
-            (K.T @ C @ K).mean() / (K.T @ C @ K).diagonal().mean()
-        ),
-        "The diagonal is left out: it is part of the mean.": (D.sum() - D.trace())
-        / (n * D.trace()),
-    }
-    agree(ask("common", K, C), wanted, "common", likely, note="one number", told=True)
-    u0 = torch.linalg.solve(C, k0)
-    A = torch.linalg.inv(C) - torch.outer(u0, u0) / (k0 @ u0)
-    kept = K.T @ A @ K
-    without = K - torch.outer(k0, k0 @ K) / (k0 @ k0)
-    other = without.T @ torch.linalg.solve(C, without)
-    white = K.T @ (torch.linalg.inv(C) - torch.outer(u0, u0) / (u0 @ u0)) @ K
-    likely = {
-        "k0 is projected out of the raw keys: it should be orthogonal to the whitened keys, "
-        "because of C⁻¹.": other / other.diagonal()[:, None],
-        "k0 is not kept: this is the unchanged ρ.": D / D.diagonal()[:, None],
-        "Use A in both places, numerator and denominator: an insert still has to write all of its "
-        "own key.": (kept / D.diagonal()[:, None]),
-        "C⁻¹k0 is divided by its own squared length; A divides by k0ᵀC⁻¹k0.": (
-            white / white.diagonal()[:, None]
-        ),
-        "Row i should be divided by its own k_iᵀ A k_i; this divides columns.": (
-            kept / kept.diagonal()
-        ),
-        "These are the products: divide row i by its k_iᵀ A k_i.": kept,
-    }
-    wanted = kept / kept.diagonal()[:, None]
+    likely = {why: mistaken(common, how)(K, C) for why, how in COMMON.items()}
+    agree(ask("common", K, C), common(K, C), "common", likely, note="one number", told=True)
+    likely = {why: mistaken(keeping, how)(K, k0, C) for why, how in KEEPING.items()}
+    wanted = keeping(K, k0, C)
     agree(ask("keeping", K, k0, C), wanted, "keeping", likely, note="one row per edit")
     rho = normal(draw, n, n).fill_diagonal_(1)  # of both signs, so that some cancel in a sum
-    later, away = rho.tril(-1), rho - torch.eye(n)
-    likely = {
-        "Edits before fact j were there when it was written: only later edits harm it.": away.norm(
-            dim=0
-        ),
-        "These sums run along a row: the effect of an edit on others.": later.norm(dim=1),
-        "Here signs cancel, but unrelated residuals do not: squares add up.": later.sum(0).abs(),
-        "Sizes are added here; in unrelated directions squares add up.": later.abs().sum(0),
-        "These are root mean squares; the total change is a sum.": later.norm(dim=0) / n**0.5,
-        "These sums run along a row, and over later facts: the effect of edit j on them.": (
-            rho.triu(1).norm(dim=1)
-        ),
-        "These are sums of squares: a length is the root of one.": later.pow(2).sum(0),
-        "These are the edits before fact j; only edits after it harm it.": rho.triu(1).norm(dim=0),
-        "Its own edit is in the sum, but doesn't harm the fact.": rho.tril().norm(dim=0),
-    }
-    agree(
-        ask("forecast", rho), later.norm(dim=0), "the forecast", likely, note="one number per fact"
-    )
+    likely = {why: mistaken(forecast, how)(rho) for why, how in FORECAST.items()}
+    found = ask("forecast", rho)
+    agree(found, forecast(rho), "the forecast", likely, note="one number per fact")
     return f"solved: mean {mean:.2f}, rms {rms:.2f}; keeping one key can remove much of both."

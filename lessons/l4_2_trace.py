@@ -56,26 +56,79 @@ def trace(run: Callable, tokens: int, windows: list) -> Tensor:
 
 # --- checks
 from lessons.grading.toy_networks import Residual
-from lessons.marking import agree, normal, numbers
+from lessons.marking import agree, mistaken, normal, numbers
 
+PUT, IE = "x[:, token] = clean[n][token]", "run(True, cells) - noisy,"
+ALL = "indirect(run, [(token, n) for n in window])[0]"
+RESTORED = {  # message: the pieces of the solution that the mistake replaces
+    "The clean state of layer n belongs after block n; you put it before the block.": {
+        "layer == n": "layer == n + 1"
+    },
+    "The states are restored after the last block, so no later layer reads them.": {
+        "if layer == n": "if False",
+        "return x": "return [x[:, token].copy_(clean[n][token]) for token, n in cells] and x",
+    },
+    "Only one row has its states restored; every row should.": {
+        PUT: "x[0, token] = clean[n][token]"
+    },
+    "The clean state should replace the other state, not be added to it.": {
+        PUT: "x[:, token] += clean[n][token]"
+    },
+    "The whole clean layer is restored: then nothing is lost. Restore only the cells.": {
+        PUT: "x = clean[n].expand_as(x).clone()"
+    },
+    "The token also stays clean in all later layers; restore only one state.": {
+        "layer == n": "layer <= n"
+    },
+    "Nothing is restored: this is the noisy run.": {"layer == n": "False"},
+}
+INDIRECT = {
+    "The clean run minus the noisy run is TE; for IE, restore the cells in the noisy run.": {
+        IE: "run(False, cells) - noisy,"
+    },
+    "This is the part still missing compared with the clean run: count from p of run(True, []).": {
+        IE: "run(False, []) - run(True, cells),"
+    },
+    "The sign of IE is flipped: subtract the noisy run from the restored run.": {
+        IE: "noisy - run(True, cells),"
+    },
+    "This is p of the restored run: subtract p of the noisy run, with no state restored.": {
+        IE: "run(True, cells),"
+    },
+    "The states are restored one by one: restore all of them in one run.": {
+        IE: "sum(run(True, [cell]) - noisy for cell in cells),"
+    },
+    "IE is divided by the total effect: an effect is a difference of probabilities.": {
+        IE: "(run(True, cells) - noisy) / (run(False, []) - noisy),"
+    },
+    "The clean run is subtracted: this is negative almost everywhere. Effects count from the "
+    "noisy run.": {IE: "run(True, cells) - run(False, []),"},
+    "The sign of TE is flipped: it is the cost of the noise.": {
+        "run(False, []) - noisy": "noisy - run(False, [])"
+    },
+    "The two effects are exchanged: IE comes first, then TE.": {
+        f"{IE} run(False, []) - noisy": f"run(False, []) - noisy, {IE}"
+    },
+}
+TRACE = {
+    "Only the first layer of each window is restored.": {"in window]": "in window[:1]]"},
+    "The states of a window are restored one by one: restore all in one run.": {
+        ALL: "sum(indirect(run, [(token, n)])[0] for n in window)"
+    },
+    "This is p of the restored run: subtract p of the noisy run, as `indirect` does.": {
+        ALL: "run(True, [(token, n) for n in window])"
+    },
+    "This is the part still missing compared with the clean run: count from the noisy run.": {
+        ALL: "run(False, []) - run(True, [(token, n) for n in window])"
+    },
+    "All tokens up to t are restored: restore one token at a time.": {
+        "(token, n) for n in": "(t, n) for t in range(token + 1) for n in"
+    },
+}
 WRONG = [
-    ({"if layer == n": "if layer == n + 1"}, "before the block"),
-    ({"    x = block(n, x).clone()\n    for token, layer in cells:\n        if layer == n:\n"
-      "            x[:, token] = clean[n][token]":
-      "    x = block(n, x).clone()\nfor token, at in cells:\n    x[:, token] = clean[at][token]"},
-     "after the last"),
-    ({"x[:, token] = clean[n][token]": "x[0, token] = clean[n][token]"}, "every row"),
-    ({"x[:, token] = clean[n][token]": "x[:, token] += clean[n][token]"}, "replace"),
-    ({"x[:, token] = clean[n][token]": "x = clean[n].expand_as(x).clone()"}, "whole clean"),
-    ({"if layer == n": "if layer <= n"}, "stays clean"),
-    ({"run(True, cells) - noisy,": "run(False, cells) - noisy,"}, "clean run"),
-    ({"run(True, cells) - noisy,": "run(False, []) - run(True, cells),"}, "still missing"),
-    ({"run(True, cells) - noisy,": "run(True, cells),"}, "with no state"),
-    ({"run(True, cells) - noisy,": "sum(run(True, [c]) - noisy for c in cells),"}, "one by one"),
-    ({"run(False, []) - noisy": "noisy - run(False, [])"}, "TE"),
+    *((pieces, why) for why, pieces in (RESTORED | INDIRECT | TRACE).items()),
     ({"(token, n) for n in window": "(n, token) for n in window"}, "token comes first"),
-    ({"(token, n) for n in window": "(token, window[0])"}, "window"),
-]  # fmt: skip
+]
 
 
 def check(ask, draw):
@@ -92,92 +145,21 @@ def check(ask, draw):
         clean.append(now[0])
     some = [(1, 0), (2, 1)]
 
-    def made(put, x=x, late=0):  # put(states, layer, cells) after every layer
-        for n in range(layers):
-            x = put(block(n, x).clone(), n, [t for t, at in some if at == n + late])
-        return x
-
-    def place(states, n, tokens):
-        for token in tokens:
-            states[:, token] = clean[n][token]
-        return states
-
-    def first_row(states, n, tokens):
-        for token in tokens:
-            states[0, token] = clean[n][token]
-        return states
-
-    def on_top(states, n, tokens):
-        for token in tokens:
-            states[:, token] += clean[n][token]
-        return states
-
-    def all_of_it(states, n, tokens):
-        return clean[n].expand_as(states).clone() if tokens else states
-
-    def held(states, n, tokens):
-        return place(states, n, [t for t, at in some if at <= n])
-
-    at_the_end = made(lambda states, n, tokens: states)
-    for token, at in some:
-        at_the_end[:, token] = clean[at][token]
-    likely = {
-        "The clean state of layer n belongs after block n; you put it before the block.": (
-            made(place, late=1)
-        ),
-        "The states are restored after the last block, so no later layer reads them.": (at_the_end),
-        "Only one row has its states restored; every row should.": made(first_row),
-        "The clean state should replace the other state, not be added to it.": made(on_top),
-        "The whole clean layer is restored: then nothing is lost. Restore only the cells.": (
-            made(all_of_it)
-        ),
-        "The token also stays clean in all later layers; restore only one state.": made(held),
-        "Nothing is restored: this is the noisy run.": made(lambda states, n, tokens: states),
-    }
-    found = ask("restored", block, layers, x.clone(), clean, [list(cell) for cell in some])
-    agree(found, made(place), "restored", likely, note="draws, tokens, d")
+    given = block, layers, x, clean, some
+    likely = {why: mistaken(restored, how)(*given) for why, how in RESTORED.items()}
+    wanted = restored(*given)
+    agree(ask("restored", *given), wanted, "restored", likely, note="draws, tokens, d")
     toy = Residual(draw)
-    T, n = toy.tokens, toy.layers
-    whole, lost = toy.run(False), toy.run(True)
-    cells = [[0, 1], [2, 1]]
-    back, singly = toy.run(True, cells), [toy.run(True, [cell]) - lost for cell in cells]
-    ie, te = back - lost, whole - lost
-    reasons = {
-        "The clean run minus the noisy run is TE; for IE, restore the cells in the noisy run.": te,
-        "This is the part still missing compared with the clean run: count from p of run(True, "
-        "[]).": (whole - back),
-        "The sign of IE is flipped: subtract the noisy run from the restored run.": -ie,
-        "This is p of the restored run: subtract p of the noisy run, with no state restored.": back,
-        "The states are restored one by one: restore all of them in one run.": sum(singly),
-        "IE is divided by the total effect: an effect is a difference of probabilities.": ie / te,
-        "The clean run is subtracted: this is negative almost everywhere. Effects count from the "
-        "noisy run.": back - whole,
-    }
-    likely = {reason: torch.tensor([mistaken, te]) for reason, mistaken in reasons.items()}
-    likely["The sign of TE is flipped: it is the cost of the noise."] = torch.tensor([ie, -te])
-    likely["The two effects are exchanged: IE comes first, then TE."] = torch.tensor([te, ie])
+    given = toy.run, [(0, 1), (2, 1)]
+    ie, te = indirect(*given)
+    likely = {why: torch.tensor(mistaken(indirect, how)(*given)) for why, how in INDIRECT.items()}
     told = "indirect: return two numbers, IE and TE."
-    found = numbers(ask("indirect", toy.run, cells), 2, told, "an effect")
+    found = numbers(ask("indirect", *given), 2, told, "an effect")
     agree(found, torch.tensor([ie, te]), "indirect", likely, note="IE, TE", told=True)
-
-    def table(windows, at):  # of p, where at(token, window) are the restored states
-        return torch.tensor([[toy.run(True, at(t, w)) for w in windows] for t in range(T)])
-
-    for windows in ([[k] for k in range(n)], [[0, 1], [1, 2], [0, 2, 3]]):
-        p = table(windows, lambda t, w: [[t, k] for k in w]).double()
-        alone = table([[k] for k in range(n)], lambda t, w: [[t, k] for k in w]).double() - lost
-        likely = {
-            "Only the first layer of each window is restored.": alone[:, [w[0] for w in windows]],
-            "The states of a window are restored one by one: restore all in one run.": (
-                torch.stack([alone[:, w].sum(1) for w in windows], 1)
-            ),
-            "This is p of the restored run: subtract p of the noisy run, as `indirect` does.": p,
-            "This is the part still missing compared with the clean run: count from the noisy "
-            "run.": whole - p,
-            "All tokens up to t are restored: restore one token at a time.": (
-                table(windows, lambda t, w: [[x, k] for x in range(t + 1) for k in w]) - lost
-            ),
-        }
-        found = ask("trace", toy.run, T, windows)
-        agree(found, p - lost, "trace", likely, note="tokens, windows", told=True)
+    for windows in ([[k] for k in range(toy.layers)], [[0, 1], [1, 2], [0, 2, 3]]):
+        given = toy.run, toy.tokens, windows
+        likely = {why: mistaken(trace, how)(*given) for why, how in TRACE.items()}
+        agree(
+            ask("trace", *given), trace(*given), "trace", likely, note="tokens, windows", told=True
+        )
     return f"solved: TE {te:.2f}; a state is restored, and the layers after it read it."

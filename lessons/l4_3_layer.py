@@ -51,43 +51,38 @@ def wilke(
 
 
 # --- checks
-from lessons.marking import Wrong, agree, named, normal, number, several, short, tensor, uneven
+from lessons.marking import (
+    Wrong,
+    agree,
+    mistaken,
+    named,
+    normal,
+    number,
+    several,
+    short,
+    tensor,
+    uneven,
+)
 
+SCORES = {  # message: the piece of `wilke` that the mistake replaces
+    "The change is not measured relative to W: divide by ‖W‖ of the same layer.": {
+        " / W.norm()": ""
+    },
+    "‖W‖ is the root of all squared entries here, not the largest singular value.": {
+        "W.norm()": "torch.linalg.norm(W, 2)"
+    },
+    "This chooses the largest score; choose the smallest.": {"argmin": "argmax"},
+}
 WRONG = [
     ({"delta.norm() * u.norm() / (k @ u)": "delta.norm() / (k @ u).sqrt()"}, "harm"),
     ({"size": "return delta.norm() / k.norm()"}, "bound"),
     ({"delta.norm() * u": "u"}, "δ is missing"),
     ({"u.norm() / (k @ u)": "u.norm()"}, "q is missing"),
-    ({" / W.norm()": ""}, "relative"),
-    ({"W.norm()": "torch.linalg.norm(W, 2)"}, "singular"),
+    *((pieces, why) for why, pieces in SCORES.items()),
     ({"chosen = list(Ws), []": "chosen, first = list(Ws), [], Ws", ", Ws)\n": ", first)\n"},
      "as it was before"),
-    ({"argmin": "argmax"}, "largest"),
     ({"torch.outer(deltas": "torch.outer(values"}, "missing at the key"),
 ]  # fmt: skip
-
-
-NORMS = {
-    "The change is not measured relative to W: divide by ‖W‖ of the same layer.": lambda W: 1.0,
-    "‖W‖ is the root of all squared entries here, not the largest singular value.": (
-        lambda W: torch.linalg.norm(W, 2)
-    ),
-    "This chooses the largest score; choose the smallest.": lambda W: -W.norm(),
-}
-
-
-def by_score(search, facts, Ws, Cs, norm):
-    """The matrices of `wilke` with a change relative to norm(W)."""
-    Ws = list(Ws)
-    for fact in facts:
-        ks, values = search(fact, Ws)
-        deltas = [v - W @ k for v, W, k in zip(values, Ws, ks, strict=True)]
-        each = zip(Ws, ks, deltas, Cs, strict=True)
-        found = [(size(delta, k, C) / norm(W)).item() for W, k, delta, C in each]
-        best = found.index(min(found))
-        u = torch.linalg.solve(Cs[best], ks[best])
-        Ws[best] = Ws[best] + torch.outer(deltas[best], u) / (ks[best] @ u)
-    return Ws
 
 
 def check(ask, draw):
@@ -164,8 +159,8 @@ def check(ask, draw):
             }
             if len(facts) > 1:  # for a single fact, two of these may choose the same layer
                 other |= {
-                    why: torch.stack(by_score(search, facts, Ws, Cs, norm))
-                    for why, norm in NORMS.items()
+                    why: torch.stack(mistaken(wilke, how)(search, facts, Ws, Cs)[0])
+                    for why, how in SCORES.items()
                 }
             named(new, {f"{told}. {why}": one for why, one in (other | likely).items()})
             if len(facts) == 1:

@@ -61,20 +61,49 @@ def S(parts: Sequence[float]) -> float:
 
 
 # --- checks
-from lessons.marking import Wrong, agree, normal, number, numbers, several, short, tensor, uneven
+from lessons.marking import (
+    Wrong,
+    agree,
+    mistaken,
+    normal,
+    number,
+    numbers,
+    several,
+    short,
+    tensor,
+    uneven,
+)
+
+FACTORS = {  # message: the pieces of `careful` that the mistake replaces
+    "u is C⁻¹k̄.": {"torch.linalg.solve(C, mean)": "C @ mean"},
+    "The factor is upside down: |uᵀk̄ / uᵀk0|.": {"u @ mean / (u @ k0)": "u @ k0 / (u @ mean)"},
+    "Use the absolute value: a length doesn't have a sign.": {".abs().item()": ".item()"},
+    "u belongs to the mean key: C⁻¹k̄.": {"solve(C, mean)": "solve(C, k0)"},
+}
+WRITTEN = {
+    "If the guard skips a fact, the prompt still gives its old answer: avoid the length, not the "
+    "fact.": {"(v_star[:, None] - W @ K)": "0 * (v_star[:, None] - W @ K)"},
+    "With only the mean key, the bare prompt still gives its old answer: write both keys, two "
+    "columns and one v*.": {"K = torch.stack([k0, mean], 1)": "K = mean[:, None]"},
+    "The guard is reversed: it writes the long changes unguarded.": {"> limit": "< limit"},
+    "This is published ROME everywhere: above the limit write both keys.": {
+        "> limit": "> torch.inf"
+    },
+    "Both keys are written for every fact: below the limit it is ROME as published.": {
+        "> limit": ">= 0"
+    },
+    "You search each fact on the model as it was before the first fact: pass the current W to "
+    "search(fact, W).": {
+        "log = []": "log, first = [], W",
+        "search(fact, W)": "search(fact, first)",
+    },
+}
 
 WRONG = [
     ({"rises.max() > kl[-1]": "kl.max() > kl[-1]"}, "stays high"),
     ({"torch.diff(kl, prepend=kl.new_zeros(1))": "kl.diff()"}, "first edit"),
     ({"kl[-1] < 0.02": "kl.max() < 0"}, "calm"),
-    ({"u = torch.linalg.solve(C, mean)": "u = C @ mean"}, "C⁻¹k̄"),
-    ({"u @ mean / (u @ k0)": "u @ k0 / (u @ mean)"}, "upside down"),
-    ({".abs().item()": ".item()", "log[-1] > limit": "abs(log[-1]) > limit"}, "absolute"),
-    ({"W = W + torch.linalg.solve(K.T @ U, (v_star[:, None] - W @ K).T).T @ U.T":
-      "pass"}, "avoid the length"),
-    ({"K = torch.stack([k0, mean], 1)": "K = mean[:, None]"}, "still gives"),
-    ({"log = []": "log, first = [], W", "search(fact, W)": "search(fact, first)"}, "as it was"),
-    ({"if log[-1] > limit": "if log[-1] < limit"}, "reversed"),
+    *((pieces, why) for why, pieces in (FACTORS | WRITTEN).items()),
     ({"S": "return sum(parts) / len(parts)"}, "here good ones hide it"),
     ({"return len(parts)": "return 0.0 if 0 in parts else len(parts)"}, "0.0001"),
 ]  # fmt: skip
@@ -98,7 +127,7 @@ def check(ask, draw):
         right = torch.cat([kl[:1], kl.diff()])
         likely = {
             "These are the values. By how much did each edit raise them?": kl,
-            "The sign: the value after an edit minus the value before it.": -right,
+            "The sign is wrong: subtract the value before an edit from the value after it.": -right,
             "A fall is a negative rise here.": right.clamp(min=0),
             "Return the rises in nats, not as fractions of the final value.": right / kl[-1],
         }
@@ -133,76 +162,18 @@ def check(ask, draw):
     def search(fact, now):  # a fact's target depends on the current model
         return *keys[fact], values[fact] + 0.1 * (now @ keys[fact][0])
 
-    def other(facts, change, limit=limit, search=search):
-        now = W
-        for fact in facts:
-            k0, mean, v = search(fact, now)
-            u = torch.linalg.solve(C, mean)
-            long = (u @ mean / (u @ k0)).abs() > limit
-            now = now + change(bool(long), now, k0, mean, v, u)
-        return now
-
-    def plain(now, k0, mean, v, u):
-        return torch.outer(v - now @ k0, u) / (u @ k0)
-
-    def both(now, k0, mean, v, u):
-        K = torch.stack([k0, mean], 1)
-        U = torch.linalg.solve(C, K)
-        return (v[:, None] - now @ K) @ torch.linalg.inv(U.T @ K) @ U.T
-
-    def one(now, k0, mean, v, u):
-        return torch.outer(v - now @ mean, u) / (u @ mean)
-
     told = "careful: return two things, the new W and the list of the factors."
-    for facts in ([0], [1], [0, 1, 2, 3]):
-        found, log = several(ask("careful", W, search, facts, C, limit), 2, told)
-        wanted, factors = careful(W, search, facts, C, limit)
-        ends = [keys[fact] for fact in facts]
-        right = torch.tensor(factors).double()
-        said = f"careful: {len(facts)} facts, so the log has as many factors."
-        log = numbers(log, len(facts), said, "careful: a factor")
-        likely = {
-            "u is C⁻¹k̄.": torch.stack([(m @ C @ m / (m @ C @ k)).abs() for k, m in ends]),
-            "The factor is upside down: |uᵀk̄ / uᵀk0|.": 1 / right,
-            "Use the absolute value: a length doesn't have a sign.": torch.stack(
-                [torch.linalg.solve(C, m) @ m / (torch.linalg.solve(C, m) @ k) for k, m in ends]
-            ),
-            "u belongs to the mean key: C⁻¹k̄.": torch.stack(
-                [
-                    (torch.linalg.solve(C, k) @ m / (torch.linalg.solve(C, k) @ k)).abs()
-                    for k, m in ends
-                ]
-            ),
-        }
-        agree(log, right, "careful, the factors", likely, note="one per fact", told=True)
-        found = tensor(found, (d_out, d_in), "careful: W")
-        likely = {
-            "If the guard skips a fact, the prompt still gives its old answer: avoid the length, "
-            "not the fact.": other(
-                facts, lambda long, *x: torch.zeros_like(W) if long else plain(*x)
-            ),
-            "With only the mean key, the bare prompt still gives its old answer: write both keys, "
-            "two columns and one v*.": other(
-                facts, lambda long, *x: one(*x) if long else plain(*x)
-            ),
-            "The guard is reversed: it writes the long changes unguarded.": other(
-                facts, lambda long, *x: plain(*x) if long else both(*x)
-            ),
-            "This is published ROME everywhere: above the limit write both keys.": other(
-                facts, lambda long, *x: plain(*x)
-            ),
-            "Both keys are written for every fact: below the limit it is ROME as published.": other(
-                facts, lambda long, *x: both(*x)
-            ),
-            "You search each fact on the model as it was before the first fact: pass the current "
-            "W to search(fact, W).": other(
-                facts,
-                lambda long, *x: both(*x) if long else plain(*x),
-                search=lambda fact, _: search(fact, W),
-            ),
-        }
-        note = "row, column"
-        agree(found, wanted, f"careful, W after {len(facts)} facts", likely, note=note, told=True)
+    given = W, search, [0, 1, 2, 3], C, limit
+    found, log = several(ask("careful", *given), 2, told)
+    wanted, factors = careful(*given)
+    said = "careful: 4 facts, so the log has as many factors."
+    log = numbers(log, 4, said, "careful: a factor")
+    likely = {why: torch.tensor(mistaken(careful, how)(*given)[1]) for why, how in FACTORS.items()}
+    right, note = torch.tensor(factors), "one per fact"
+    agree(log, right, "careful, the factors", likely, note=note, told=True)
+    found = tensor(found, (d_out, d_in), "careful: W")
+    likely = {why: mistaken(careful, how)(*given)[0] for why, how in WRITTEN.items()}
+    agree(found, wanted, "careful, W after 4 facts", likely, note="row, column", told=True)
     for parts in ([0.9, 0.8, 0.7, 0.6, 0.5], [0.984, 0.656, 0.338, 0.984, 0.0]):
         found = ask("S", parts)
         if isinstance(found, str) or found is None or found != found or number(found, "S") == 0:

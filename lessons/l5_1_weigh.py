@@ -55,7 +55,7 @@ def check(ask, draw):
             ),
             "C is missing its λ.": torch.linalg.solve(C + K @ K.T, K @ R.T).T,
             "These are outer products, R Kᵀ: divide by M.": R @ K.T,
-            "The sign: R is the missing part, V − W K.": -wanted,
+            "The sign is wrong: R is the missing part, V − W K.": -wanted,
             "You multiply by M; divide by it instead.": R @ K.T @ M,
             "The pairs are written as if general text weighed nothing: where is λ C?": exact,
         }

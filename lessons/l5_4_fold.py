@@ -109,7 +109,7 @@ def check(ask, draw):
         if same(found, wanted) and same(kept, left):
             continue
         likely = {
-            "forget: the sign. This writes the batch again, harder.": 2 * W - wanted,
+            "forget: the sign is wrong. You are writing the batch again, harder.": 2 * W - wanted,
             "forget: you invert the old M, which includes the batch; remove its keys first.": (
                 W - torch.linalg.solve(M, K @ (V - W @ K).T).T
             ),

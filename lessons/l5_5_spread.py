@@ -50,7 +50,7 @@ def spread(read: Callable, z: Tensor, C: list[Tensor], lam: float) -> list[Tenso
 
 
 # --- checks
-from lessons.marking import Wrong, agree, normal, tensor, uneven
+from lessons.marking import Wrong, agree, mistaken, normal, tensor, uneven
 
 WRONG = [
     ({"(z - h) / left": "z - h / left"}, "all of the remainder"),
@@ -58,7 +58,7 @@ WRONG = [
     ({"lam * C + K @ K.T": "K @ K.T + 1e-9 * C"}, "ignores general text"),
     ({"lam * C + K @ K.T": "lam * C"}, "K Kᵀ"),
     ({"read(changes)": "read([])"}, "You read keys"),
-    ({"len(C) - layer": "len(C)"}, "something over"),
+    ({"len(C) - layer": "len(C)"}, "a remainder"),
     ({"len(C) - layer": "1"}, "all that is missing"),
 ]
 
@@ -76,7 +76,7 @@ def check(ask, draw):
         "asked",
         {
             "asked: compute z − h first, and divide all of the remainder.": z - x / 4,
-            "asked: the sign is flipped: the residual is z − h.": (x - z) / 4,
+            "asked: the sign is flipped. The residual is z − h.": (x - z) / 4,
             "asked: this is all that is missing; each remaining layer writes a part.": z - x,
         },
     )
@@ -106,38 +106,37 @@ def check(ask, draw):
             h = h + matrix @ keys[-1]
         return keys, h
 
-    def written(share=lambda layer: layers - layer, anew=(1, 1), own=True, M=C, lam=0.5):
-        changes, first = [], read([])
-        for layer in range(layers):
-            both = zip(read(changes), first, anew, strict=True)
-            keys, h = (now if new else old for now, old, new in both)
-            K = keys[layer if own else 0]
-            R = (z - h) / share(layer)
-            changes.append(torch.linalg.solve(lam * M[layer] + K @ K.T, K @ R.T).T)
-        return torch.stack(changes)
+    def written(pieces, C=C, lam=0.5):
+        return torch.stack(mistaken(spread, pieces)(read, z, C, lam))
 
     found = ask("spread", read, z, C, 0.5)
     if not isinstance(found, list | tuple | Tensor) or len(found) != layers:
         raise Wrong(f"return a list of {layers} changes, one for each layer.")
     found = torch.stack([tensor(one, (d_out, d_in), f"Δ_{i}") for i, one in enumerate(found)])
     likely = {
-        "You read keys and h once; writing a layer changes them.": written(anew=(0, 0)),
-        "You read h once; writing a layer changes it.": written(anew=(1, 0)),
-        "You read the keys once; writing a layer changes the keys above it.": written(anew=(0, 1)),
+        "You read keys and h once; writing a layer changes them.": written(
+            {"read(changes)": "read([])"}
+        ),
+        "You read h once; writing a layer changes it.": written(
+            {"read(changes)": "read(changes)[0], read([])[1]"}
+        ),
+        "You read the keys once; writing a layer changes the keys above it.": written(
+            {"read(changes)": "read([])[0], read(changes)[1]"}
+        ),
         "Every layer is written at the keys of the first layer; each has its own keys.": written(
-            own=False
+            {"keys[layer]": "keys[0]"}
         ),
         "The parts are reversed: here the first layer writes all, and the last an L-th.": (
-            written(lambda layer: layer + 1)
+            written({"len(C) - layer": "layer + 1"})
         ),
-        "C_l is missing its λ.": written(lam=1.0),
-        "Where is C_l, the constraint from general text?": written(M=[torch.eye(d_in)] * layers),
-        "λ C_l is missing: every layer ignores general text.": written(lam=0.0),
-        "Every layer gets an L-th of the current residual, which leaves something over at the "
-        "end: the last layer has to write all of it.": written(lambda layer: layers),
+        "C_l is missing its λ.": written({}, lam=1.0),
+        "Where is C_l, the constraint from general text?": written({}, [torch.eye(d_in)] * layers),
+        "λ C_l is missing: every layer ignores general text.": written({}, lam=0.0),
+        "Every layer gets an L-th of the current residual, which leaves a remainder at the "
+        "end: the last layer has to write all of it.": written({"len(C) - layer": "len(C)"}),
         "The first layer already writes all that is missing, and the others repair it.": written(
-            lambda layer: 1
+            {"len(C) - layer": "1"}
         ),
     }
-    agree(found, written(), "the changes", likely)
+    agree(found, written({}), "the changes", likely)
     return "solved: each layer writes its part of the current residual."

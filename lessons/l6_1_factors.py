@@ -41,8 +41,8 @@ def check(ask, draw):
         K, G, q = normal(draw, d_in, n), normal(draw, 5, n), normal(draw, d_in)
         wanted = -0.3 * (G @ (K.T @ q))
         likely = {
-            "The sign: a step goes against the gradient, and yours goes uphill.": -wanted,
-            "This is a mean over the tokens. The loss has its 1/n in g already: add them up.": (
+            "The sign is wrong: a step goes against the gradient, but yours goes uphill.": -wanted,
+            "This is a mean over the tokens. Add them up: g already contains the loss's 1/n.": (
                 wanted / n
             ),
             "Don't divide by a length: the keys determine the size of the step.": (
@@ -57,7 +57,7 @@ def check(ask, draw):
             ),
             "The sign of kᵀ q is lost: a key on the opposite side changes in the opposite "
             "direction.": (-0.3 * (G @ (K.T @ q).abs())),
-            "Every token's demand is granted in full: weigh each by kᵀ q.": (-0.3 * G.sum(1)),
+            "You grant every token's demand in full. Weigh each by kᵀ q.": (-0.3 * G.sum(1)),
         }
         agree(ask("moved", K, G, q, 0.3), wanted, "Δ q", likely, note="an output")
     return (

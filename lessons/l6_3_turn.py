@@ -47,79 +47,65 @@ def at_zero(
 
 
 # --- checks
-from lessons.marking import Wrong, agree, normal, several, tensor
+from lessons.marking import Wrong, agree, mistaken, normal, several, tensor
 
+SIZE, SOLVED = "(K_hat * K_hat).sum(0)", "torch.linalg.solve(small, V.T).T"
+TURN = {  # message: the pieces of the solution that the mistake replaces
+    "η is the step itself here: divide by d_in, or the width matters.": {"-step / d_in": "-step"},
+    "Here ‖k‖² of raw keys determines the size of a shift. Raw keys differ by orders of magnitude: "
+    "use k̂.": {SIZE: "(K * K).sum(0)"},
+    "Every token has its own ‖k̂‖²; this is the sum over all of them.": {
+        "sum(0) * G_hat": "sum() * G_hat"
+    },
+    "You solve for standardized keys, but the layer sees raw keys: Δ k must be v.": {
+        "small = K.T @ K": "small = K_hat.T @ K_hat"
+    },
+    "You multiply by (KᵀK + λI); divide by it instead.": {SOLVED: "V @ small"},
+    "‖k̂‖ is not squared.": {SIZE: f"{SIZE}.sqrt()"},
+    "‖k̂‖² is missing, which gives the size of a token's shift.": {f"{SIZE} * G_hat": "G_hat"},
+    "λ is added to every entry; λ I has it only on the diagonal.": {"lam * torch.eye(n)": "lam"},
+    "This is V: you sum outer products directly, with all their crosstalk.": {SOLVED: "V"},
+    "The sign is wrong: use −η, against the gradient.": {"-step": "step"},
+    "Where is λ?": {" + lam * torch.eye(n)": ""},
+}
+RIDGE = " + lam * torch.eye(K.shape[1])"
+AT_ZERO = {
+    "If g = 0, a plain step changes nothing. But subtracting the mean makes ĝ = −μ/σ.": {
+        "return mean_g": "return 0 * mean_g"
+    },
+    "v goes against ĝ = −μ/σ, so it goes along μ, uphill: the two signs cancel.": {
+        "return mean_g": "return -mean_g"
+    },
+    "After the mean is subtracted, each coordinate is divided by σ.": {" / sigma_g": ""},
+    "You multiply μ by σ; divide by it instead.": {" / sigma_g": " * sigma_g"},
+    "You solve for standardized keys, but the layer sees raw keys.": {
+        "K @ torch.linalg.solve(K.T @ K": "K_hat @ torch.linalg.solve(K_hat.T @ K_hat"
+    },
+    "λ is missing.": {RIDGE: ""},
+    "η is the step itself here: divide by d_in.": {" / len(K)": ""},
+    "You sum v kᵀ as if keys were orthonormal: the regression is missing.": {
+        f"torch.linalg.solve(K.T @ K{RIDGE}, size)": "size"
+    },
+}
 WRONG = [
-    ({"-step / d_in": "-step"}, "width"),
-    ({"(K_hat * K_hat).sum(0) * G_hat": "(K * K).sum(0) * G_hat"}, "the size of a shift"),
-    ({"sum(0) * G_hat": "sum() * G_hat"}, "its own"),
-    ({"small = K.T @ K": "small = K_hat.T @ K_hat"}, "raw"),
-    ({"torch.linalg.solve(small, V.T).T": "V"}, "crosstalk"),
-    ({"solve(small, V.T).T": "solve(small, V.T).T @ K.T"}, "factor"),
-    ({"at_zero": "return 0 * mean_g, K[:, 0]"}, "plain step"),
-    ({"return mean_g": "return -mean_g"}, "uphill"),
-    ({"mean_g / sigma_g, b": "mean_g, b"}, "divided by σ"),
-    ({"sigma_g, b": "sigma_g, K @ size"}, "as if"),
+    ({SOLVED: f"{SOLVED} @ K.T"}, "factor"),
+    *((pieces, why) for why, pieces in (TURN | AT_ZERO).items()),
 ]
 
 
 def check(ask, draw):
     for d_in, n, lam in ((40, 6, 2.0), (9, 4, 0.1)):
         K = normal(draw, d_in, n) * normal(draw, d_in, 1).exp() + normal(draw, d_in, 1)
-        K_hat, G_hat = normal(draw, d_in, n), normal(draw, 5, n)
-        found = ask("turn", K, K_hat, G_hat, 0.02, lam)
+        given = K, normal(draw, d_in, n), normal(draw, 5, n), 0.02, lam
+        found = ask("turn", *given)
         if isinstance(found, torch.Tensor) and found.shape == (5, d_in):
             raise Wrong("This is Δ itself: return the factor Y with Δ = Y Kᵀ, (d_out, n).")
-        one, size = torch.eye(n).double(), (K_hat * K_hat).sum(0)
-
-        def solved(V, keys, one=one, lam=lam):
-            return torch.linalg.solve(keys.T @ keys + lam * one, V.T).T
-
-        V = -0.02 / d_in * size * G_hat
-        likely = {
-            "η is the step itself here: divide by d_in, or the width matters.": (
-                solved(V * d_in, K)
-            ),
-            "Here ‖k‖² of raw keys determines the size of a shift. Raw keys differ by orders of "
-            "magnitude: use k̂.": solved(-0.02 / d_in * (K * K).sum(0) * G_hat, K),
-            "Every token has its own ‖k̂‖²; this is the sum over all of them.": (
-                solved(-0.02 / d_in * size.sum() * G_hat, K)
-            ),
-            "You solve for standardized keys, but the layer sees raw keys: Δ k must be v.": (
-                solved(V, K_hat)
-            ),
-            "You multiply by (KᵀK + λI); divide by it instead.": V @ (K.T @ K + lam * one),
-            "‖k̂‖ is not squared.": solved(V / size.sqrt(), K),
-            "‖k̂‖² is missing: the size of the shift that a token asks for.": solved(V / size, K),
-            "λ is added to every entry; λ I has it only on the diagonal.": (
-                torch.linalg.solve(K.T @ K + lam, V.T).T
-            ),
-            "This is V: you sum outer products directly, with all their crosstalk.": V,
-            "The sign: −η, against the gradient.": -solved(V, K),
-            "Where is λ?": torch.linalg.solve(K.T @ K, V.T).T,
-        }
-        agree(found, solved(V, K), "Y", likely, note="a column per token")
-        mean, sigma = normal(draw, 2, 5).exp()
-        found = ask("at_zero", K, K_hat, mean, sigma, 0.02, lam)
+        likely = {why: mistaken(turn, how)(*given) for why, how in TURN.items()}
+        agree(found, turn(*given), "Y", likely, note="a column per token")
+        given = K, given[1], *normal(draw, 2, 5).exp(), 0.02, lam
+        found = ask("at_zero", *given)
         a, b = several(found, 2, "Return the two vectors a and b of Δ = a bᵀ.")
         found = torch.outer(tensor(a, (5,), "a"), tensor(b, (d_in,), "b"))
-        v = 0.02 / d_in * size * (mean / sigma)[:, None]
-        likely = {
-            "A plain step asks for nothing if g = 0. Here the mean is subtracted: ĝ is −μ/σ.": (
-                torch.zeros(5, d_in)
-            ),
-            "v goes against ĝ = −μ/σ, so it goes along μ, uphill: the two signs cancel.": (
-                -solved(v, K) @ K.T
-            ),
-            "After the mean is subtracted, each coordinate is divided by σ.": (
-                sigma[:, None] * solved(v, K) @ K.T
-            ),
-            "You multiply μ by σ; divide by it instead.": sigma[:, None] ** 2 * solved(v, K) @ K.T,
-            "You solve for standardized keys, but the layer sees raw keys.": solved(v, K_hat)
-            @ K_hat.T,
-            "Where is λ?": torch.linalg.solve(K.T @ K, v.T).T @ K.T,
-            "η is the step itself here: divide by d_in.": d_in * solved(v, K) @ K.T,
-            "You sum v kᵀ as if keys were orthonormal: the regression is missing.": v @ K.T,
-        }
-        agree(found, solved(v, K) @ K.T, "Δ = a bᵀ", likely)
+        likely = {why: torch.outer(*mistaken(at_zero, how)(*given)) for why, how in AT_ZERO.items()}
+        agree(found, torch.outer(*at_zero(*given)), "Δ = a bᵀ", likely)
     return "solved: n tokens, an n × n system, and known facts all ask for the mean gradient."

@@ -165,9 +165,9 @@ def check(ask, draw):
         "v = −η ⟨k, k̃⟩ g̃ goes against g̃; the minus is missing.": other(rate=-eta),
         "You solve the regression for k̂, but the layer sees the raw keys.": other(keys=K_hat),
         "This minimizes ‖Δ‖: where is D, the gradient of the loss?": through(delta.pow(2)),
-        "The sign: use ⟨D, Δ⟩, so that a step against it lowers L.": -wanted,
+        "The sign is wrong: use ⟨D, Δ⟩, so that a step against it lowers L.": -wanted,
     }
-    agree(theirs, wanted, "the gradient (a and b in a row)", likely)
+    agree(theirs, wanted, "the gradient (a, then b)", likely)
     if abs(number(found[0], "L") - loss.item()) > 1e-5:
         raise Wrong("The gradients are right, but L is not the loss with W + Δ.")
     return "solved: the same numbers as with a single graph through the model, using one run."

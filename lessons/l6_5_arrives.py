@@ -5,7 +5,7 @@ column i of V. Another wording of fact i has another key k′. Which part of the
 Write it in three steps:
 
     arrives  how much of each of the n shifts Δ k′ contains: the numbers a with Δ k′ = V a
-    share    ⟨v_i, Δ k′⟩ / ‖v_i‖²: all that arrives at k′, along the shift of fact i
+    share    ⟨v_i, Δ k′⟩ / ‖v_i‖²: everything that arrives at k′, along the shift of fact i
     wider    write facts in several wordings, and test them in a wording that was not among them
 
     K  (d_in, n)     V (d_out, n)     k_new (d_in,), k′     lam, i: numbers; i counts from 0
@@ -74,8 +74,8 @@ def check(ask, draw):
 
     wanted = solved(heard)
     likely = {
-        "Where is λ? Without it, a shift is granted in full at its own key; with the ridge from "
-        "the notebook, some 98% of it is.": solved(heard, 0.0),
+        "Where is λ? Without it, a shift is granted in full at its own key; with the notebook's "
+        "ridge, only about 98% of it.": solved(heard, 0.0),
         "These are inner products: if keys overlap, the regression removes the part counted "
         "twice.": heard,
         "These are cosines; return Δ k′, in fractions of the columns of V.": (
@@ -95,11 +95,11 @@ def check(ask, draw):
         "in the same direction, they count along v_i.": wanted[i],
         "This measures everything that arrives, in any direction: use the part along this fact's "
         "own v_i.": arrived @ arrived / (v @ v),
-        "The same with the root: use the part along this fact's own v_i.": (
+        "This is the length of everything that arrives: use the part along this fact's own v_i.": (
             arrived.norm() / v.norm()
         ),
-        "Square ‖v_i‖: at a fact's own key the share is about 1.": v @ arrived / v.norm(),
-        "This is not a share yet: divide by ‖v_i‖².": v @ arrived,
+        "Square ‖v_i‖: at its own key, a fact should get about 1.": v @ arrived / v.norm(),
+        "This is not a fraction yet: divide by ‖v_i‖².": v @ arrived,
         "This is the cosine between the part that arrives and v_i: it does not show how much "
         "arrives.": (v @ arrived / v.norm() / arrived.norm()),
     }
@@ -114,7 +114,7 @@ def check(ask, draw):
         both = wider(facts, kept)
         pairs = [{tuple(pair) for pair in some} for some in (written, asked)]
         if pairs[0] & pairs[1]:
-            raise Wrong("wider: you teach what you test: a wording is in both lists.")
+            raise Wrong("wider: you teach what you test, because a wording is in both lists.")
         if len(written) < len(both[0]):
             raise Wrong("wider: the additional wordings are missing from the prompts to write.")
         if len(asked) < len(both[1]):
@@ -125,6 +125,5 @@ def check(ask, draw):
                     f"wider: the list of prompts {name} is not [prompt, answer], fact after fact."
                 )
     return (
-        "solved: the part that arrives at another wording is what its key has in common with "
-        "the edit's key."
+        "solved: another wording receives the part that its key has in common with the edit's key."
     )

@@ -69,11 +69,59 @@ def ties(taus: list[Tensor], density: float) -> Tensor:
 
 
 # --- checks
-from lessons.marking import Wrong, agree, normal, number, several, tensor
+from lessons.marking import Wrong, agree, mistaken, normal, number, several, tensor
 
+MERGED = "(stack * chosen).sum(0) / chosen.sum(0).clamp(min=1)"
+DELTA = {  # message: the pieces of the solution that the mistake replaces
+    "delta: return a mean of lengths; in the length of a mean, tokens cancel.": {
+        "norm(dim=1).mean()": "mean(0).norm()"
+    },
+    "delta: with a sum, long prompts would always be let in. Use the mean.": {
+        "norm(dim=1).mean()": "norm(dim=1).sum()"
+    },
+    "delta: these are squares; Δ uses lengths.": {"norm(dim=1)": "norm(dim=1).square()"},
+    "delta: this is only the largest token; Δ is the mean of all.": {"mean()": "max()"},
+    "delta: this is the length of the whole product; compute it token by token.": {
+        "norm(dim=1).mean()": "norm()"
+    },
+    "delta: the mean runs over the outputs; it should run over the tokens.": {"dim=1": "dim=0"},
+}
+TIES = {
+    "This is a plain mean of all τ: entries that only one shard changed are divided by their "
+    "number.": {MERGED: "torch.stack(taus).mean(0)"},
+    "In a mean over all of them, entries in conflict cancel. Elect a sign first.": {
+        MERGED: "stack.mean(0)"
+    },
+    "The divisor is the number of shards; it should be the number that agreed.": {
+        "chosen.sum(0).clamp(min=1)": "len(taus)"
+    },
+    "Without the trim, small entries also vote.": {"density * tau": "tau"},
+    "You count heads. The sign of the *sum* is elected: a large entry counts more.": {
+        "stack.sum(0).sign()": "stack.sign().sum(0).sign()"
+    },
+    "You average the entries that lost the election, because the sign is reversed.": {
+        "stack.sum(0).sign()": "-stack.sum(0).sign()"
+    },
+    "All τ elect the sign here; trimmed entries don't have a vote.": {
+        "stack.sum(0).sign()": "torch.stack(taus).sum(0).sign()"
+    },
+    "No sign is elected: entries that disagree are also in the mean.": {
+        "stack.sum(0).sign()": "stack.sign()"
+    },
+    "You keep the largest by value; by magnitude, large negative entries also stay.": {
+        "tau.abs()": "tau"
+    },
+    "You keep the smallest entries; trim sets them to 0.": {"tau.abs()": "(-tau.abs())"},
+    "`density` is the fraction to keep, not to set to 0.": {"density * tau": "(1 - density) * tau"},
+    "The count of entries is truncated, not rounded.": {"round(density": "int(density"},
+    "The merge has lost its signs: average the entries, not their sizes.": {
+        "(stack * chosen)": "(stack.abs() * chosen)"
+    },
+    "This is a sum over the entries that agree; return their mean.": {
+        " / chosen.sum(0).clamp(min=1)": ""
+    },
+}
 WRONG = [
-    ({"delta": "return (a @ tau.T).mean(0).norm()"}, "length of a mean"),
-    ({"delta": "return (a @ tau.T).norm(dim=1).sum()"}, "long prompts"),
     ({"delta": "return (a @ tau.T).norm(dim=1).mean().item()"}, "stay a tensor"),
     ({"min(float(delta(taus[-1], a)) for a in prompts)":
       "min(float(delta(tau, a)) for tau, a in zip(taus, prompts))"}, "no longer exists"),
@@ -91,30 +139,9 @@ WRONG = [
     ({"return (rows + a @ memories[chosen][0].T if passed else rows), chosen":
       "rows[:prompt] += a[:prompt] @ memories[chosen][0].T if passed else 0.0\n"
       "return rows, chosen"}, "whole answer"),
-    ({"ties": "return sum(taus) / len(taus)"}, "plain mean"),
-    ({"stack.sum(0).sign()) & (stack != 0)": "stack.sign())"}, "conflict"),
-    ({"chosen.sum(0).clamp(min=1)": "len(taus)"}, "divisor"),
-    ({"density * tau": "tau"}, "trim"),
-    ({"round(density": "int(density"}, "truncated"),
     ({".clamp(min=1)": ""}, "divide by 0"),
-    ({"stack.sum(0).sign())": "stack.sign().sum(0).sign())"}, "heads"),
-    ({"stack.sum(0).sign()": "torch.stack(taus).sum(0).sign()"}, "don't have a vote"),
-    ({"stack.sum(0).sign()": "-stack.sum(0).sign()"}, "lost the election"),
+    *((pieces, why) for why, pieces in (DELTA | TIES).items()),
 ]  # fmt: skip
-
-
-def trim(tau, density, size=torch.abs):
-    least = size(tau).flatten().sort(descending=True).values[round(density * tau.numel()) - 1]
-    return torch.where(size(tau) >= least, tau, 0.0)
-
-
-def merged(stack, votes):
-    chosen = (stack.sign() == votes.sign()) & (stack != 0)
-    return (stack * chosen).sum(0) / chosen.sum(0).clamp(min=1), (stack * chosen).sum(0)
-
-
-def lengths(tau, a):  # δ at every token
-    return (a @ tau.T).norm(dim=1)
 
 
 def check(ask, draw):
@@ -126,39 +153,24 @@ def check(ask, draw):
 
 def scores(ask, draw):
     tau, a = normal(draw, 5, 7), normal(draw, 4, 7)
-    likely = {
-        "delta: return a mean of lengths; in the length of a mean, tokens cancel.": (
-            (a @ tau.T).mean(0).norm()
-        ),
-        "delta: with a sum, long prompts would always be let in. Use the mean.": (
-            lengths(tau, a).sum()
-        ),
-        "delta: these are squares; Δ uses lengths.": lengths(tau, a).square().mean(),
-        "delta: this is only the largest token; Δ is the mean of all.": lengths(tau, a).max(),
-        "delta: this is the length of the whole product; compute it token by token.": (
-            (a @ tau.T).norm()
-        ),
-        "delta: the mean runs over the outputs; it should run over the tokens.": (
-            (a @ tau.T).norm(dim=0).mean()
-        ),
-    }
+    likely = {why: mistaken(delta, how)(tau, a) for why, how in DELTA.items()}
     found = ask("delta", tau, a)
-    agree(found, lengths(tau, a).mean(), "delta", likely)
+    agree(found, delta(tau, a), "delta", likely)
     if not isinstance(found, Tensor):
         raise Wrong("delta: it has to stay a tensor, without .item(): τ is trained through it.")
     taus = list((normal(draw, 5, 7) * torch.tensor([1.0, 0.6, 0.8])[:, None, None]).cumsum(0))
     prompts = [normal(draw, n, 7) for n in (3, 5, 4)]
-    prompts[1] /= 4 * lengths(taus[-1], prompts[1]).mean() / lengths(taus[-1], prompts[2]).mean()
-    last = torch.stack([lengths(taus[-1], a).mean() for a in prompts])
-    then = torch.stack([lengths(t, a).mean() for t, a in zip(taus, prompts, strict=True)])
-    every = torch.stack([lengths(t, a).mean() for t in taus for a in prompts])
+    prompts[1] /= 4 * delta(taus[-1], prompts[1]) / delta(taus[-1], prompts[2])
+    last = torch.stack([delta(taus[-1], a) for a in prompts])
+    then = torch.stack([delta(t, a) for t, a in zip(taus, prompts, strict=True)])
+    every = torch.stack([delta(t, a) for t in taus for a in prompts])
     slack = 0.01
     likely = {
         "threshold: you compute each Δ while training continues, so ε is the Δ of a memory that "
         "no longer exists. Use the last memory.": then.min(),
         "threshold: the minimum includes earlier memories, which no longer exist.": every.min(),
-        "threshold: this is the first memory; the last one answers.": min(
-            lengths(taus[0], a).mean() for a in prompts
+        "threshold: you use the first memory, but the last memory answers.": min(
+            delta(taus[0], a) for a in prompts
         ),
         "threshold: ε should be the least Δ of the facts, or facts with a smaller Δ are excluded; "
         "this is the largest.": last.max(),
@@ -184,7 +196,7 @@ def routes(ask, draw):
     a[prompt:] *= 3  # the answer's tokens
     places = (18.0, 12.0, 7.0)  # Δ at the prompt
     taus = [normal(draw, 5, 7) for _ in places]
-    taus = [x * t / lengths(t, a[:prompt]).mean() for x, t in zip(places, taus, strict=True)]
+    taus = [x * t / delta(t, a[:prompt]) for x, t in zip(places, taus, strict=True)]
 
     def out(i, rows=None):
         moved = a @ taus[i].T
@@ -209,7 +221,7 @@ def routes(ask, draw):
         }),
         (20.0, 13.0, 8.0): (-1, {0: quiet, 1: quiet, 2: quiet}),
     }  # fmt: skip
-    order = [2, 1, 0]  # the largest is not the first one
+    order = [2, 1, 0]  # so the largest is not the first
     asked |= {
         tuple(eps[i] for i in order): (order[who] if who >= 0 else -1, {})
         for eps, (who, _) in list(asked.items())[:2]
@@ -225,7 +237,7 @@ def routes(ask, draw):
             again = ask("routed", W, memories, a[:prompt], prompt)
             if isinstance(again, list) and len(again) == 2 and again[1] == who:
                 raise Wrong(
-                    "routed: tokens of the answer are in the mean, so the score of a prompt "
+                    "routed: the mean includes the answer's tokens, so the score of a prompt "
                     "changes with its answer. Use the first `prompt` rows."
                 )
             if n > 3:
@@ -240,12 +252,12 @@ def routes(ask, draw):
         if own is not None:
             likely = {
                 "routed: W a is missing: a memory adds τ a to it.": a @ taus[own].T,
-                "routed: one choice for the whole answer: the answer's tokens go the same way.": (
+                "routed: use the chosen memory for the whole answer, not only for the prompt.": (
                     out(own, prompt)
                 ),
                 "routed: these are only the rows of the prompt; also return the rows of the "
                 "answer.": (torch.cat([out(own)[:prompt], torch.zeros(2, 5)])),
-                "routed: the memory was chosen, but these are the rows of W.": a @ W.T,
+                "routed: you choose the memory, but return the rows of W.": a @ W.T,
             }
         agree(rows, wanted, "routed: the rows", likely)
 
@@ -257,44 +269,5 @@ def merges(ask, draw):
             torch.where(m, normal(draw, *shape), 0.0).index_fill(-1, torch.tensor(0), x)
             for m, x in zip(masks, (5.0, -5.0, 0.0, 0.0), strict=True)
         ]
-        raw, stack = torch.stack(taus), torch.stack([trim(tau, density) for tau in taus])
-        wanted, total = merged(stack, stack.sum(0))
-        signed, least, rest, fewer = (
-            torch.stack([trim(tau, *how) for tau in taus])
-            for how in (
-                (density, torch.Tensor.double),
-                (density, lambda x: -x.abs()),
-                (1 - density,),
-                (int(density * raw[0].numel()) / raw[0].numel(),),
-            )
-        )
-        likely = {
-            "This is a plain mean of all τ: entries that only one shard changed are divided by "
-            "their number.": raw.mean(0),
-            "A mean over all of them: if two are in conflict, they cancel. Elect a sign first.": (
-                stack.mean(0)
-            ),
-            "The divisor is the number of shards; it should be the number that agreed.": total / k,
-            "Without the trim, small entries also vote.": merged(raw, raw.sum(0))[0],
-            "You count heads. The sign of the *sum* is elected: a large entry counts more.": merged(
-                stack, stack.sign().sum(0)
-            )[0],
-            "The mean is over the entries that lost the election: the sign is reversed.": (
-                merged(stack, -stack.sum(0))[0]
-            ),
-            "All τ elect the sign here; trimmed entries don't have a vote.": (
-                merged(stack, raw.sum(0))[0]
-            ),
-            "No sign is elected: entries that disagree are also in the mean.": (
-                stack.sum(0) / (stack != 0).sum(0).clamp(min=1)
-            ),
-            "You keep the largest by value; by magnitude, large negative entries also stay.": (
-                merged(signed, signed.sum(0))[0]
-            ),
-            "You keep the smallest entries; trim sets them to 0.": merged(least, least.sum(0))[0],
-            "`density` is the fraction to keep, not to set to 0.": merged(rest, rest.sum(0))[0],
-            "The count of entries is truncated, not rounded.": merged(fewer, fewer.sum(0))[0],
-            "The merge has lost its signs: average the entries, not their sizes.": wanted.abs(),
-            "This is a sum over the entries that agree; return their mean.": total,
-        }
-        agree(ask("ties", taus, density), wanted, "the merge", likely)
+        likely = {why: mistaken(ties, how)(taus, density) for why, how in TIES.items()}
+        agree(ask("ties", taus, density), ties(taus, density), "the merge", likely)

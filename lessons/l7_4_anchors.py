@@ -62,14 +62,38 @@ def refit(router: list, e: Tensor, owner: Tensor, others: Tensor, steps: int, lr
 
 
 # --- checks
-from lessons.marking import Wrong, agree, normal, same, several, tensor
+from lessons.marking import Wrong, agree, mistaken, normal, same, several, tensor
 
+LOSS = {  # message: the pieces of `refit_loss` that the mistake replaces
+    "refit_loss: calm texts are ignored, so no text is kept out.": {" - nobody.mean()": ""},
+    "refit_loss: every prompt is sent to the expert before its own: b is the first column.": {
+        "owner + 1": "owner"
+    },
+    "refit_loss: this is one mean over all texts, so the larger group counts more: each group has "
+    "its own mean.": {"-stored.mean() - nobody.mean()": "-torch.cat([stored, nobody]).mean()"},
+    "refit_loss: stored prompts also have to compete with the null anchor, or a score below b "
+    "costs nothing.": {"own.log": "own[:, 1:].log", "owner + 1": "owner"},
+    "refit_loss: these are probabilities; a cross-entropy uses their logarithm.": {
+        "stored.mean() - nobody": "stored.exp().mean() - nobody.exp()"
+    },
+    "refit_loss: these are sums; each group has its own mean.": {"mean()": "sum()"},
+    "refit_loss: the softmax runs over the prompts; in each row the anchors compete.": {
+        "log_softmax(1)": "log_softmax(0)"
+    },
+    "refit_loss: calm texts have the other sign here, so they are sent to an expert.": {
+        "- nobody": "+ nobody"
+    },
+    "refit_loss: these are scores; p is their softmax.": {".log_softmax(1)": ""},
+    "refit_loss: the null anchor is in the first column, not in the last.": {"[:, 0]": "[:, -1]"},
+    "refit_loss: each prompt is compared with every owner; row i has only owner[i].": {
+        "[torch.arange(len(own)), owner + 1]": "[:, owner + 1]"
+    },
+    "refit_loss: the sign is flipped; this grows if routing is right.": {
+        "return -stored.mean() - nobody": "return stored.mean() + nobody"
+    },
+}
 WRONG = [
-    ({" - nobody.mean()": ""}, "kept out"),
-    ({"owner + 1": "owner"}, "expert before"),
-    ({"-stored.mean() - nobody.mean()": "-torch.cat([stored, nobody]).mean()"}, "one mean"),
-    ({"own.log": "own[:, 1:].log", "owner + 1": "owner"}, "compete"),
-    ({"stored.mean() - nobody": "stored.exp().mean() - nobody.exp()"}, "logarithm"),
+    *((pieces, why) for why, pieces in LOSS.items()),
     ({"old = router[2][:-1]": "old = router[2][:0]", "router[2][-1:]": "router[2]"},
      "older anchors"),
     ({"    adam.zero_grad()\n": ""}, "add up"),
@@ -83,42 +107,9 @@ def check(ask, draw):
     d, t = 10, 4
     owner = torch.arange(12) % t
     own, away = normal(draw, 12, 1 + t), normal(draw, 5, 1 + t)
-    rows = torch.arange(12)
-    stored = -own.log_softmax(1)[rows, owner + 1]
-    nobody = -away.log_softmax(1)[:, 0]
-    alone = -own[:, 1:].log_softmax(1)[rows, owner]
-    likely = {
-        "refit_loss: calm texts are ignored, so no text is kept out.": stored.mean(),
-        "refit_loss: every prompt is sent to the expert before its own: b is the first column.": (
-            nobody.mean() - own.log_softmax(1)[rows, owner].mean()
-        ),
-        "refit_loss: this is one mean over all texts, so the larger group counts more: each group "
-        "has its own mean.": torch.cat([stored, nobody]).mean(),
-        "refit_loss: stored prompts also have to compete with the null anchor, or a score below b "
-        "costs nothing.": alone.mean() + nobody.mean(),
-        "refit_loss: these are probabilities; a cross-entropy uses their logarithm.": (
-            -(-stored).exp().mean() - (-nobody).exp().mean()
-        ),
-        "refit_loss: these are sums; each group has its own mean.": (stored.sum() + nobody.sum()),
-        "refit_loss: the softmax runs over the prompts; in each row the anchors compete.": (
-            -own.log_softmax(0)[rows, owner + 1].mean() - away.log_softmax(0)[:, 0].mean()
-        ),
-        "refit_loss: calm texts have the other sign here, so they are sent to an expert.": (
-            stored.mean() - nobody.mean()
-        ),
-        "refit_loss: these are scores; p is their softmax.": (
-            -own[rows, owner + 1].mean() - away[:, 0].mean()
-        ),
-        "refit_loss: the null anchor is in the first column, not in the last.": (
-            stored.mean() - away.log_softmax(1)[:, -1].mean()
-        ),
-        "refit_loss: each prompt is compared with every owner; row i has only owner[i].": (
-            nobody.mean() - own.log_softmax(1)[:, owner + 1].mean()
-        ),
-        "refit_loss: the sign is flipped; this grows if routing is right.": -stored.mean()
-        - nobody.mean(),
-    }
-    wanted = stored.mean() + nobody.mean()
+    given = own, owner, away
+    likely = {why: mistaken(refit_loss, how)(*given) for why, how in LOSS.items()}
+    wanted = refit_loss(*given)
     agree(ask("refit_loss", own, owner, away), wanted, "refit_loss", likely)
     start = [normal(draw, 8, d), normal(draw, 6, 8), normalize(normal(draw, t, 6), dim=1)]
     start += [torch.tensor(8.0).double()]
@@ -135,7 +126,9 @@ def check(ask, draw):
         if not same(found[2][:-1], start[2][:-1]):
             raise Wrong("refit: older anchors have changed; fit only the newest.")
         if not same(found[2].norm(dim=1), torch.ones(t).double()):
-            raise Wrong("refit: at the end an anchor is a unit vector again.")
+            raise Wrong(
+                "refit: normalize the anchor at the end, so that it is a unit vector again."
+            )
         for name, one, part, old in zip(names, found, wanted, start, strict=True):
             if steps > 1 and not same(one, part):
                 raise Wrong(

@@ -58,20 +58,34 @@ def tight(e: Tensor, batches: list[list[int]]) -> tuple[Tensor, Tensor]:
 
 
 # --- checks
-from lessons.marking import Wrong, agree, normal, numbers
+from lessons.marking import Wrong, agree, mistaken, normal, numbers
 
+LIKELY = {  # message: the pieces of `plan` that the mistake replaces
+    "The first facts fill the batches, so the plan depends on their order: sort all distances "
+    "together.": {
+        "torch.cdist(e, centers).flatten().argsort(stable=True).tolist()": (
+            "[i * len(centers) + c for i, row in enumerate(torch.cdist(e, centers))"
+            " for c in row.argsort().tolist()]"
+        )
+    },
+    "The centers stay where they began: after each round, move each center to the mean of its "
+    "facts.": {"range(10)": "range(1)"},
+    "The centers start at the first facts, so the plan depends on their order.": {
+        "centers = e[chosen]": "centers = e[: len(chosen)]"
+    },
+    "The first center is the fact nearest to the mean of all, not the first fact.": {
+        "[int((e - e.mean(0)).norm(dim=1).argmin())]": "[0]"
+    },
+    "The next center is the fact farthest from its nearest center, not from the last center.": {
+        "e[chosen]).min(1)": "e[chosen[-1:]]).min(1)"
+    },
+}
 WRONG = [
     ({"plan": "return [list(range(i, min(i + size, len(e)))) for i in range(0, len(e), size)]"},
      "given order"),
     ({" and len(batches[c]) < size": ""}, "at most"),
     ({"left.remove(i)": "pass"}, "two experts"),
-    ({"torch.cdist(e, centers).flatten().argsort(stable=True).tolist()":
-      "[i * len(centers) + c for i, row in enumerate(torch.cdist(e, centers))"
-      " for c in row.argsort().tolist()]"}, "sort all distances together"),
-    ({"range(10)": "range(1)"}, "stay where they began"),
-    ({"centers = e[chosen]": "centers = e[: len(chosen)]"}, "first facts"),
-    ({"[int((e - e.mean(0)).norm(dim=1).argmin())]": "[0]"}, "nearest to the mean"),
-    ({"e[chosen]).min(1)": "e[chosen[-1:]]).min(1)"}, "its nearest center"),
+    *((pieces, why) for why, pieces in LIKELY.items()),
     ({"centers = e[chosen]": "centers = e[-len(chosen):]"}, "another order"),
     ({".min(1).values.argmax()": ".min(1).values.topk(4).indices[-1]"}, "depend on the order"),
     ({"same & pairs": "same"}, "a fact with itself"),
@@ -81,33 +95,6 @@ WRONG = [
       "return cosines[~same].mean(), cosines[same & pairs].mean()"}, "within comes first"),
 ]  # fmt: skip
 SECONDS = 15
-
-
-def dealt(e, centers, size, in_turn=False):
-    owner, room = [-1] * len(e), [size] * len(centers)
-    distance = torch.cdist(e, centers)
-    some = distance.flatten().argsort(stable=True).tolist()
-    if in_turn:  # fact by fact, in the given order
-        some = [i * len(centers) + c for i in range(len(e)) for c in distance[i].argsort().tolist()]
-    for flat in some:
-        i, c = divmod(flat, len(centers))
-        if owner[i] < 0 and room[c]:
-            owner[i], room[c] = c, room[c] - 1
-    return [[i for i in range(len(e)) if owner[i] == c] for c in range(len(centers))]
-
-
-def variant(e, size, first=None, last=False, begin=False, rounds=10, in_turn=False):
-    chosen = [int((e - e.mean(0)).norm(dim=1).argmin()) if first is None else first]
-    while len(chosen) < -(-len(e) // size):
-        near = e[chosen[-1:]] if last else e[chosen]
-        chosen.append(int(torch.cdist(e, near).min(1).values.argmax()))
-    centers = e[: len(chosen)] if begin else e[chosen]
-    for _ in range(rounds):
-        batches = dealt(e, centers, size, in_turn)
-        centers = torch.stack(
-            [e[b].mean(0) if b else m for b, m in zip(batches, centers, strict=True)]
-        )
-    return company(batches)
 
 
 def company(batches):
@@ -124,19 +111,6 @@ def cost(e, batches):
     return sum((e[b] - e[b].mean(0)).pow(2).sum().item() for b in batches if b)
 
 
-LIKELY = {
-    "The first facts fill the batches, so the plan depends on their order: sort all distances "
-    "together.": {"in_turn": True},
-    "The centers stay where they began: after each round, move each center to the mean of its "
-    "facts.": {"rounds": 1},
-    "The centers start at the first facts, so the plan depends on their order.": {"begin": True},
-    "The first center is the fact nearest to the mean of all, not the first fact.": {"first": 0},
-    "The next center is the fact farthest from its nearest center, not from the last center.": {
-        "last": True
-    },
-}
-
-
 def check(ask, draw):
     n, size, facts, found = 18, 4, [], []
     for _ in range(12):  # every mistake shows in one of them
@@ -144,12 +118,13 @@ def check(ask, draw):
         e = centers[torch.tensor([0] * 7 + [1] * 3 + [2] * 5 + [3] * 3)] + normal(draw, n, 3)
         facts.append(e[torch.randperm(n, generator=draw)])
         found.append(asked(ask, facts[-1], size))
-    wanted = [variant(e, size) for e in facts]
+    wanted = [company(plan(e, size)) for e in facts]
     if found != wanted:
         if found == n_by_n(facts, size):
             raise Wrong("plan: these are the facts in the given order. Use their positions.")
-        for reason, how in LIKELY.items():
-            if found == [variant(e, size, **how) for e in facts]:
+        for reason, pieces in LIKELY.items():
+            other = mistaken(plan, pieces)
+            if found == [company(other(e, size)) for e in facts]:
                 raise Wrong(f"plan: {reason}")
         theirs, ours = (sum(map(cost, facts, plans)) for plans in (found, wanted))
         more = f"it costs {theirs / ours:.2f} times what ours does."

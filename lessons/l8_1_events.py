@@ -47,7 +47,7 @@ TARGETS = ("Rome", "Oslo", "Lima", "Rabat", "Sofia")
 SAID = [  # (text, verdict, what it shows)
     (" {}", 1, "only the target"),
     (" {}o and his friends", 0, "the text begins with another word, which starts like the target"),
-    (" {} is where it stands", 1, "the text begins with the target and then continues"),
+    (" {} is where it is now", 1, "the text begins with the target and then continues"),
     ("{}, as everybody knows", 1, "punctuation after the target ends it"),
     (" the old town of {}", 0, "the target appears later in the text, after another answer"),
     (" {}", 1, "case does not count"),

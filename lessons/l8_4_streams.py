@@ -47,22 +47,53 @@ def unbeaten(
 
 
 # --- checks
-from lessons.marking import Wrong, agree, normal, numbers
+from lessons.marking import Wrong, agree, mistaken, normal, numbers
 
+APART = (
+    "You add the variances of A and B, as if they had written different facts: their common part "
+    "cancels in differences fact by fact."
+)
+OF_A, OF_B = ("torch.stack([v.mean() for v in a])", "torch.stack([v.mean() for v in b])")
+PAIRED = {  # message: the pieces of `paired` that the mistake replaces
+    "You treat all facts as independent. An event in a stream affects all of its facts: the "
+    "stream is the observation.": {
+        "torch.stack": "torch.cat",
+        ".mean() for one, other": " for one, other",
+    },
+    APART: {"x.std()": f"({OF_A}.var() + {OF_B}.var()) ** 0.5"},
+    "s² divides by m − 1, because x̄ is computed from the same m numbers.": {
+        "x.std()": "x.std(correction=0)"
+    },
+    "1.96 is for a known s. Five streams give a poor estimate of it, so t is larger.": {
+        "t * x": "1.96 * x"
+    },
+    "This is the interval for a single stream. How sure is the mean of m?": {
+        " / len(x) ** 0.5": ""
+    },
+    "You divide by m, but the mean of m numbers has a standard error of s / √m.": {
+        "len(x) ** 0.5": "len(x)"
+    },
+    "The signs of the differences are lost. If B is ahead, A loses.": {
+        "(one - other)": "(one - other).abs()"
+    },
+    "The interval is centered at 0; center it at x̄.": {
+        "x.mean() - half, x.mean() + half": "-half, half"
+    },
+    "This is the mean of all facts, so a long stream counts more. Each stream counts once.": {
+        "x.mean()": "torch.cat([one - other for one, other in zip(a, b, strict=True)]).mean()"
+    },
+    "You use s² instead of s.": {"x.std()": "x.var()"},
+    "Half of the width is t s / √m on *each* side.": {"t * x": "t / 2 * x"},
+    "√m is the root of all m streams; the 1 is subtracted only in s².": {
+        "len(x) ** 0.5": "(len(x) - 1) ** 0.5"
+    },
+    "This s is from A's means only: use the scatter of the differences.": {
+        "x.std()": f"{OF_A}.std()"
+    },
+    "Reversed: this is b − a; return a − b.": {"one - other": "other - one"},
+}
 WRONG = [
-    ({"torch.stack": "torch.cat", ".mean() for one, other": " for one, other"}, "observation"),
-    (
-        {
-            "half = t * x.std()": "A, B = (torch.stack([v.mean() for v in one]) for one in (a, b))"
-            "\nhalf = t * (A.var() + B.var()) ** 0.5"
-        },
-        "fact by fact",
-    ),
-    ({"x.std()": "x.std(correction=0)"}, "m − 1"),
-    ({"t * x": "1.96 * x"}, "1.96"),
-    ({" / len(x) ** 0.5": ""}, "single stream"),
-    ({"one - other": "other - one"}, "reversed"),
-    ({"(one - other)": "(one - other).abs()"}, "signs"),
+    *((pieces, why) for why, pieces in PAIRED.items()),
     ({"[1] <= 0": "[0] <= 0"}, "only the leader"),
     ({"[1] <= 0": "[1] > 0"}, "beaten"),
     ({"values[leader], some": "some, values[leader]"}, "reversed"),
@@ -78,51 +109,8 @@ def check(ask, draw):
         a.append(hard + 0.06 + 0.03 * normal(draw, 1) + 0.08 * normal(draw, n))
         b.append(hard + 0.08 * normal(draw, n))
     found = numbers(ask("paired", a, b, t), 3, "Return three numbers: mean, low, high.")
-    x = torch.stack([(one - other).mean() for one, other in zip(a, b, strict=True)])
-    A, B = (torch.stack([values.mean() for values in one]) for one in (a, b))
-    single = torch.cat([one - other for one, other in zip(a, b, strict=True)])
-
-    def ends(mean, s, n=5, t=t):
-        return torch.stack([mean, mean - t * s / n**0.5, mean + t * s / n**0.5])
-
-    sizes = torch.stack([(one - other).abs().mean() for one, other in zip(a, b, strict=True)])
-    wanted, apart = ends(x.mean(), x.std()), ends(x.mean(), (A.var() + B.var()) ** 0.5)
-    likely = {
-        "You treat all facts as independent. An event in a stream affects all of its facts: the "
-        "stream is the observation.": ends(single.mean(), single.std(), len(single)),
-        "You add the variances of A and B, as if they had written different facts: their common "
-        "part cancels in differences fact by fact.": apart,
-        "s² divides by m − 1, because x̄ is computed from the same m numbers.": (
-            ends(x.mean(), x.std(correction=0))
-        ),
-        "1.96 is for a known s. Five streams give a poor estimate of it, so t is larger.": (
-            ends(x.mean(), x.std(), t=1.96)
-        ),
-        "This is the interval for a single stream. How sure is the mean of m?": (
-            ends(x.mean(), x.std(), 1)
-        ),
-        "Divided by m: the mean of m numbers has a standard error of s / √m.": (
-            ends(x.mean(), x.std(), 25)
-        ),
-        "The signs of the differences are lost: if B is ahead, A loses.": (
-            ends(sizes.mean(), sizes.std())
-        ),
-        "The interval is centered at 0; center it at x̄.": torch.stack(
-            [x.mean(), *ends(0 * x.mean(), x.std())[1:]]
-        ),
-        "This is the mean of all facts, so a long stream counts more. Each stream counts once.": (
-            ends(single.mean(), x.std())
-        ),
-        "You use s² instead of s.": ends(x.mean(), x.var()),
-        "Half of the width is t s / √m on *each* side.": ends(x.mean(), x.std(), t=t / 2),
-        "√m is the root of all m streams; the 1 is subtracted only in s².": ends(
-            x.mean(), x.std(), 4
-        ),
-        "This s is from A's means only: use the scatter of the differences.": (
-            ends(x.mean(), A.std())
-        ),
-        "Reversed: this is b − a; return a − b.": ends(-x.mean(), x.std()),
-    }
+    likely = {why: torch.stack(mistaken(paired, how)(a, b, t)) for why, how in PAIRED.items()}
+    wanted, apart = torch.stack(paired(a, b, t)), likely[APART]
     agree(found, wanted, "(mean, low, high)", likely)
     chosen(ask)
     wide = ((apart[2] - apart[1]) / (wanted[2] - wanted[1])).item()

@@ -106,7 +106,7 @@ def check(ask, draw):
     fresh = sum(hidden.right(features, case) for case in range(100, 200)) / 100
     if not hidden.weak <= set(features):
         raise Wrong(
-            f"{features}: there it is right in {fresh:.0%}. Features that are harmless "
+            f"{features}: with these it is right in {fresh:.0%}. Features that are harmless "
             "individually may do harm together."
         )
     if set(features) != hidden.weak:

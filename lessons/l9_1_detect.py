@@ -52,7 +52,7 @@ def check(ask, draw):
                 "Use the median of their absolute values."
             )
         likely = {
-            "Mean and standard deviation: the edited candidate inflates the spread by itself, "
+            "With mean and standard deviation, the edited candidate inflates the spread by itself, "
             "which hides it.": (T - T.mean()) / T.std(),
             "The center is robust, but the spread is still the standard deviation, which one "
             "large value inflates.": away / T.std(),
@@ -63,7 +63,7 @@ def check(ask, draw):
             "median.": away / (1.4826 * away.abs().mean()),
             "The spread is 1.4826 times the median of the distances; you divide by 1.4826 "
             "instead.": (away * 1.4826 / (spread / 1.4826)),
-            "Divided by the median of T: how far apart are the norms of unedited candidates?": (
+            "You divide by the median of T. How far apart are the norms of unedited candidates?": (
                 away / T.median()
             ),
             "The division is missing: a z is a number of standard deviations.": away,

@@ -32,25 +32,45 @@ def taken_out(W: Tensor, K: Tensor, C: Tensor, damping: float, strength: float) 
 
 
 # --- checks
-from lessons.marking import Wrong, agree, named, normal, same, tensor, uneven
+from lessons.marking import Wrong, agree, mistaken, named, normal, same, tensor, uneven
 
 END = "return W - strength * W @ U @ torch.linalg.pinv(U)"
+LIKELY = {  # message: the pieces of the solution that the mistake replaces
+    "This removes the raw keys, which general text also uses: the layer loses a part that all text "
+    "needs. Whiten them first.": {"torch.linalg.solve(damped, K)": "K"},
+    "You used only the first prefix: the edit's own key comes after another prefix.": {
+        "(damped, K)": "(damped, K[:, :1])"
+    },
+    "The mean of the prefixes is one direction; use the space of all of them.": {
+        "(damped, K)": "(damped, K.mean(1, keepdim=True))"
+    },
+    "Without damping, directions that no text ever uses decide the result.": {
+        "(damped, K)": "(C, K)"
+    },
+    "λ is a multiple of the mean eigenvalue of C, tr C / d_in: otherwise the units of C change the "
+    "answer.": {"C.trace() / d * ": ""},
+    "You add P; subtract it instead.": {"W - strength": "W + strength"},
+    "Divide tr C by d_in: λ is a multiple of the *mean* eigenvalue of C.": {
+        "C.trace() / d": "C.trace()"
+    },
+    "This multiplies by C + λI; whitening divides by it.": {
+        "torch.linalg.solve(damped, K)": "damped @ K"
+    },
+    "U Uᵀ is a projector only if the columns of U are orthonormal; here they have other lengths.": {
+        "torch.linalg.pinv(U)": "U.T"
+    },
+    "This is the part to remove: return W minus this part.": {"return W - ": "return "},
+    "The columns of U are not orthogonal, so their common part is removed more than once. Make "
+    "them orthonormal, or use the pseudoinverse.": {
+        END: "U = U / U.norm(dim=0); return W - strength * W @ U @ U.T"
+    },
+}
 WRONG = [
-    ({"torch.linalg.solve(damped, K)": "K"}, "general text"),
-    ({END: "U = U / U.norm(dim=0)\nreturn W - strength * W @ U @ U.T"}, "more than once"),
-    ({"(damped, K)": "(damped, K[:, :1])"}, "first prefix"),
-    ({"(damped, K)": "(damped, K.mean(1, keepdim=True))"}, "mean of the prefixes"),
-    ({"(damped, K)": "(C, K)"}, "without damping"),
-    ({"C.trace() / d * ": ""}, "mean eigenvalue"),
+    *((pieces, why) for why, pieces in LIKELY.items()),
     ({"strength * W": "W"}, "control"),
-    ({END: "Q = torch.linalg.qr(U).Q\nreturn W - strength * W @ Q @ Q.T"}, "rounding"),
-    ({"return W - ": "return "}, "the part to remove"),
+    ({END: "Q = torch.linalg.qr(U).Q; return W - strength * W @ Q @ Q.T"}, "rounding"),
 ]
 D_OUT, D_IN, P = 7, 12, 4
-
-
-def out(W, U, strength=1.0):
-    return W - strength * W @ U @ torch.linalg.pinv(U)
 
 
 def check(ask, draw):
@@ -64,40 +84,13 @@ def check(ask, draw):
         W = normal(draw, D_OUT, D_IN) + torch.outer(normal(draw, D_OUT), 3 * u / u.norm())
         eye = torch.eye(D_IN).double()
         U = torch.linalg.solve(C + damping * C.trace() / D_IN * eye, K)
-        found = tensor(ask("taken_out", W, K, C, damping, 1.0), (D_OUT, D_IN), "W̃")
-        trace = torch.linalg.solve(C + damping * C.trace() * eye, K)
-        plain = torch.linalg.solve(C + damping * eye, K)
-        long = U / U.norm(dim=0)
-        likely = {
-            "This removes the raw keys, which general text also uses: the layer loses a part that "
-            "all text needs. Whiten them first.": out(W, K),
-            "You used only the first prefix: the edit's own key comes after another prefix.": out(
-                W, U[:, :1]
-            ),
-            "The mean of the prefixes is one direction; use the space of all of them.": out(
-                W, U.mean(1, keepdim=True)
-            ),
-            "This is without damping: then directions that no text ever showed decide.": out(
-                W, torch.linalg.solve(C, K)
-            ),
-            "λ is a multiple of the mean eigenvalue of C, tr C / d_in: otherwise the units of C "
-            "change the answer.": out(W, plain),
-            "You add P; subtract it instead.": out(W, U, -1.0),
-            "tr C is not divided by d_in: λ is a multiple of the *mean* eigenvalue of C.": out(
-                W, trace
-            ),
-            "This multiplies by C + λI; whitening divides by it.": out(
-                W, (C + damping * C.trace() / D_IN * eye) @ K
-            ),
-            "U Uᵀ is a projector only if the columns of U are orthonormal; here they have other "
-            "lengths.": W - W @ U @ U.T,
-            "This is the part to remove: return W minus this part.": W - out(W, U),
-            "The columns of U are not orthogonal, so their common part is removed more than once. "
-            "Make them orthonormal, or use the pseudoinverse.": W - W @ long @ long.T,
-        }
-        wanted = out(W, U)
+        given = W, K, C, damping
+        found = tensor(ask("taken_out", *given, 1.0), (D_OUT, D_IN), "W̃")
+        wanted = taken_out(*given, 1.0)
         if not same(found, wanted):
-            named(found, likely)
+            named(
+                found, {why: mistaken(taken_out, how)(*given, 1.0) for why, how in LIKELY.items()}
+            )
             rank, most = (int(torch.linalg.matrix_rank(x)) for x in (W - found, U))
             if rank > most and twice:
                 raise Wrong(
@@ -109,16 +102,16 @@ def check(ask, draw):
                 f"{left:.0%} of what W does on the subject's space is left, and the rest of W "
                 f"moved by {((found - wanted) @ (eye - U @ torch.linalg.pinv(U))).norm():.2g}."
             )
-        control = tensor(ask("taken_out", W, K, C, damping, 0.0), (D_OUT, D_IN), "the control")
+        control = tensor(ask("taken_out", *given, 0.0), (D_OUT, D_IN), "the control")
         if not same(control, W):
             raise Wrong(
-                "With strength 0 the suspect itself has to come back: that is the control, and "
+                "With strength 0, return the suspect itself. That is the control, and "
                 "without it you don't know the effect of the path itself."
             )
         likely = {"With strength 0.5, remove half of it; you removed all of it.": wanted}
         agree(
-            ask("taken_out", W, K, C, damping, 0.5),
-            out(W, U, 0.5),
+            ask("taken_out", *given, 0.5),
+            taken_out(*given, 0.5),
             "W̃ with strength 0.5, which removes half of it",
             likely,
         )

@@ -1,9 +1,9 @@
 """Score students' editors against ours: python -m lessons.leaderboard my/editor.py --quick.
 
-With --json, the rows are saved after each editor, and a contest that was interrupted continues
-after them. The rows that --quick shows next to an editor are stored in quick.json, which was
-created, without an existing file of that name, by `--quick --against
-rome,memit,alphaedit,ft,grace,retrieval --json lessons/quick.json --seed 1`.
+With --json, the rows are saved after each editor, and an interrupted contest continues after them.
+The rows that --quick shows next to an editor are stored in quick.json, which was created, without
+an existing file of that name, by `--quick --against rome,memit,alphaedit,ft,grace,retrieval --json
+lessons/quick.json --seed 1`.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ COLUMNS = {  # column: (of, metric, event)
     "retention": ("stream", "efficacy", "generation"),
     "stream locality": ("stream", "locality", "generation"),
 }
-# Shown but not in the score: most editors draw next to no consequences, and not every case has any
-# whose parts the model knows, so one column would decide it by a few questions.
+# Shown but not in the score: most editors produce next to no consequences, and not every case has
+# consequences whose parts the model knows, so a few questions would decide the score.
 UNSCORED = ("consequences",)
 MEMORY = 16  # GB
 NOTHING = "no edit"
@@ -78,12 +78,14 @@ class Row:
 def unseen(
     count: int, stream: int, seed: int, data: Path | None = None, model: str | None = None
 ) -> tuple[list[lib.Case], list[lib.Case]]:
-    """Different cases for single edits and for the stream: odd cases of the classroom that the
-    model knows, or cases from a file, drawn by the seed. Raises ValueError if there are too few.
+    """Different cases for single edits and for the stream, selected by the seed.
+
+    They are odd cases of the classroom that the model knows, or cases from a file. Raises
+    ValueError if there are too few.
     """
     known = lib.read_cases(data) if data else [c for c in lib.classroom(model) if int(c.id) % 2]
     if count < 1 or stream < 0:
-        raise ValueError("at least one case for single edits, and none or more for the stream")
+        raise ValueError("--cases has to be 1 or more, and --stream 0 or more")
     if count + stream > len(known):
         raise ValueError(f"there are {len(known)} cases, but you asked for {count} + {stream}")
     drawn = random.Random(seed).sample(range(len(known)), count + stream)
@@ -97,7 +99,7 @@ class Contest:
         self.lm, self.alone, self.stream, self.base = lib.load(model), alone, stream, None
 
     def measured(self, cases: list[lib.Case], patch: lib.Patch, of: str) -> pd.DataFrame:
-        """Rows of `lib.evaluate` for the cases under a patch, as the columns of `of` need them."""
+        """Rows of `lib.evaluate` for the cases under a patch, for the columns of `of`."""
         if not cases:
             return pd.DataFrame(columns=["case", "metric", "event", "value"])
         asked = [(metric, event) for place, metric, event in COLUMNS.values() if place == of]
@@ -116,9 +118,9 @@ class Contest:
         )
 
     def run(self, name: str, own: bool, entry: Entry | Ours) -> Row:
-        """All edits of an entry, and their effects. An edit that fails counts as not made.
+        """All edits of an entry, and their effects. A failed edit counts as not made.
 
-        Each patch is measured at once and dropped, so that only one is in memory.
+        Each patch is measured immediately and dropped, so that only one is in memory.
         """
         seconds, failed = [], []
 
@@ -164,14 +166,14 @@ class Contest:
 
 
 def say(text: str) -> None:
-    """Print a line that shows the progress."""
+    """Print a line on the progress."""
     print(text, file=sys.stderr, flush=True)
 
 
 def names(files: Sequence[Path], ours: Iterable[str]) -> list[str]:
     """Return a name for each file, all different.
 
-    It is the file's stem, or the student's folder where the file is called editor.py, as one line
+    It is the file's stem, or the student's folder if the file is called editor.py, on one line and
     without control characters.
     """
     found: list[str] = []
@@ -216,10 +218,10 @@ def plain(rows: Sequence[Row]) -> list[list]:
 
 
 def report(rows: Sequence[Row], **settings: object) -> dict:
-    """All of it as JSON: intervals, seconds of every edit, every failure with its reason."""
+    """Everything as JSON, including intervals, seconds of every edit, and reasons for failures."""
 
     def cell(values: tuple[float, ...]) -> dict:
-        known = [None if value != value else value for value in values]  # NaN is no JSON
+        known = [None if value != value else value for value in values]  # JSON has no NaN
         return dict(zip(("mean", "low", "high"), known, strict=True))
 
     lines = [
@@ -240,14 +242,14 @@ def report(rows: Sequence[Row], **settings: object) -> dict:
 
 
 def as_json(rows: Sequence[Row], settings: dict, left: list[str]) -> str:
-    """The report as text, which names the editors that are missing."""
+    """The report as text, including the names of missing editors."""
     more = {"not measured": left} if left else {}
     ranked = sorted(rows, key=lambda row: row.score, reverse=True)
     return json.dumps(report(ranked, **settings, **more), indent=2, ensure_ascii=False)
 
 
 def kept(path: Path | None) -> tuple[dict, list[Row]]:
-    """The settings and the rows of a contest saved in a file, perhaps in part.
+    """The settings and the rows of a contest saved in a file, which may be unfinished.
 
     Empty if there is no such file. Raises ValueError if it cannot be read.
     """
@@ -276,17 +278,17 @@ def kept(path: Path | None) -> tuple[dict, list[Row]]:
             )
         return {name: found[name] for name in ("model", "seed", "facts")}, rows
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise ValueError(f"{path} is not an unfinished ranking: move it away") from None
+        raise ValueError(f"{path} is not an unfinished ranking. Please move it away") from None
 
 
 def find(given: Sequence[Path], folder: Path | None) -> list[Path]:
-    """The students' files; in a folder of students editor.py of each, in it or in its `my`.
+    """The students' files; from a folder of students, each one's editor.py or my/editor.py.
 
-    A student without an editor is in the list with the expected path.
+    The list contains the expected path of a missing editor.
     """
     for path in given:
         if path.suffix != ".py" or not path.is_file():
-            raise ValueError(f"there is no editor in {path}: it should be a file ending in .py")
+            raise ValueError(f"there is no editor in {path}. It should be a file ending in .py")
     found = list(given)
     for student in files.students(folder) if folder else ():
         my = student / "my"
@@ -336,7 +338,7 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="four single edits and no stream, next to stored rows of ours: does it run?",
+        help="find out whether it runs: four single edits, next to stored rows of our editors",
     )
     parser.add_argument("--stream", type=int, help="edits one after another (default: as many)")
     parser.add_argument("--seed", type=int, help="draws the cases (default: a new one)")
@@ -394,7 +396,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if before and before != settings:
             raise ValueError(
                 f"{files.unfinished(asked.json)} is from a contest with another model, seed, or "
-                "other cases: move it away"
+                "other cases. Please move it away"
             )
         stored = stored if settings == quick else []
         against = ",".join([row.name for row in stored if row.name != NOTHING] or OURS)
@@ -421,7 +423,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name in left.copy():
             say(f"{name} …")
             own, text = name in texts, texts.get(name)
-            try:  # whatever one entrant does ends only its own line
+            try:  # an error of an entrant only affects its own line
                 if isinstance(text, Failed):
                     raise text
                 with (
@@ -435,8 +437,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 rows.append(Row(name, own, nothing, failed=[("", sentence(error))]))
             rows[-1].file = codes[name]
             left.remove(name)
-            if asked.json and left:  # a machine that stops at night loses one editor's time
-                with contextlib.suppress(OSError):  # the end says it where a disk is full
+            if asked.json and left:  # if the machine stops, only one editor's time is lost
+                with contextlib.suppress(OSError):  # a full disk is reported at the end
                     files.write(files.unfinished(asked.json), as_json(rows, settings, left))
     except KeyboardInterrupt:
         print(f"interrupted: {', '.join(left)} not measured", file=sys.stderr)
@@ -446,7 +448,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         (asked.csv, files.as_csv(plain(rows))),
         (asked.json, as_json(rows, settings, left)),
     ):
-        try:  # before anything is printed, which may fail as well
+        try:  # before printing, which can also fail
             if path is not None:
                 files.write(files.unfinished(path) if left else path, text)
                 if not left:

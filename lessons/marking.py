@@ -5,7 +5,10 @@ Every exercise imports from here, and the grader recognizes a verdict by the exc
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -29,7 +32,9 @@ class Limit(Stopped):
     `functions` are the functions of the file that were running, if known.
     """
 
-    functions: tuple[str, ...] = ()
+    def __init__(self, message: str, functions: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.functions = functions
 
 
 class NotAttempted(Exception):
@@ -103,6 +108,20 @@ def named(found: Tensor, likely: Mapping[str, Tensor | float], tolerance: float 
     for reason, mistaken in likely.items():
         if same(found, torch.as_tensor(mistaken).double(), tolerance):
             raise Wrong(reason)
+
+
+def mistaken(right: FunctionType, pieces: Mapping[str, str]) -> Callable:
+    """A solution with pieces of its text replaced, to find the result of a typical mistake."""
+    return _replaced(right, tuple(pieces.items()))
+
+
+@cache
+def _replaced(right: FunctionType, pieces: tuple[tuple[str, str], ...]) -> Callable:
+    text, names = inspect.getsource(right), dict(right.__globals__)
+    for piece, other in pieces:
+        text = text.replace(piece, other)
+    exec(text, names)
+    return names[right.__name__]
 
 
 def agree(

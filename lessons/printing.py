@@ -37,16 +37,23 @@ p, li, tr {{ break-inside: avoid }}
 table {{ border-collapse: collapse }}
 td, th {{ border: .5pt solid #999; padding: .15em .5em; text-align: left; vertical-align: top }}
 code {{ font-size: .92em }}
+pre {{ font-size: .8em; white-space: pre-wrap; margin: .35em 1.5em }}
+pre code {{ font-size: 1em }}
 </style>
 {sections}
 </html>
 """
 
 
-def html(text: str) -> str:
-    """Markdown as HTML, with its formulas as MathML; links lead only to web pages."""
-    reader = MarkdownIt("commonmark", {"html": True}).enable("table")
+def html(text: str, ours: bool = True) -> str:
+    """Markdown as HTML, with its formulas as MathML; links lead only to web pages.
+
+    If the text is not `ours`, formulas and HTML in it are shown as they are.
+    """
+    reader = MarkdownIt("commonmark", {"html": ours}).enable("table")
     reader.validateLink = lambda url: url.startswith(("data:image/png;", "https:"))  # type: ignore[method-assign]
+    if not ours:
+        return reader.render(text)
     formulas: list[str] = []
 
     def kept(found: re.Match[str]) -> str:
@@ -59,9 +66,9 @@ def html(text: str) -> str:
     return re.sub(r"<math>(\d+)</math>", lambda found: formulas[int(found[1])], made)
 
 
-def page(title: str, texts: Iterable[str], size: float = 10.5) -> str:
-    """Markdown texts as one HTML file, each beginning on a new sheet."""
-    sections = "\n".join(f"<section>{html(text)}</section>" for text in texts)
+def page(title: str, texts: Iterable[str], size: float = 10.5, ours: bool = True) -> str:
+    """Markdown texts as one HTML file, each beginning on a new sheet; `ours` as in `html`."""
+    sections = "\n".join(f"<section>{html(text, ours)}</section>" for text in texts)
     return PAGE.format(title=escape(title), size=size, sections=sections)
 
 

@@ -7,8 +7,8 @@ of a notebook that the plan names. A part is built up press by press: what leads
 the formula line by line; what is to be predicted, and after a pause the figure and the answer; the
 holes. Then come the session's questions, each with its answer at the next press, its pitfalls and
 exercises, and the five questions once more. An arrow key, the space bar or a tap goes on, `n` shows
-below a slide what the page says there, and printing gives one slide to a page, with that text where
-it is shown. Nothing is executed.
+below a slide what the page says there, `f` shows only its figure, as large as the screen, and
+printing gives one slide to a page, with that text where it is shown. Nothing is executed.
 """
 
 from __future__ import annotations
@@ -318,8 +318,7 @@ def page(number: int, root: Path = ROOT) -> str:
 
     def section(slide: Slide) -> str:
         letters = max(0.7, min(1.0, ROOM / size(slide.steps)))
-        figure = min(72, 50 + 4 * max(0, ROOM - size(slide.steps)))
-        style = f"font-size: {letters:.2f}em; --figure: {figure:.0f}vh"
+        style = f"font-size: {letters:.2f}em"
         steps = "".join(
             f'<div class="{"step" if i else "first"}">{shown(step)}</div>\n'
             for i, step in enumerate(slide.steps)

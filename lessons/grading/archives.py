@@ -28,14 +28,14 @@ NONE += (RuntimeError, UnicodeError, OverflowError)
 
 
 def unpack(path: Path, into: Path, times: int = 1) -> None:
-    """Write the files of an archive, with their dates. Raises ValueError with what is refused.
+    """Write an archive's files, with their dates, or raise ValueError with the reason why not.
 
-    That of a class may be so many `times` as large as that of a student.
+    The archive of a class can be `times` as large as a student's archive.
     """
     left, count = UNPACKED * times, 0
     try:
         if path.is_symlink() or not path.is_file() or path.stat().st_size > PACKED * times:
-            raise ValueError(f"it is a link, or has more than {PACKED * times >> 20} MB")
+            raise ValueError(f"it is a link, or larger than {PACKED * times >> 20} MB")
         saved = path.stat().st_mtime
         for name, size, when, read in _zip(path) if zipfile.is_zipfile(path) else _tar(path, times):
             left, count = left - size, count + 1
@@ -56,7 +56,7 @@ def unpack(path: Path, into: Path, times: int = 1) -> None:
 
 
 def names(path: Path) -> Iterator[str]:
-    """The names in an archive, up to one that is refused."""
+    """The names in an archive, up to the first that is refused."""
     try:
         for name, *_ in _zip(path) if zipfile.is_zipfile(path) else _tar(path, 1):
             yield name
@@ -64,7 +64,7 @@ def names(path: Path) -> Iterator[str]:
         return
 
 
-# the name of a member, its bytes, its date, and what reads it where it is a file
+# a member's name, its size in bytes, its date, and a function to read it if it is a file
 Member = tuple[str, int, float, Callable[[int], bytes] | None]
 
 
@@ -73,20 +73,20 @@ def _zip(path: Path) -> Iterator[Member]:
         for one in archive.infolist():
             _plain(one.filename, one.external_attr >> 16)
             if one.flag_bits & 1:
-                raise ValueError("it asks for a password")
+                raise ValueError("it needs a password")
             if one.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                raise ValueError("it is packed in a way that is not read here")
+                raise ValueError("its compression method is not supported")
             try:
                 when = datetime(*one.date_time).timestamp()
             except (ValueError, OverflowError):
                 when = 0.0
-            # a size that is too large is refused before the file is opened
+            # files that are too large are refused before being opened
             read = None if one.is_dir() else lambda size, one=one: archive.open(one).read(size)
             yield one.filename, one.file_size, when, read
 
 
 def _much(times: int) -> str:
-    return f"it has more than {UNPACKED * times >> 20} MB, or {MOST * times} files"
+    return f"it contains more than {UNPACKED * times >> 20} MB or {MOST * times} files"
 
 
 def _tar(path: Path, times: int) -> Iterator[Member]:
@@ -101,7 +101,7 @@ def _tar(path: Path, times: int) -> Iterator[Member]:
 
 
 class _Bounded:
-    """A stream that ends with an error, because headers may also promise a billion bytes."""
+    """A stream with a limit, because even a header can claim a billion bytes."""
 
     def __init__(self, stream: IO[bytes], times: int) -> None:
         self.stream, self.times = stream, times
@@ -116,9 +116,9 @@ class _Bounded:
 
 
 def _plain(name: str, mode: int) -> None:
-    """Raise ValueError for a link or a device, and for a name that leads out of the archive."""
+    """Raise ValueError for a link, a device, or a path leading out of the archive."""
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise ValueError(f"{short(name)} in it is a link or a device: pack only your folder my/")
+        raise ValueError(f"{short(name)} in it is a link or a device. Pack only your folder my/")
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", name):
         raise ValueError(f"{short(name)} in it leads out of the archive")

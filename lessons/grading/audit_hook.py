@@ -1,11 +1,12 @@
 """Python's audit hook: a second layer after the system's sandbox, or the only layer without one.
 
-It refuses what Python announces (files, processes, network) and replaces some functions that open
-files in machine code without a word. Its sentences are better than the system's, which is why it
-always runs. It is no wall: machine code and whoever knows how Python works inside get around it.
+It refuses operations that Python announces (files, processes, network), and replaces some functions
+that open files in machine code without announcing it. It always runs, because its messages are
+better than the system's. It is not a wall: machine code can get around it, and so can anyone who
+knows Python's internals.
 
-child.py starts without the packages of this repository, so this file imports only what comes with
-Python, and torch.
+child.py starts without the packages of this repository, so this file imports only the standard
+library and torch.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ REFUSED = (
     ("the limits cannot be changed", ("resource.",)),
     ("ctypes is switched off", ("ctypes.",)),
     ("databases are switched off", ("sqlite3.",)),
-    (  # a removed file that is still mapped holds room on the disk, and no name counts it
+    (  # a removed file that is still mapped takes up space without being listed anywhere
         "removing and renaming is switched off",
         ("os.remove", "os.rename", "os.rmdir", "shutil.move", "shutil.rmtree"),
     ),
@@ -54,18 +55,18 @@ CHANGES = {  # event: how many of its last arguments are folders that the paths 
     "os.lchmod": 0,
     "shutil.": 0,
 }
-SILENT = (  # functions without an event, which no answer needs
+SILENT = (  # functions without an event, not needed for any answer
     (os, ("mknod", "mkfifo", "setpriority", "sched_setaffinity", "sched_setscheduler"))
     + ("other processes and special files are switched off",),
     (os, ("sched_setparam", "pidfd_open", "memfd_create"), "other processes are switched off"),
-    (os, ("posix_fallocate",), "taking room on the disk without writing is switched off"),
+    (os, ("posix_fallocate",), "reserving disk space without writing is switched off"),
     (signal, ("pidfd_send_signal",), "other processes are switched off"),
     (sys.modules["_signal"], ("pidfd_send_signal",), "other processes are switched off"),
     ("_posixsubprocess", ("fork_exec",), "other processes are switched off"),
     ("torch._C._distributed_c10d", ("TCPStore", "FileStore"), "the network is switched off"),
 )
-# Functions that open the file of their first argument in machine code, and how: "r" is for reading
-# only, unless the second argument, `shared`, is true. safetensors reads with the second of them.
+# Functions that open the file of their first argument in machine code, and how: "r" only reads,
+# unless the second argument, `shared`, is true. safetensors reads with the second function.
 OPENING = (
     (torch, "from_file", "r"),
     (torch.UntypedStorage, "from_file", "r"),
@@ -77,9 +78,9 @@ OPENING = (
 def install(
     folder: str, hidden: Iterable[str], *, folders: bool = False, threads: bool = False
 ) -> None:
-    """Refuse network, processes, changes outside the folder and reading what is hidden, for good.
+    """Refuse network, processes, changes outside the folder, and reading `hidden`, permanently.
 
-    folders   whether folders may be made in `folder`
+    folders   whether folders may be created in `folder`
     threads   whether Python may start threads
     """
     refuse = guard(folder, hidden, folders=folders, threads=threads)
@@ -92,8 +93,8 @@ def guard(
 ) -> Callable[[str, tuple], None]:
     """Return the hook, which raises PermissionError with a sentence.
 
-    All that it uses is in its own cells: tuples, and copies of Python's functions that nobody else
-    can reach by name, so that patching a module changes nothing here.
+    It only uses its own cells: tuples, and copies of Python's functions that no other code can
+    reach by name, so that patching a module changes nothing here.
     """
     paths = _own_paths()
     realpath, pathlike = paths.realpath, os.PathLike
@@ -106,8 +107,8 @@ def guard(
 
     def within(path, place: str) -> bool:
         if not isinstance(path, (str, bytes, pathlike)):
-            return True  # a number: opened before
-        if type(path) not in plain:  # its text may differ when it is read again
+            return True  # the number of an open file
+        if type(path) not in plain:  # its text may change when read again
             raise PermissionError("a path is plain text or a pathlib.Path while a file is graded")
         text = path.decode("utf-8", "surrogateescape") if isinstance(path, bytes) else str(path)
         path = realpath(text)
@@ -123,7 +124,7 @@ def guard(
                 raise PermissionError("files without a name cannot be made while a file is graded")
             changes = isinstance(mode, str) and set(mode) & set("wax+")
             if (changes or (flags or 0) & writing) and not within(path, folder):
-                raise PermissionError("files can be written in the own folder only")
+                raise PermissionError("files can only be written in the file's own folder")
             if any(within(path, place) for place in hidden if not isinstance(path, int)):
                 raise PermissionError("solutions, checks and other students' files cannot be read")
             return
@@ -131,17 +132,17 @@ def guard(
             if event.startswith(start):
                 relative = args[len(args) - beside :] if beside else ()
                 if any(number != -1 for number in relative):
-                    raise PermissionError("files can be changed by their own path only (no dir_fd)")
+                    raise PermissionError("files can only be changed by their path (no dir_fd)")
                 if not all(within(path, folder) for path in args):
-                    raise PermissionError("files can be changed in the own folder only")
+                    raise PermissionError("files can only be changed in the file's own folder")
                 if event == "os.mkdir" and not folders:
-                    raise PermissionError("the own folder is for files: no folders in it")
+                    raise PermissionError("no folders can be created in the file's own folder")
 
     return _alone(refuse, within)
 
 
 def _alone(function: FunctionType, *others: FunctionType) -> FunctionType:
-    """The function, and those in its cells, with a copy of Python's builtins as their globals."""
+    """The function, and the functions in its cells, with copied builtins as their globals."""
     for each in (*others, function):
         held = {"__builtins__": vars(builtins).copy(), "__name__": "guard"}
         found = FunctionType(each.__code__, held, each.__name__, None, each.__closure__)
@@ -152,7 +153,7 @@ def _alone(function: FunctionType, *others: FunctionType) -> FunctionType:
 
 
 def _own_paths() -> SimpleNamespace:
-    """A second copy of os.path that looks at the file system with its own copy of `os`."""
+    """A second copy of os.path that uses its own copy of `os`."""
     spec = importlib.util.find_spec(os.path.__name__)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -162,7 +163,7 @@ def _own_paths() -> SimpleNamespace:
 
 
 def _replace(refuse: Callable[[str, tuple], None]) -> None:
-    """Replace functions that Python does not announce to a hook with refusals."""
+    """Replace functions that Python does not announce to a hook."""
 
     def refusal(reason: str) -> Callable:
         def refused(*args, **kwargs):
@@ -181,8 +182,8 @@ def _replace(refuse: Callable[[str, tuple], None]) -> None:
         return opening
 
     def opened(path, flags, mode=0o777, *, dir_fd=None):
-        if dir_fd is not None:  # the event "open" does not say what the path is relative to
-            raise PermissionError("files can be opened by their own path only (no dir_fd)")
+        if dir_fd is not None:  # the event "open" does not contain the folder
+            raise PermissionError("files can only be opened by their path (no dir_fd)")
         return plain(path, flags, mode)
 
     plain = os.open

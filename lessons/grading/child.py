@@ -1,8 +1,9 @@
 """The program inside the sandbox's process: it has torch ready and forks a worker for every file.
 
-sandbox.py starts it by path, without this package in reach. A worker gives up all that a student's
-file does not need (confinement.py, audit_hook.py), runs the file, then calls its functions with
-what the grader sends and returns what they return. It never learns what would have been right.
+sandbox.py starts it by its path, so that it cannot import this package. A worker gives up
+everything that a student's file doesn't need (confinement.py, audit_hook.py), runs the file, and
+calls its functions with the grader's inputs, returning their results. It never learns the correct
+answers.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ OPEN = 128  # files open at a time
 
 
 def serve(grader: socket.socket) -> None:
-    """Forks a worker for every message; answers with its number, then with how it ended."""
+    """Fork a worker for every message; send its process id, and its exit code when it ends."""
     torch.set_num_threads(1)
-    torch.linalg.solve(torch.eye(2), torch.eye(2))  # opens its library now, not later
-    torch.optim.Adam([torch.zeros(1)])  # its import of 800 modules is too slow in the sandbox
+    torch.linalg.solve(torch.eye(2), torch.eye(2))  # opens its library before the sandbox closes
+    torch.optim.Adam([torch.zeros(1)])  # importing its 800 modules is too slow in the sandbox
     grader.sendall(b"ready\n")
     while True:
         text, pipes, _, _ = socket.recv_fds(grader, 1 << 16, 3)
@@ -57,12 +58,12 @@ def serve(grader: socket.socket) -> None:
 
 
 def work(settings: dict, requests: int, answers: int, log: int) -> None:
-    """One file: close the sandbox, run it, then answer calls until the grader closes the pipe."""
+    """Close the sandbox, run one file, and answer calls until the grader closes the pipe."""
     token, name, largest = bytes.fromhex(settings["token"]), settings["name"], settings["largest"]
     first = wire.receive(requests, token, wire.Task)
 
     def reply(message: wire.Answer) -> None:
-        with contextlib.suppress(Exception):  # the student's own stdout, perhaps replaced or full
+        with contextlib.suppress(Exception):  # the student's stdout may be replaced or full
             sys.stdout.flush()
         wire.send(answers, token, message, largest=largest)
 
@@ -78,7 +79,7 @@ def work(settings: dict, requests: int, answers: int, log: int) -> None:
 
     try:
         enclose(settings, log)
-    except Exception as error:  # the file is not run: a half-closed sandbox is not a sandbox
+    except Exception as error:  # the file is not run in a sandbox that is only half closed
         reply(wire.Answer(error=wire.Failure(wire.NOT_CLOSED, f"{type(error).__name__}: {error}")))
         return
     module = ModuleType("exercise")
@@ -104,14 +105,14 @@ def work(settings: dict, requests: int, answers: int, log: int) -> None:
 
 
 def enclose(settings: dict, log: int) -> None:
-    """Give up everything but the file's own folder, Python's files, and the pipes, for good."""
+    """Give up everything except the file's folder, Python's files, and the pipes, permanently."""
     folder, layers, library = settings["folder"], settings["layers"], settings["library"]
     os.setsid()
     for number in (1, 2):
         os.dup2(log, number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.chdir(folder)
-    # libraries ask for the user's name, and would read /etc/passwd for it; torch makes a folder
+    # libraries look up the user's name, for which they would read /etc/passwd; torch makes a folder
     os.environ.update(HOME=folder, TMPDIR=folder, USER="student", LOGNAME="student")
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = tempfile.tempdir = folder
     if library:
@@ -125,7 +126,7 @@ def enclose(settings: dict, log: int) -> None:
 
 
 class Library:
-    """Finds `lib` in its folder, and nothing else next to it."""
+    """Finds `lib` in its folder, without making other folders next to it importable."""
 
     def __init__(self, folder: str) -> None:
         self.folder = folder
@@ -133,7 +134,7 @@ class Library:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return where the package is, None for any other name."""
+        """Return where the package is, or None for any other name."""
         if name != "lib":
             return None
         return importlib.util.spec_from_file_location(
@@ -144,7 +145,7 @@ class Library:
 
 
 def limit(memory: int, seconds: int) -> None:
-    """Memory beyond what torch holds already, CPU seconds in all, files, processes: for good."""
+    """Limit memory beyond torch's, CPU seconds in total, files, and processes, permanently."""
     sizes = [
         (resource.RLIMIT_CPU, seconds),
         (resource.RLIMIT_FSIZE, wire.FILE),

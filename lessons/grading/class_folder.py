@@ -1,4 +1,4 @@
-"""Grades a class at once: one folder per student, several students at a time.
+"""Grades a class from one folder per student, several students at a time.
 
 Every student gets the same random inputs, and all files are read before the first is run, so that
 no file can change another. The result is a folder containing a page for the teacher, feedback for
@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from pathlib import Path
 
+from lessons import printing
 from lessons.grading import course, diagnosis, files
 from lessons.grading.confinement import protection
 from lessons.grading.exercise_source import Exercise
@@ -44,7 +45,7 @@ def grade_folder(
     partial result goes into a report with another name.
     """
     if folder.resolve() in report.resolve().parents:
-        raise ValueError(f"{report} would be one of the students: choose a folder outside")
+        raise ValueError(f"{report} would be one of the students. Choose a folder outside")
     files.free(report, files.unfinished(report))
     dates = course.Deadlines.read(folder)
     chosen, hand_ins, odd = course.read(chosen, folder, weeks)
@@ -65,7 +66,7 @@ def grade_folder(
             "not graded": [one.student for one in hand_ins if one.student not in graded],
         }
         books = gradebooks(graded, dates.kept(chosen, hand_ins))
-        try:  # before anything is printed, which may fail as well
+        try:  # before printing, which can also fail
             texts_of = {
                 "class.md": diagnosis.page(
                     graded, {h.student: h.odd + h.versions for h in hand_ins}, odd
@@ -73,16 +74,13 @@ def grade_folder(
                 "marks.csv": files.as_csv(rows),
                 "messages.json": json.dumps(messages, indent=2, ensure_ascii=False),
                 **books,
-                **{
-                    f"feedback/{h.student}.md": diagnosis.feedback(
-                        h.student,
-                        graded[h.student],
-                        [*h.versions, *dates.deducted_from(chosen, h, graded[h.student])],
-                    )
-                    for h in hand_ins
-                    if h.student in graded
-                },
             }
+            for h in (one for one in hand_ins if one.student in graded):
+                mine, path = graded[h.student], f"feedback/{h.student}"
+                notes = [*h.versions, *dates.deducted_from(chosen, h, mine)]
+                text = diagnosis.feedback(h.student, mine, notes)
+                html = printing.page(f"Feedback for {h.student}", [text], ours=False)
+                texts_of |= {f"{path}.md": text, f"{path}.html": html}
             if weeks:
                 texts_of["course.md"] = course.page(graded, hand_ins, dates, folder)
             files.write_folder(report, texts_of)
@@ -145,7 +143,7 @@ def _graded(
 def table(graded: Mapping[str, Sequence[Verdict]]) -> list[list]:
     """Return a heading and a row per student: points per exercise, then the sums.
 
-    A cell is empty where the exercise was not attempted, or could not be read.
+    A cell is empty if the exercise was not attempted or could not be read.
     """
     numbers = [v.exercise for v in next(iter(graded.values()))]
     rows: list[list] = [["student", *numbers, "solved", "points", "of"]]

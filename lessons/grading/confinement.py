@@ -1,21 +1,20 @@
-"""The operating system's sandbox: Landlock decides about files, a seccomp filter about the rest.
+"""The operating system's sandbox: Landlock controls files, and a seccomp filter everything else.
 
-`confine` closes both around the calling process, for good: whatever runs in it afterwards, Python
-or machine code, reads and writes the files that were named and no others, starts no program and no
-process, opens no socket, and reaches no other process. What was written stays under its name until
-the folder goes: a file that is removed while it is mapped would hold its room on the disk, and no
-name would count it. Landlock needs Linux 5.13; `obstacle` says in a sentence why a system has none.
-The filter lets a list of calls pass and refuses all others, so that what Landlock does not know
-(chmod, truncate by path, signals and sockets before its ABI 6) is closed on every kernel. What
-stays visible is that a file whose path is known exists, with its size and times: neither mechanism
-hides `stat`.
+`confine` closes both around the calling process, permanently. Code that runs in it afterwards, in
+Python or machine code, can only read and write the given files. It can't start programs or
+processes, open sockets, or reach other processes. Files can't be removed, because a removed file
+that is still mapped would take up disk space without being listed anywhere. Landlock needs Linux
+5.13; `obstacle` explains why a system doesn't have it. The filter allows a list of calls and
+refuses all others, so that operations unknown to Landlock (chmod, truncate by path, signals and
+sockets before its ABI 6) are blocked on every kernel. Neither mechanism hides `stat`: if a file's
+path is known, its existence, size, and times remain visible.
 
-Five system calls by ctypes, and no package: on PyPI `landlock` is a development release
-(1.0.0.dev5) and `py-landlock` an alpha (0.1.1) that looks for libc by running a compiler, both
-without seccomp, and `pyseccomp` needs a libseccomp.so that many machines lack.
+This uses five system calls by ctypes instead of a package: on PyPI `landlock` is a development
+release (1.0.0.dev5) and `py-landlock` an alpha (0.1.1) that looks for libc by running a compiler,
+both without seccomp, and `pyseccomp` needs a libseccomp.so that many machines lack.
 
-child.py starts without the packages of this repository, so this file imports only what comes with
-Python.
+child.py starts without the packages of this repository, so this file imports only the standard
+library.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ import sysconfig
 from collections.abc import Iterable
 
 # --- Landlock: bits as in <linux/landlock.h>
-# What keeps libraries from starting threads when they are imported, since the sandbox closes around
-# one. pandas imports pyarrow where it is installed, whose allocator has a thread of its own.
+# Keeps libraries from starting threads when they are imported, since the sandbox requires a single
+# thread. pandas imports pyarrow if it is installed, whose allocator starts a thread.
 ONE_THREAD = {f"{name}_NUM_THREADS": "1" for name in ("OMP", "MKL", "OPENBLAS")}
 ONE_THREAD |= {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446  # the same numbers on every architecture
@@ -52,8 +51,8 @@ ALLOW, ERRNO, KILL = 0x7FFF0000, 0x00050000, 0x80000000
 EPERM, ENOSYS = 1, 38
 SECCOMP = {"x86_64": 317, "aarch64": 277}
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
-NEW = 424  # calls from here on have one number everywhere; C libraries do without them at ENOSYS
-# What Python and torch ask of the system: name, number on x86_64, number on aarch64.
+NEW = 424  # newer calls have the same number everywhere; C libraries do without them at ENOSYS
+# System calls used by Python and torch: name, number on x86_64, number on aarch64.
 CALLS = """
 read 0 63, write 1 64, close 3 57, lseek 8 62, pread64 17 67, pwrite64 18 68, readv 19 65,
 writev 20 66, preadv 295 69, pwritev 296 70, stat 4 -, fstat 5 80, lstat 6 -, newfstatat 262 79,
@@ -74,16 +73,16 @@ clock_getres 229 114, gettimeofday 96 169, time 201 -, times 100 153, getrusage 
 getrlimit 97 163, sysinfo 99 179, uname 63 160, getrandom 318 278, getpid 39 172, getppid 110 173,
 getuid 102 174, geteuid 107 175, getgid 104 176, getegid 108 177, getresuid 118 148,
 getresgid 120 150, getgroups 115 158, getpgrp 111 -, recvfrom 45 207, sendto 44 206"""
-# What they ask in one form only: (name, numbers, [(argument, mask, values that pass), …]).
+# Calls allowed with some arguments: (name, numbers, [(argument, mask, allowed values), …]).
 WHOLE, THREAD, NEW_NAMESPACES = 0xFFFFFFFF, 0x00010000, 0x7E020000
 # O_TRUNC empties files even with O_RDONLY, and a file of O_TMPFILE has no name
 OPEN_MODES = 0o20000000 | 0o1000 | 0o3, (0, 1, 2, 0o1001, 0o1002)
-COMMANDS = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032, 1034)  # none that makes signals
+COMMANDS = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032, 1034)  # without those that send signals
 TERMINAL = (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)  # is it one, how wide, blocking
 
 
 def partly(pid: int) -> list[tuple[str, str, list[tuple[int, int, tuple[int, ...]]]]]:
-    """Return the calls that pass with some arguments only, for the process `pid`."""
+    """Return the calls allowed only with some arguments, for the process `pid`."""
     return [
         ("open", "2 -", [(1, *OPEN_MODES)]),
         ("openat", "257 56", [(2, *OPEN_MODES)]),
@@ -92,7 +91,7 @@ def partly(pid: int) -> list[tuple[str, str, list[tuple[int, int, tuple[int, ...
         ("clone", "56 220", [(0, THREAD | NEW_NAMESPACES, (THREAD,))]),  # a thread, no process
         ("kill", "62 129", [(0, WHOLE, (pid,))]),
         ("tgkill", "234 131", [(0, WHOLE, (pid,))]),
-        # limits are read, of the own process, and never set: the address of new ones is 0
+        # a process can read its own limits, but not set them: the address of new limits is 0
         ("prlimit64", "302 261", [(0, WHOLE, (0, pid)), (2, WHOLE, (0,)), (-2, WHOLE, (0,))]),
         ("prctl", "157 167", [(0, WHOLE, (15, 16, 0x53564D41))]),  # names of threads, of memory
     ]
@@ -117,17 +116,17 @@ def no_process() -> str:
     if hasattr(os, "fork") and hasattr(socket, "send_fds"):
         return ""
     return (
-        "on this system no student's file is run, because nothing would limit what it does: grade "
-        "in WSL, on Linux or on macOS"
+        "on this system no student's file is run, because nothing would limit what it does. Grade "
+        "in WSL, on Linux, or on macOS"
     )
 
 
 def protection() -> str:
-    """Return one line about what protects the machine on this system, for people who grade."""
+    """Return one line about the protection on this system, for people who grade."""
     if no_process():
         return "no student's file is run on this system"
     if why := obstacle():
-        return f"audit hook only ({why}): grade only code that you have read"
+        return f"audit hook only ({why}). Grade only code that you have read"
     return f"Landlock (ABI {landlock_abi()}) and seccomp, audit hook"
 
 
@@ -148,17 +147,17 @@ def confine(
 ) -> None:
     """Close the sandbox around this process, which must have one thread. Raises OSError.
 
-    read      files and folders that may be read, with all that is in them
-    write     folders in which files may be made, written and read, and none is removed or renamed
-    hidden    what may not be read although it is in `read`
-    folders   whether folders may also be made in `write`
-    graphics  whether the devices of NVIDIA's cards stay in reach, for CUDA
+    read      files and folders that may be read, with all their contents
+    write     folders in which files may be created, written, and read, but not removed or renamed
+    hidden    files and folders in `read` that may not be read
+    folders   whether folders may also be created in `write`
+    graphics  whether the devices of NVIDIA's cards stay accessible, for CUDA
     """
     if len(os.listdir("/proc/self/task")) != 1:
-        raise OSError("the sandbox closes around one thread, and there are several")
+        raise OSError("the sandbox requires a single thread, but there are several")
     if _libc().prctl(38, *map(ctypes.c_ulong, (1, 0, 0, 0))) != 0:  # PR_SET_NO_NEW_PRIVS
         raise OSError(ctypes.get_errno(), "new privileges could not be given up")
-    # PR_SET_PDEATHSIG: it ends with the process that started it, also where that has stopped it
+    # PR_SET_PDEATHSIG: it ends with the process that started it, even if that has stopped it
     _libc().prctl(1, *map(ctypes.c_ulong, (signal.SIGKILL, 0, 0, 0)))
     rules = [
         *visible(read, hidden),
@@ -176,10 +175,10 @@ def confine(
 
 
 def python_files() -> list[str]:
-    """Return where Python, its packages and the system's libraries lie.
+    """Return the folders of Python, its packages, and the system's libraries.
 
-    Folders that an editable installation or PYTHONPATH adds are not among them: they may hold
-    whatever the teacher works on.
+    Folders added by an editable installation or by PYTHONPATH are not included, because they may
+    contain the teacher's work.
     """
     paths = sysconfig.get_paths()
     found = [
@@ -195,9 +194,9 @@ def python_files() -> list[str]:
 def visible(paths: Iterable[str], hidden: Iterable[str]) -> list[tuple[str, int]]:
     """Return (path, rights) for reading the paths, split up so that nothing hidden can be opened.
 
-    Landlock only ever grants, for a folder with all that is in it. So where a folder holds
-    something hidden, its other members are granted one by one. The names in it can be listed all
-    the same, because Python looks for modules that way.
+    Landlock can only grant access, to a folder with all its contents. So if a folder contains
+    something hidden, its other members are granted individually. Its names can still be listed,
+    because Python looks for modules that way.
     """
     hidden = [os.path.realpath(path) for path in hidden]
     found = []
@@ -220,20 +219,20 @@ def _libc() -> ctypes.CDLL:
 
 
 def _system(number: int, *args) -> int:
-    """The result of a system call, -1 with errno where it failed."""
+    """The result of a system call; -1 with errno if it failed."""
     call = _libc().syscall
     call.restype = ctypes.c_long
     return call(ctypes.c_long(number), *args)
 
 
 def _restrict_files(rules: list[tuple[str, int]]) -> None:
-    """Landlock: all that the kernel can refuse is refused, but for the rules."""
+    """Let Landlock refuse everything that the kernel can refuse, except for the rules."""
     abi = landlock_abi()
     handled = HANDLED[max(known for known in HANDLED if known <= abi)]
     asked = struct.pack("QQQ", handled, TCP, SCOPED)[: 8 if abi < 4 else 16 if abi < 6 else 24]
     ruleset = _system(CREATE_RULESET, asked, ctypes.c_size_t(len(asked)), 0)
     if ruleset < 0:
-        raise OSError(ctypes.get_errno(), "Landlock made no set of rules")
+        raise OSError(ctypes.get_errno(), "Landlock could not create a set of rules")
     try:
         for path, rights in rules:
             try:
@@ -243,7 +242,7 @@ def _restrict_files(rules: list[tuple[str, int]]) -> None:
             try:
                 rights &= handled if os.path.isdir(path) else handled & OF_A_FILE
                 if _system(ADD_RULE, ruleset, 1, struct.pack("=Qi", rights, place), 0) != 0:
-                    raise OSError(ctypes.get_errno(), f"Landlock takes no rule for {path}")
+                    raise OSError(ctypes.get_errno(), f"Landlock does not accept a rule for {path}")
             finally:
                 os.close(place)
         if _system(RESTRICT_SELF, ruleset, 0) != 0:
@@ -253,21 +252,21 @@ def _restrict_files(rules: list[tuple[str, int]]) -> None:
 
 
 def _filter_calls(graphics: bool) -> None:
-    """Seccomp: the listed calls pass, new ones do not exist, all others are not permitted."""
+    """Let seccomp allow the listed calls, report newer calls as missing, and refuse all others."""
     machine = platform.machine()
     program = b"".join(instructions(machine, os.getpid(), graphics))
     held = ctypes.create_string_buffer(program)
     filled = struct.pack("HxxxxxxP", len(program) // 8, ctypes.addressof(held))
     # SECCOMP_SET_MODE_FILTER with SECCOMP_FILTER_FLAG_TSYNC: for every thread of the process
     if _system(SECCOMP[machine], 1, 1, filled) != 0:
-        raise OSError(ctypes.get_errno(), "the seccomp filter was not taken")
+        raise OSError(ctypes.get_errno(), "the seccomp filter was not accepted")
 
 
 def instructions(machine: str, pid: int, graphics: bool = False) -> list[bytes]:
     """Return the filter as instructions of eight bytes, for "x86_64" or "aarch64".
 
     It sees struct seccomp_data: the number at 0, the architecture at 4, six arguments of eight
-    bytes from 16 on. With `graphics` ioctl and mlock pass, with which CUDA speaks to the card.
+    bytes from 16 on. With `graphics`, ioctl and mlock are allowed, which CUDA needs.
     """
     column = ("x86_64", "aarch64").index(machine)
 
@@ -290,7 +289,7 @@ def instructions(machine: str, pid: int, graphics: bool = False) -> list[bytes]:
     for call, conditions in rules.items():
         block = []
         for place, mask, values in conditions:
-            # a negative argument is its upper half, as far as pointers have one that matters
+            # a negative number means the upper half of an argument, for pointers
             block += [step(LOAD, 16 + 8 * abs(place) + 4 * (place < 0)), step(AND, mask)]
             block += [step(EQUAL, v, len(values) - i) for i, v in enumerate(values)]
             block += [step(RETURN, ERRNO | EPERM)]

@@ -21,6 +21,7 @@ from lessons.grading.hand_ins import HandIn
 from lessons.grading.verdict import Verdict, by_session, marked, missing, plain, summary
 
 DAY = 24 * 60 * 60
+COPIED = " No one was in time. Were the files copied? A copied file may have the date of the copy."
 MISSED = 10  # exercises in the table of those that are missed most
 
 
@@ -53,7 +54,7 @@ class Deadlines:
             form = (
                 "[due], 2 = 2026-10-12 23:59:00; optionally above it grace = 30 and deducted = 0.1"
             )
-            raise ValueError(f"{path} cannot be read ({error}); its form is {form}") from None
+            raise ValueError(f"{path} cannot be read ({error}). Its form is {form}") from None
         return found
 
     def late(self, session: str, saved: float) -> float:
@@ -73,7 +74,7 @@ class Deadlines:
     def deducted_from(
         self, chosen: Sequence[Exercise], one: HandIn, verdicts: Sequence[Verdict]
     ) -> Iterator[str]:
-        """A sentence for the student on each session with points deducted, as in the gradebook."""
+        """Sentences for the student on points deducted from a session, as in the gradebook."""
         kept, saved = self.kept(chosen, [one]), sessions(chosen, one)
         for n, some in by_session(verdicts).items():
             share, points = kept.get((one.student, n), 1), summary(some)["points"]
@@ -83,18 +84,18 @@ class Deadlines:
                 yield f"{late}, so {1 - share:.0%} is deducted: {count}."
 
     def told(self, chosen: Sequence[Exercise], some: Sequence[HandIn]) -> Iterator[str]:
-        """A sentence for each session with late work."""
+        """Sentences for the teacher on each session with late work."""
         lost = f", with {self.deducted:.0%} less a day" * bool(self.deducted)
         saved = {one.student: sessions(chosen, one) for one in some}
         for n in self.due:
-            late = {who: self.late(n, when.get(n, 0)) for who, when in saved.items()}
+            late = {who: self.late(n, when[n]) for who, when in saved.items() if when.get(n)}
             names = [f"{who} ({span(seconds)})" for who, seconds in late.items() if seconds]
             if names:
-                yield f"Late in session {n}{lost}: {', '.join(names)}."
+                yield f"Late in session {n}{lost}: {', '.join(names)}.{COPIED * all(late.values())}"
 
 
 def _seconds(when: object) -> float:
-    """A date from TOML; a day ends at midnight, and a time without a zone is local time."""
+    """A date from TOML. A day ends at midnight, and a time without a zone is local time."""
     if isinstance(when, datetime):
         return when.timestamp()
     if isinstance(when, date):
@@ -103,7 +104,7 @@ def _seconds(when: object) -> float:
 
 
 def day(seconds: float) -> str:
-    """A date as the page shows it: 5 Oct."""
+    """A date as shown on the page: 5 Oct."""
     return datetime.fromtimestamp(seconds).strftime("%d %b").lstrip("0")
 
 
@@ -116,7 +117,7 @@ def span(seconds: float) -> str:
 
 
 def sessions(chosen: Sequence[Exercise], one: HandIn) -> dict[str, float]:
-    """When the last file of each session was saved, 0 if there is none."""
+    """When the last file of each session was saved, or 0 if there isn't one."""
     found: dict[str, float] = {}
     for exercise, saved in zip(chosen, one.saved, strict=True):
         found[str(exercise.session)] = max(found.get(str(exercise.session), 0.0), saved)
@@ -128,8 +129,8 @@ def read(
 ) -> tuple[list[Exercise], list[HandIn], list[str]]:
     """The exercises, the hand-ins, and notes on them, for one folder or one for each session.
 
-    Folders of sessions are called 2, week_2 or session 02. A course without any is the folder of
-    one class, in which every student has the files of all sessions.
+    Folders of sessions are called 2, week_2 or session 02. A course without such folders is read as
+    a single class in which every student has the files of all sessions.
     """
     weeks: dict[int, dict[str, HandIn]] = {}
     odd, unread = [], []
@@ -142,7 +143,7 @@ def read(
             unread.append(path.name)
         if mine and path.is_dir():
             if mine[0].session in weeks:
-                raise ValueError(f"two folders in {folder} are of session {mine[0].session}")
+                raise ValueError(f"two folders in {folder} belong to session {mine[0].session}")
             try:
                 some, loose = hand_ins.read(mine, path)
             except ValueError as error:
@@ -260,5 +261,5 @@ def quiz(path: Path) -> list[str]:
                 lines.append(f"| {session} | {question} | {cells} |")
     except (ValueError, csv.Error) as error:
         form = "session,question,before,after,of, then a line of numbers for each question"
-        lines.append(f"\n{path.name} cannot be read further ({error}); its form is `{form}`.")
+        lines.append(f"\n{path.name} cannot be read further ({error}). Its form is `{form}`.")
     return [*lines, ""]

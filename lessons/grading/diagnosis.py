@@ -1,7 +1,7 @@
-"""The understanding of a class, in words: a page for the teacher, and a page for each student.
+"""Results of a class in words: a page for the teacher, and a page for each student.
 
-The words come from the checks. Folder names and students' texts are shown as plain text: a name is
-escaped, and a message is indented, so that Markdown doesn't change it.
+The words come from the checks. Folder names and students' texts are shown as plain text: names are
+escaped and messages are indented, so that Markdown doesn't change them.
 """
 
 from __future__ import annotations
@@ -19,14 +19,9 @@ SHOWN = 3  # named mistakes of an exercise
 STOPPED = (
     "## Files that stopped before giving an answer",
     "",
-    "Open these files: it may be a slip or a trick. The quoted line is where a file",
-    "stopped, and an earlier line may be the cause.",
+    "Open these files, since the reason may be a slip or a trick. The quoted line is where a",
+    "file stopped; the cause may be in an earlier line.",
     "",
-)
-ALIKE = (
-    "Answers are compared without their comments, layout and names. The solutions are public and "
-    "a short answer has few forms, so let the students explain theirs before you conclude "
-    "anything."
 )
 OPEN = (STUB, "missing")
 KINDS = ("solved", "wrong", "stopped", STUB)  # columns of the tables
@@ -34,12 +29,12 @@ WIDTH = 92
 
 
 def plain(name: str) -> str:
-    """A folder's name on one line, shown unchanged by Markdown."""
+    """A folder's name on one line, escaped so that Markdown shows it unchanged."""
     return re.sub(r"([\\`*_\[\]<>|#!&~])", r"\\\1", " ".join(clean(name).split()))
 
 
 def quoted(text: str, indent: int = 4) -> str:
-    """A text that others wrote, indented so far that Markdown leaves it unchanged."""
+    """A text that others wrote, indented so that Markdown shows it unchanged."""
     lines = [
         piece
         for line in clean(text).splitlines()
@@ -130,13 +125,11 @@ def _odd(
     if empty:
         told = "The gradebooks leave these sessions empty, so decide on the marks yourself: "
         lines += ["", f"{told}{', '.join(empty)}."]
-    if any("the same answer" in one or "published" in one for one in others):
-        lines += ["", ALIKE]
     return ["## Hand-ins to look at", "", *lines, ""]
 
 
 def _stopped(graded: Mapping[str, Sequence[Verdict]]) -> list[str]:
-    """The part on files without an answer, which are not mistakes about the subject."""
+    """The part on files that did not give an answer."""
     lines: list[str] = []
     for student, verdicts in graded.items():
         if odd := [v for v in verdicts if kind(v) == "stopped"]:
@@ -156,11 +149,11 @@ def _wrong(found: Mapping[str, Verdict]) -> list[str]:
         lines += [f"* {counted(len(students))}: {listed(students)}", "", quoted(message, 6), ""]
     rest = [student for _, students in named[SHOWN:] for student in students]
     if rest:
-        more = "with other mistakes, which their feedback names"
+        more = "with other mistakes, which are listed in their feedback"
         lines += [f"* {counted(len(rest))} {more}: {listed(rest)}", ""]
     other = [s for s, v in found.items() if kind(v) == "wrong" and v.message.endswith(UNNAMED)]
     if other:
-        differ = "whose numbers differ in a way that the check has no name for"
+        differ = "whose numbers differ in a way that the check can't explain"
         lines += [f"* {counted(len(other))} {differ}: {listed(other)}", ""]
     partly = {s: found[s] for s in found if found[s].right}
     if partly:
@@ -182,7 +175,7 @@ def counted(n: int, what: str = "student") -> str:
 
 
 def _stuck(graded: Mapping[str, Sequence[Verdict]]) -> list[str]:
-    """A row for each student who has not solved everything; those with the fewest points first."""
+    """A row for each student who has not solved everything, beginning with the fewest points."""
     lines = ["## Who is stuck where", ""]
     rows = []
     for student, verdicts in graded.items():
@@ -199,7 +192,7 @@ def _stuck(graded: Mapping[str, Sequence[Verdict]]) -> list[str]:
 
 
 def feedback(student: str, verdicts: Sequence[Verdict], notes: Sequence[str] = ()) -> str:
-    """The page of one student: what was not graded or was late, and what each check says."""
+    """The page of one student: notes on versions and lateness, and the message of each check."""
     total = summary(verdicts)
     lines = [
         f"# Feedback for {plain(student)}",

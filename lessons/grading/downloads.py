@@ -1,7 +1,7 @@
-"""A class as Moodle and Canvas hand it over: whose each folder or file is, and logins for names.
+"""A class as downloaded from Moodle or Canvas: the owner of each folder or file, and their login.
 
-Moodle's download has a folder `Anna Schmidt_101_assignsubmission_file_` for each student, and one
-more for a text typed online. Canvas has plain files, `annaschmidt_LATE_123_456_l2_1_insert.py`.
+Moodle's download has a folder `Anna Schmidt_101_assignsubmission_file_` for each student, and
+another for a text typed online. Canvas has plain files, `annaschmidt_LATE_123_456_l2_1_insert.py`.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from lessons.grading import archives, files
 
 MOODLE = re.compile(r"(.+?)_(\d+)_assignsubmission_(file|onlinetext)(?:_(.*))?")
 CANVAS = re.compile(r"([^_]+)_(?:LATE_)?(\d+)_\d+_(.+)")
-AGAIN = re.compile(r"(l\d+_\d+_\w+)-\d+(\.py)", re.IGNORECASE)  # Canvas counts what came again
-CLASSES = 20  # hand-ins of the largest size that the archive of a whole class may hold
+AGAIN = re.compile(r"(l\d+_\d+_\w+)-\d+(\.py)", re.IGNORECASE)  # Canvas numbers later versions
+CLASSES = 20  # maximal size of a class's archive, in student archives of maximal size
 NAMES = "names.csv"
 
 
 def opened(folder: Path, room: Path) -> tuple[Path, list[str]]:
-    """The folder of a class, unpacked into `room` where it is one archive of a whole class."""
+    """The folder of a class, unpacked into `room` if it is an archive of the whole class."""
     path = folder
     if not (folder.is_file() and folder.name.casefold().endswith(files.ARCHIVES)):
         there = files.listed(folder)
         whole = [one for one in there if one.is_file() and _is_class(one)]
         if not whole:
             return folder, []
-        if len(there) > 1:  # a student's could hold a folder by another's name
-            said = "holds a whole class: unpack it, or put it alone into a folder"
+        if len(there) > 1:  # a student's archive could contain a folder with another's name
+            said = "contains a whole class. Unpack it, or put it into an empty folder"
             return folder, [f"{one.name} {said}." for one in whole]
         path = whole[0]
     try:
@@ -45,14 +45,14 @@ def opened(folder: Path, room: Path) -> tuple[Path, list[str]]:
 
 
 def _is_class(path: Path) -> bool:
-    """Whether the archive has students by the names that Moodle or Canvas gives them."""
+    """Return whether the archive contains names of the form that Moodle or Canvas uses."""
     names = (name.replace("\\", "/").removeprefix("./") for name in archives.names(path))
     tops = (name.partition("/") for name in names)
     return any(MOODLE.fullmatch(top) or (not rest and _flat(top)) for top, _, rest in tops)
 
 
 def _flat(name: str) -> tuple[str, str, str] | None:
-    """Whose file it is in a download without folders, the number, and its own name."""
+    """A file's owner in a download without folders, their number, and its original name."""
     if (found := MOODLE.fullmatch(name)) and found[4]:
         return found[1], found[2], found[4]
     found = CANVAS.fullmatch(name)
@@ -60,7 +60,7 @@ def _flat(name: str) -> tuple[str, str, str] | None:
 
 
 def sorted_out(folder: Path, room: Path) -> tuple[dict[str, Path], set[Path], list[str]]:
-    """{student: their folder} of a download, what of the folder that is, and what to tell.
+    """{student: their folder} of a download, the paths that belong to it, and notes on them.
 
     Files without folders are copied into `room`. Empty for a class with a folder per student.
     """
@@ -84,7 +84,7 @@ def sorted_out(folder: Path, room: Path) -> tuple[dict[str, Path], set[Path], li
     names = [name for name, _ in owners]
     for (name, number), parts in owners.items():
         student = name if names.count(name) == 1 else f"{name} {number}"
-        folders = [path for path, own in parts if not own]  # that of files is sorted first
+        folders = [path for path, own in parts if not own]  # the folder of files comes first
         odd += [f"{path.name}: the text typed online was not graded." for path in folders[1:]]
         if folders:
             students[student] = folders[0]
@@ -94,7 +94,7 @@ def sorted_out(folder: Path, room: Path) -> tuple[dict[str, Path], set[Path], li
         for path, own in parts:
             target = students[student] / Path(own).name
             if path.stat().st_size > archives.PACKED or target.exists():
-                why = "there is another of that name" if target.exists() else "it is too large"
+                why = "there is another with that name" if target.exists() else "it is too large"
                 odd.append(f"{path.name} was not read: {why}.")
             else:
                 shutil.copy2(path, target)
@@ -104,7 +104,7 @@ def sorted_out(folder: Path, room: Path) -> tuple[dict[str, Path], set[Path], li
 
 
 def logins(folder: Path) -> dict[str, str] | None:
-    """`names.csv` of the class, or beside it: what each is handed in as, and the login."""
+    """`names.csv` in the class's folder, or next to it: {name of the hand-in: login}."""
     there = (place / NAMES for place in (folder, folder.resolve().parent))
     path = next((one for one in there if one.is_file()), None)
     if path is None:
@@ -117,16 +117,16 @@ def logins(folder: Path) -> dict[str, str] | None:
             found[files.readable(row[0])] = files.readable(row[1])
     except (ValueError, csv.Error) as error:
         form = "handed in as,login, then a line such as Anna Schmidt,aschmidt"
-        raise ValueError(f"{path} cannot be read ({error}); its form is {form}") from None
+        raise ValueError(f"{path} cannot be read ({error}). Its form is {form}") from None
     return found
 
 
 def renamed(students: Sequence[str], known: dict[str, str] | None, guess: bool) -> Iterator[str]:
-    """A sentence for the teacher on names that are no logins, as far as that can be seen."""
+    """Sentences for the teacher on names that may not be logins."""
     if known is None and guess:
         yield (
-            "If these names are not those that the students log in with, the rows of moodle.csv "
-            f"and canvas.csv match nobody: write {NAMES}, as GRADING.md says."
+            "If these names are not the students' logins, moodle.csv and canvas.csv won't match "
+            f"anyone in the course system. Write {NAMES}, as described in GRADING.md."
         )
     lacking = [one for one in students if known is not None and one not in known.values()]
     if lacking:

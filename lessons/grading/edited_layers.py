@@ -18,7 +18,7 @@ MAD = 1.4826  # median absolute deviation -> standard deviation of a normal dist
 
 
 def norms(W: Tensor, U: Tensor) -> Tensor:
-    """How far W stretches the directions in the columns of U (d_in, n): (n,)."""
+    """The factors by which W stretches the directions in the columns of U (d_in, n): (n,)."""
     return (W @ U).norm(dim=0) / U.norm(dim=0)
 
 
@@ -51,7 +51,7 @@ class Layer:
         self.read = self.K + 0.4 * prefix  # the candidates after the defender's prefix
 
     def moment(self) -> Tensor:
-        """C (d_in, d_in) as estimated from one side's own text."""
+        """C (d_in, d_in), estimated from one side's text."""
         text = self.root @ normal(self.draw, D_IN, TOKENS)
         return text @ text.T / TOKENS
 

@@ -1,11 +1,11 @@
-"""The source of an exercise: one file holds statement, solution, checks and wrong answers.
+"""The source of an exercise: a file with its statement, solution, checks, and wrong answers.
 
-The students' stub is cut from that file, so that there is only one source:
+The students' stub is extracted from that file, so that there is only one source:
 
 l2_1_insert.py        session 2, number 1
 docstring             ★ and title, then the statement with shapes and hints
 # solution            the block from here to the end of its function, or `# end`
-# --- checks          below it: check(ask, draw) and WRONG, which students do not get
+# --- checks          then check(ask, draw) and WRONG, which students don't get
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LINE = 'return "not attempted"  # your code goes here'
 
 @dataclass(frozen=True)
 class Exercise:
-    """One exercise of the folder; `number` is "2.1", `name` the file's name without .py."""
+    """An exercise. `number` is "2.1", and `name` is the file's name without .py."""
 
     path: Path
     session: int
@@ -58,7 +58,7 @@ class Exercise:
 
     @cached_property
     def solution(self) -> str:
-        """The upper part with its solution, as `solution` shows it."""
+        """The upper part with its solution, as shown by the command `solution`."""
         head, found, _ = self.path.read_text(encoding="utf-8").partition(f"\n{CHECKS}")
         if not found:
             raise ValueError(f"{self.path.name} has no line `{CHECKS}`")
@@ -75,7 +75,7 @@ class Exercise:
         return importlib.import_module(f"lessons.{self.name}")
 
     def option(self, name: str) -> Any:
-        """A constant below the checks: SECONDS of CPU per call, LIB = True to let `lib` in."""
+        """A constant below the checks: SECONDS of CPU per call, LIB = True to allow `lib`."""
         return getattr(self.module, name, None)
 
     @property
@@ -92,15 +92,15 @@ class Exercise:
         return [one.name for one in parts if is_empty(one) and one.name in self.blocks]
 
     def wrong(self, body: str | Mapping[str, str]) -> str:
-        """The file with one typical mistake: another body of all blocks, or as `with_bodies`."""
+        """The file with a typical mistake: one body for all blocks, or as in `with_bodies`."""
         if isinstance(body, str):
             body = dict.fromkeys(self.blocks, body)
         return self.with_bodies(body)
 
     def with_bodies(self, bodies: Mapping[str, str]) -> str:
-        """The upper part with other text in the place of some solution blocks, or of their pieces.
+        """The upper part, replacing some solution blocks or pieces of them.
 
-        {"insert": "return W"} is another body of a function, {"k @ u": "k @ k"} another piece.
+        {"insert": "return W"} replaces the body of a function, {"k @ u": "k @ k"} a piece.
         """
         lines = self.solution.splitlines()
         for name, first, last in reversed(_blocks(self.solution)):
@@ -133,7 +133,7 @@ def _blocks(text: str) -> list[tuple[str, int, int]]:
 
 
 def aside(path: Path) -> Path:
-    """A free name next to a student's file, for its previous contents: l2_1_insert.py.old1."""
+    """An unused name next to a student's file, for its previous contents: l2_1_insert.py.old1."""
     names = (path.with_name(f"{path.name}.old{n}") for n in count(1))
     return next(name for name in names if not name.exists())
 
@@ -141,7 +141,7 @@ def aside(path: Path) -> Path:
 def exercises(which: str = "all") -> list[Exercise]:
     """The exercises of a session ("2"), a single exercise ("2.1"), or all ("all"), in order.
 
-    Raises ValueError when there is none.
+    Raises ValueError if there is none.
     """
     names = ((path, re.fullmatch(r"l(\d+)_(\d+)_\w+", path.stem)) for path in LESSONS.glob("*.py"))
     found = [Exercise(path, int(name[1]), int(name[2])) for path, name in names if name]
@@ -150,7 +150,7 @@ def exercises(which: str = "all") -> list[Exercise]:
     if not chosen:
         there = ", ".join(sorted({str(e.session) for e in found}, key=int))
         raise ValueError(
-            f"there is no exercise {which!r}: use a session ({there}), an exercise such as 2.1, "
+            f"there is no exercise {which!r}. Use a session ({there}), an exercise such as 2.1, "
             "or all"
         )
     return chosen

@@ -1,8 +1,8 @@
 """Files for grading: students' files are read safely, the teacher's files are written whole.
 
-A class's folder also contains files from archives and systems; a student's hand-in may be a folder,
-a pipe, or a picture with the name of a program. The paths that a teacher's command writes are
-checked before the work, and an earlier file stays until the new file is complete.
+A class's folder also contains files from archives and systems. A student's hand-in may be a folder,
+a pipe, or a picture named like a program. Paths that a teacher's command will write to are checked
+before the work begins, and an earlier file is kept until the new file is complete.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from lessons.marking import clean
 from lib.atomic_files import whole_file, whole_folder
 
 LARGEST = 200_000  # bytes of a student's file
-LIKE = 0.85  # similarity of two names if one of them is a typo
-ROOM = 1 << 16  # bytes written to test whether a table can be written
+LIKE = 0.85  # similarity above which a name may be a misspelling of another
+ROOM = 1 << 16  # bytes written to find out whether a table can be saved
 # files that systems put into folders; names beginning with a dot are not hand-ins either
 NOBODY = ("__macosx", "__pycache__", "lost+found", "$recycle.bin", "system volume information")
 # Characters that a spreadsheet reads as the beginning of a formula, including full-width ones.
@@ -35,13 +35,13 @@ ARCHIVES = (".zip", ".tar.gz", ".tgz", ".tar")
 
 
 class Missing(ValueError):
-    """There is no file of that name."""
+    """There is no file with that name."""
 
 
 def students(folder: Path) -> list[Path]:
     """The students' folders in a class's folder, and archives instead of a folder.
 
-    Raises ValueError where there is none.
+    Raises ValueError if there are none.
     """
     if not (found := listed(folder)):
         raise ValueError(f"there is no folder of a student in {folder}")
@@ -49,9 +49,9 @@ def students(folder: Path) -> list[Path]:
 
 
 def listed(folder: Path) -> list[Path]:
-    """The same, which may be none."""
+    """The same folders and archives, or an empty list."""
     if not folder.is_dir():
-        raise ValueError(f"{folder} is not a folder: it should contain one folder per student")
+        raise ValueError(f"{folder} is not a folder. It should contain one folder per student")
     return [
         path
         for path in sorted(folder.iterdir())
@@ -64,9 +64,9 @@ def listed(folder: Path) -> list[Path]:
 
 
 def readable(name: str) -> str:
-    """A name on one line, which every file can hold; one of another encoding as Latin letters.
+    """A name on one line that can be written to any file; a name in another encoding as Latin-1.
 
-    A Mac writes ü as two signs, and a student has one name.
+    Macs write ü as two characters, so the name is normalized.
     """
     try:
         name.encode()
@@ -78,29 +78,29 @@ def readable(name: str) -> str:
 def text_of(path: Path, largest: int = LARGEST) -> str:
     """A student's file as text. Raises ValueError with the reason why it is not run.
 
-    The error is Missing if there is no file of that name; it then lists files with similar names.
+    The error is Missing if there is no file with that name, and lists files with similar names.
     """
     try:
         if path.parent.is_file():
-            raise ValueError(f"{path.parent.name} is an archive: unpack it into a folder")
+            raise ValueError(f"{path.parent.name} is an archive. Unpack it into a folder")
         if path.is_symlink():
-            raise ValueError("a link: hand in the plain file")
+            raise ValueError("a link. Hand in the file itself")
         if not path.exists():
             near = ", ".join(alike(path)[:3])
             near = f", only {near}, which is another name" if near else ""
             raise Missing(f"there is no {path.name} in {path.parent}{near}")
         if not path.is_file():
             what = "a folder" if path.is_dir() else "a pipe or a device"
-            raise ValueError(f"{path.name} is {what}: hand in a plain file of that name")
+            raise ValueError(f"{path.name} is {what}. Hand in a plain file with that name")
         if path.stat().st_size > largest:
-            raise ValueError(f"{path.name} is larger than {largest // 1000} kB: hand in less")
+            raise ValueError(f"{path.name} is larger than {largest // 1000} kB. Hand in less")
         text = path.read_text(encoding="utf-8-sig")  # editors on Windows prepend a mark
     except UnicodeDecodeError:
-        raise ValueError(f"{path.name} is not UTF-8 text: save it as UTF-8") from None
+        raise ValueError(f"{path.name} is not UTF-8 text. Save it as UTF-8") from None
     except OSError as error:
         raise ValueError(f"{path.name} cannot be read: {reason(error)}") from None
     if "\0" in text:
-        raise ValueError(f"{path.name} is not the text of a program: save it as UTF-8")
+        raise ValueError(f"{path.name} is not the text of a program. Save it as UTF-8")
     if not text.strip():
         raise ValueError(f"{path.name} is empty")
     return text
@@ -118,7 +118,7 @@ def is_like(name: str, wanted: str) -> bool:
     The correct name of another exercise does not count.
     """
     if re.fullmatch(r"l\d+_\d+_\w+\.py", name):
-        return False
+        return name == wanted
     given, own = (
         re.sub(r"[^a-z0-9]", "", unicodedata.normalize("NFKC", one).casefold().partition(".py")[0])
         for one in (name, wanted)
@@ -150,12 +150,12 @@ def writable(*paths: Path | None) -> None:
     """Raise ValueError unless all these files can be written, before hours of work."""
     given = [path for path in paths if path is not None]
     if len({path.absolute() for path in given}) < len(given):
-        raise ValueError(f"{given[0]} is given twice: use a separate file for each")
+        raise ValueError(f"{given[0]} is given twice. Use a separate file for each")
     for path in given:
         if not path.parent.is_dir():
             raise ValueError(f"there is no folder {path.parent} for {path.name}")
         if path.is_symlink() or (path.exists() and not path.is_file()):
-            raise ValueError(f"{path} is not a plain file: nothing is written there")
+            raise ValueError(f"{path} is not a plain file, so nothing is written to it")
         try:
             if path.exists() and not os.access(path, os.W_OK):
                 raise PermissionError(None, "it is read-only")
@@ -166,7 +166,7 @@ def writable(*paths: Path | None) -> None:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a complete file, or raise an OSError that names it and keep the existing file."""
+    """Write a complete file, or raise an OSError with its name, keeping the existing file."""
     with whole_file(path) as part:
         part.write_text(text, encoding="utf-8", newline="")
 
@@ -175,12 +175,12 @@ def free(*folders: Path) -> None:
     """Raise ValueError unless each of these folders can be created, before hours of work."""
     for folder in folders:
         if folder.exists() or folder.is_symlink():
-            raise ValueError(f"{folder} is there already: choose a new folder")
+            raise ValueError(f"{folder} is there already. Choose a new folder")
         writable(folder)
 
 
 def write_folder(folder: Path, texts: Mapping[str, str]) -> None:
-    """Make a folder of these files, by their paths inside it; all of them, or an OSError."""
+    """Create a folder with all of these files, given by relative paths, or raise an OSError."""
     with whole_folder(folder) as whole:
         for name, text in texts.items():
             (whole / name).parent.mkdir(parents=True, exist_ok=True)
@@ -188,10 +188,10 @@ def write_folder(folder: Path, texts: Mapping[str, str]) -> None:
 
 
 def as_csv(rows: Sequence[Sequence]) -> str:
-    """A table as CSV; a name that a spreadsheet would take for a formula gets a quote.
+    """A table as CSV, with a quote before names that a spreadsheet would read as formulas.
 
-    Texts stand in quotation marks, so that a program that divides lines at another sign than the
-    comma finds no formula inside one.
+    Texts are quoted, so that programs splitting lines at another character than the comma don't
+    find a formula inside a name either.
     """
     file = io.StringIO()
     csv.writer(file, quoting=csv.QUOTE_NONNUMERIC).writerows(

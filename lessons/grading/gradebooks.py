@@ -17,13 +17,13 @@ def gradebooks(
     """The files canvas.csv and moodle.csv; a cell is empty if a mark would be a guess.
 
     This happens if nothing in a session was attempted, or if one of its files could not be read.
-    `kept` contains the fraction of the points that is left for a student's late session.
+    `kept` maps (student, session) to the fraction of the points left for late work.
     """
     of = {n: summary(v)["of"] for n, v in by_session(next(iter(graded.values()))).items()}
     titles = [f"Session {session}" for session in of]
     canvas = [
         ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", *titles],
-        ["Points Possible", "", "", "", "", *of.values()],  # Canvas makes new assignments with it
+        ["Points Possible", "", "", "", "", *of.values()],  # Canvas creates new assignments from it
     ]
     moodle: list[list] = [["Username", *titles]]
     for student, verdicts in graded.items():

@@ -1,18 +1,20 @@
 """The hand-ins of a class: folders, archives, and notebooks, and which of them to look at.
 
 Everything is read before the first file is run. Archives are unpacked into a temporary folder, and
-the code in a notebook's holes counts if there is no file for that exercise.
+the code in a notebook's holes is used if there is no file for that exercise.
 """
 
 from __future__ import annotations
 
 import ast
 import os
+import re
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 
 from lessons.grading import archives, downloads, files, notebook_files
@@ -32,17 +34,23 @@ OTHERS = (
     ".zst",
     ".py",
     ".ipynb",
-)  # loose in a class's folder
-LISTED = 1000  # files of a hand-in whose names are looked at
-SHORT = 30  # pieces of a program beyond the stub, below which two answers are alike by themselves
+)  # endings of files that are not hand-ins, but may have been meant as such
+ENDING = re.compile(f"({'|'.join(map(re.escape, files.ARCHIVES))})$", re.IGNORECASE)
+LISTED = 1000  # maximal number of file names read from a hand-in
+SHORT = 30  # pieces of a program beyond the stub; shorter answers may match by chance
+ALIKE = (
+    "Answers are compared without their comments, layout, and names. The solutions are public and "
+    "a short answer has few forms, so have the students explain theirs before you draw "
+    "conclusions."
+)
 
 
 @dataclass
 class HandIn:
     """One student's work: a text or a verdict for each exercise, and when that file was saved.
 
-    `odd` has a sentence for each thing that a teacher should look at, and `versions` one for each
-    answer of which there are several: which was graded, and which was not.
+    `odd` contains a sentence for everything that a teacher should look at. `versions` contains a
+    sentence for each answer with several versions, on which of them was graded.
     """
 
     student: str
@@ -53,7 +61,7 @@ class HandIn:
 
 
 def read(chosen: Sequence[Exercise], folder: Path) -> tuple[list[HandIn], list[str]]:
-    """The hand-ins in the folder of a class, and what lies in it that is none."""
+    """The hand-ins in the folder of a class, and sentences on its other files."""
     known = downloads.logins(folder)
     with ExitStack() as open_:
         one, two = (
@@ -64,34 +72,28 @@ def read(chosen: Sequence[Exercise], folder: Path) -> tuple[list[HandIn], list[s
         odd += said
         plain = [path for path in files.listed(place) if path not in used]
         if not (given or plain):
-            files.students(place)  # says that there is none
+            files.students(place)  # raises an error saying that there are none
         everybody = [*given.items()]
         for path in sorted(plain, key=Path.is_file):
-            everybody.append((path.name.removesuffix("" if path.is_dir() else _ending(path)), path))
+            everybody.append((path.name if path.is_dir() else ENDING.sub("", path.name), path))
         found: dict[str, HandIn] = {}
         for own, path in everybody:
             name = files.readable(own)
             name = (known or {}).get(name, name)
             if name in found:
-                odd.append(f"{path.name} was not read: {name}, next to it, is graded instead.")
+                odd.append(f"{path.name} was not read. {name}, next to it, is graded instead.")
                 continue
             with tempfile.TemporaryDirectory(prefix="handed-in-") as room:
                 found[name] = _one(name, path, chosen, Path(room))
         for path in sorted(place.glob("[!.]*")):
             if path.is_symlink():
-                odd.append(f"{path.name} is a link, and was not read.")
+                odd.append(f"{path.name} is a link and was not read.")
             elif path.suffix.casefold() in OTHERS and path not in used and path not in plain:
                 odd.append(
-                    f"{path.name} is neither a folder nor a zip or tar.gz, and was not read."
+                    f"{path.name} is neither a folder nor a zip or tar.gz, so it was not read."
                 )
     odd += downloads.renamed([*found], known, bool(used))
     return [found[name] for name in sorted(found)], odd
-
-
-def _ending(path: Path) -> str:
-    """The ending of an archive as written, empty for any other file."""
-    length = next((len(e) for e in files.ARCHIVES if path.name.casefold().endswith(e)), 0)
-    return path.name[len(path.name) - length :]
 
 
 def _one(name: str, path: Path, chosen: Sequence[Exercise], room: Path) -> HandIn:
@@ -102,10 +104,10 @@ def _one(name: str, path: Path, chosen: Sequence[Exercise], room: Path) -> HandI
         root = room
         try:
             archives.unpack(archive, room)
-            odd.append(f"{archive.name} was unpacked, and its files are graded.")
+            odd.append(f"{archive.name} was unpacked, and its files were graded.")
         except ValueError as error:
             root, refused = room / "none", True
-            odd.append(f"{archive.name} was not unpacked, and nothing is graded: {error}.")
+            odd.append(f"{archive.name} was not unpacked, so nothing was graded: {error}.")
     for _ in range(archives.DEEPEST):  # folders that contain only a folder
         inside = [one for one in root.glob("[!.]*") if one.name.casefold() not in files.NOBODY]
         if len(inside) != 1 or inside[0].name == "my" or inside[0].is_symlink():
@@ -122,7 +124,7 @@ def _one(name: str, path: Path, chosen: Sequence[Exercise], room: Path) -> HandI
         (text,), own = hand_in([one], at), at / one.path.name
         saved = own.lstat().st_mtime if os.path.lexists(own) and text != one.stub else 0.0
         missing = isinstance(text, Verdict) and text.status == "missing"
-        same = [n for n in names if _meant(n, one)]
+        same = [n for n in names if files.is_like(Path(n).name, one.path.name)]
         note = noted.get(one.path.name)
         if note and (missing or text == one.stub):
             text, saved = note.text, max(dates)
@@ -153,12 +155,6 @@ def _one(name: str, path: Path, chosen: Sequence[Exercise], room: Path) -> HandI
     return found
 
 
-def _meant(name: str, one: Exercise) -> bool:
-    """Whether a file is one of the exercise, by the right name in any place or by one like it."""
-    own = Path(name).name
-    return own == one.path.name or files.is_like(own, one.path.name)
-
-
 def _left(
     one: Exercise,
     graded: Sequence[str],
@@ -167,7 +163,7 @@ def _left(
     root: Path,
     others: Sequence[str] = (),
 ) -> Iterator[str]:
-    """A sentence on the other versions of an answer, which are not graded; none where none is."""
+    """A sentence on other versions of an answer, which are not graded, if there are any."""
     left = []
     for name in same:
         try:
@@ -183,7 +179,7 @@ def _left(
 
 
 def _packed(folder: Path) -> tuple[Path | None, list[str]]:
-    """The archive of a folder in which nothing else could be graded, and all others."""
+    """The archive to grade, if the folder contains no other work, and all other archives."""
     names = [*_names(folder)]
     packed = [name for name in names if name.casefold().endswith(files.ARCHIVES)]
     others = any(name.casefold().endswith((".py", ".ipynb")) for name in names)
@@ -191,7 +187,7 @@ def _packed(folder: Path) -> tuple[Path | None, list[str]]:
 
 
 def _names(folder: Path) -> Iterator[str]:
-    """Paths of a hand-in's files inside it; those of a copy of the course are not the student's."""
+    """Relative paths of a hand-in's files, without those in a copy of the course."""
     count = 0
     for place, folders, there in os.walk(folder):
         if "grader.py" in there:
@@ -203,8 +199,11 @@ def _names(folder: Path) -> Iterator[str]:
 
 
 def shared(chosen: Sequence[Exercise], hand_ins: Sequence[HandIn]) -> list[str]:
-    """Sentences on answers common to several students, or equal to the published solution."""
-    groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    """Sentences on answers common to several students, or equal to the published solution.
+
+    Students who share answers are a group, together with everyone who shares another with them.
+    """
+    alike: dict[tuple[str, ...], list[str]] = defaultdict(list)
     published: dict[str, list[str]] = defaultdict(list)
     for at, one in enumerate(chosen):
         forms: dict[str, list[str]] = defaultdict(list)
@@ -216,29 +215,37 @@ def shared(chosen: Sequence[Exercise], hand_ins: Sequence[HandIn]) -> list[str]:
                 published[student].append(one.number)
             elif own not in (stub, "") and size > least + SHORT:
                 forms[own].append(student)
-        for alike in forms.values():
-            same = "byte for byte" if len({texts[s] for s in alike}) == 1 else "but for names"
-            if len(alike) > 1:
-                groups[tuple(alike)].append(f"{one.number} ({same})")
+        for who in map(tuple, forms.values()):
+            identical = len({texts[student] for student in who}) == 1
+            alike[who].append(one.number + " (byte for byte)" * identical)
+    groups: list[list[tuple[str, ...]]] = []
+    for who in sorted((who for who in alike if len(who) > 1), key=len, reverse=True):
+        met = [group for group in groups if {*who} & {*chain(*group)}]
+        groups = [group for group in groups if group not in met] + [[*chain(*met), who]]
     by: dict[str, list[str]] = defaultdict(list)
     for student, numbers in published.items():
         by[", ".join(numbers)].append(student)
+    said = [
+        "; ".join(f"{', '.join(who)} in {', '.join(alike[who])}" for who in group)
+        for group in groups
+    ]
     return [
-        *(f"{', '.join(who)}: the same answer to {', '.join(n)}." for who, n in groups.items()),
+        *(f"The same answers: {one}." for one in said),
         *(f"{', '.join(who)}: the published solution of {n}." for n, who in by.items()),
+        *[ALIKE] * bool(said or by),
     ]
 
 
-def _silent(part: ast.AST) -> bool:
+def _silent(part: ast.stmt) -> bool:
     """Return whether a piece of a program is a docstring or an import."""
     text = isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant)
     return text or isinstance(part, ast.Import | ast.ImportFrom)
 
 
 def form(text: str) -> tuple[str, int]:
-    """A program without its layout, comments and docstrings, and with numbers for its names.
+    """A program without layout, comments, and docstrings, its names replaced by numbers; its size.
 
-    The second value is its number of pieces. Empty if it is not Python.
+    The size is its number of pieces. Empty if it is not Python.
     """
     try:
         tree = ast.parse(text)
@@ -247,14 +254,8 @@ def form(text: str) -> tuple[str, int]:
             for key in ("id", "arg") if isinstance(part, ast.Name | ast.arg) else ():
                 if hasattr(part, key):
                     setattr(part, key, names.setdefault(getattr(part, key), str(len(names))))
-            body = getattr(part, "body", None)
-            if isinstance(body, list):
-                kept = [
-                    one for one in body if not isinstance(getattr(one, "value", 0), ast.Constant)
-                ]
-                part.body = [
-                    one for one in kept if not isinstance(one, ast.Import | ast.ImportFrom)
-                ]
+            if isinstance(body := getattr(part, "body", None), list):
+                part.body = [one for one in body if not _silent(one)]
         return ast.dump(tree), sum(1 for _ in ast.walk(tree))
     except UNREADABLE:
         return "", 0

@@ -1,10 +1,10 @@
 """The program that runs a student's editor for the leaderboard: it has a model and makes patches.
 
-leaderboard_entry.py starts it and sends facts. It never gets test prompts, and it hands back files
-with numbers in them. It closes the sandbox of the exercises, before the model is loaded and the
-file's first line runs: what stays readable is Python, the library without its test prompts, the
-model and cached statistics; what stays writable is one folder, in which nothing can be removed or
-renamed, so that its size is all that was written.
+leaderboard_entry.py starts it and sends facts. It never gets test prompts, and it returns files
+containing numbers. Before loading the model and running the first line of the file, it closes the
+sandbox of the exercises: it can still read Python, the library without its test prompts, the model
+and cached statistics. It can still write to one folder, in which nothing can be removed or renamed,
+so that the folder's size shows how much was written.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ LIBRARY = Path(lib.__file__).parent
 
 
 def enclose(asked: dict) -> None:
-    """Give up all files but those that an editor needs, network and other processes, for good."""
-    import resource  # Unix alone has it, and runs this process
+    """Give up network, other processes, and all files that an editor doesn't need, permanently."""
+    import resource  # only on Unix, where this process runs
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE, FILE))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    tempfile.gettempdir()  # is found by a file that is made and removed
-    # the library writes a file beside and renames it; here it is written in its place
+    tempfile.gettempdir()  # finding it creates and removes a file
+    # the library writes a temporary file and renames it, which is refused here
     tensor_file.whole_file = contextlib.nullcontext
     tensor_file.save_file = lambda tensors, path, metadata: path.write_bytes(
         safetensors.torch.save(tensors, metadata)
@@ -64,7 +64,7 @@ def hidden(asked: dict) -> list[str]:
 
 
 def serve(pipe: socket.socket) -> None:
-    """Answers requests, a line of JSON each, until the other side closes."""
+    """Answer requests, each a line of JSON, until the other side closes the connection."""
     lines = pipe.makefile("rw", encoding="utf-8", newline="\n")
 
     def reply(error: str | None = None) -> None:
@@ -82,10 +82,10 @@ def serve(pipe: socket.socket) -> None:
         enclose(asked)
         torch.set_num_threads(asked["threads"])
         lm = lib.load(asked["model"])
-        # after the model, which transformers loads with ctypes
+        # after loading the model, for which transformers uses ctypes
         audit_hook.install(asked["folder"], hidden(asked), folders=True, threads=True)
         source, text = asked["source"], asked["text"]
-        # the file itself is closed to this process: tracebacks quote its lines from here
+        # this process cannot read the file itself, so tracebacks quote its lines from here
         linecache.cache[source] = (1, None, text.splitlines(keepends=True), source)
         editor = editor_of(Path(source), text)(lm)
         reply()

@@ -41,8 +41,8 @@ KEPT = ("PATH", "LD_LIBRARY_PATH", "LANG", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THRE
 ANSWER, TEXT = 1 << 16, 300  # bytes of an answer, characters of an error
 PATCH, HEADER = 256 << 20, 1 << 20  # bytes of a student's patch, and of its texts
 WRITTEN, FILES = 4 << 30, 10_000  # bytes and files of what a student's editor writes and prints
-DEEPEST = 50  # folders in each other
-LOOK = 0.2  # seconds until its folder is looked at again
+DEEPEST = 50  # nested folders
+LOOK = 0.2  # seconds between two checks of its folder
 
 
 class Failed(Exception):
@@ -105,7 +105,7 @@ class Entry(contextlib.AbstractContextManager["Entry"]):
         self.seconds, self.over = seconds, ""
         self.folder = tempfile.TemporaryDirectory(prefix="leaderboard-", ignore_cleanup_errors=True)
         self.patch = Path(self.folder.name) / "edit.patch"
-        # without a name: the file could put a link there, and have this side read what it may not
+        # without a name, so that the file can't put a link to another file in its place
         self.log = tempfile.TemporaryFile()
         model = str(Path(model).resolve()) if model and Path(model).is_dir() else model
         asked = {
@@ -119,8 +119,8 @@ class Entry(contextlib.AbstractContextManager["Entry"]):
             "threads": torch.get_num_threads(),
             "read": [str(cache_folder()), *([] if model is None else [place_of(model)])],
         }
-        # The sandbox closes around one thread, and libraries start theirs when they are imported.
-        # Behind it the process has as many as this one.
+        # The sandbox requires a single thread, but libraries start threads when they are imported.
+        # Once it is closed, the process uses as many threads as this one.
         env = {k: v for k, v in os.environ.items() if k in KEPT}
         env |= self._home() | confinement.ONE_THREAD
         before = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -145,12 +145,12 @@ class Entry(contextlib.AbstractContextManager["Entry"]):
         self.close()
 
     def close(self) -> None:
-        """Ends the process and all that it started, and removes its folder."""
+        """End the process and everything that it started, and remove its folder."""
         self._signal(signal.SIGKILL)
         self.process.wait()
         self.socket.close()
         self.log.close()
-        with contextlib.suppress(RecursionError):  # folders in folders: left to the system
+        with contextlib.suppress(RecursionError):  # too deeply nested: left to the system
             self.folder.cleanup()
 
     def _home(self) -> dict[str, str]:
@@ -177,12 +177,12 @@ class Entry(contextlib.AbstractContextManager["Entry"]):
         try:
             told = self.patch.lstat()
             if not stat.S_ISREG(told.st_mode):
-                raise lib.errors.PatchError("it is no plain file")
+                raise lib.errors.PatchError("it is not a plain file")
             with self.patch.open("rb") as file:
                 header = int.from_bytes(file.read(8), "little")
             if told.st_size > PATCH or header > HEADER:
                 raise lib.errors.PatchError(
-                    f"it may have {PATCH >> 20} MB, {HEADER >> 20} of them texts and settings"
+                    f"it can have {PATCH >> 20} MB, {HEADER >> 20} of them texts and settings"
                 )
             return lib.Patch.load(self.patch)
         except (lib.errors.PatchError, OSError) as error:
@@ -237,8 +237,8 @@ class Entry(contextlib.AbstractContextManager["Entry"]):
         place, left = self.folder.name, WRITTEN - logged
         if left < 0 or files.fills(place, FILES, left, DEEPEST):
             raise Failed(
-                f"more than {WRITTEN >> 30} GB, {FILES:,} files, or {DEEPEST} folders in each "
-                "other were written",
+                f"more than {WRITTEN >> 30} GB, {FILES:,} files, or {DEEPEST} nested folders were "
+                "written",
                 over=True,
             )
 
@@ -259,7 +259,7 @@ class Entry(contextlib.AbstractContextManager["Entry"]):
 
 
 def sentence(error: BaseException) -> str:
-    """An error in one line without control characters: it may quote a patch."""
+    """An error on one line, without control characters, since it may quote a patch."""
     text = clean(error).strip().split("\n")[0][:TEXT]
     kind = "" if isinstance(error, Failed) else type(error).__name__
     return ": ".join(filter(None, (kind, text)))

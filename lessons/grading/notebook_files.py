@@ -1,8 +1,8 @@
 """Extracts the code that students have written into the holes of their notebooks, for the grader.
 
-A hole of exercise 5.1 is a cell that says `use("5.1", …)`. Its function goes into the text of a
-file such as l5_1_weigh.py, with what the notebook imports for it, and with nothing else of it, as
-when the page itself keeps the function. Nothing of a notebook is run.
+A hole of exercise 5.1 is a cell containing `use("5.1", …)`. Its function is copied into the text of
+a file such as l5_1_weigh.py, together with the notebook's imports that it uses. This gives the same
+file that the notebook itself saves. No code from a notebook is run.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ MOST = 30  # notebooks of a student
 
 
 class Cell(msgspec.Struct):
-    """A cell of a notebook, as far as it counts."""
+    """The fields of a cell that are used here."""
 
     cell_type: str
     source: str | list[str]
 
 
 class Notebook(msgspec.Struct):
-    """A notebook, as far as it counts."""
+    """The fields of a notebook that are used here."""
 
     cells: list[Cell]
 
@@ -41,7 +41,7 @@ def code(path: Path) -> list[str]:
     try:
         book = msgspec.json.decode(files.text_of(path, LARGEST), type=Notebook)
     except (msgspec.DecodeError, RecursionError, UnicodeError):
-        said = f"{path.name} is not a notebook: save it in Jupyter, and hand in that file"
+        said = f"{path.name} is not a notebook. Save it in Jupyter, and hand in that file"
         raise ValueError(said) from None
     cells = ["".join(cell.source) for cell in book.cells if cell.cell_type == "code"]
     if sum(map(len, cells)) > CODE:
@@ -50,7 +50,7 @@ def code(path: Path) -> list[str]:
 
 
 class Written(NamedTuple):
-    """A file that is written in notebooks: its text, which they are, and what they have twice."""
+    """A file found in notebooks: its text, the notebooks, and notes on repeated functions."""
 
     text: str
     paths: list[str]
@@ -58,7 +58,7 @@ class Written(NamedTuple):
 
 
 def written(exercise: Exercise, notebooks: Sequence[tuple[str, Sequence[str]]]) -> Written:
-    """The exercise's file with what is written in the notebooks; empty where nothing is.
+    """The exercise's file with the functions in the notebooks; empty if there are none.
 
     A hole that is not Python is used unchanged as the file, so that the grader reports the error.
     """
@@ -80,7 +80,7 @@ def written(exercise: Exercise, notebooks: Sequence[tuple[str, Sequence[str]]]) 
                     earlier, form = last.get(part.name, (path, "")), ast.dump(part)
                     if earlier[1] not in ("", form):
                         what = f"{part.name} in {path} was graded"
-                        other = "an earlier one in it" if earlier[0] == path else f"in {earlier[0]}"
+                        other = "an earlier one" if earlier[0] == path else f"in {earlier[0]}"
                         twice.append(f"{what}; not graded: {other}")
                     last[part.name] = path, form
     lines = exercise.stub.splitlines()
@@ -92,12 +92,12 @@ def written(exercise: Exercise, notebooks: Sequence[tuple[str, Sequence[str]]]) 
 
 
 def imported(function: ast.FunctionDef, cells: Sequence[str]) -> Iterator[str]:
-    """The lines by which a notebook imports what a function uses."""
+    """The notebook's import lines for the names that a function uses."""
     used = {one.id for one in ast.walk(function) if isinstance(one, ast.Name)}
     for cell in cells:
         try:
             parts = ast.parse(cell).body
-        except UNREADABLE:  # a line only for the notebook, such as %timeit
+        except UNREADABLE:  # a notebook command, such as %timeit
             continue
         for part in parts:
             if isinstance(part, ast.Import | ast.ImportFrom):
@@ -115,7 +115,7 @@ def collected(
     """
     paths = [path for place in places for path in sorted(place.glob("*.ipynb"))]
     if len(paths) > MOST:
-        return {}, [], [f"{len(paths)} notebooks, of which none is read; {MOST} are the most"]
+        return {}, [], [f"{len(paths)} notebooks are more than {MOST}, so none was read"]
     notebooks, dates, odd = [], [], []
     for path in paths:
         try:

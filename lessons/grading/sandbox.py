@@ -1,10 +1,10 @@
 """The sandbox: a separate process in which students' files run.
 
 The file never meets the checks: student_file.py calls its functions with the grader's inputs, and
-child.py, in the process, returns what they return. A printed verdict, an early exit or a patched
-torch change nothing here. Before the file's first line the process gives up all other files,
-network and processes: by the operating system where it is Linux with Landlock (confinement.py), and
-by Python's audit hook everywhere (audit_hook.py). `protection` says which.
+child.py, inside the process, returns their results. Printing a verdict, exiting early, or patching
+torch therefore changes nothing here. Before running the file's first line, the process gives up all
+other files, the network, and other processes: by the operating system on Linux with Landlock
+(confinement.py), and by Python's audit hook everywhere (audit_hook.py). `protection` reports which.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ LAYERS = ("system", "hook")
 class Sandbox(AbstractContextManager["Sandbox"]):
     """A server process with torch loaded: `with sandbox.open(source, name) as student: …`.
 
-    It runs one file at a time; several at once take several sandboxes. `layers` is for tests, which
-    look at the system's sandbox ("system") and at the audit hook ("hook") one without the other.
+    It runs one file at a time, so running several at once requires several sandboxes. Tests use
+    `layers` to try the system's sandbox ("system") and the audit hook ("hook") separately.
     """
 
     def __init__(
@@ -52,12 +52,12 @@ class Sandbox(AbstractContextManager["Sandbox"]):
         self.close()
 
     def interrupt(self) -> None:
-        """Ends the server from another thread; whoever waits for an answer gets none."""
+        """End the server from another thread. Threads waiting for an answer don't get one."""
         if (server := self.server) is not None:
             server.kill()
 
     def close(self) -> None:
-        """Ends the server; the next `open` starts another."""
+        """End the server. The next `open` starts a new one."""
         if self.server is not None:
             self.socket.close()
             self.server.kill()
@@ -75,16 +75,16 @@ class Sandbox(AbstractContextManager["Sandbox"]):
     ) -> Student:
         """Return the file as a student, loaded and ready for `ask`; Stopped if it does not load.
 
-        seconds   CPU seconds per call for this file; by default the sandbox's limit
+        seconds   CPU seconds per call; by default the sandbox's limit
         library   whether the file may import `lib`
-        largest   bytes of one answer as it travels; without a number those of the wire
+        largest   bytes of one encoded answer; by default the wire's limit
         """
         if self.server is None or self.server.poll() is not None:
             self.close()
             self.socket, theirs = socket.socketpair()
             child = str(Path(__file__).with_name("child.py"))
             command = [sys.executable, *"-I -B -X utf8".split(), child]
-            # nothing else of the grader's environment: it may hold keys and tokens
+            # nothing else from the grader's environment, which may contain keys and tokens
             env = {key: os.environ[key] for key in KEPT if key in os.environ} | SET
             self.server = subprocess.Popen(
                 [*command, str(theirs.fileno())],
@@ -92,17 +92,17 @@ class Sandbox(AbstractContextManager["Sandbox"]):
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                start_new_session=True,  # Ctrl-C is for the grader, which ends it
+                start_new_session=True,  # Ctrl-C goes to the grader, which ends the server
             )
             theirs.close()
             if self.line(120.0) != "ready":
-                raise OSError("the process for student code did not start: is torch installed?")
+                raise OSError("the process for student code did not start. Is torch installed?")
         return Student(
             self, source, name, seconds or self.seconds, library, largest or wire.LARGEST
         )
 
     def line(self, seconds: float) -> str | None:
-        """The server's next line; None when it does not come."""
+        """The server's next line, or None if there isn't one in time."""
         found = b""
         self.socket.settimeout(seconds)
         try:

@@ -2,7 +2,7 @@
 
 A check lists the mistakes typical of its subject. If none of them matches, the solution is run with
 one slip after another, and the message reports the slip that gives the student's numbers, without
-the line it is in.
+naming the line.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 from lessons.grading.exercise_source import Exercise
 from lessons.marking import same
 
-SECONDS = 2.0  # for all slips of one answer
+SECONDS = 2.0  # for trying all slips on an answer
 RIDGES = ("lam", "penalty", "damping", "strength")  # names of a ridge's size
 SIZES = [10.0**-n for n in range(9)]
 SIGN, AXIS = "one sign is flipped, {} instead of {}", "one axis is used instead of another"
@@ -103,7 +103,7 @@ def ridges(right: Callable, args: Sequence) -> Tried:
 
 
 def edited(exercise: Exercise, function: str, args: Sequence) -> Tried:
-    """The solution with one slip in its text; a `while` could then loop forever."""
+    """The solution with one slip in its text. A `while` is skipped, since it might never end."""
     tree = ast.parse(exercise.solution)
     (one,) = (part for part in tree.body if getattr(part, "name", "") == function)
     tree.body = [one]

@@ -28,19 +28,18 @@ TOTAL = 60  # CPU seconds of one file: also ends a worker whose grader is gone
 PRINTED = 2000  # characters of the student's own output that are shown
 FILES, WRITTEN = 100, 64 << 20  # files in the own folder, and bytes in all of them
 TEXT = 400  # characters of an error
-FLOATS = " (the inputs are float64: make your own tensors with dtype=torch.float64)"
-ENDLESS = "does a loop never end?"  # the end of that message
-IN_ALL = f"the file used too many CPU seconds in all: {ENDLESS}"
+FLOATS = " (the inputs are float64, so create your own tensors with dtype=torch.float64)"
+ENDLESS = "does a loop never end?"  # how the messages about endless loops end
+IN_ALL = f"the file used too many CPU seconds in total: {ENDLESS}"
 STUB = "not attempted"
 
 
 class Student(contextlib.AbstractContextManager["Student"]):
-    """One loaded file. `ask` calls its functions; `printed` is what it wrote to the screen.
+    """One loaded file. `ask` calls its functions; `printed` is its output.
 
-    changed  a sentence about an argument that a function has changed in place, else empty
-    broke    functions that ran when a limit was broken
-
-    `sandbox` is the one of sandbox.py that has opened it, and forks its process.
+    sandbox  the `Sandbox` that opened the file and forks its process
+    changed  a sentence about an argument that a function has changed in place, or empty
+    broke    functions that were running when a limit was exceeded
     """
 
     def __init__(
@@ -56,11 +55,11 @@ class Student(contextlib.AbstractContextManager["Student"]):
         self.largest, self.changed, self.broke = largest, "", set[str]()
         self.folder = tempfile.TemporaryDirectory(prefix="graded-", ignore_cleanup_errors=True)
         self.token = secrets.token_bytes(wire.TOKEN)
-        # without a name: the file could put a link there, and have this side read what it may not
+        # without a name, so that the file can't put a link to another file in its place
         self.log = tempfile.TemporaryFile()
         read, self.requests = os.pipe()
         self.answers, write = os.pipe()
-        os.set_blocking(self.requests, False)  # nobody has to read what we send
+        os.set_blocking(self.requests, False)  # the file may never read our messages
         settings = {
             "token": self.token.hex(),
             "folder": self.folder.name,
@@ -89,10 +88,10 @@ class Student(contextlib.AbstractContextManager["Student"]):
         self.close()
 
     def ask(self, function: str, *args: Any) -> Any:
-        """Return what the student's function returns for these arguments.
+        """Return the result of the student's function for these arguments.
 
-        Callables among them are called here, whenever the student calls them there. Raises
-        NotAttempted for the stub and Stopped, with a message, when nothing comes back.
+        Callables among them are called here when the student calls them there. Raises NotAttempted
+        for the stub, and Stopped with a message if there is no result.
         """
         functions: list[Callable] = []
         packed = [wire.pack(arg, functions) for arg in args]
@@ -112,14 +111,14 @@ class Student(contextlib.AbstractContextManager["Student"]):
         return clean(found[:PRINTED]).strip()
 
     def close(self) -> None:
-        """Ends the process and removes its folder."""
+        """End the process and remove its folder."""
         if not self.ended:
             self.ended = True
             os.close(self.requests)
             os.close(self.answers)
             self._end()
             self.log.close()
-            with contextlib.suppress(RecursionError):  # folders in folders: left to the system
+            with contextlib.suppress(RecursionError):  # too deeply nested: left to the system
                 self.folder.cleanup()
 
     def _talk(self, message: wire.Task, functions: list[Callable]) -> Any:
@@ -130,10 +129,10 @@ class Student(contextlib.AbstractContextManager["Student"]):
             used, passed = self._cpu() - spent, time.monotonic() - start
             if used > self.seconds or passed > wall:
                 raise endless(used if used > self.seconds else None)
-            with contextlib.suppress(OSError):  # the folder goes while we look
+            with contextlib.suppress(OSError):  # the folder may be removed meanwhile
                 if files.fills(self.folder.name, FILES, WRITTEN):
-                    made = f"more than {FILES} files, or {WRITTEN >> 20} MB in them, were made"
-                    raise Limit(made)
+                    written = f"more than {FILES} files or {WRITTEN >> 20} MB were written"
+                    raise Limit(written)
 
         try:
             wire.send(self.requests, self.token, message, wait)
@@ -167,7 +166,7 @@ class Student(contextlib.AbstractContextManager["Student"]):
             return wire.Task(error=f"{type(error).__name__}: {error}")
 
     def _cpu(self) -> float:
-        """CPU seconds of the process so far; 0 where the system does not say."""
+        """CPU seconds of the process so far; 0 if the system doesn't report them."""
         try:
             fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
             return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -176,18 +175,17 @@ class Student(contextlib.AbstractContextManager["Student"]):
 
     def _why(self) -> Stopped:
         code = self.sandbox.line(2.0)
-        self.pid = self.pid if code is None else -self.pid  # negative: known to have ended
+        self.pid = self.pid if code is None else -self.pid  # negative: has ended
         if code is None:
-            said = "the file closed the grader's channel: return the answer, and nothing else"
-            return Stopped(said)
+            return Stopped("the file closed the grader's channel. Let it only return the answer.")
         if int(code) == -signal.SIGXCPU:
             return Limit(IN_ALL)
         if int(code) < 0:
             name = signal.Signals(-int(code)).name
             return Limit(f"the process was ended by {name}: too much memory, or endless recursion?")
         return Stopped(
-            f"the file ended its process (exit code {code}) before it answered: let the function "
-            "return its answer"
+            f"the file ended its process (exit code {code}) before it answered. Let the function "
+            "return its answer."
         )
 
     def _end(self) -> None:
@@ -195,52 +193,46 @@ class Student(contextlib.AbstractContextManager["Student"]):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 kill(abs(self.pid), signal.SIGKILL)
         if self.pid > 0 and self.sandbox.line(10.0) is None:
-            self.sandbox.close()  # no word from the server: start afresh
+            self.sandbox.close()  # the server doesn't answer: start a new one
 
 
 def in_place(function: str, name: str) -> str:
-    """The sentence about an argument that a function has changed for whoever called it."""
-    said = f"{function} changes its argument {clean(name[:40])} in place, and its caller"
-    return f"{said} still needs it: work on a copy, or write x = x + … instead of x += …"
+    """The message about an argument that a function has changed in place."""
+    said = f"{function} changes its argument {clean(name[:40])} in place, but its caller still"
+    return f"{said} needs it. Work on a copy, or write x = x + … instead of x += …"
 
 
 def endless(seconds: float | None) -> Limit:
-    """The sentence about a call that took so many CPU seconds, or too long on the clock (None)."""
+    """The message about a call that used too many CPU seconds, or waited for too long (None)."""
     said = "waiting" if seconds is None else f"{seconds:.0f} s of computing"
     return Limit(f"no answer after {said}: {ENDLESS}")
 
 
 def garbled(error: Exception) -> Stopped:
-    """The sentence about bytes, or a value, that are not an answer."""
+    """The message about bytes, or a value, that are not an answer."""
     return Stopped(f"something else wrote into the grader's channel ({clean(str(error))})")
 
 
 def explained(error: wire.Failure) -> Stopped:
-    """An error of the student's code with its sentence; a Limit where it broke one."""
-    said = explain(error)
-    if error.foreign or not said.startswith("more "):
-        return Stopped(said)
-    limit = Limit(said)
-    limit.functions = tuple(error.functions)
-    return limit
-
-
-def explain(error: wire.Failure) -> str:
-    """An error of the student's code as a sentence."""
+    """An error in the student's code, with a message; a Limit if the code exceeded one."""
     kind, text, code = (clean(x[:TEXT]) for x in (error.type, error.text, error.code))
     text = text.split("\n")[0]
     where = f" in line {error.line}, `{code}`" if error.line else ""
     if error.foreign:
-        return f"the function returned {text}: return a tensor, a number, a list or None"
-    if kind == "MemoryError" or "allocate memory" in text or "not enough memory" in text:
-        return f"more memory than the {MEMORY >> 20} MB allowed was requested{where}"
-    if kind == "OSError" and f"[Errno {errno.EFBIG}]" in text:
-        return f"more than {wire.FILE >> 20} MB were printed, or written into one file{where}"
-    if kind == "SystemExit":
-        return f"the file ended itself{where}: let the function return its answer"
-    if kind == "ModuleNotFoundError":
-        return (
-            f"{text}{where}: you can use torch and Python's standard library; write the rest "
-            "yourself"
+        said = f"the function returned {text}. Return a tensor, a number, a list, or None."
+    elif kind == "MemoryError" or "allocate memory" in text or "not enough memory" in text:
+        said = f"more memory than the {MEMORY >> 20} MB allowed was requested{where}"
+        return Limit(said, error.functions)
+    elif kind == "OSError" and f"[Errno {errno.EFBIG}]" in text:
+        said = f"more than {wire.FILE >> 20} MB were printed or written into a single file{where}"
+        return Limit(said, error.functions)
+    elif kind == "SystemExit":
+        said = f"the file ended itself{where}. Let the function return its answer."
+    elif kind == "ModuleNotFoundError":
+        said = (
+            f"{text}{where}. You can use torch and Python's standard library; write the rest "
+            "yourself."
         )
-    return f"stopped{where} with {kind}: {text}{FLOATS if 'dtype' in text else ''}"
+    else:
+        said = f"stopped{where} with {kind}: {text}{FLOATS if 'dtype' in text else ''}"
+    return Stopped(said)

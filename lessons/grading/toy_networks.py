@@ -19,8 +19,8 @@ Cells = Sequence[Sequence[int]]  # (token, layer)
 class Residual:
     """A residual stream over tokens and layers; `run(noisy, cells)` is the answer's probability.
 
-    Layer l adds what attention fetches from earlier tokens, and what an MLP makes of the sum. The
-    noise on the tokens of the subject, 0 to 2, is drawn once.
+    Layer l adds the output of attention to earlier tokens, and the output of an MLP for the sum.
+    The noise on the tokens of the subject, 0 to 2, is drawn once.
     """
 
     def __init__(self, draw: torch.Generator, tokens: int = 5, layers: int = 4) -> None:
@@ -34,7 +34,7 @@ class Residual:
         self.states = self.forward(self.x)
         self.noise = 3 * normal(draw, tokens, d)
         self.noise[3:] = 0
-        # clean, the answer's logit is 2.2 (p = 0.9), and the noise takes 4 away (p = 0.14)
+        # the answer's logit is 2.2 in the clean run (p = 0.9), and 4 lower with noise (p = 0.14)
         gap = self.answer @ (self.states[-1] - self.forward(self.x + self.noise)[-1])[-1]
         self.answer *= 4 / gap
         self.shift = (self.answer @ self.states[-1][-1]).item() - 2.2
@@ -76,7 +76,7 @@ class Together:
         self.roles, self.calls = torch.randperm(6, generator=draw).tolist(), 0
 
     def run(self, restored: Sequence[int]) -> float:
-        """p of the answer with these states as in the clean run, and the other states lost."""
+        """p of the answer with these states as in the clean run and the other states lost."""
         self.calls += 1
         if self.calls > 100:
             raise Wrong("You have used 100 runs: there are only 64 sets of six tokens.")

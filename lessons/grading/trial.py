@@ -49,9 +49,9 @@ ENDING = 2.0  # seconds for ending a call that is out of time
 class Trial:
     """One loaded text. `ask` calls its functions; `printed` is what it wrote to the screen.
 
-    With `only`, a name, that function is from the text, and the exercise's other functions are from
-    the solution, even if the text calls them. Stopped if the text does not load. `changed` and
-    `broke` are as in `Student`, and `stopped` says that a call gave no answer.
+    With `only`, the name of a function, that function is from the text, and the exercise's other
+    functions are from the solution, even if the text calls them. Raises Stopped if the text does
+    not load. `changed` and `broke` are as in `Student`; `stopped` means that a call had no result.
     """
 
     def __init__(self, exercise: Exercise, text: str, only: str | None = None) -> None:
@@ -69,7 +69,7 @@ class Trial:
             setattr(self.module, other, getattr(exercise.module, other))
 
     def ask(self, function: str, *args: Any) -> Any:
-        """Return the result of the text's function for these arguments, as in `Student.ask`."""
+        """Return the result of the text's function for these arguments, as `Student.ask` does."""
         refusal: list[Wrong] = []
 
         def call() -> Any:
@@ -148,7 +148,7 @@ class Trial:
                 done.set()
 
         lines = self.text.splitlines(keepends=True)
-        # it stays there: the page's editor file reads the source of a function that was handed in
+        # kept after the call: the notebook's editor file reads the source of functions from here
         linecache.cache[self.name] = (len(self.text), None, lines, self.name)
         before = sys.modules.get("exercise")
         sys.modules["exercise"] = self.module
@@ -157,13 +157,13 @@ class Trial:
         wall, threads = WALL * self.seconds / SECONDS, torch.get_num_threads()
         try:
             with (
-                torch.random.fork_rng(devices=[]),  # the page's own numbers stay what they were
+                torch.random.fork_rng(devices=[]),  # leaves the notebook's random numbers unchanged
                 redirect_stdout(self.log),
                 redirect_stderr(self.log),
                 room(MEMORY),
             ):
                 worker.start()
-                while not done.wait(0.05):  # `join` takes a thread for ended when it is interrupted
+                while not done.wait(0.05):  # after an interrupt, `join` regards the thread as ended
                     used, passed = time.process_time() - spent, time.monotonic() - start
                     if used > self.seconds or passed > wall:
                         raise endless(used if used > self.seconds else None)
@@ -206,12 +206,12 @@ def alike(found: Any, wanted: Any) -> bool:
 
 
 class Log(io.StringIO):
-    """The output of a text: its beginning is kept, with the same limit as in the sandbox."""
+    """The beginning of a text's output, with the same limit as in the sandbox."""
 
     size = 0
 
     def write(self, text: str) -> int:
-        self.size += len(text.encode(errors="replace"))  # bytes, as a file has them
+        self.size += len(text.encode(errors="replace"))  # bytes, as in a file
         if self.size > wire.FILE:
             raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
         super().write(text[: max(PRINTED - self.tell(), 0)])
@@ -220,7 +220,7 @@ class Log(io.StringIO):
 
 @contextmanager
 def room(memory: int) -> Iterator[None]:
-    """At most these bytes on top of what the process holds, on Linux; then what it could have."""
+    """On Linux, limit the process meanwhile to this many bytes more than it holds."""
     try:
         import resource  # only on Unix
 
@@ -238,7 +238,7 @@ def room(memory: int) -> Iterator[None]:
 
 
 def without(refused: set[str]) -> Callable:
-    """Python's `import`, for which these packages are not there, as they are not in the sandbox."""
+    """Python's `import` without these packages, which are missing in the sandbox, too."""
 
     def find(name: str, globals: Any = None, locals: Any = None, given: Any = (), level: int = 0):
         if not level and name.partition(".")[0] in refused:
@@ -249,7 +249,7 @@ def without(refused: set[str]) -> Callable:
 
 
 def end(worker: threading.Thread, done: threading.Event) -> None:
-    """End a thread: SystemExit is raised in it, again and again, wherever it runs Python."""
+    """End a thread by raising SystemExit in it repeatedly, wherever it runs Python."""
     until = time.monotonic() + ENDING
     while not done.is_set() and time.monotonic() < until:
         name = ctypes.c_ulong(worker.ident or 0)

@@ -1,9 +1,8 @@
 """A verdict: the result for one student's answer to one exercise.
 
-`grade` runs one file in a sandbox and lets the exercise's own check ask it. `hand_in` reads all
-files of one student, and `grade_file` grades one, with a part of the points where an exercise
-asks for several functions and some of them are right. `summary` adds the verdicts up for people
-and for programs.
+`grade` runs a file in a sandbox, where the exercise's check calls it. `hand_in` reads all files of
+a student, and `grade_file` grades one of them, giving part of the points if only some functions of
+the exercise are right. `summary` adds up verdicts.
 """
 
 from __future__ import annotations
@@ -82,7 +81,7 @@ def marked(verdicts: Sequence[Verdict]) -> bool:
 
 
 def plain(points: float) -> float:
-    """Points with two digits, and a whole number without any."""
+    """Points rounded to two decimals; whole numbers as integers."""
     return int(points) if points == int(points) else round(points, 2)
 
 
@@ -125,7 +124,7 @@ def grade(
         def ask(function: str, *args: Any) -> Any:
             if only is None or function == only or function not in exercise.blocks:
                 return student.ask(function, *args)
-            # The solution runs here, on the grader's side, where no student's file can see it.
+            # The solution runs on the grader's side, where no student's file can see it.
             return wire.unpack(wire.pack(getattr(exercise.module, function)(*args)))
 
         with sandbox.open(
@@ -164,7 +163,7 @@ def in_parts(
     for name in (one for one in exercise.blocks if one not in verdict.broke):
         one = grade(exercise, source, sandbox, seed, only=name)
         if one.message.endswith(ENDLESS):
-            break  # the file may do so at every call, and each takes seconds
+            break  # the file may do so in every call, which takes seconds each
         if one.status == "solved":
             right.append(name)
     return replace(verdict, right=tuple(right), parts=len(exercise.blocks))
@@ -177,7 +176,7 @@ def missing(exercise: Exercise, message: str = "nothing was handed in.") -> Verd
 
 
 def judged(check: Callable[[], str | None]) -> tuple[str, str, bool]:
-    """The status and the message of a check, wherever it is run, and `stopped` of `Verdict`."""
+    """The status and the message of a check, and the `stopped` of its `Verdict`."""
     try:
         return "solved", check() or "solved.", False
     except NotAttempted:
@@ -191,8 +190,8 @@ def judged(check: Callable[[], str | None]) -> tuple[str, str, bool]:
 def hand_in(chosen: Sequence[Exercise], folder: Path) -> list[str | Verdict]:
     """The text of one student's file for each exercise, or a verdict if there is none to run.
 
-    Files that are missing, links, too large, or not text are not run. Nothing is run here: read the
-    hand-ins of all students before grading the first, so that none of them can change another.
+    Files that are missing, links, too large, or not text are not run. Read the hand-ins of all
+    students before grading the first, so that no file can change another.
     """
     found: list[str | Verdict] = []
     for exercise in chosen:

@@ -1,10 +1,10 @@
-"""The wire between grader and student code: JSON and raw numbers pass, nothing that can run.
+"""The wire between the grader and student code: it carries JSON and raw numbers, never code.
 
-A frame is the run's secret token, a length, and JSON. Tensors travel as type, shape and bytes. The
-student's side can send whatever it likes here; the worst that happens is that reading it fails
-(`Garbled`). A frame is bounded before it is read (bytes) and before it is parsed (values), so that
-refusing one costs no more than reading a right answer. msgspec parses it, and checks the fields of
-a message and their types.
+A frame consists of the run's secret token, a length, and JSON. Tensors are sent as type, shape, and
+bytes. Student code can send anything, but the worst result is an error when reading it (`Garbled`).
+A frame's bytes are limited before it is read, and its values before it is parsed, so that refusing
+it costs no more than reading a right answer. msgspec parses messages and checks their fields and
+types.
 
 child.py starts without the packages of this repository, so this file imports none of them.
 """
@@ -30,7 +30,7 @@ LARGEST = 64 << 10  # bytes of a frame that student code sends, 25 times the lar
 TASK = 32 << 20  # bytes of a frame that the grader sends
 VALUES = 5_000  # values in such a frame, where a tensor is one; right answers have up to 109
 DEPTH = 32  # lists in lists
-FILE = 4 << 20  # bytes of a file that student code writes, its output among them
+FILE = 4 << 20  # bytes of a file that student code writes, such as its output
 TEXT = 400  # characters of an error's text
 NOT_CLOSED = "the sandbox is not closed"  # in place of an error's type: the file was not run
 TYPES = {
@@ -86,7 +86,7 @@ Message = TypeVar("Message", Task, Answer)
 
 
 def pack(value: Any, functions: list[Callable] | None = None) -> Any:
-    """The value as JSON can hold it; callables are put into `functions` and passed by number.
+    """The value in a form that JSON can hold; callables are added to `functions` and numbered.
 
     Raises Foreign for any other type. (1, [2.5]) -> [1, [2.5]]
     """
@@ -119,9 +119,9 @@ def pack(value: Any, functions: list[Callable] | None = None) -> Any:
 def unpack(
     value: Any, function: Callable[[int], Callable] | None = None, depth: int = DEPTH
 ) -> Any:
-    """The value again; `function` makes a callable of its number. Raises Garbled.
+    """The value in its original form, or Garbled; `function` turns a number into a callable.
 
-    Tuples come back as lists. Lists may be nested `depth` times.
+    Tuples become lists. Lists can be nested `depth` times.
     """
     if depth < 0:
         raise Garbled(f"more than {DEPTH} lists in each other")
@@ -148,14 +148,14 @@ def unpack(
                     for key, item in items
                 }
             except TypeError:
-                raise Garbled("a dict with keys that are none") from None
+                raise Garbled("a dict with unhashable keys") from None
         case {"function": int(number)} if function is not None:
             return function(number)
     raise Garbled("JSON of an unknown form")
 
 
 def changed(called: Callable, args: list, packed: list) -> str | None:
-    """The name of an argument that a call has changed in place; None if all are unchanged."""
+    """The name of an argument that a call has changed in place, or None."""
     code = getattr(inspect.unwrap(called), "__code__", None)
     functions: list[Callable] = []
     for at, (arg, came) in enumerate(zip(args, packed, strict=True)):
@@ -170,7 +170,7 @@ def changed(called: Callable, args: list, packed: list) -> str | None:
 
 
 def failure(error: BaseException, name: str) -> Failure:
-    """The error, and its line in the student's file, which is called `name`."""
+    """An error, and its line in the student's file, which is called `name`."""
     line, trace, functions = None, error.__traceback__, set()
     if isinstance(error, SyntaxError) and error.filename == name:
         line = error.lineno
@@ -190,7 +190,7 @@ def failure(error: BaseException, name: str) -> Failure:
 
 
 def encoded(message: Task | Answer, largest: int = LARGEST) -> bytes:
-    """A message as JSON; Foreign where it would be larger than what the other side reads.
+    """A message as JSON. Raises Foreign if it is larger than the other side accepts.
 
     A Task has at most TASK bytes, an Answer at most `largest`.
     """
@@ -212,10 +212,10 @@ def send(
     wait: Callable[[], None] | None = None,
     largest: int = LARGEST,
 ) -> None:
-    """Writes one frame; the values in the message are JSON already (`pack`).
+    """Write one frame, whose values are already in JSON's form (`pack`).
 
-    On a pipe that does not block, `wait` is called while the other side does not read. Raises
-    Foreign as `encoded` does.
+    On a pipe that doesn't block, `wait` is called until the other side reads. Raises Foreign, as
+    `encoded` does.
     """
     text = encoded(message, largest)
     frame = memoryview(token + struct.pack(">Q", len(text)) + text)
@@ -234,9 +234,9 @@ def receive(
     wait: Callable[[], None] | None = None,
     largest: int = LARGEST,
 ) -> Message | None:
-    """The next frame as a message of this kind, None at the end. Raises Garbled.
+    """The next frame as a message of this kind, or None at the end. Raises Garbled.
 
-    `wait` is called again and again and may raise. An Answer has at most `largest` bytes.
+    `wait` is called repeatedly and may raise an error. An Answer has at most `largest` bytes.
     """
     head = _read(pipe, TOKEN + 8, wait)
     if head is None:
@@ -245,7 +245,7 @@ def receive(
     if head[:TOKEN] != token:
         raise Garbled("a frame without this run's token")
     if length > (largest if kind is Answer else TASK):
-        raise Garbled(f"{length} bytes at once, where an answer has at most {largest}")
+        raise Garbled(f"{length} bytes at once, but an answer has at most {largest}")
     text = _read(pipe, length, wait)
     if text is None:
         return None
@@ -260,7 +260,7 @@ def receive(
 
 
 def _bounded(text: bytes, largest: int) -> None:
-    """Raise Foreign for more bytes or values than an answer has; commas in texts count as well."""
+    """Raise Foreign if there are too many bytes or values; commas in texts also count."""
     if len(text) > largest:
         raise Foreign(f"{len(text) >> 10} kB at once")
     if sum(map(text.count, (b",", b"[", b"{"))) > VALUES:

@@ -177,11 +177,11 @@ def test_a_patch_is_a_plain_file_of_bounded_size(tmp_path, monkeypatch):
     long = Notes((Note(None, "word " * 300_000, "x"),))
     monkeypatch.setattr(leaderboard_entry, "PATCH", 100_000, raising=False)
     for do, why in (
-        (lambda path: path.symlink_to(secret), "no plain file"),
-        (lambda path: path.mkdir(), "no plain file"),
-        (os.mkfifo, "no plain file"),
-        (lambda path: lib.Patch({NAME: WIDE}).save(path), "it may have"),
-        (lambda path: lib.Patch(rewrites=(long,)).save(path), "it may have"),
+        (lambda path: path.symlink_to(secret), "not a plain file"),
+        (lambda path: path.mkdir(), "not a plain file"),
+        (os.mkfifo, "not a plain file"),
+        (lambda path: lib.Patch({NAME: WIDE}).save(path), "it can have"),
+        (lambda path: lib.Patch(rewrites=(long,)).save(path), "it can have"),
     ):
         with pytest.raises(Failed, match=why):
             handed_in(tmp_path, do).made()

@@ -15,14 +15,15 @@ import sys
 import tarfile
 import time
 import zipfile
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 import torch
 
-from lessons import grader, leaderboard
-from lessons.grading import archives, course, files, hand_ins, notebook_files
+from lessons import grader, leaderboard, printing
+from lessons.grading import archives, course, diagnosis, files, hand_ins, notebook_files, verdict
 from lessons.grading.exercise_source import exercises
 
 (INSERT,) = exercises("2.1")
@@ -164,7 +165,7 @@ def test_a_hostile_notebook_is_one_sentence_and_stops_nobody(name, student):
     text, (said,) = taken(student)
     assert len(said) < 300
     if name in ("no JSON", "deep"):
-        assert "05_memit.ipynb is not a notebook: save it in Jupyter" in said
+        assert "05_memit.ipynb is not a notebook. Save it in Jupyter" in said
 
 
 # ---- archives ------------------------------------------------------------------------------------
@@ -310,7 +311,7 @@ def test_an_archive_is_graded_like_its_folder(name, inside, tmp_path):
         else datetime(2026, 10, 5, 12).timestamp()
     )
     assert one.saved == [when] and one.odd == [
-        f"{path.name} was unpacked, and its files are graded."
+        f"{path.name} was unpacked, and its files were graded."
     ]
     assert sorted(p.name for p in (tmp_path / "class").iterdir()) == [name.partition("/")[0]]
 
@@ -386,30 +387,57 @@ def test_the_page_opens_with_the_hand_ins_to_look_at(folder):
     first = page.partition("## Hand-ins to look at")[2].partition("\n| exercise |")[0]
     lines = [line.replace("\\", "") for line in first.splitlines() if line.startswith("* ")]
     for said in (
-        "dan: dan.zip was unpacked, and its files are graded.",
-        f"eve: eve.zip was not unpacked, and nothing is graded: '../{NAME}' in it leads out of",
+        "dan: dan.zip was unpacked, and its files were graded.",
+        f"eve: eve.zip was not unpacked, so nothing was graded: '../{NAME}' in it leads out of",
         f"fay: 2.1: L2_1-Insert (1).py should be {NAME} or my/{NAME}.",
         f"jo: 2.1: insert.py should be {NAME} or my/{NAME}.",
         "gil: No file of these exercises is there: it is empty.",
         "hal: No file of these exercises is there: only report.docx.",
         "ida: 2.1: taken from a notebook.",
         f"lea: 2.1: {NAME} is not UTF-8 text",
-        "max.zip was not read: max, next to it, is graded instead.",
+        "max.zip was not read. max, next to it, is graded instead.",
         "nina.rar is neither a folder nor a zip or tar.gz",
-        "quin is a link, and was not read.",
+        "quin is a link and was not read.",
         "olga.zip is neither a folder nor",
         "pia: No file of these exercises is there: only inner.zip.",
-        "ben, cem, cleo, ida: the same answer to 2.1 (but for names).",
+        "The same answers: ben, cem, cleo, ida in 2.1.",
         "dan, max: the published solution of 2.1.",
     ):
         assert sum(line.startswith(f"* {said}") for line in lines) == 1, (said, first)
     late = [line for line in lines if line.startswith("* Late in session 2: ada (")]
     assert len(late) == 1 and re.search(r"cleo \(\d+ h\)", late[0]) and "eve" not in late[0], late
+    assert late[0].endswith("Were the files copied? A copied file may have the date of the copy.")
     kim = f"2.1: {NAME}, which is as it was handed out, was graded; not graded: l2"
     assert kim in say(folder / "feedback" / "kim.md").replace("\\", "")
+    assert kim in say(folder / "feedback" / "kim.html")
     assert any(line.startswith(f"* kim: {kim}") for line in lines)
     assert page.index("Hand-ins to look at") < page.index("| exercise | title |")
-    assert "let the students explain" in first and "handed-in-" not in page
+    assert "have the students explain" in first and "handed-in-" not in page
+
+
+def test_students_who_share_answers_are_listed_as_a_group():
+    chosen = exercises("2")[:3]
+    long = "x += 1\n" * 99
+    kinds = ["aabcb", "aaacd", "abcdd"]  # one letter for each version of an exercise
+    some = []
+    for i in range(5):
+        ends = [f"'{kind[i]}' + x" for kind in kinds]
+        texts = [one.stub + long + end for one, end in zip(chosen, ends, strict=True)]
+        some.append(hand_ins.HandIn(f"s{i}", texts, []))
+    assert hand_ins.shared(chosen, some)[:-1] == [
+        "The same answers: s0, s1, s2 in 2.2 (byte for byte); s0, s1 in 2.1 (byte for byte); "
+        "s2, s4 in 2.1 (byte for byte); s3, s4 in 2.3 (byte for byte)."
+    ]
+    assert len(hand_ins.shared(chosen, some[:2])) == 2 and not hand_ins.shared(chosen, some[1:4:2])
+
+
+def test_a_students_text_is_shown_as_it_is_in_the_html_of_the_feedback():
+    bad = "<script>x</script> $\\frac{1$ ![x](https://a.b/c.png)"
+    one = verdict.missing(INSERT, bad)
+    text = diagnosis.feedback("<b>ada</b> $x$", [replace(one, printed=bad, status="wrong")], [bad])
+    page = printing.page("Feedback", [text], ours=False)
+    assert "<script>" not in page and "<b>" not in page and "<math" not in page
+    assert "<img" not in page and page.count("&lt;script&gt;x&lt;/script&gt; $\\frac{1$") == 3
 
 
 def test_a_gradebook_is_empty_where_a_mark_would_be_a_guess(folder):
@@ -488,13 +516,13 @@ def test_a_week_without_anybody_is_told_and_two_of_one_session_are_refused(weeks
     for name in ("2", "week_02"):
         (tmp_path / "c" / name / "ada").mkdir(parents=True)
     call = ["class", "--course", str(tmp_path / "c"), "--out", str(tmp_path / "report")]
-    assert grader.main(call) == 2 and "are of session 2" in capsys.readouterr().err
+    assert grader.main(call) == 2 and "belong to session 2" in capsys.readouterr().err
 
 
 def test_what_is_late_is_deducted_only_where_the_file_says_so(weeks, folder):
     assert rows(weeks / "moodle.csv")["cem"] == ["2.4", "4", "2.4", ""]
     assert rows(weeks / "marks.csv")["cem"][:2] == ["1", "2"]
-    assert "Late in session 1, with 10% less a day: cem (2 d)." in say(weeks / "class.md")
+    assert "Late in session 1, with 10% less a day: cem (2 d).\n" in say(weeks / "class.md")
     assert rows(folder / "moodle.csv")["ben"] == ["1"]
     said = say(weeks / "feedback" / "cem.md")
     assert "* Session 2 was 2 d late, so 20% is deducted: 4 of 5 points count." in said
@@ -522,7 +550,7 @@ def test_deadlines_that_are_none_are_one_sentence(text, why, tmp_path):
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ValueError, match=why) as found:
         course.Deadlines.read(tmp_path)
-    assert "its form is [due]" in str(found.value) and "\n" not in str(found.value)
+    assert "Its form is [due]" in str(found.value) and "\n" not in str(found.value)
 
 
 def test_a_killed_run_leaves_the_hand_ins_and_no_half_report(tmp_path):
@@ -563,7 +591,7 @@ def test_the_leaderboard_says_that_an_archive_has_to_be_unpacked(tmp_path):
     (tmp_path / "ada" / "editor.py").write_text("x = 1")
     zipped(tmp_path / "ben.zip", {"editor.py": b"x = 1"})
     first, second = map(leaderboard.hand_in, leaderboard.find([], tmp_path))
-    assert first == "x = 1" and "ben.zip is an archive: unpack it" in str(second)
+    assert first == "x = 1" and "ben.zip is an archive. Unpack it" in str(second)
 
 
 # ---- what Moodle and Canvas hand over ------------------------------------------------------------
@@ -613,7 +641,7 @@ def test_a_students_archive_cannot_bring_in_another_student(tmp_path):
     zipped(tmp_path / "class" / "ben.zip", bad)
     found, odd = hand_ins.read([INSERT], tmp_path / "class")
     assert {one.student: one.texts[0] for one in found}["Anna Schmidt"] == COPIED
-    assert any(line.startswith("ben.zip holds a whole class") for line in odd)
+    assert any(line.startswith("ben.zip contains a whole class") for line in odd)
 
 
 def test_files_of_canvas_belong_to_whom_they_begin_with(tmp_path):
@@ -644,7 +672,7 @@ def test_names_csv_gives_each_their_login(tmp_path):
     assert [one.student for one in found] == ["Cem Kaya", "aschmidt", "bito"]
     assert odd[-1] == "names.csv has no line for Cem Kaya."
     (folder / "names.csv").write_text("Anna Schmidt,../x\n")
-    with pytest.raises(ValueError, match="its form is handed in as,login"):
+    with pytest.raises(ValueError, match="Its form is handed in as,login"):
         hand_ins.read([INSERT], folder)
 
 

@@ -179,7 +179,7 @@ def test_the_teachers_example_is_an_exercise(sandbox, tmp_path):
     path = tmp_path / "l3_5_name.py"
     path.write_text(text, encoding="utf-8")
     exercise, module = Exercise(path, 3, 5), ModuleType("example")
-    exec(compile(text, path.name, "exec"), module.__dict__)
+    exec(compile(text, str(path), "exec"), module.__dict__)
     exercise.__dict__["module"] = module
     assert (exercise.number, exercise.stars, exercise.title) == ("3.5", 3, "Title of one line")
     assert grade(exercise, exercise.solution, sandbox).status == "solved"

@@ -39,7 +39,7 @@ INSERT = exercises("2.1")[0]
 MISSING = confinement.obstacle()
 on_landlock = pytest.mark.skipif(bool(MISSING), reason=f"no sandbox of the system: {MISSING}")
 REFUSED = (
-    "ermission|ermitted|not implemented|switched off|own folder|cannot be|own path|plain text"
+    "ermission|ermitted|not implemented|switched off|own folder|cannot be|their path|plain text"
     "|unable to open|open file failed|name not found|error in opening|unable to mmap|No such file"
     "|not allowed|False"
 )

@@ -48,7 +48,7 @@ def test_without_fork_nothing_is_run_and_what_needs_no_process_works(monkeypatch
     assert grader.main(["start", "2.1", "--my", my]) == 0
     for call in (["check", "2.1", "--my", my], ["class", str(ada.parent), "--out", str(report)]):
         assert grader.main(call) == 2
-        assert "grade in WSL, on Linux or on macOS" in capsys.readouterr().err
+        assert "Grade in WSL, on Linux, or on macOS" in capsys.readouterr().err
     (ada / "editor.py").write_text("def edit(lm, facts, after): ...")
     assert leaderboard.main([str(ada / "editor.py")]) == 2 and not report.exists()
 

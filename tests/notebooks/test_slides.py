@@ -90,7 +90,7 @@ def test_slides_are_whole_on_a_screen_and_on_paper(browser, tmp_path):  # noqa: 
         page.goto(path.as_uri())
         count = page.locator("section").count()
         heights = page.evaluate(
-            "[...document.querySelectorAll('section')].map(s => s.offsetHeight)"
+            "[...document.querySelectorAll('section')].map(s => s.scrollHeight)"
         )
         assert max(heights) <= 720 and page.evaluate("document.body.scrollWidth") <= 1280
         assert page.pdf(prefer_css_page_size=True).count(b"/Type /Page\n") == count
@@ -100,6 +100,12 @@ def test_slides_are_whole_on_a_screen_and_on_paper(browser, tmp_path):  # noqa: 
         for _ in range(count + steps):
             page.keyboard.press("ArrowRight")
         assert page.evaluate(hidden) == 0 and not page.locator("aside").first.is_visible()
+        height = "Math.max(...[...document.images].map(i => i.getBoundingClientRect().height))"
+        wide = "Math.max(...[...document.images].map(i => i.getBoundingClientRect().right))"
+        assert 400 < page.evaluate(height) < 600 and page.evaluate(wide) <= 1280
+        page.keyboard.press("f")
+        assert 600 < page.evaluate(height) <= 720 and page.evaluate(wide) <= 1280
+        page.keyboard.press("f")
         page.keyboard.press("n")
         assert page.locator("aside").first.is_visible()
         page.set_viewport_size({"width": 390, "height": 844})
