@@ -1,5 +1,5 @@
-// The first place: guess, edit, read. The rows come from the server with a guess and a result in
-// each; ticks, chips, reveal and score are done here, at once. What is stored takes no call at all.
+// The first place: guess, edit, read. The server sends rows containing both a guess and a result;
+// ticks, chips, reveal and score are handled here without delay. Stored examples need no calls.
 const $ = (selector, from = document) => from.querySelector(selector);
 const all = (selector, from = document) => [...from.querySelectorAll(selector)];
 const S = {key: "", editors: [], column: "0", ticks: {}, seen: new Set(), open: false,
@@ -8,7 +8,7 @@ const BUSY = ["asking", "writing", "rest", "wait"];
 
 const rows = () => $("#rows .fact-rows");
 const fields = () => all("#sentence textarea, #sentence input");
-const fill = (field, value) => {  // as if it were typed
+const fill = (field, value) => {  // as if typed
   Object.getOwnPropertyDescriptor(Object.getPrototypeOf(field), "value").set.call(field, value);
   field.dispatchEvent(new Event("input", {bubbles: true}));
 };
@@ -20,7 +20,7 @@ const columns = () => all(".asked", rows());
 const blockOf = (editor) => columns().find((one) => one.dataset.editor === editor);
 const block = () => columns().find((one) => one.dataset.column === S.column) ?? columns()[0];
 const bare = (one) => one.replace(/\s+/g, "").toLowerCase();
-const typed = () => {  // whether the sentence is another one than that of the rows
+const typed = () => {  // whether the sentence differs from the rows' sentence
   const d = rows().dataset, [subject, prompt, target] = fields().map((one) => one.value.trim());
   const inside = bare(prompt).includes(bare(subject));
   const whole = prompt.includes("{}") ? prompt.replace("{}", () => subject)
@@ -40,7 +40,7 @@ const judged = () => all(".row", block()).filter((row) => $("input", row));
 const hits = (found) => found.filter((row) =>
   (row.dataset.changed === "1") === Boolean(S.ticks[row.dataset.prompt])).length;
 
-const next = () => {  // the first stored editor that was not seen yet
+const next = () => {  // the first stored editor not seen yet
   const seen = (name) => stored() ? S.seen.has(name) : Boolean(blockOf(name));
   return chips().map((one) => one.dataset.chip).find((name, i) =>
     i < 3 && !seen(name) && (!stored() || blockOf(name)));
@@ -92,12 +92,12 @@ const draw = () => {
   if (!S.editors.length) S.editors = [chips()[0]?.dataset.chip];
   const fresh = key + d.state + d.stored;
   if (key !== S.key) {
-    // a link names an editor, which stands until a visitor chooses one
+    // an editor named in a link is used until the visitor chooses another
     if (!S.touched && d.editor) S.editors = [d.editor];
     Object.assign(S, {key, ticks: {}, seen: new Set(), open: false, note: ""});
     S.column = columns()[0]?.dataset.column ?? "0";
   }
-  if (fresh !== S.fresh) {  // another answer of the server's
+  if (fresh !== S.fresh) {  // a new response from the server
     S.fresh = fresh;
     if (d.editor && d.state === "result") {
       const found = (stored() && blockOf(S.editors[0])) || blockOf(d.editor);
@@ -121,7 +121,7 @@ const draw = () => {
     badge.classList.toggle("y", told && right);
     badge.classList.toggle("n", told && !right);
     text(badge, told ? (right ? "✓" : "–") : "");
-    text($(".coming", row), told ? (right ? "You saw it coming. " : "You did not see it coming. ") : "");
+    text($(".coming", row), told ? (right ? "You saw it coming. " : "You didn't see it coming. ") : "");
   }
   const old = $("#old .old");
   text(old, now === "typed" || now === "true" ? "" : d.old);
@@ -231,7 +231,7 @@ const share = async () => {
   try {
     await navigator.clipboard.writeText(address.href);
     S.note = "Link copied.";
-  } catch {  // a page that is not served safely may not write there
+  } catch {  // an insecure page can't use the clipboard
     S.note = "The link is in the address bar.";
   }
   draw();
@@ -311,7 +311,7 @@ document.addEventListener("change", (event) => {
     trigger("edit");
   }
 });
-let named = "";  // the subject before it was typed over, where the sentence names it inside
+let named = "";  // the previous subject, if the sentence contains it
 document.addEventListener("focusin", (event) => {
   if (event.target === fields()[0]) named = event.target.value.trim();
 });
@@ -330,12 +330,12 @@ document.addEventListener("keydown", (event) => {
   event.stopPropagation();
   if (["edit", "anyway", "again", "compare", "own", "add"].includes($("#main").dataset.act)) edit();
 }, true);
-new MutationObserver((changes) => {  // what the server sends takes away what was done here
+new MutationObserver((changes) => {  // restore local state after updates from the server
   const watched = "#rows, #board, #written, #families, #top";
   if (changes.some((one) => one.target.closest?.(watched) || one.target === document.body)) draw();
 }).observe(document.body, {childList: true, subtree: true,
   attributeFilter: ["data-state", "data-shown", "data-busy", "data-says", "hidden", "class"]});
-const begin = setInterval(() => {  // the other parts of the page may come later
+const begin = setInterval(() => {  // other parts of the page may load later
   draw();
   if (rows() && fields().length === 3 && $("#by .more") && $("#panel")) clearInterval(begin);
 }, 60);

@@ -1,6 +1,6 @@
-"""The picture of one edit, 1200 × 630: the fact, what else moved, and how much the visitor foresaw.
+"""The picture of one edit, 1200 × 630: the fact, what else moved, and the visitor's score.
 
-Pillow draws it, with the DejaVu fonts of matplotlib: rectangles and text only.
+Drawn by Pillow using matplotlib's DejaVu fonts: rectangles and text only.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .comparison import told
 
 SIZE = (1200, 630)
 LEFT, RIGHT = 60, 1140
-LISTED = 3  # rows at most
+LISTED = 3  # maximum number of rows
 INK, QUIET, LINE, ACCENT, GOOD, BAD, GUESS = (
     "#1f2933", "#52606d", "#dfe3e8", "#b34404", "#1d6b3e", "#a11d2b", "#1d4f91",
 )  # fmt: skip
@@ -36,9 +36,9 @@ def _font(size: int, bold: bool):
 def drawn(rows: Sequence[Row], new: str, by: str, score: tuple[int, int] | None) -> bytes:
     """The picture as a PNG.
 
-    rows: those of one editor, the edit's own first; its answers are None before any edit.
+    rows: one editor's rows, the edit's own first; its answers are None before any edit.
     by: the editor and the model.
-    score: how many changes the visitor foresaw, of how many; None without a guess.
+    score: how many rows the visitor predicted, and out of how many; None without a guess.
     """
     from PIL import Image, ImageDraw
 
@@ -66,7 +66,7 @@ def drawn(rows: Sequence[Row], new: str, by: str, score: tuple[int, int] | None)
 
 
 def _sentence(draw, row: Row, new: str) -> int:
-    """The fact with both answers in large letters; where it ends."""
+    """The fact with both answers in large type; returns the y where it ends."""
     old, _ = told(row, new)
     parts: list[Part] = [(word, INK, True, False) for word in short(row.prompt, 160).split()]
     if old and old != new:
@@ -84,7 +84,7 @@ def _sentence(draw, row: Row, new: str) -> int:
 
 
 def _lines(parts: Sequence[Part], size: int) -> list[list[Part]]:
-    """The words in lines as wide as the picture; a word that is wider is cut."""
+    """Break the words into lines as wide as the picture, shortening any word that is wider."""
     lines: list[list[Part]] = [[]]
     for part in parts:
         while part[0] and _wide([part], size) > RIGHT - LEFT:
@@ -103,7 +103,7 @@ def _wide(line: Sequence[Part], size: int) -> float:
 
 
 def _write(draw, x: float, y: float, line: Sequence[Part], size: int) -> None:
-    """A line of parts, the one after the other."""
+    """Write the parts of a line one after another."""
     gap, base = _font(size, False).getlength(" "), y + size
     for text, color, bold, struck in line:
         font = _font(size, bold)
@@ -116,7 +116,7 @@ def _write(draw, x: float, y: float, line: Sequence[Part], size: int) -> None:
 
 
 def _rows(draw, rows: Sequence[Row], new: str, y: int) -> None:
-    """What else was asked, with the answers; what moved in red."""
+    """The other prompts with their answers, those that moved in red."""
     bottom = y + 64 + 65 * len(rows)
     draw.rounded_rectangle((LEFT, y, RIGHT, bottom), 18, fill=CARD, outline=LINE)
     draw.text((LEFT + 29, y + 44), "What else moved?", INK, _font(28, True), anchor="ls")
