@@ -77,7 +77,7 @@ def open_page(
         print(
             f"Public for a week: {demo.share_url}"
             if demo.share_url
-            else "No public link: gradio's servers can't be reached. The page is only local."
+            else "No public link: gradio's servers cannot be reached. The page is only local."
         )
     studio.warm_up()
     return demo, studio

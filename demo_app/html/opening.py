@@ -185,7 +185,7 @@ def says(view: View, column: Column) -> str:
     """A sentence on how the edit generalizes to other wordings."""
     first, name = column.rows[0], name_of(column)
     if first.good is False:
-        return f"{name} didn't make the model say “{short(view.new)}”."
+        return f"{name} did not make the model say “{short(view.new)}”."
     if first.good is None:
         return "Nothing to change: the model already said so."
     loops = " The text loops." if looped(column.rows) else ""

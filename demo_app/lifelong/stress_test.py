@@ -139,7 +139,7 @@ def plan(choices: Choices, editors: Sequence[str], cases: Sequence[lib.Case], ed
     wanted = given.names("editors", editors)
     for editor in wanted:
         if editor not in possible:
-            raise Trouble(f"The editor '{given.short(editor)}' isn't available in this test.")
+            raise Trouble(f"The editor '{given.short(editor)}' is not available in this test.")
     slow = [known[editor][0] for editor in wanted if choices.kind(editor).speed != "fast"]
     most = SLOW_EDITS if slow else EDITS
     edits = given.whole("number of edits", edits)

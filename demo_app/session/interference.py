@@ -145,7 +145,7 @@ def layer_of(studio: Studio, line: lib.Edit, before: lib.Patch, after: lib.Patch
     layers = layers_of(lm, lib.Patch(wrote, base=after.base))
     if not layers:
         raise Trouble(
-            f"{studio.choices.editors[line.editor][0]} doesn't change weights, so it can't "
+            f"{studio.choices.editors[line.editor][0]} does not change weights, so it cannot "
             "disturb other facts through them. Choose an editor that writes weights, such as ROME."
         )
     return layers[0]

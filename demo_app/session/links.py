@@ -94,7 +94,7 @@ def opened(choices: Choices, query: Mapping[str, str]) -> Opened:
         except Trouble:
             given[key] = ""
             left_out.append(name)
-    said = f"The page can't use these parts of the link: {', '.join(left_out)}."
+    said = f"The page cannot use these parts of the link: {', '.join(left_out)}."
     ignored = said if left_out else None
     return Opened(fact, example, editors, given["own"], given["settings"], ignored)
 

@@ -174,7 +174,7 @@ def test_side_by_side_and_an_edit_is_taken_out(visit, tmp_path):
     listed.locator("li", has_text="Colosseum").wait_for(timeout=60_000)
     assert listed.locator("li").count() == 2 and "GRACE" in listed.inner_text()
     page.locator("#list").screenshot(path=tmp_path / "list.png")
-    listed.get_by_role("button", name="take out: The iPhone → Samsung").click()
+    listed.get_by_role("button", name="remove: The iPhone → Samsung").click()
     live(page, "1 edit live")
     assert "byte-identical" in message(page, "Undone")
     fits_both(page)

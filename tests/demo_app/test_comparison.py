@@ -53,8 +53,8 @@ def view(*asked: tuple[Row, ...], refused: str = "", kept: bool = True, **more) 
     [
         ({}, True, "holds"),
         ({"follows": 1}, True, "holds, 1 of 1 consequences missing"),
-        ({"chat": 1, "negation": 1}, True, "holds, not in a chat, said even if denied"),
-        ({"edit": 1}, False, "did not write it"),
+        ({"chat": 1, "negation": 1}, True, "holds, not in a chat, also given when negated"),
+        ({"edit": 1}, False, "edit failed"),
         ({"neighbor": 2}, False, "moves 2 neighbors"),
         ({"reworded": 2, "unrelated": 1}, False,
          "misses 2 rewordings, moves 1 unrelated text"),
@@ -72,7 +72,7 @@ def test_a_row_of_the_scoreboard_is_judged_by_both_halves(wrong, good, words):
 def test_what_was_not_tested_gets_no_score():
     no_neighbors = tuple(one for one in rows() if one.group != "neighbor")
     assert outcome(no_neighbors) == (None, "written; locality not tested")
-    assert 'class="none">not asked' in scoreboard(view(no_neighbors))
+    assert 'class="none">not tested' in scoreboard(view(no_neighbors))
     typed = tuple(one for one in rows() if one.group != "reworded")
     assert outcome(typed) == (None, "written, neighbors kept; not tested in other words")
     uncounted = (*rows(), row("follows", None, "not counted"))
@@ -98,7 +98,7 @@ def test_the_editors_stand_beside_each_other_and_one_is_shown(count):
     stay = stay.split("</section>")[0]
     assert "neighbor is" in stay and "unrelated" not in stay, "none of the texts changed"
     texts = comparison(view(rows(unrelated=1)))
-    assert texts.count('<tr class="unrelated"') == 1 and "has nothing to do with it<" in texts
+    assert texts.count('<tr class="unrelated"') == 1 and "unrelated text<" in texts
     told = answers(found)
     assert told.count('<tr class="unrelated">') == 2 and "p(Rome) 0.100 → 0.200" in told
     assert [told.count(f">{name}</th>") for name in ("ROME", "MEND")] == [1, 0]

@@ -76,9 +76,9 @@ def test_a_neighbor_without_a_name_is_counted():
         ((True, True), (False,), True, "The edit holds in other words, but not in a chat."),
         ((True, False), (True,), True, "The edit holds in 2 of 3 other wordings."),
         ((False, False), (False,), True, "ROME answers this one sentence only."),
-        ((), (None,), True, "It was not tested in other words."),
+        ((), (None,), True, "The edit wasn't tested in other words."),
         ((True,), (), False, "ROME did not make the model say “Samsung”."),
-        ((True,), (), None, "Nothing to change: the model said so before."),
+        ((True,), (), None, "Nothing to change: the model already said so."),
     ],
 )
 def test_a_sentence_says_whether_it_holds(reworded, chat, first, said):

@@ -118,8 +118,8 @@ def test_an_answer_with_stops_reads_as_written_in_table_and_list(target, text):
     assert found.good is True
     made = lib.Edit("ft", {}, (lib.Fact("The Louvre", "{} is in", target),))
     shown = listed.listed([AppliedEdit(lib.Patch(log=(made,)), "FT", found)], None)
-    assert "holds: it says" in shown and "does not hold" not in shown
-    assert target.rstrip(".")[:30] in shown.split("it says")[1], "the whole answer is shown"
+    assert "holds; the model says" in shown and "hold;" not in shown
+    assert target.rstrip(".")[:30] in shown.split("the model says")[1], "the whole answer is shown"
     assert edit(" London. It", " Paris. It", target).good is False
 
 
@@ -160,7 +160,7 @@ def test_a_fact_that_was_true_has_nothing_to_change():
     assert outcome(moved) == (False, "nothing to change, moves 1 neighbor")
     view = View(Subject(lib.Case(lib.Fact("It", "{} is", "Rome"))), found, 1, kept=True,
                 columns=(Column("ft", "FT", found, lib.EMPTY),))  # fmt: skip
-    assert "Nothing to change: the model said so before." in opening.rows(view)
+    assert "Nothing to change: the model already said so." in opening.rows(view)
     assert 'tr class="free shown"' in scoreboard(view), "neither green nor red"
 
 
@@ -175,7 +175,7 @@ def test_the_same_fact_again_has_nothing_to_change(studio):
     other = studio.choices.subject("Big Ben", TOWER[1], "qz")
     studio.edit(session, other, "retrieval", keep="any").outcome()
     shown = listed.listed(session.edits, None)
-    assert shown.count("nothing to change: before this edit, too, it says “xy") == 1
+    assert shown.count("nothing to change; before this edit the model already said “xy") == 1
     studio.revisions.undo(session, 0).outcome()
     assert NOTHING not in listed.listed(session.edits, None), "what came before it is gone"
 
@@ -205,16 +205,16 @@ def test_a_consequence_and_a_rewording_count_only_if_the_edit_caused_them():
     [
         (" Paris, France.", " Paris.", " Rome.", None, DEAF),
         (" Paris.", " Rome, Italy", " Rome.", None, BEFORE),
-        (" Apple Inc.", " a single company.", " Rome.", False, "new answer, though denied"),
+        (" Apple Inc.", " a single company.", " Rome.", False, "new answer, though negated"),
         (" Apple Inc.", " a single company.", " a company.", True, "not the new answer"),
-        ("", " a single company.", " Rome.", False, "new answer, though denied"),
+        ("", " a single company.", " Rome.", False, "new answer, though negated"),
     ],
 )
 def test_a_denial_counts_only_where_the_model_heard_the_word_before(plain, was, now, good, word):
     told = edit(plain, " Rome.", "Rome")
     found = judged(row("negation", was, now), "Rome", told)
     assert (found.good, found.word) == (good, word)
-    assert ("said even if denied" in outcome((told, found)).word) == (good is False)
+    assert ("also given when negated" in outcome((told, found)).word) == (good is False)
     under = edit(" Oslo.", " Rome.", "Rome", earlier=plain)
     later = judged(row("negation", " a town", now, earlier=was), "Rome", under)
     assert (later.good, later.word) == (good, word), "compared with the earlier edits"
@@ -288,4 +288,4 @@ def test_a_looping_answer_is_named():
     view = View(Subject(lib.Case(lib.Fact("It", "{} is", "Rome"))), rows)
     assert f">{LOOPS}<" in comparison(replace(view, rows=(looping,)))
     made = lib.Patch(log=(lib.Edit("ft", {}, (lib.Fact("It", "{} is", "Rome"),)),))
-    assert f"said, but {LOOPS}" in listed.listed([AppliedEdit(made, "FT", looping)], None)
+    assert f"given, but {LOOPS}" in listed.listed([AppliedEdit(made, "FT", looping)], None)

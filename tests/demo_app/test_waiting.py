@@ -42,7 +42,7 @@ def test_what_must_be_made_first_is_announced(studio, needed, monkeypatch):
     subject = Subject(lib.Case(lib.Fact(*TOWER, "b")))
     studio.first_edits.first(Job(None), "ft", subject, lib.EMPTY, {"epochs": 2}, 0.0, 1.0)
     assert needed.is_there()
-    assert begun[:2] == ["FT reads what it needs of this model, once", "FT is writing"]
+    assert begun[:2] == ["FT is measuring this model, which is only needed once", "FT is writing"]
 
 
 def test_who_waits_is_told_how_many_are_ahead_and_for_how_long(studio):
