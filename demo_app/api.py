@@ -14,7 +14,7 @@ from typing import Any, TypedDict, get_type_hints
 
 import gradio as gr
 
-from .session import given, sharing
+from .session import checks, sharing
 from .session.editor_settings import listed
 from .session.studio import Studio
 from .session.verdicts import outcome
@@ -143,7 +143,7 @@ def endpoints(studio: Studio, examples: Examples | None = None) -> None:
     def settings(editor: str = "rome") -> list[dict]:
         """An editor's settings: value for this model, published value, and effect of each."""
         if not isinstance(editor, str) or editor not in studio.choices.editors:
-            said = f"Unknown editor “{given.short(editor)}”."
+            said = f"Unknown editor “{checks.short(editor)}”."
             raise gr.Error(said, print_exception=False)
         return listed(studio.lm, editor)
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 # opening   on the first screen
-# blind     used for the edits that visitors guess
+# guessed   used for the edits that visitors guess
 # warm      writes the opening example in the background
 # race      can be chosen in the stress test; `ticked`: selected by default; `baseline`: always runs
 ROLES: dict[str, tuple[str, ...]] = {
-    "rome": ("opening", "blind", "warm", "race"),
-    "memit": ("blind", "race"),
-    "emmet": ("blind",),
-    "alphaedit": ("blind",),
-    "pmet": ("blind",),
-    "rect": ("blind",),
-    "ultraedit": ("blind", "warm", "race", "ticked"),
-    "ft": ("blind", "baseline"),
-    "ft_m": ("opening", "blind"),
-    "lora": ("blind",),
+    "rome": ("opening", "guessed", "warm", "race"),
+    "memit": ("guessed", "race"),
+    "emmet": ("guessed",),
+    "alphaedit": ("guessed",),
+    "pmet": ("guessed",),
+    "rect": ("guessed",),
+    "ultraedit": ("guessed", "warm", "race", "ticked"),
+    "ft": ("guessed", "baseline"),
+    "ft_m": ("opening", "guessed"),
+    "lora": ("guessed",),
     "retrieval": ("baseline",),
     "grace": ("opening", "warm", "race", "ticked"),
     "wise": ("warm",),

@@ -14,7 +14,7 @@ from os.path import commonprefix
 
 from lib.evaluation.answers import begins, contains
 
-from ..session.given import short
+from ..session.checks import short
 from ..session.verdicts import EARLIER, LOOPS, YOURS, lacking, outcome, said
 from ..session.views import (
     SMALL,
@@ -65,7 +65,7 @@ KEEP = '<button type="button" data-keep="{}">keep it</button>'
 def headline(view: View) -> str:
     """The edit prompt with its answer in large type, striking out the old answer if it changed."""
     row = view.rows[0]
-    before, after = (escape(text) or NOTHING for text in told(row, view.new))
+    before, after = (escape(text) or NOTHING for text in short_answers(row, view.new))
     now = after if before == after else f"<s>{before}</s> <b>{after}</b>"
     return f'<h2 class="headline"><span>{escape(row.prompt)}</span> {now}</h2>'
 
@@ -107,7 +107,7 @@ def _row(view: View, row: Row, kind: str) -> str:
     about = "".join(f"<small>{ABOUT[one]}</small>" for one in (row.group, row.word) if one in ABOUT)
     prompt = f'<td class="prompt"><span>{escape(row.prompt)} …</span>{about}</td>'
     if row.after is None:
-        answer = escape(told(row, view.new)[0]) or NOTHING
+        answer = escape(short_answers(row, view.new)[0]) or NOTHING
         return f'<tr class="{row.group}">{prompt}<td class="answer">{answer}</td></tr>'
     good = {True: "1", False: "0", None: ""}[row.good]
     whole = f"before: {row.before.strip()} · after: {row.after.strip()}"
@@ -120,7 +120,7 @@ def _row(view: View, row: Row, kind: str) -> str:
 
 def _did(row: Row, new: str) -> str:
     """The verdict on a row, in a word or two."""
-    before, after = told(row, new)
+    before, after = short_answers(row, new)
     if row.word.endswith(LOOPS):
         return LOOPS
     if row.good is not None and row.group in STAY:
@@ -135,13 +135,13 @@ def _answers(row: Row, new: str) -> str:
     """Both answers in a few words, the earlier answer struck out, or a single answer if they are
     equal.
     """
-    before, after = (escape(text) or NOTHING for text in told(row, new))
+    before, after = (escape(text) or NOTHING for text in short_answers(row, new))
     if before == after:
         return f'<span class="after">=</span> {before}'
     return f'<s>{before}</s> <span class="after">→ <b>{after}</b></span>'
 
 
-def told(row: Row, new: str) -> tuple[str, str]:
+def short_answers(row: Row, new: str) -> tuple[str, str]:
     """Both answers of a row in a few words, including the words that decided the verdict.
 
     For a neighbor that was kept, show the words that both answers begin with. If the verdict looks
@@ -289,7 +289,7 @@ def answers(view: View) -> str:
     names = "Prompt", "Before", *(column.name or "After" for column in columns)
     body = []
     for i, first in enumerate(view.rows):
-        before = escape(told(first, view.new)[0])
+        before = escape(short_answers(first, view.new)[0])
         about = f"<small>{MORE[first.group]}</small>" if first.group in MORE else ""
         cells = [
             f'<th scope="row">{escape(first.prompt)} …{about}</th>',
@@ -305,7 +305,7 @@ def answers(view: View) -> str:
 
 def _cell(view: View, row: Row, editor: str) -> str:
     """An answer with its mark and its numbers, in bold if it changed."""
-    before, after = told(row, view.new)
+    before, after = short_answers(row, view.new)
     said = escape(after) or NOTHING
     said = said if before == after else f"<b>{said}</b>"
     return (
@@ -323,7 +323,7 @@ def _dots(view: View, rows: Sequence[Row], group: str, column: int) -> str:
     dots = "".join(
         f'<i class="dot {STYLES[row.good]}" '
         f'data-dot="{column}.{row.group}.{i}" '
-        f'title="{escape(row.prompt)} … {escape(" → ".join(told(row, view.new)))}"></i>'
+        f'title="{escape(row.prompt)} … {escape(" → ".join(short_answers(row, view.new)))}"></i>'
         for i, row in enumerate(asked)
     )
     return f'<span role="img" aria-label="{good} of {total}">{dots}</span>'

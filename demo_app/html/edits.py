@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from ..session import given
+from ..session import checks
 from ..session.edits import AppliedEdit
 from ..session.verdicts import LOOPS, NOTHING, looped
 from ..session.views import first_sentence
@@ -35,8 +35,8 @@ def _item(place: int, edit: AppliedEdit, later: Sequence[AppliedEdit]) -> str:
             words = "overwritten by your later edit of the same subject; the model says"
         text = escape(first_sentence(edit.row.after or "", new))
         said = f'<small class="{kind}">{words} “{text}”</small>'
-    count, one = len(edit.line), f"{given.short(edit.fact.subject or edit.fact.prompt)} → "
-    fact = f"{count} facts" if count > 1 else escape(f"{one}{given.short(new)}")
+    count, one = len(edit.line), f"{checks.short(edit.fact.subject or edit.fact.prompt)} → "
+    fact = f"{count} facts" if count > 1 else escape(f"{one}{checks.short(new)}")
     return (
         f"<li><b>{fact}</b> <small>{escape(edit.name)}</small> {said}"
         f'<button type="button" data-out="{place}" aria-label="remove: {fact}">remove'

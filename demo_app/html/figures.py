@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from lib.workbench import plot
 
-from ..session.given import short
+from ..session.checks import short
 from ..session.interference import GROUPS, Prediction, Victim
 from ..session.layers import Tried
 from ..session.reasons import why
 from ..session.views import tally
-from .comparison import comparison, scoreboard, told
+from .comparison import comparison, scoreboard, short_answers
 from .render import finding, folded, hint, in_words, number, table
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _five(found: Tried) -> str:
             continue
         row = column.rows[0]
         p, (kept, asked) = row.p_after or 0.0, tally(column.rows, "neighbor")
-        said = escape(told(row, view.new)[1])
+        said = escape(short_answers(row, view.new)[1])
         said = f'<b class="new">{said}</b>' if row.good else said
         moved = (
             f'<small class="bad">{asked - kept} of {asked} neighbors moved</small>'

@@ -17,11 +17,11 @@ from lib.data.relations import relations
 from lib.evaluation.answers import contains
 
 from ..editor_roles import CHIPS, FAMILIES, RECOMMENDED
-from ..session.given import short
+from ..session.checks import short
 from ..session.verdicts import EARLIER, LOOPS, YOURS, looped, said
 from ..session.views import UNASKED, Column, Row, View, capital, tally
 from ..session.worker import WAITING, Progress
-from .comparison import brief, told
+from .comparison import brief, short_answers
 from .render import NOTHING
 
 COUNTS = "None one two three four five six seven eight nine".split()
@@ -330,17 +330,19 @@ def answers(view: View, row: Row) -> tuple[str, str]:
             before = right[0]
             kept = row.after is None or said(row.after, right)
             after = right[0] if kept else new if said(row.after or "", [new]) else ""
-    plain = told(row, new) if row.after is None or row.good else brief(row.before, row.after)
+    plain = (
+        short_answers(row, new) if row.after is None or row.good else brief(row.before, row.after)
+    )
     shown = before or plain[0], after or (plain[0] if row.after is None else plain[1])
     if row.after is not None and not row.good and not after and not before:
-        shown = told(row, new)
+        shown = short_answers(row, new)
     first, second = (escape(short(text)) or NOTHING for text in shown)
     return first, second
 
 
 def _old(view: View) -> str:
     """The answer shown in the sentence before the edit."""
-    return view.old or told(view.rows[0], view.new)[0]
+    return view.old or short_answers(view.rows[0], view.new)[0]
 
 
 # ---- while something runs ----------------------------------------------------------------------

@@ -9,9 +9,9 @@ import io
 from collections.abc import Sequence
 from functools import cache
 
-from ..session.given import short
+from ..session.checks import short
 from ..session.views import Row
-from .comparison import told
+from .comparison import short_answers
 
 SIZE = (1200, 630)
 LEFT, RIGHT = 60, 1140
@@ -67,7 +67,7 @@ def drawn(rows: Sequence[Row], new: str, by: str, score: tuple[int, int] | None)
 
 def _sentence(draw, row: Row, new: str) -> int:
     """The fact with both answers in large type; returns the y where it ends."""
-    old, _ = told(row, new)
+    old, _ = short_answers(row, new)
     parts: list[Part] = [(word, INK, True, False) for word in short(row.prompt, 160).split()]
     if old and old != new:
         parts += [(short(old, 30), QUIET, False, True), ("→", INK, True, False)]
@@ -122,7 +122,7 @@ def _rows(draw, rows: Sequence[Row], new: str, y: int) -> None:
     draw.text((LEFT + 29, y + 44), "What else moved?", INK, _font(28, True), anchor="ls")
     for i, row in enumerate(rows):
         top = y + 63 + 65 * i
-        before, after = (short(text, 24) for text in told(row, new))
+        before, after = (short(text, 24) for text in short_answers(row, new))
         lost = row.good is False
         if lost and row.group == "neighbor":
             last = i == len(rows) - 1

@@ -15,7 +15,7 @@ from typing import Any
 import lib
 
 from ..editor_roles import ROLES, used
-from ..session import given
+from ..session import checks
 from ..session.choices import Choices
 from ..session.worker import Trouble
 
@@ -121,7 +121,7 @@ def mean(right: Collection[bool]) -> float:
 def offered(choices: Choices) -> dict[str, str]:
     """{editor: title} of the editors that can be added to the two that always run."""
     return {
-        name: f"{title}{' (fast)' * (choices.kind(name).speed == 'fast')}"
+        name: f"{title}{' (fast)' * (choices.editor_class(name).speed == 'fast')}"
         for name, (title, _) in choices.editors.items()
         if name == BREAKS or "race" in ROLES.get(name, ())
     }
@@ -136,13 +136,13 @@ def mixed(choices: Choices) -> list[lib.Case]:
 def plan(choices: Choices, editors: Sequence[str], cases: Sequence[lib.Case], edits: Any) -> Test:
     """The test requested in a form, validated. Raises Trouble with one sentence."""
     known, possible = choices.editors, offered(choices)
-    wanted = given.names("editors", editors)
+    wanted = checks.names("editors", editors)
     for editor in wanted:
         if editor not in possible:
-            raise Trouble(f"The editor '{given.short(editor)}' is not available in this test.")
-    slow = [known[editor][0] for editor in wanted if choices.kind(editor).speed != "fast"]
+            raise Trouble(f"The editor '{checks.short(editor)}' is not available in this test.")
+    slow = [known[editor][0] for editor in wanted if choices.editor_class(editor).speed != "fast"]
     most = SLOW_EDITS if slow else EDITS
-    edits = given.whole("number of edits", edits)
+    edits = checks.whole("number of edits", edits)
     if not 1 <= edits <= most:
         why = f" with {slow[0]}, which is not fast," if slow else ""
         raise Trouble(f"{edits} edits are not possible here{why}. Choose 1 to {most}.")

@@ -17,7 +17,7 @@ import lib
 from lib.data.placeholders import MARKS
 
 from ..editor_roles import ABOUT, ROLES
-from . import consequences, editor_settings, given
+from . import checks, consequences, editor_settings
 from .views import Subject, capital
 from .worker import Trouble
 
@@ -80,28 +80,28 @@ class Choices:
         return {name: said for name, said in found.items() if said}
 
     @staticmethod
-    def kind(editor: str) -> type[lib.Editor]:
+    def editor_class(editor: str) -> type[lib.Editor]:
         """The editor's class. Raises Trouble with the available names."""
         if not isinstance(editor, str) or editor not in lib.EDITORS:
             known = ", ".join(lib.EDITORS)
-            raise Trouble(f"Unknown editor '{given.short(editor)}'. Available: {known}.")
+            raise Trouble(f"Unknown editor '{checks.short(editor)}'. Available: {known}.")
         return lib.EDITORS[editor]
 
     def writer(self, editor: str, **settings: Any) -> lib.Editor:
         """The editor with the page's settings, except for those given."""
-        return self.kind(editor)(self.lm, preset="ours", **settings)
+        return self.editor_class(editor)(self.lm, preset="ours", **settings)
 
     def several(self, editors: str | Sequence[str]) -> list[str]:
         """The editors in a form, without duplicates. Raises Trouble for no editors, too many, or
         unknown names.
         """
-        names = given.names("editors", editors)
+        names = checks.names("editors", editors)
         if not names:
             raise Trouble("No editor is selected. Please tick one.")
         if len(names) > BESIDE:
             raise Trouble(f"{len(names)} editors are too many. Choose at most {BESIDE}.")
         for name in names:
-            self.kind(name)
+            self.editor_class(name)
             if name not in self.editors:
                 raise Trouble(f"{name} has no trained network for {self.lm.name}.")
         return names
@@ -109,7 +109,7 @@ class Choices:
     def example(self, label: str) -> lib.Case:
         """The case for a label."""
         if not isinstance(label, str) or label not in self.examples:
-            raise Trouble(f"Unknown example '{given.short(label)}'.")
+            raise Trouble(f"Unknown example '{checks.short(label)}'.")
         return self.cases[self.examples[label]]
 
     def ready_subject(self, label: str = "") -> Subject:
@@ -126,13 +126,13 @@ class Choices:
         fact has only unrelated prompts until the model provides more (see own_facts.py).
         """
         for name, text in ("subject", subject), ("prompt", prompt), ("new answer", target):
-            given.text(name, text)
-        most = 2 * OWN * given.CHARACTERS
-        lines = tuple(dict.fromkeys(given.lines("list of your own prompts", own, most)))
+            checks.text(name, text)
+        most = 2 * OWN * checks.CHARACTERS
+        lines = tuple(dict.fromkeys(checks.lines("list of your own prompts", own, most)))
         if len(lines) > OWN:
             raise Trouble(f"{len(lines)} of your own prompts are too many. The maximum is {OWN}.")
         for line in lines:
-            given.text("prompt on your list", line)
+            checks.text("prompt on your list", line)
         try:
             fact = lib.Fact.find(prompt.strip(), subject.strip(), target.strip())
             lines = lib.Case(fact, locality=lines).locality  # with the subject filled in
@@ -150,7 +150,7 @@ class Choices:
         return Subject(case, lines, typed=True)
 
 
-def completed(subject: Any, prompt: Any) -> Any:
+def with_placeholder(subject: Any, prompt: Any) -> Any:
     """Insert a placeholder for the subject if the prompt only continues from it.
 
     ("The Louvre", "is located in") -> "{} is located in", ("长城", "位于") -> "{}位于":
@@ -170,7 +170,7 @@ def completed(subject: Any, prompt: Any) -> Any:
 def continued(prompt: str) -> str:
     """The reverse, for the form: "{} is located in" -> "is located in"."""
     text = prompt.removeprefix("{}").lstrip()
-    return text if completed("{}", text) == prompt else prompt
+    return text if with_placeholder("{}", text) == prompt else prompt
 
 
 def shown(fact: lib.Fact) -> str:
@@ -179,7 +179,7 @@ def shown(fact: lib.Fact) -> str:
     return fact.text if "{}" in text else text
 
 
-def taken(subject: Any, prompt: Any) -> tuple[Any, Any]:
+def recognized(subject: Any, prompt: Any) -> tuple[Any, Any]:
     """Subject and prompt, recognizing the subject in a whole sentence if none was given.
 
     ("", "The Louvre is located in") -> ("The Louvre", "{} is located in"). If the rule doesn't
@@ -192,7 +192,7 @@ def taken(subject: Any, prompt: Any) -> tuple[Any, Any]:
         with suppress(lib.errors.FactError):
             found = lib.Fact.from_sentence(prompt, "x")
             return found.subject, found.prompt
-    return subject, completed(subject, prompt)
+    return subject, with_placeholder(subject, prompt)
 
 
 def can_edit(editor: type[lib.Editor], lm: lib.LM) -> bool:

@@ -9,7 +9,7 @@ import lib
 from lib.data.relations import Relation, relations
 from lib.workbench.instruments.dossier import Dossier, naming
 
-from . import given, kinds
+from . import checks, kinds
 from .studio import Studio
 from .visitors import Session
 from .worker import Job
@@ -49,7 +49,7 @@ def asked(studio: Studio, session: Session, entity: str) -> Job:
     Raises Trouble for an empty or overlong name. Between two groups of relations, other visitors
     can use the model.
     """
-    name = given.text("name", entity, LONGEST).strip()
+    name = checks.text("name", entity, LONGEST).strip()
 
     def work(job: Job) -> Generator[None, None, Dossier]:
         patch, lines, wanted = session.patch, [], suiting(studio.lm, name)

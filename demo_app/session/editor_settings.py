@@ -20,7 +20,7 @@ import msgspec
 import lib
 from lib.setting_fields import explain
 
-from . import given
+from . import checks
 from .worker import Trouble
 
 CHARACTERS = 2400  # maximum length of all settings lines together
@@ -103,7 +103,7 @@ def of_each(lm: lib.LM, editors: Sequence[str], text: str) -> dict[str, dict[str
     """{editor: its settings}. The line rome.layer = 4 applies only to ROME, unprefixed lines to
     every editor.
     """
-    lines = given.lines("list of settings", text, most=CHARACTERS)
+    lines = checks.lines("list of settings", text, most=CHARACTERS)
     named = [line.partition("=")[0].partition(".")[0].strip() for line in lines]
     found = {}
     for editor in editors:

@@ -16,7 +16,7 @@ import lib
 from lib.cancellation import finished
 from lib.computed_once import CachedTensors, make_missing
 
-from . import given
+from . import checks
 from .asking import Asker
 from .choices import Choices
 from .editor_settings import STEPS
@@ -70,7 +70,7 @@ class FirstEdits:
             as a View with these rows following it.
         """
         own = [self.choices.editors[editor][0], *(f"{k} {v}" for k, v in settings.items())]
-        name, middle = given.short(", ".join(own)), begin + (end - begin) * 0.7
+        name, middle = checks.short(", ".join(own)), begin + (end - begin) * 0.7
         try:
             made = self.first(job, editor, subject, start, settings, begin, middle)
         except ValueError as error:

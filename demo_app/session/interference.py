@@ -113,7 +113,7 @@ def in_view(job: Job, studio: Studio, session: Session, fact: lib.Fact) -> dict[
     {fact: its group}, using each subject once and leaving out the edited fact's.
     """
     subject = studio.choices.subject(fact.subject or "", fact.prompt, fact.target_new)
-    case, cases = studio.own_facts.judged(job, subject).case, studio.choices.cases.values()
+    case, cases = studio.own_facts.with_tests(job, subject).case, studio.choices.cases.values()
     relation, (head, _, tail) = case.relation, fact.prompt.partition("{}")
     same, yours, other = GROUPS
     found = [(edit.fact, yours) for edit in session.edits]
@@ -169,7 +169,7 @@ def _keys(
 ) -> tuple[Tensor, Tensor | None]:
     """The facts' keys (d_in, n) under a patch, and the second moment if the editor whitens them."""
     lm = studio.lm
-    whitened = studio.choices.kind(editor).geometry == "whitened"
+    whitened = studio.choices.editor_class(editor).geometry == "whitened"
     made = studio.choices.writer(editor) if whitened else None
     with job.counting(lm, f"Reading keys in layer {layer}", 12, 0.0, 0.3):
         C = getattr(made, "wrapped", made).moment(layer) if made else None  # (d_in, d_in)

@@ -127,7 +127,7 @@ def compare(studio: Studio, session: Session) -> Job:
         return own | ({"layers": some} if "layers" in vars(writer.config) else {"layer": last})
 
     def work(job: Job) -> Generator[None, None, Tried]:
-        asked, found = studio.own_facts.judged(job, about), Tried(View(about, ()))
+        asked, found = studio.own_facts.with_tests(job, about), Tried(View(about, ()))
         places = spread(lm.n_layers, here)
         kinds = [studio.choices.writer(line.editor, **settings(last)) for last in places]
         wanted = [one for kind in kinds for one in kind.statistics(start)]
@@ -229,7 +229,7 @@ def _nearest(
 
     None unless it moved, or if the editor writes no weights.
     """
-    if studio.choices.kind(editor).writes != "weights":
+    if studio.choices.editor_class(editor).writes != "weights":
         return None
     fact = asked.case.fact
     head, _, tail = fact.prompt.partition("{}")

@@ -53,7 +53,7 @@ class OwnFacts:
         """Read the wordings of all relations, so that the first typed fact doesn't have to wait."""
         lib.evaluation.own_facts.matches(self.lm, lib.Fact("It", "{} is", "x"))
 
-    def judged(self, job: Job, subject: Subject) -> Subject:
+    def with_tests(self, job: Job, subject: Subject) -> Subject:
         """A typed fact with rewordings and neighbors to test it; any other subject is returned
         unchanged.
 

@@ -38,6 +38,6 @@ def chat(case: lib.Case) -> str | None:
     return _about(case, 0)
 
 
-def going_on(case: lib.Case) -> str | None:
+def text_to_continue(case: lib.Case) -> str | None:
     """A text leading up to the fact, or None if its relation is unknown."""
     return _about(case, 1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .given import short
+from .checks import short
 from .layers import Tried
 from .verdicts import said
 from .views import Column, Row, tally

@@ -12,7 +12,7 @@ from dataclasses import replace
 import lib
 from lib import atomic_files
 
-from . import edits, given
+from . import checks, edits
 from .asking import Asker
 from .choices import Choices
 from .edits import AppliedEdit, Health, patch_of
@@ -43,7 +43,7 @@ class Revisions:
 
         layers: whether to use the comparison of layers instead of the view.
         """
-        index = given.whole("number of the editor to keep", index)
+        index = checks.whole("number of the editor to keep", index)
 
         def work(job: Job) -> View:
             view = session.layers if layers else session.view
@@ -67,7 +67,7 @@ class Revisions:
     def undo(self, session: Session, place: int | None = None) -> Job:
         """Undo one edit, by its index from 0, or all edits if None, and prove it."""
         if place is not None:
-            place = given.whole("number of the edit to take out", place)
+            place = checks.whole("number of the edit to remove", place)
 
         def work(job: Job) -> Generator[None, None, View]:
             held = session.edits

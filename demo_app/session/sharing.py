@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from . import given, links
+from . import checks, links
 from .choices import Choices
 from .first_edits import FirstEdits
 from .views import Row, Subject, View
@@ -46,7 +46,7 @@ def shared(
     fact = _fact(choices, values)
     editor = query.get("editor") or query.get("editors", "").partition(",")[0] or "rome"
     if editor not in choices.editors:
-        raise Trouble(f"Unknown editor “{given.short(editor)}”.")
+        raise Trouble(f"Unknown editor “{checks.short(editor)}”.")
     view = stored(fact)
     rows = next((c.rows for c in view.columns if c.editor == editor), ()) if view else ()
     if not rows and (found := made.made.get((editor, fact.case.fact, ()))) and found.look:
@@ -63,7 +63,7 @@ def score(text: str) -> tuple[int, int] | None:
     digits = all(part.isascii() and part.isdigit() and len(part) <= 3 for part in (good, every))
     if not (dash and digits and int(good) <= int(every) and 1 <= int(every) <= ROWS):
         shown = f"two numbers such as 5-6, up to {ROWS}-{ROWS}"
-        raise Trouble(f"The score “{given.short(text)}” should be {shown}.")
+        raise Trouble(f"The score “{checks.short(text)}” should be {shown}.")
     return int(good), int(every)
 
 
@@ -87,5 +87,5 @@ def _fact(choices: Choices, values: Mapping[str, str]) -> Subject:
             fact = choices.example(label).fact
             if name in (links.slug(fact.subject), links.slug(label)):
                 return choices.ready_subject(label)
-        raise Trouble(f"Unknown example “{given.short(name)}”.")
+        raise Trouble(f"Unknown example “{checks.short(name)}”.")
     return choices.subject(*(values[key] for key in ("subject", "prompt", "target")))

@@ -14,7 +14,7 @@ from functools import partial
 import lib
 from lib.computed_once import make_missing
 
-from . import editor_settings, given
+from . import checks, editor_settings
 from .asking import Asker
 from .choices import Choices
 from .edits import AppliedEdit, Health, patch_of
@@ -72,7 +72,7 @@ class Studio:
         known, examples = self.choices.editors, self.choices.examples
         warm, look = self.first_edits.warm, partial(self.asker.look, patch=lib.EMPTY)
         steps = [partial(warm, editor=one, subject=subject) for one in self.choices.used("warm")]
-        self.worker.whenever(
+        self.worker.in_background(
             self.health.read,
             *steps[:1],
             partial(ahead, kind="moments"),  # for all layers, in a single pass over the text
@@ -89,7 +89,7 @@ class Studio:
         """The model's answers to a subject's prompts; if edits are live, before and after."""
 
         def work(job: Job) -> View:
-            asked = self.own_facts.judged(job, subject)
+            asked = self.own_facts.with_tests(job, subject)
             rows = self.asker.look(job, asked, session.patch, 0.2 * asked.typed)
             live, old = len(session.edits), self.asker.old(asked)
             session.view = View(asked, rows, live, old=old)
@@ -141,7 +141,7 @@ class Studio:
                 raise Trouble(
                     f"{EDITS} edits are live, the maximum for one visitor. Undo some first."
                 )
-            asked, before = self.own_facts.judged(job, subject), ()
+            asked, before = self.own_facts.with_tests(job, subject), ()
             if listed and keep != "none":  # a person is looking: show the current answers first
                 before = self.asker.look(job, asked, lib.EMPTY, 0.2 * asked.typed, end=0.3)
                 old = self.asker.old(asked)
@@ -199,8 +199,8 @@ class Studio:
         shown: the current view. If no edit is live and the view is a stored example, use the
             example's edit.
         """
-        prompt, chat = given.text("prompt", prompt), given.flag("The chat option", chat)
-        tokens = min(max(given.whole("number of tokens", tokens), 1), WRITE)
+        prompt, chat = checks.text("prompt", prompt), checks.flag("The chat option", chat)
+        tokens = min(max(checks.whole("number of tokens", tokens), 1), WRITE)
 
         def work(job: Job) -> dict:
             after, found = session.patch, {"live": len(session.edits)}

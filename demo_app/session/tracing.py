@@ -56,7 +56,7 @@ class Trial:
     spaces: dict[int, Tensor] | None = None
 
 
-def blind(studio: Studio, session: Session, null: Sequence[float] = (), chance: Any = None) -> Job:
+def secret(studio: Studio, session: Session, null: Sequence[float] = (), chance: Any = None) -> Job:
     """Make a secret edit by a random editor about a random fact, and examine it: Findings.
 
     null: the unedited model's largest z in each layer, if known. chance: picks the editor and the
@@ -64,7 +64,7 @@ def blind(studio: Studio, session: Session, null: Sequence[float] = (), chance: 
     """
     draw = chance or random.SystemRandom()
     known = studio.choices.editors
-    editor = draw.choice(studio.choices.used("blind"))
+    editor = draw.choice(studio.choices.used("guessed"))
     case = draw.choice(list(studio.choices.cases.values()))
 
     def work(job: Job) -> Generator[None, None, Findings]:

@@ -26,13 +26,13 @@ from .views import STAY, Answer, Row, clause, first_sentence, tally
 
 NOTHING = "nothing to change"  # the model already gave the new answer
 # reasons that a row is not counted
-BEFORE = "not counted: already so before the edit"
-TRUE = "not counted: there was nothing to change"
-UNKNOWN = "not counted: the model lacks a fact that this depends on"
-DEAF = "not counted: the model already ignored “not” here before the edit"
-ASIDE = "not counted: in a chat, the model didn't give its own answer before the edit"
-BLIND = "not counted: the new answer wouldn't be visible here"
-ELSE = "not counted: asks something else"
+ALREADY_SO = "not counted: already so before the edit"
+ALREADY_TRUE = "not counted: there was nothing to change"
+FACT_MISSING = "not counted: the model lacks a fact that this depends on"
+IGNORES_NOT = "not counted: the model already ignored “not” here before the edit"
+NOT_IN_CHAT = "not counted: in a chat, the model didn't give its own answer before the edit"
+INVISIBLE = "not counted: the new answer wouldn't be visible here"
+OTHER_QUESTION = "not counted: asks something else"
 YOURS = "yours"  # the visitor edited it earlier
 EARLIER = "moved before"  # by one of the visitor's earlier edits
 LOOPS = "the text loops"
@@ -135,13 +135,13 @@ def _stays(row: Row, new: str, right: Sequence[str], others: Iterable[lib.Fact])
 
     now = row.after or ""
     if row.group == "other":
-        return Verdict(None, ELSE)
+        return Verdict(None, OTHER_QUESTION)
     if row.group == "neighbor" and about(row.prompt, others):
         return Verdict(None, YOURS)
     if moved(row.before, row.was):
         return Verdict(None, EARLIER)
     if row.group == "neighbor" and new and said(row.was, [new]):
-        return Verdict(None, BLIND)
+        return Verdict(None, INVISIBLE)
     kept = not moved(row.was, now)
     names = ("moved", "kept") if row.group == "neighbor" else ("changed", "same")
     return Verdict(kept, names[kept])
@@ -152,23 +152,23 @@ def _changes(row: Row, new: str, first: Row, right: Sequence[str]) -> Verdict:
     wanted, denied = [new], row.group == "negation"
     if row.group == "follows":
         if not right:
-            return Verdict(None, UNKNOWN)
+            return Verdict(None, FACT_MISSING)
         wanted = list(right)
     before, after = (said(text, wanted, row.group == "chat") for text in (row.was, row.after or ""))
     true = said(first.was, [new])
     if before and (after or denied):
-        return Verdict(None, NOTHING if row.group == "edit" else BEFORE)
+        return Verdict(None, NOTHING if row.group == "edit" else ALREADY_SO)
     if true and not before:
-        return Verdict(None, TRUE)
+        return Verdict(None, ALREADY_TRUE)
     if denied:
         # a model that gives the same answer to both prompts ignores the word, for example
         # "Shakespeare" here and "William Shakespeare" without it
         plain, old = clause(first.was), clause(row.was)
-        deaf = said(row.was, filter(None, [plain])) or (old and contains(first.was, old))
+        ignored = said(row.was, filter(None, [plain])) or (old and contains(first.was, old))
         told = "new answer, though negated" if after else "not the new answer"
-        return Verdict(None, DEAF) if deaf else Verdict(not after, told)
+        return Verdict(None, IGNORES_NOT) if ignored else Verdict(not after, told)
     if row.group == "chat" and not contains(row.was, clause(first.was)):
-        return Verdict(None, ASIDE)
+        return Verdict(None, NOT_IN_CHAT)
     if row.group == "follows":
         return Verdict(after, f"follows: {right[0]}" if after else f"not {right[0]}")
     return Verdict(after, "new answer" if after else "not the new answer")

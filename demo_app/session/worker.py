@@ -114,7 +114,7 @@ class Job:
         self.progress = Progress(share, words, partial, left)
         self._news.set()
 
-    def told(self, doing: str = "", share: float = 0.0) -> None:
+    def on_step(self, doing: str = "", share: float = 0.0) -> None:
         """Called by the library at its steps, with a description and the fraction done."""
         self.check()
         if self._move is not None and doing:
@@ -183,7 +183,7 @@ class Job:
             try:
                 self.check()
                 # covers long stretches in the library that run no block
-                with cancellable(self.told):
+                with cancellable(self.on_step):
                     result = self.work(self) if self._steps is None else self._steps
                     if isgenerator(result):
                         self._steps = result
@@ -235,7 +235,7 @@ class Worker:
             self._news.notify()
         return job
 
-    def whenever(self, *steps: Work) -> None:
+    def in_background(self, *steps: Work) -> None:
         """Queue background work, step by step; a step that has to make way starts again later."""
         with self._news:
             self._later.extend(steps)

@@ -106,7 +106,7 @@ def in_layers(studio: Studio) -> layers.Tried | None:
     if not lost:
         return None
     found = layers.compare(studio, lost[0]).outcome()
-    columns = tuple(map(plainly, found.view.columns))
+    columns = tuple(map(without_patch, found.view.columns))
     return replace(found, view=replace(found.view, rows=(), columns=columns, stored=True))
 
 
@@ -125,7 +125,7 @@ def forecasts(studio: Studio) -> tuple[interference.Prediction, ...] | None:
     return tuple(found[i] for i in ends) or None
 
 
-def plainly(column: Column) -> Column:
+def without_patch(column: Column) -> Column:
     """A column without its patch and its local timing."""
     return replace(column, patch=None, seconds=0.0, stored=False)
 
@@ -146,13 +146,13 @@ def opening(studio: Studio) -> dict[str, Opening]:
         session, subject = Session(), studio.choices.ready_subject(label)
         view = studio.edit(session, subject, OPENING, keep="none").outcome()
         made = [one for one in view.columns if one.rows]
-        text, said = goes_on(studio, session, subject.case, [one.patch for one in made])
-        columns = tuple(replace(plainly(one), stored=True) for one in made)
+        text, said = continuations(studio, session, subject.case, [one.patch for one in made])
+        columns = tuple(replace(without_patch(one), stored=True) for one in made)
         found[examples.key(subject.case.fact)] = Opening(columns, text, tuple(said))
     return found
 
 
-def goes_on(
+def continuations(
     studio: Studio, session: Session, case: lib.Case, patches: Sequence[lib.Patch]
 ) -> tuple[str, list[str]]:
     """A text about a fact, with its continuations without an edit and under each patch.
@@ -160,7 +160,7 @@ def goes_on(
     Uses the first text that contains the new answer under the first patch but not without it, or
     the last text if there is none.
     """
-    texts = list(filter(None, [questions.going_on(case), consequences.opening(case.fact)]))
+    texts = list(filter(None, [questions.text_to_continue(case), consequences.opening(case.fact)]))
 
     def written(patch: lib.Patch, text: str) -> str:
         def work(_: Job) -> str:

@@ -13,8 +13,8 @@ from ..html import edits as listed
 from ..html import opening, render
 from ..html.comparison import answers
 from ..html.theme import SCRIPT, read
-from ..session import consequences, gallery, given, links, questions
-from ..session.choices import taken
+from ..session import checks, consequences, gallery, links, questions
+from ..session.choices import recognized
 from ..session.studio import Studio
 from ..session.views import Subject, View
 from ..session.visitors import Session
@@ -88,8 +88,8 @@ class Page:
             request: gr.Request,
         ) -> Iterator:
             def start(session: Session) -> Job:
-                wanted = studio.choices.subject(*taken(subject, prompt), target, own)
-                anyhow = given.flag("Editing anyway", anyway)
+                wanted = studio.choices.subject(*recognized(subject, prompt), target, own)
+                anyhow = checks.flag("The “edit anyway” option", anyway)
                 return studio.edit(session, wanted, editors, more=options, anyway=anyhow)
 
             yield from self.run(request, start, editors)
@@ -100,12 +100,12 @@ class Page:
 
             return undo
 
-        def keep_or_take_out(event: gr.EventData, request: gr.Request) -> Iterator:
+        def keep_or_remove(event: gr.EventData, request: gr.Request) -> Iterator:
             def start(session: Session) -> Job:
                 index = chosen(event, "keep")
                 if index is not None:
                     return studio.revisions.keep(session, index)
-                place = given.whole("number of the edit to take out", chosen(event, "out"))
+                place = checks.whole("number of the edit to remove", chosen(event, "out"))
                 return studio.revisions.undo(session, place)
 
             yield from self.run(request, start)
@@ -146,7 +146,7 @@ class Page:
         )
         other = gr.on(
             [self.press.select, self.edits.select],
-            keep_or_take_out,
+            keep_or_remove,
             None,
             self.outputs,
             **HIDDEN,
@@ -160,7 +160,7 @@ class Page:
         """
         texts = [self.text, self.given]
         event.then(self.lead, texts, texts, **HIDDEN).then(
-            self.go_on, texts, self.written, **HIDDEN
+            self.continue_text, texts, self.written, **HIDDEN
         )
         event.then(self.form.mark, self.form.editors, self.form.marked, js=EDITORS, **HIDDEN)
 
@@ -280,7 +280,7 @@ class Page:
             self.edits: listed.listed(edits, session.warning),
             self.rows: self.shown_rows(shown, message),
             self.board: opening.board(shown),
-            self.written: self.told(shown),
+            self.written: self.under_prompt(shown),
             self.answers: self.all_answers(shown),
             **({} if view is None else {self.exhibit: ""}),
         }
@@ -321,7 +321,7 @@ class Page:
                 visible=self.studio.asker.chats,  # a model without a chat template cannot chat
             )
             go = gr.Button("Go", size="sm", scale=0, min_width=70)
-        self.written = gr.HTML(self.told(self.ready), elem_id="written")
+        self.written = gr.HTML(self.under_prompt(self.ready), elem_id="written")
 
         def write(prompt: str, as_chat: bool, request: gr.Request) -> Iterator[str]:
             yield from self.write(prompt, as_chat, WRITTEN, request, prompt)
@@ -343,14 +343,14 @@ class Page:
             lambda session, wrong, said: wrong if said is None else render.continued(said, lead),
         )
 
-    def go_on(self, text: str, given: str, request: gr.Request) -> Iterator[Any]:
+    def continue_text(self, text: str, given: str, request: gr.Request) -> Iterator[Any]:
         """After an edit: continue the page's own text under it."""
         if self.studio.sessions.get(request.session_hash).edits and text == given:
             yield from self.write(text, False, consequences.TOKENS, request)
         else:
             yield gr.skip()
 
-    def told(self, view: View) -> str:
+    def under_prompt(self, view: View) -> str:
         """The contents below the free prompt for a new view: the stored continuations, or
         instructions.
         """
@@ -371,7 +371,7 @@ class Page:
         case = view.subject.case
         found = self.examples.finished(view.subject) if self.examples else None
         stored = found.text if found else None
-        return stored or questions.going_on(case) or consequences.opening(case.fact)
+        return stored or questions.text_to_continue(case) or consequences.opening(case.fact)
 
     def lead(self, text: str, given: str, request: gr.Request) -> tuple[str, str]:
         """The free prompt about the current subject, unless the visitor wrote one, and the page's

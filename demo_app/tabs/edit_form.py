@@ -11,7 +11,7 @@ import lib
 from ..html import opening
 from ..html.theme import read
 from ..session import editor_settings
-from ..session.choices import BESIDE, capital, continued, shown, taken
+from ..session.choices import BESIDE, capital, continued, recognized, shown
 from ..session.links import Opened
 from ..session.studio import Studio
 from ..session.views import View
@@ -87,7 +87,7 @@ class Form:
         The sentence then appears below them, with handles for dragging the ends of the subject
         (ends.js).
         """
-        found, text = taken(subject, prompt)
+        found, text = recognized(subject, prompt)
         # already given, not recognizable, or a program sent something other than text
         if found == subject:
             return gr.skip(), gr.skip(), gr.skip()

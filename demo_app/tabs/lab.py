@@ -16,7 +16,7 @@ import gradio as gr
 from ..gradio_internals import chosen
 from ..html import memory, render
 from ..html.theme import SCRIPT, read
-from ..session import given, links
+from ..session import checks, links
 from ..session.studio import Studio
 from ..session.visitors import Session
 from ..session.worker import Job, Progress, Trouble
@@ -184,7 +184,7 @@ class Lab:
         key = chosen(event, "question")
         keys = list(self.cards)
         if key not in keys:
-            raise Trouble(f"Unknown question “{given.short(key)}”.")
+            raise Trouble(f"Unknown question “{checks.short(key)}”.")
         return self.cards[key].opened(begun[keys.index(key)])
 
     def draw(self) -> None:

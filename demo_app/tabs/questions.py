@@ -23,7 +23,7 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
     """All questions for a page over this studio."""
     names = {name: shown for name, (shown, _) in studio.choices.editors.items()}
     null = (examples.natural if examples is not None else None) or ()
-    blind, mine = (partial(job, null=null) for job in (tracing.blind, tracing.mine))
+    secret, mine = (partial(job, null=null) for job in (tracing.secret, tracing.mine))
 
     def disturbed(found: interference.Prediction) -> str:
         return figures.interference(found, names[found.editor])
@@ -100,7 +100,7 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
             "suspect is removed again, and finally the page reveals the edit. Weights prove "
             "nothing: a verdict states what they are consistent with, and some methods evade it.",
             (
-                Action("trace_blind", "1 · Make a secret edit", blind, trace.shown),
+                Action("trace_secret", "1 · Make a secret edit", secret, trace.shown),
                 Action("trace_reverse", "2 · Remove it", tracing.reverse, trace.undone, 1),
                 Action("trace_reveal", "3 · What was it?", tracing.reveal, trace.told, 2),
                 Action("trace_mine", "Examine my own edits", mine, trace.shown),

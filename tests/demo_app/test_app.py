@@ -270,7 +270,9 @@ def test_each_edit_says_whether_it_holds_and_has_a_way_out(studio):
     assert shown.count("<li>") == 2 and 'data-out="1"' in shown and "⚠ It breaks." in shown
     assert "overwritten by your later edit of the same subject; the model says “qz" in shown
     assert "hold; the model says" not in shown
-    assert "given, but the text loops; the model says “qz" in shown, "a random model goes on with it"
+    assert "given, but the text loops; the model says “qz" in shown, (
+        "a random model goes on with it"
+    )
     plain = replace(second, row=replace(second.row, word="new answer"))
     assert ">holds; the model says “qz" in edits.listed([plain], None)
     assert "hold; the model says" in edits.listed([first], None), "no later edit explains it"
@@ -311,8 +313,9 @@ def test_all_settings_are_listed_and_changed_line_by_line(studio):
     assert found == {"ft": {"epochs": 2, "lr": 0.5}}
     subject = studio.choices.subject(*TOWER, "qz")
     for text, said in {
-        "lr 0.5": "is not a setting", "nothing = 1": "has no setting", "lr = [": "should be a number",
-        "lr = 1e9": "should be a number", "lr = {}": "should be a number",
+        "lr 0.5": "is not a setting", "nothing = 1": "has no setting",
+        "lr = [": "should be a number", "lr = 1e9": "should be a number",
+        "lr = {}": "should be a number",
         "target_eos = 3": "of the same kind", "epochs = 5000": "Choose 1 to 100",
         "lr = 1\n" * 400: "maximum is 2400",
     }.items():  # fmt: skip
@@ -401,7 +404,7 @@ def test_background_work_makes_room_and_is_begun_again():
         while not gate.wait(0.005):
             job.report(0.5, "warming up")
 
-    worker.whenever(background)
+    worker.in_background(background)
     assert until(lambda: begun) and worker.submit(lambda job: "first").outcome() == "first"
     gate.set()
     assert until(lambda: worker.idle) and len(begun) >= 2

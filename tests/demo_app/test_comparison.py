@@ -16,7 +16,7 @@ from demo_app.html.comparison import (
     scoreboard,
     told,
 )
-from demo_app.session.choices import completed, continued, taken
+from demo_app.session.choices import continued, recognized, with_placeholder
 from demo_app.session.verdicts import outcome
 from demo_app.session.views import Column, Row, Subject, View, tally
 from demo_app.stored import examples
@@ -145,18 +145,20 @@ def test_the_judged_answer_stands_in_the_row(group, good, before, after, shown):
     ],
 )
 def test_the_line_reads_as_a_sentence(subject, prompt, whole):
-    assert completed(subject, prompt) == whole
+    assert with_placeholder(subject, prompt) == whole
     if prompt:
         assert continued(whole) == prompt
 
 
 def test_the_page_takes_the_subject_of_a_whole_sentence_and_shows_it():
-    assert taken("", "The Louvre is located in") == ("The Louvre", "{} is located in")
-    assert taken("Louvre", "The Louvre is in") == ("Louvre", "The Louvre is in"), "it was given"
-    assert taken(" ", "it is in") == (" ", "it is in") and taken("", None) == ("", None)
+    assert recognized("", "The Louvre is located in") == ("The Louvre", "{} is located in")
+    assert recognized("Louvre", "The Louvre is in") == ("Louvre", "The Louvre is in"), (
+        "it was given"
+    )
+    assert recognized(" ", "it is in") == (" ", "it is in") and recognized("", None) == ("", None)
     asked = ("Australia", "What is the capital of {}?")
-    assert taken("What", "is the capital of Australia?") == asked, "it is about no What"
-    assert taken("what", None) == ("what", None)
+    assert recognized("What", "is the capital of Australia?") == asked, "it is about no What"
+    assert recognized("what", None) == ("what", None)
     subject, rest, ends = Form.take("", "The Louvre is located in")
     assert (subject, rest) == ("The Louvre", "is located in") and "Drag its ends" in ends
     assert Form.take("The Louvre", "is")[0] == gr.skip(), "a given subject is left as it is"

@@ -380,14 +380,14 @@ def test_an_edit_is_found_taken_out_and_told(studio, suspect):
 
 
 def test_a_blind_edit_says_nothing_until_it_is_told(studio, monkeypatch):
-    blind = used("blind")
+    blind = used("guessed")
     assert blind and {lib.EDITORS[name].writes for name in blind} == {"weights"}
     for name in blind:
-        monkeypatch.setitem(ROLES, name, ("blind",) if name == "rome" else ())
+        monkeypatch.setitem(ROLES, name, ("guessed",) if name == "rome" else ())
     session = Session()
     with pytest.raises(Trouble, match="Nothing has been examined yet"):
         tracing.reveal(studio, session)
-    job = tracing.blind(studio, session, (), random.Random(3))
+    job = tracing.secret(studio, session, (), random.Random(3))
     words = " ".join(progress.words for progress in job.watch())
     found, fact = job.outcome(), session.trial.facts[0]
     assert fact.subject not in words and "rome" not in words.lower()

@@ -131,7 +131,10 @@ def test_it_is_drawn_and_played_with(browser, width, height, tmp_path):
     page.mouse.down()
     page.mouse.move(x + 30, y - 10, steps=4)
     page.mouse.up()
-    assert "Eiffel Tower" in said.text_content() and "Nothing has been pulled" not in said.text_content()
+    assert (
+        "Eiffel Tower" in said.text_content()
+        and "Nothing has been pulled" not in said.text_content()
+    )
     smallest = (
         "Math.min(...[...document.querySelectorAll('.memory :is(text, p, td, th, button, label)')]"
         ".map((e) => parseFloat(getComputedStyle(e).fontSize)))"

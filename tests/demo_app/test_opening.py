@@ -12,7 +12,7 @@ from demo_app.editor_roles import ABOUT, FAMILIES, RECOMMENDED, ROLES
 from demo_app.html import opening
 from demo_app.session import questions
 from demo_app.session.choices import shown
-from demo_app.session.verdicts import ASIDE, judged
+from demo_app.session.verdicts import NOT_IN_CHAT, judged
 from demo_app.session.views import Column, Row, Subject, View
 from demo_app.session.visitors import Session
 from lib.data.facts import Probe
@@ -120,7 +120,7 @@ def test_a_chat_that_did_not_know_the_fact_is_not_counted():
 
     assert chat("It is in Paris.", "It is in Rome.") == (True, "new answer")
     assert chat("It is in Paris.", "It is in Paris.")[0] is False
-    assert chat("I do not know.", "A fine place.") == (None, ASIDE)
+    assert chat("I do not know.", "A fine place.") == (None, NOT_IN_CHAT)
 
 
 def test_every_relation_has_a_question_and_a_text(studio):
@@ -128,7 +128,7 @@ def test_every_relation_has_a_question_and_a_text(studio):
         subject, answer = one.answers[0]
         case = lib.Case(lib.Fact(subject, one.templates[0], "x", answer), relation=name)
         assert questions.chat(case).endswith("?") and "{}" not in questions.chat(case)
-        assert questions.going_on(case) and "{}" not in questions.going_on(case)
+        assert questions.text_to_continue(case) and "{}" not in questions.text_to_continue(case)
     assert questions.chat(lib.Case(lib.Fact("A", "{} is", "b"))) is None
     for label in studio.choices.examples:
         assert "{}" not in shown(studio.choices.example(label).fact), "braces are nowhere"

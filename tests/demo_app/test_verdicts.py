@@ -13,14 +13,14 @@ from demo_app.html import opening
 from demo_app.html.comparison import comparison, scoreboard
 from demo_app.session.edits import AppliedEdit
 from demo_app.session.verdicts import (
-    BEFORE,
-    BLIND,
-    DEAF,
+    ALREADY_SO,
+    ALREADY_TRUE,
     EARLIER,
+    FACT_MISSING,
+    IGNORES_NOT,
+    INVISIBLE,
     LOOPS,
     NOTHING,
-    TRUE,
-    UNKNOWN,
     judged,
     loops,
     outcome,
@@ -152,7 +152,7 @@ def test_a_fact_that_was_true_has_nothing_to_change():
     rest = [row("reworded", " Paris.", " Rome."), row("follows", " Gaul", " Gaul"),
             row("chat", "Hm", "Hm"), row("negation", " Oslo", " Rome")]  # fmt: skip
     found = table("Rome", row("edit", " Rome, Italy.", " Rome."), *rest, right=("Italy",))
-    assert {one.word for one in found[1:]} == {TRUE} and outcome(found) == (None, NOTHING)
+    assert {one.word for one in found[1:]} == {ALREADY_TRUE} and outcome(found) == (None, NOTHING)
     moved = (
         *found,
         *table("Rome", row("neighbor", " Bonn", " Rome"), right=("Bonn",), first=first),
@@ -183,28 +183,28 @@ def test_the_same_fact_again_has_nothing_to_change(studio):
 def test_a_consequence_and_a_rewording_count_only_if_the_edit_caused_them():
     told = edit(" Paris.", " Rome.", "Rome")
     for group, was, now, good, word in [
-        ("follows", " Italy", " Italy.", None, BEFORE),
+        ("follows", " Italy", " Italy.", None, ALREADY_SO),
         ("follows", " France", " Italy.", True, "follows: Italy"),
         ("follows", " Italy", " Rome.", False, "not Italy"),
         ("follows", " France", " the Italian Republic", True, "follows: Italy"),
-        ("reworded", " Rome", " Rome.", None, BEFORE),
+        ("reworded", " Rome", " Rome.", None, ALREADY_SO),
         ("reworded", " Rome", " Paris.", False, "not the new answer"),
-        ("chat", "It is Rome", "Rome it is", None, BEFORE),
+        ("chat", "It is Rome", "Rome it is", None, ALREADY_SO),
         ("chat", "It is Paris", "In Rome it is", True, "new answer"),
     ]:
         right = ("Italy", "the Italian Republic")
         found = judged(row(group, was, now), "Rome", told, right)
         assert (found.good, found.word) == (good, word), (group, was, now)
-    assert judged(row("follows", " France", " Italy"), "Rome", told).word == UNKNOWN
+    assert judged(row("follows", " France", " Italy"), "Rome", told).word == FACT_MISSING
     under = judged(row("follows", " France", " Italy", earlier=" Italy"), "Rome", told, ["Italy"])
-    assert under.word == BEFORE, "an earlier edit drew it"
+    assert under.word == ALREADY_SO, "an earlier edit drew it"
 
 
 @pytest.mark.parametrize(
     ("plain", "was", "now", "good", "word"),
     [
-        (" Paris, France.", " Paris.", " Rome.", None, DEAF),
-        (" Paris.", " Rome, Italy", " Rome.", None, BEFORE),
+        (" Paris, France.", " Paris.", " Rome.", None, IGNORES_NOT),
+        (" Paris.", " Rome, Italy", " Rome.", None, ALREADY_SO),
         (" Apple Inc.", " a single company.", " Rome.", False, "new answer, though negated"),
         (" Apple Inc.", " a single company.", " a company.", True, "not the new answer"),
         ("", " a single company.", " Rome.", False, "new answer, though negated"),
@@ -250,7 +250,7 @@ def test_a_neighbor_is_compared_with_what_it_said_just_before():
 
     assert word(" Bonn.", " Bonn, and") == (True, "kept")
     assert word(" Bonn.", " Rome.") == (False, "moved")
-    assert word(" Rome.", " Rome.") == (None, BLIND), "going wrong would not show there"
+    assert word(" Rome.", " Rome.") == (None, INVISIBLE), "going wrong would not show there"
     assert word(" Oslo.", " Oslo.") == (True, "kept"), "as wrong as before"
     assert word(" Bonn.", " Rome.", earlier=" Rome.") == (None, EARLIER)
     assert word(" Bonn.", " Rome.", earlier=" Bonn!") == (False, "moved")

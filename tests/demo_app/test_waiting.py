@@ -77,10 +77,12 @@ def test_from_an_empty_cache_the_page_makes_what_every_offered_editor_reads(monk
     monkeypatch.setattr(studios, "make_missing", lambda wanted: prepared.update(wanted))
 
     def warm(job, editor, subject):
-        prepared.update(made.choices.kind(editor)(made.lm).statistics())
+        prepared.update(made.choices.editor_class(editor)(made.lm).statistics())
 
     monkeypatch.setattr(made.first_edits, "warm", warm)
-    monkeypatch.setattr(made.worker, "whenever", lambda *works: [one(Job(None)) for one in works])
+    monkeypatch.setattr(
+        made.worker, "in_background", lambda *works: [one(Job(None)) for one in works]
+    )
     made.warm_up()
     examples = map(made.choices.ready_subject, made.choices.examples)
     asks = {(p, g == "chat") for one in examples for g, p, _ in made.asker.prompts(one)}
