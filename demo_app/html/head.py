@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from html import escape
 from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..session import gallery
+from ..session import gallery, sharing
+from ..session.worker import Trouble
 
 TITLE = "Edit a language model's memory"
 CHARSET = '<meta charset="utf-8" />'
@@ -36,11 +38,19 @@ def words(query: Mapping[str, str], facts: Callable[[Mapping[str, str]], str]) -
     if sentence := facts(query):
         return (
             f"“{sentence}”",
-            "What if a language model believed this? Change one fact in a language model, compare "
+            f"{_score(query)}What if a language model believed this? Change one fact, compare "
             "what changed with what should have stayed, and undo it exactly.",
         )
     first = gallery.gallery().exhibits[0].sentence.replace("*", "")
     return TITLE, f"{first} Try changing a fact yourself."
+
+
+def _score(query: Mapping[str, str]) -> str:
+    """The sender's score as a question, or "" if the query doesn't contain a valid score."""
+    with suppress(Trouble):
+        if found := sharing.score(query.get("saw", "")):
+            return f"{sharing.invitation(found)} "
+    return ""
 
 
 def tags(title: str, text: str, address: str, picture: str) -> str:

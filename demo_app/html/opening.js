@@ -3,7 +3,7 @@
 const $ = (selector, from = document) => from.querySelector(selector);
 const all = (selector, from = document) => [...from.querySelectorAll(selector)];
 const S = {key: "", editors: [], column: "0", ticks: {}, seen: new Set(), open: false,
-  wants: false, anyway: false, picked: "", shown: "", at: "", note: ""};
+  wants: false, anyway: false, picked: "", shown: "", at: "", note: "", sent: ""};
 const BUSY = ["asking", "writing", "rest", "wait"];
 
 const rows = () => $("#rows .fact-rows");
@@ -39,6 +39,11 @@ const state = () => {
 const judged = () => all(".row", block()).filter((row) => $("input", row));
 const hits = (found) => found.filter((row) =>
   (row.dataset.changed === "1") === Boolean(S.ticks[row.dataset.prompt])).length;
+const score = () => {  // [rows seen coming, rows]; empty without a guess
+  const rest = judged();
+  return rest.length && Object.values(S.ticks).some(Boolean) ? [hits(rest), rest.length] : [];
+};
+const coming = (right, all) => `saw ${right === all ? `all ${all}` : `${right} of ${all}`} coming`;
 
 const next = () => {  // the first stored editor not seen yet
   const seen = (name) => stored() ? S.seen.has(name) : Boolean(blockOf(name));
@@ -60,22 +65,21 @@ const label = (now) => {
 };
 
 const say = (now) => {
-  const line = $("#say"), score = $(".score", line), said = $(".said", line);
-  let told = block()?.dataset.says ?? "", won = "";
+  const line = $("#say"), said = $(".said", line);
+  let told = block()?.dataset.says ?? "";
   const rest = judged(), ticked = rest.filter((row) => S.ticks[row.dataset.prompt]).length;
   if (now === "guess")
     told = !rest.length ? "" : ticked ? `You expect ${ticked} of ${rest.length} to change.`
-      : "Or press Edit without a guess.";
+      : S.sent || "Or press Edit without a guess.";
+  if (now === "writing" && S.sent) told += ` ${S.sent}`;
   if (now === "typed") told = "";
-  if (now === "result" && Object.values(S.ticks).some(Boolean) && rest.length) {
-    const right = hits(rest);
-    won = `You saw ${right === rest.length ? `all ${right}` : `${right} of ${rest.length}`} coming.`;
-  }
+  const guessed = now === "result" ? score() : [];
+  const won = guessed.length ? `You ${coming(...guessed)}.` : "";
   if (now === "result" && block().dataset.thin && $(".stay .row:not(.off)", block()))
     told += " One neighbor is too few to tell whether the rest stayed.";
   if (S.note) told = S.note;
-  score.hidden = !won;
-  text($(".won", score), won);
+  $(".score", line).hidden = !won;
+  text($(".won", line), won);
   const html = now === "wait" ? block()?.dataset.html ?? "" : "";
   if ($(".linked", line).innerHTML !== html) $(".linked", line).innerHTML = html;
   text(said, html ? "" : told);
@@ -94,6 +98,7 @@ const draw = () => {
   if (key !== S.key) {
     // an editor named in a link is used until the visitor chooses another
     if (!S.touched && d.editor) S.editors = [d.editor];
+    if (S.key) S.sent = "";
     Object.assign(S, {key, ticks: {}, seen: new Set(), open: false, note: ""});
     S.column = columns()[0]?.dataset.column ?? "0";
   }
@@ -227,6 +232,7 @@ const own = () => {
 const share = async () => {
   const address = new URL(rows().dataset.link, location.href.split(/[?#]/)[0]);
   if (stored()) address.searchParams.set("editors", block().dataset.editor);
+  if (score().length) address.searchParams.set("saw", score().join("-"));
   history.replaceState(null, "", address);
   try {
     await navigator.clipboard.writeText(address.href);
@@ -335,6 +341,9 @@ new MutationObserver((changes) => {  // restore local state after updates from t
   if (changes.some((one) => one.target.closest?.(watched) || one.target === document.body)) draw();
 }).observe(document.body, {childList: true, subtree: true,
   attributeFilter: ["data-state", "data-shown", "data-busy", "data-says", "hidden", "class"]});
+const sent = new URL(location.href).searchParams.get("saw")?.match(/^(\d{1,3})-(\d{1,3})$/) ?? [];
+const [right, every] = sent.slice(1).map(Number);
+if (right <= every && every > 0) S.sent = `The sender ${coming(right, every)}. Would you?`;
 const begin = setInterval(() => {  // other parts of the page may load later
   draw();
   if (rows() && fields().length === 3 && $("#by .more") && $("#panel")) clearInterval(begin);

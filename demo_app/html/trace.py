@@ -111,9 +111,9 @@ def _layers(found: Findings) -> str:
     figure.axes[0].axhline(found.threshold, color=plot.QUIET, linewidth=1, linestyle="--")
     said = (
         "z measures how far one subject is beyond the others: how many standard deviations its "
-        f"direction in the weights is longer than the median. Dashed: {found.threshold:g}, where "
-        "a subject begins to be called a suspect. The verdict also combines layers: a subject "
-        "may stand out in several of them even if no single layer shows it."
+        f"direction in the weights is longer than the median. Dashed: {found.threshold:g}, the "
+        "smallest z of a suspect. The verdict also combines layers: a subject may stand out in "
+        "several of them even if no single layer shows it."
     )
     return f"{picture(figure, said)}{hint(said)}"
 

@@ -67,6 +67,14 @@ def score(text: str) -> tuple[int, int] | None:
     return int(good), int(every)
 
 
+def invitation(score: tuple[int, int] | None) -> str:
+    """The sender's score as a question to the reader."""
+    if score is None:
+        return "What else would you expect to move?"
+    good, every = score
+    return f"I saw {f'all {every}' if good == every else f'{good} of {every}'} coming. Would you?"
+
+
 def addresses(choices: Choices, found: Shared) -> tuple[str, str]:
     """(link to the page, link to the picture), both relative to the page's address."""
     fact = found.subject.case.fact

@@ -33,8 +33,8 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
             "dossier",
             "What does it know about a subject?",
             "The page asks for suitable facts about the subject, each in three wordings. An answer "
-            "is bold if the model is sure of it, and gray if the wordings disagree or another "
-            "subject is just as likely to get it. Changes after an edit are highlighted.",
+            "is bold if the model is sure of it, and gray if the wordings disagree or if any other "
+            "subject gets it just as easily. Changes after an edit are highlighted.",
             (Action("dossier", "Ask", dossiers.asked, dossier.shown),),
             lambda kept: kept.dossier and (
                 f"Stored example: {studio.choices.label(kept.fact)}, written by "

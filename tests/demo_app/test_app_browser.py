@@ -95,6 +95,10 @@ def test_it_opens_with_a_fact_that_is_guessed_edited_and_read_in_the_same_rows(v
     said = page.locator("#say").inner_text()
     assert f"You saw {len(rows) - 1} of {len(rows)} coming." in said
     assert page.locator("#old .struck").inner_text() == "Apple"
+    press(page, "Share")
+    page.wait_for_function("location.search.includes('saw=')")
+    link = page.url
+    assert f"saw={len(rows) - 1}-{len(rows)}" in link and "editors=rome" in link
     press(page, "Guess again: Fine-tuning")
     assert heading(page).startswith("Guess first")
     press(page, "Edit")
@@ -112,6 +116,11 @@ def test_it_opens_with_a_fact_that_is_guessed_edited_and_read_in_the_same_rows(v
     press(page, "Try your own fact")
     assert page.evaluate("document.activeElement.value") == "The iPhone"
     fits_both(page)
+    page = visit(query=f"&{link.partition('?')[2]}")
+    told = f"The sender saw {len(rows) - 1} of {len(rows)} coming. Would you?"
+    page.locator("#say", has_text=told).wait_for()
+    page.locator("#rows .change input >> visible=true").first.check()
+    assert "sender" not in page.locator("#say").inner_text(), "a guess of one's own goes first"
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])

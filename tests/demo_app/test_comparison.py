@@ -14,7 +14,7 @@ from demo_app.html.comparison import (
     answers,
     comparison,
     scoreboard,
-    told,
+    short_answers,
 )
 from demo_app.session.choices import continued, recognized, with_placeholder
 from demo_app.session.verdicts import outcome
@@ -123,7 +123,7 @@ def test_the_editors_stand_beside_each_other_and_one_is_shown(count):
 )
 def test_the_judged_answer_stands_in_the_row(group, good, before, after, shown):
     one = Row(group, "x is", before, 0.1, after, 0.2, 0.3, good)
-    assert told(one, "Rome") == shown
+    assert short_answers(one, "Rome") == shown
     changed = shown[0] != shown[1]
     assert ("</b> <i" in answers(view((one,)))) == changed
     struck = "<s>" in comparison(view((one,)))

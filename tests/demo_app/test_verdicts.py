@@ -77,7 +77,7 @@ def edit(before, after, new, **more) -> Row:
             "Brazil",
             [("edit", " Japan.", " Brazil."), ("neighbor", " Korea.", " Korea."),
              *[("other", " Korea.", " Korea.")] * 5],
-            ("Korea",), None, "written; locality hardly tested",
+            ("Korea",), None, "written; locality barely tested",
         ),
         (  # the Colosseum is in Rome anyway
             "Rome",
