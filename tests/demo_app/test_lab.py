@@ -172,7 +172,7 @@ def test_collapse_is_the_first_point_that_is_not_the_model_any_more(studio):
     [
         ((["magic"], 4), "not available"),
         ((["rome"], 25), "with ROME, which is not fast"),
-        (([], 41), "1 to 40 can"),
+        (([], 41), "Choose 1 to 40"),
     ],
 )
 def test_bounds_are_told_in_one_sentence(studio, given, said):
