@@ -48,7 +48,9 @@ def _installed(bold: bool) -> tuple[str, ...]:
         heavy = weight >= 600 if isinstance(weight, int) else weight in ("bold", "heavy", "black")
         return "sans" not in one.name.casefold(), heavy != bold, one.fname
 
-    return tuple(one.fname for one in sorted(fontManager.ttflist, key=rank))
+    # matplotlib's Last Resort font draws a box for every letter
+    fonts = [one for one in fontManager.ttflist if not one.name.startswith("Last Resort")]
+    return tuple(one.fname for one in sorted(fonts, key=rank))
 
 
 @cache

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
@@ -70,6 +70,11 @@ def installed(monkeypatch):
 
 def drawn(*rows: Row) -> bytes:
     return shared_picture.drawn(rows, "Samsung", "ROME", None)
+
+
+def test_no_font_of_boxes_fills_in():
+    for path in shared_picture._installed(False):
+        assert not ImageFont.truetype(path, 20).getname()[0].startswith("Last Resort"), path
 
 
 def test_a_line_with_letters_that_no_font_has_is_left_out(installed):
