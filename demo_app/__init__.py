@@ -1,1 +1,1 @@
-"""The page: change one belief of a language model, see what else moved, undo it exactly."""
+"""The web demo: change one fact in a language model, see what else changes, and undo it exactly."""

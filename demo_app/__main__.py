@@ -1,4 +1,4 @@
-"""`python -m demo_app`: loads the model, asks it about the ready example, and opens the page."""
+"""`python -m demo_app`: load the model, run it on the opening example, and serve the page."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from io import StringIO
 from typing import Any
 
 TRIES = 100  # ports
-VISITORS = 200  # of whom Gradio keeps what it needs itself
+VISITORS = 200  # visitors whose session data Gradio keeps
 
 
 def quiet() -> None:
-    """No analytics, and no proxy for the server's call to itself. Before importing gradio."""
+    """Turn off analytics, and exempt the server's calls to itself from any proxy. Call before
+    importing gradio.
+    """
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     for name in ("NO_PROXY", "no_proxy"):
@@ -32,12 +34,14 @@ def open_page(
     names: Sequence[str] = (),
     **settings: Any,
 ) -> tuple[Any, Any]:
-    """Serve the page for a model; (the Blocks, the studio). Does not wait for visitors to leave.
+    """Serve the page for a model and return (the Blocks, the studio), without waiting for visitors
+    to leave.
 
-    The page is on `demo.server_port`: the wanted port, or the next one that nobody uses.
+    The page is served on `demo.server_port`: the requested port or, if it is taken, the next free
+    port.
 
-    names: under which the page may be called, beside those of this machine; "*" is every name. A
-        page with a public link, and a Space, is called by names that nobody knows before.
+    names: more host names under which the page can be reached; "*" allows every name. A Space, or a
+        page with a public link, is reached under names that cannot be predicted.
     """
     quiet()
     from .session.studio import Studio
@@ -45,9 +49,10 @@ def open_page(
     from .stored import examples
 
     studio = Studio(lm)
-    # gradio takes seconds to import; the model answers meanwhile where nothing is stored for it
+    # importing gradio takes seconds; until then the model runs the example if nothing is stored for
+    # it
     stored, choices = examples.of(lm), studio.choices
-    if stored is not None:  # it opens with an example that is stored, where there is one
+    if stored is not None:  # if any example is stored, open with the first of them
         known = (one for one in choices.examples if stored.view(choices.ready_subject(one)))
         choices.ready = next(known, choices.ready)
     subject = choices.ready_subject()
@@ -72,16 +77,16 @@ def open_page(
         print(
             f"Public for a week: {demo.share_url}"
             if demo.share_url
-            else "No public link could be made (no way to gradio's servers): it is open here only."
+            else "No public link: gradio's servers cannot be reached. The page is only local."
         )
     studio.warm_up()
     return demo, studio
 
 
 def _launch(demo: Any, port: int, host: str, **settings: Any) -> None:
-    """Start the web server on the port, or on the next one that gradio finds free."""
+    """Start the web server on the port, or on the next free port."""
     for one in range(port, min(port + TRIES, 65536)):
-        # the output: gradio's paragraphs about a public link
+        # hides gradio's paragraphs about a public link
         with suppress(OSError), redirect_stdout(StringIO()):
             demo.launch(
                 server_name=host,
@@ -92,17 +97,22 @@ def _launch(demo: Any, port: int, host: str, **settings: Any) -> None:
                 **settings,
             )
             return
-    raise SystemExit(f"No port of {host} is free from {port} on: name another one with --port.")
+    raise SystemExit(f"No port from {port} up is free on {host}. Choose another with --port.")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse, load, serve until interrupted."""
+    """Parse the command line, load the model, and serve until interrupted."""
     parser = argparse.ArgumentParser(prog="python -m demo_app", description=__doc__)
-    usual = int(os.environ.get("GRADIO_SERVER_PORT", "7860"))  # hosts of gradio's pages set it
-    parser.add_argument("--port", type=int, default=usual, help=f"first to try (default {usual})")
-    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 serves the whole network")
+    # set by services that host Gradio apps
+    usual = int(os.environ.get("GRADIO_SERVER_PORT", "7860"))
     parser.add_argument(
-        "--share", action="store_true", help="also a public link, which gradio gives"
+        "--port", type=int, default=usual, help=f"first port to try (default {usual})"
+    )
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 is the whole network"
+    )
+    parser.add_argument(
+        "--share", action="store_true", help="also create a public link through gradio"
     )
     parser.add_argument(
         "--model",
@@ -111,19 +121,20 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument(
         "--allow-host", action="append", default=[], metavar="NAME",
-        help="a name under which the page may be called, beside those of this machine; * is every",
+        help="another host name under which the page can be reached; * allows every name",
     )  # fmt: skip
     asked = parser.parse_args(arguments)
     quiet()
     from lib.workbench.console import printable
 
-    gc.disable()  # a start makes millions of objects that all stay, and was searching them
+    # starting up creates millions of objects that stay alive; scanning them takes time
+    gc.disable()
     with printable():
         return _served(asked)
 
 
 def _served(asked: argparse.Namespace) -> int:
-    """Open the page that the command asks for, and serve it until interrupted; the exit code."""
+    """Open the page for these options, serve it until interrupted, and return the exit code."""
     import lib
 
     from .session import memory_ceiling

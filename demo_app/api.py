@@ -1,9 +1,9 @@
-"""The endpoints for programs: /edit, /answer, /compare, /share and /settings, plain values.
+"""The endpoints for programs, using plain values: /edit, /answer, /compare, /share and /settings.
 
-With gradio_client one Client is one visitor: its edits pile up, are seen by nobody else, and are
-dropped when it closes, as is what it still waits for. A call that has been sent is made, whether or
-not the program still wants the answer. The endpoints are Gradio's, so this file stands on the floor
-of the tabs.
+Each gradio_client Client is one visitor. Its edits accumulate, no other visitor sees them, and they
+are dropped when the client closes, along with any calls still waiting. A call that was already sent
+is completed even if the program no longer wants the answer. The endpoints belong to Gradio, so this
+module is in the same layer as the tabs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, TypedDict, get_type_hints
 
 import gradio as gr
 
-from .session import given, sharing
+from .session import checks, sharing
 from .session.editor_settings import listed
 from .session.studio import Studio
 from .session.verdicts import outcome
@@ -39,7 +39,7 @@ class Asked(TypedDict):
 
 
 class Result(TypedDict, total=False):
-    """One editor's result; only `editor`, `error` and `rows` if it made no edit."""
+    """One editor's result; only `editor`, `error` and `rows` if there is no edit."""
 
     editor: str
     error: str
@@ -62,7 +62,7 @@ class Edited(Result, total=False):
 
 
 class SharedEdit(TypedDict):
-    """One edit to pass on: addresses relative to the page's, and what they show."""
+    """Addresses for sharing one edit, relative to the page's, and the rows they show."""
 
     link: str
     picture: str
@@ -74,9 +74,9 @@ def endpoints(studio: Studio, examples: Examples | None = None) -> None:
     """Add the endpoints to the page that is being built."""
 
     async def done(request: gr.Request, start: Callable[[Session], Job]) -> Any:
-        """The result of a visitor's job, which is stopped when the visitor leaves.
+        """Return the result of a visitor's job, which is stopped when the visitor leaves.
 
-        It waits without a thread of the web server, so that many may wait.
+        Waiting doesn't occupy one of the web server's threads, so many calls can wait.
         """
         try:
             job = start(studio.sessions.get(request.session_hash))
@@ -103,14 +103,14 @@ def endpoints(studio: Studio, examples: Examples | None = None) -> None:
         settings: str = "",
         request: gr.Request = None,
     ) -> Edited:
-        """Write one fact on top of this visitor's edits, and ask everything again.
+        """Write one fact on top of this visitor's edits, and test every prompt again.
 
-        The prompt has {} or the subject itself in it; own: more prompts, one per line. settings:
-        of the editor, one name = value per line, as /settings lists them. The edit is live even
-        where `written` is false. Gives the relation of the classroom whose prompts test the fact
-        (`kind`; null: none fits), what was measured, and every row before and after. `verdict` and
-        `good` are those of the page: `good` is null where a row does not count, and `written` is
-        null where the model gave the new answer before, so that there was nothing to change.
+        The prompt contains {} or the subject itself. own: more prompts, one per line. settings: the
+        editor's settings, one name = value per line, as listed by /settings. The edit is live even
+        if `written` is false. Returns the built-in relation whose prompts test the fact (`kind`;
+        null if none fits), the measurements, and every row before and after. `verdict` and `good`
+        are the same as on the page: `good` is null if a row does not count, and `written` is null
+        if the model already gave the new answer, leaving nothing to change.
         """
         fact = subject, prompt, target, own
         view = await edited(request, fact, editor, keep="any", more=settings, listed=False)
@@ -125,10 +125,11 @@ def endpoints(studio: Studio, examples: Examples | None = None) -> None:
         own: str = "",
         request: gr.Request = None,
     ) -> list[Result]:
-        """The same edit by up to four editors side by side; this visitor's edits stay as they were.
+        """Make the same edit with up to four editors, leaving this visitor's edits unchanged.
 
-        One entry per editor, as /edit gives it; with `error` where an editor refuses the fact,
-        or cannot follow this visitor's edits; where none can, the call fails with their sentences.
+        Returns one entry per editor, as from /edit, with `error` if an editor rejects the fact or
+        cannot write on top of this visitor's edits. If none of them can, the call fails and gives
+        their reasons.
         """
         view = await edited(request, (subject, prompt, target, own), editors, keep="none")
         return [summary(column) for column in view.columns]
@@ -136,13 +137,13 @@ def endpoints(studio: Studio, examples: Examples | None = None) -> None:
     async def answer(
         prompt: str, chat: bool = False, tokens: int = 16, request: gr.Request = None
     ) -> dict:
-        """What the model says: {"before": …, "after": …, "live": this visitor's edits}."""
+        """The model's answers: {"before": …, "after": …, "live": number of live edits}."""
         return await done(request, lambda session: studio.answer(session, prompt, chat, tokens))
 
     def settings(editor: str = "rome") -> list[dict]:
-        """The settings of an editor: value for this model, published value, and what each does."""
+        """An editor's settings: value for this model, published value, and effect of each."""
         if not isinstance(editor, str) or editor not in studio.choices.editors:
-            said = f"There is no editor “{given.short(editor)}” here."
+            said = f"Unknown editor “{checks.short(editor)}”."
             raise gr.Error(said, print_exception=False)
         return listed(studio.lm, editor)
 
@@ -154,10 +155,10 @@ def endpoints(studio: Studio, examples: Examples | None = None) -> None:
         editor: str = "rome",
         saw: str = "",
     ) -> SharedEdit:
-        """The link and the picture of an edit, of an example by its name or of a typed fact.
+        """The link and the picture for an edit, given an example's name or a typed fact.
 
-        saw: how many rows you foresaw, of how many, such as 5-6. The rows are those in the store,
-        or those of an edit that was made here lately; otherwise there are none.
+        saw: how many rows you predicted and out of how many, for example 5-6. The rows come from
+            the stored examples or from an edit made here recently; otherwise there are none.
         """
         query = dict(example=example, subject=subject, prompt=prompt, target=target)
         query |= dict(editor=editor, saw=saw)
@@ -165,7 +166,7 @@ def endpoints(studio: Studio, examples: Examples | None = None) -> None:
         try:
             for name, value in query.items():
                 if not isinstance(value, str):
-                    raise Trouble(f"The {name} should be a text.")
+                    raise Trouble(f"The {name} should be text.")
             found = sharing.shared(studio.choices, studio.first_edits, stored, query)
         except Trouble as error:
             raise gr.Error(str(error), print_exception=False) from None
@@ -175,12 +176,12 @@ def endpoints(studio: Studio, examples: Examples | None = None) -> None:
         return SharedEdit(link=link, picture=picture, verdict=verdict, rows=list(map(asked, rows)))
 
     for function in (edit, compare, answer, share, settings):
-        function.__annotations__ = get_type_hints(function)  # gradio reads no type that is a text
+        function.__annotations__ = get_type_hints(function)  # gradio cannot read strings
         gr.api(function, concurrency_limit=None)
 
 
 def summary(column: Column) -> Result:
-    """One editor's result as plain values; `neighbors_kept` is None where no neighbor counts."""
+    """One editor's result as plain values; `neighbors_kept` is None if no neighbor counts."""
     if column.patch is None:
         return {"editor": column.editor, "error": column.error, "rows": []}
     kept = tally(column.rows, "neighbor")
@@ -199,7 +200,7 @@ def summary(column: Column) -> Result:
 
 
 def asked(row: Row) -> Asked:
-    """A row as plain values."""
+    """Return a row as plain values."""
     return {
         "group": row.group,
         "prompt": row.prompt,

@@ -1,7 +1,7 @@
-"""The page: a line on top, its three places, and the endpoints for programs.
+"""The page: its header, its three places, and the endpoints for programs.
 
-What visitors may do is in session/, plain values become HTML in html/, and the parts of the places
-are in tabs/.
+The visitors' actions are in session/, html/ turns plain values into HTML, and tabs/ contains the
+parts of the three places.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .tabs.lab import Lab
 from .tabs.questions import questions
 from .tabs.take_away import TakeAway
 
-PREVIEW = Path(__file__).with_name("preview.png")  # as make_gallery draws it
+PREVIEW = Path(__file__).with_name("preview.png")  # drawn by make_gallery
 ROUTES = [
     Route("/preview.png", lambda request: FileResponse(PREVIEW)),
     Route("/memory", lambda request: HTMLResponse(memory.page(origin(request.scope)))),
@@ -45,7 +45,7 @@ WHAT = "Change one fact in a small language model, and see what changes with it.
 
 
 def build(studio: Studio, examples: finished.Examples | None, ready: View) -> Blocks:
-    """The page over a studio; `ready` is the view that stands on it when it opens.
+    """Build the page over a studio; `ready` is the view that it opens with.
 
     ?example=… in its address fills the form with another fact (see session/links.py).
     """
@@ -82,7 +82,7 @@ def build(studio: Studio, examples: finished.Examples | None, ready: View) -> Bl
 
 
 def placed(demo: Blocks, tabs: gr.Tabs, taken: gr.Accordion) -> None:
-    """Go where the page's address says; questions.js opens the question that it names."""
+    """Go to the place named in the page's address; questions.js opens the question in it."""
 
     def place(request: gr.Request) -> dict:
         where, question = links.place(request.query_params)
@@ -95,7 +95,9 @@ def placed(demo: Blocks, tabs: gr.Tabs, taken: gr.Accordion) -> None:
 
 
 def routes(studio: Studio, examples: finished.Examples | None) -> list[Route]:
-    """The pictures and pages of this page; that of one edit needs its studio and the store."""
+    """The routes for pictures and other pages; a shared edit's picture needs the studio and the
+    store.
+    """
     stored = examples.view if examples is not None else lambda subject: None
 
     def picture(request: Request) -> Response:
@@ -113,7 +115,7 @@ def routes(studio: Studio, examples: finished.Examples | None) -> list[Route]:
 
 
 def appearance() -> dict[str, Any]:
-    """How a page looks and what its web server takes; Gradio wants it where it is served."""
+    """The page's appearance and its web server's options; Gradio wants them when it is launched."""
     look = json.loads(read("theme.json"))
     theme = gr.themes.Base(
         primary_hue=gr.themes.Color(*look["shades"], name="accent"),
@@ -130,5 +132,5 @@ def appearance() -> dict[str, Any]:
         "footer_links": [],
         "run_history": False,
         "ssr_mode": False,
-        "max_file_size": 1,  # nothing on the page takes a file
+        "max_file_size": 1,  # no part of the page accepts a file
     }

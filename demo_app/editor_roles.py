@@ -1,22 +1,22 @@
-"""What the page uses each editor for, besides listing it."""
+"""The roles that editors have on the page, besides being listed."""
 
 from __future__ import annotations
 
 # opening   on the first screen
-# blind     in edits whose editor is guessed
-# warm      writes the ready example in the background
-# race      may be chosen in the stress test, `ticked` is chosen, and `baseline` always runs
+# guessed   used for the edits that visitors guess
+# warm      writes the opening example in the background
+# race      can be chosen in the stress test; `ticked`: selected by default; `baseline`: always runs
 ROLES: dict[str, tuple[str, ...]] = {
-    "rome": ("opening", "blind", "warm", "race"),
-    "memit": ("blind", "race"),
-    "emmet": ("blind",),
-    "alphaedit": ("blind",),
-    "pmet": ("blind",),
-    "rect": ("blind",),
-    "ultraedit": ("blind", "warm", "race", "ticked"),
-    "ft": ("blind", "baseline"),
-    "ft_m": ("opening", "blind"),
-    "lora": ("blind",),
+    "rome": ("opening", "guessed", "warm", "race"),
+    "memit": ("guessed", "race"),
+    "emmet": ("guessed",),
+    "alphaedit": ("guessed",),
+    "pmet": ("guessed",),
+    "rect": ("guessed",),
+    "ultraedit": ("guessed", "warm", "race", "ticked"),
+    "ft": ("guessed", "baseline"),
+    "ft_m": ("opening", "guessed"),
+    "lora": ("guessed",),
     "retrieval": ("baseline",),
     "grace": ("opening", "warm", "race", "ticked"),
     "wise": ("warm",),
@@ -38,12 +38,12 @@ ROLES: dict[str, tuple[str, ...]] = {
 
 
 def used(role: str) -> tuple[str, ...]:
-    """The editors that the page uses so."""
+    """Return the editors that have this role."""
     return tuple(name for name, roles in ROLES.items() if role in roles)
 
 
-# a family, what its editors have in common, and its editors; what each recommended one is good for,
-# as in README's table of editors
+# A family, the idea its editors share, and its editors. For each recommended editor, its strength
+# as in README's table.
 FAMILIES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     (
         "Locate and write",
@@ -56,7 +56,7 @@ FAMILIES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         ("ultraedit", "mend", "malmen", "rledit"),
     ),
     (
-        "Beside the weights",
+        "Outside the weights",
         "Keep the fact outside, decide per prompt.",
         ("grace", "wise", "horen", "memoir", "lemoe", "steer"),
     ),
@@ -78,7 +78,7 @@ RECOMMENDED = {
     "ft": "rewordings follow",
     "retrieval": "the bar to beat",
 }
-CHIPS = {  # on the first screen: a name that needs no explanation, and what the editor does
+CHIPS = {  # on the first screen: a name that needs no explanation, and a few words about the editor
     "rome": ("ROME", "writes into one layer"),
     "ft_m": ("Fine-tuning", "trains on the new answer"),
     "grace": ("GRACE", "keeps a note beside the model"),
@@ -87,27 +87,27 @@ ABOUT = {
     "rome": "One fact: a rank-one change of one layer's matrix.",
     "memit": "Many facts: one least-squares update, spread over several layers.",
     "wilke": "ROME in the layer where the fact needs the smallest update.",
-    "norm_anchor": "MEMIT whose target vectors keep their original length.",
-    "emmet": "MEMIT that fits new facts exactly, not by least squares.",
-    "alphaedit": "MEMIT with updates along directions that general text seldom uses.",
-    "pmet": "MEMIT that writes the MLP's part of the change, without attention's.",
-    "rect": "Keeps the entries of another editor's update that are relatively large.",
+    "norm_anchor": "MEMIT with target vectors that keep their original length.",
+    "emmet": "MEMIT fitting the new facts exactly instead of by least squares.",
+    "alphaedit": "MEMIT with updates restricted to directions that general text rarely uses.",
+    "pmet": "MEMIT writing only the MLP's part of the change, without attention's.",
+    "rect": "Keeps only the relatively large entries of another editor's update.",
     "prune": "Shrinks the largest singular values of another editor's update.",
-    "ultraedit": "Standardized gradients and one ridge regression; nothing is trained.",
+    "ultraedit": "Standardized gradients and one ridge regression, without training.",
     "mend": "A trained network turns one gradient into an edit.",
     "malmen": "MEND for many facts; a regression combines the updates.",
-    "rledit": "MALMEN's network, trained on whole streams of edits.",
+    "rledit": "MALMEN's network, trained on long sequences of edits.",
     "grace": "A list of keys; prompts within a key's radius get its value.",
     "wise": "A second matrix for prompts whose activations it changes beyond a threshold.",
     "horen": "A list like GRACE's, looked up by the prompt's mean direction.",
-    "memoir": "A second matrix, of which each prompt uses a few columns.",
-    "lemoe": "An expert for each batch; stored vectors choose which one answers.",
-    "steer": "One direction added at every prompt; stores no facts, for comparison.",
-    "ft_m": "Fine-tuning on the tokens of the answer, in one layer.",
+    "memoir": "A second matrix; each prompt uses a few of its columns.",
+    "lemoe": "One expert per batch; stored vectors select the expert that answers.",
+    "steer": "One direction added for every prompt. It stores no facts; use it for comparison.",
+    "ft_m": "Fine-tuning on the answer's tokens, in one layer.",
     "ft": "Fine-tuning over all facts in shuffled order, in one late layer.",
-    "ft_l": "Fine-tuning in which no weight moves further than a bound.",
-    "crispedit": "Fine-tuning along directions that hardly change the loss on general text.",
+    "ft_l": "Fine-tuning with a bound on how far each weight can move.",
+    "crispedit": "Fine-tuning along directions that barely change the loss on general text.",
     "lora": "Low-rank adapters trained on the facts, as in PEFT.",
     "sdf": "Adapters trained on short texts about the fact, written by the model.",
-    "retrieval": "The nearest stored fact is put in front of the prompt.",
+    "retrieval": "Puts the nearest stored fact before the prompt.",
 }

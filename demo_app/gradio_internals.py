@@ -1,9 +1,9 @@
-"""What the page takes of Gradio beside its public names: all of it stands here.
+"""Everything that the page uses of Gradio beyond its public names.
 
-Gradio 6 has no public way to say one sentence for a call that its components cannot read, to drop
-what it keeps of visitors who have left, to read what a browser says of a click, or to stand before
-its own middleware. A version that renames one of these breaks the page here and nowhere else;
-tests/demo_app/test_gradio_internals.py says which one.
+Gradio 6 has no public way to return one sentence for a call that its components cannot parse, to
+drop its data about visitors who have left, to read the data that a browser sends with a click, or
+to run before its own middleware. If a Gradio release renames one of these, only this file breaks,
+and tests/demo_app/test_gradio_internals.py shows which name it was.
 """
 
 from __future__ import annotations
@@ -24,34 +24,37 @@ log = logging.getLogger(__name__)
 
 
 class Blocks(gr.Blocks):
-    """Gradio's blocks, in which every call that fails answers with one sentence.
+    """Gradio's Blocks, except that every failing call gets a one-sentence answer.
 
-    Gradio sends no text for what its components cannot read, nor for errors that it does not know.
+    Gradio sends no text for input that its components cannot parse, nor for errors it doesn't
+    recognize.
     """
 
     async def preprocess_data(
         self, block_fn: Any, inputs: list[Any], *given: Any, **more: Any
     ) -> list[Any]:
-        """The values for a handler; an endpoint for programs gets its defaults for the last ones.
+        """The values for a handler; trailing parameters missing from a program's call get their
+        defaults.
 
-        Raises gr.Error for values that do not fit.
+        Raises gr.Error if the values do not fit.
         """
         wanted, name = block_fn.inputs, block_fn.api_name or "this"
         if len(inputs) < len(wanted) and all(isinstance(one, Api) for one in wanted):
             inputs = [*inputs, *(one.value for one in wanted[len(inputs) :])]
         if block_fn.fn is None:
-            raise said("This is done in the browser: there is no such endpoint.")
+            raise said("This runs in the browser. It is not an endpoint.")
         if len(inputs) != len(wanted):
             some = f"{len(wanted)} value{'s' * (len(wanted) != 1)}"
-            raise said(f"/{name} takes {some}, and this call has {len(inputs)}.")
+            raise said(f"/{name} takes {some}, but this call has {len(inputs)}.")
         try:
             return await super().preprocess_data(block_fn, inputs, *given, **more)
-        except Exception:  # Gradio's own sentences repeat the value, however long, and all choices
-            log.info("values that do not fit", exc_info=True)
-            raise said(f"A value of this call is not of the kind that /{name} takes.") from None
+        # Gradio's own messages repeat the value, however long it is, and all choices
+        except Exception:
+            log.info("values that don't fit", exc_info=True)
+            raise said(f"A value in this call has the wrong type for /{name}.") from None
 
     async def process_api(self, *given: Any, **more: Any) -> dict[str, Any]:
-        """What a call answers. Raises gr.Error, with one sentence, for whatever goes wrong."""
+        """Answer a call. Raises gr.Error, with one sentence, for anything that goes wrong."""
         try:
             return await super().process_api(*given, **more)
         except gr.Error:
@@ -64,15 +67,16 @@ class Blocks(gr.Blocks):
 
 
 def said(sentence: str) -> gr.Error:
-    """The sentence as an error of the page."""
-    return gr.Error(escape(sentence), duration=6, print_exception=False)  # shown as HTML
+    """The sentence as an error message on the page."""
+    # the page renders it as HTML
+    return gr.Error(escape(sentence), duration=6, print_exception=False)
 
 
 class Forgotten:
-    """Drops what Gradio itself keeps of visitors who have left, and the names of their files.
+    """Drops Gradio's own data about visitors who have left, including their file names.
 
-    The messages to a visitor are dropped when the last call of the visitor has ended, since Gradio
-    goes on writing them until then.
+    A visitor's message queue is dropped once their last call has ended, because Gradio keeps
+    writing to it until then.
     """
 
     def __init__(self, demo: gr.Blocks) -> None:
@@ -92,20 +96,21 @@ class Forgotten:
             queue.pending_messages_per_session.pop(left, None)
             queue.pending_event_ids_session.pop(left, None)
         self._left &= busy
-        for path in Path(self.demo.GRADIO_CACHE).glob("tmp*"):  # Gradio makes one for each upload
+        for path in Path(self.demo.GRADIO_CACHE).glob("tmp*"):  # Gradio creates one per upload
             with suppress(OSError):
                 if path.is_file() and path.stat().st_size == 0:
                     path.unlink()
 
 
 def chosen(event: gr.EventData, name: str) -> Any:
-    """What a browser says about a click; None where a program sends nothing of the kind."""
+    """The value that a browser sends with a click, or None if a program doesn't send it."""
     return event._data.get(name) if isinstance(event._data, dict) else None
 
 
 def put_before(app: Any, guard: Callable[[Any], Any]) -> None:
-    """Wrap the finished middleware of an application that starts.
+    """Wrap the finished middleware stack of an application while it starts.
 
-    Gradio adds its own after any that it is given, and answers for other origins there.
+    Gradio adds its own middleware after any that you pass, and that is where it answers other
+    origins.
     """
     app.middleware_stack = guard(app.middleware_stack)

@@ -1,1 +1,1 @@
-"""Plain values as HTML; everything that a visitor or the model wrote is escaped here."""
+"""Turns plain values into HTML, escaping everything that a visitor or the model wrote."""

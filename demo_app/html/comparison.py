@@ -1,7 +1,8 @@
-"""A view as tables: the lab's comparison of layers, and every answer with its numbers.
+"""A view as tables: the lab's comparison of layers, and all answers with their numbers.
 
-A layer has two blocks of rows, what should change beside what should stay, of which one pair is
-shown at a time, and a row of a scoreboard. The first place shows a view as opening.py does.
+Each layer has two blocks of rows, "should change" next to "should stay", and one row in a
+scoreboard. Only one layer's blocks are visible at a time. The first place renders views with
+opening.py instead.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from os.path import commonprefix
 
 from lib.evaluation.answers import begins, contains
 
-from ..session.given import short
+from ..session.checks import short
 from ..session.verdicts import EARLIER, LOOPS, YOURS, lacking, outcome, said
 from ..session.views import (
     SMALL,
@@ -27,49 +28,50 @@ from ..session.views import (
 )
 from .render import NOTHING, number, table
 
-MORE = {  # group -> what it is, and what one wishes for it
-    "unrelated": "about something else: it should go on as before",
-    "own": "your prompt: nothing is expected",
+MORE = {  # group -> a description, and the desired outcome
+    "unrelated": "unrelated text: should be unchanged",
+    "own": "your prompt: no expectation",
     "other": "asks something else: not counted",
-    "chat": "as a chat message: the reply should contain it; p is that of a reply that begins so",
-    "negation": "denied: it should not say so",
+    "chat": "as a chat message: the reply should contain it; p is for a reply beginning with it",
+    "negation": "negated prompt: should not give the new answer",
 }
-NAMES = {  # group -> its name over the dots of the scoreboard, and in a row's numbers
+NAMES = {  # group -> its heading above the scoreboard's dots, also used in a row's numbers
     "edit": "edit",
     "reworded": "reworded",
     "follows": "consequences",
     "neighbor": "neighbors",
     "unrelated": "unrelated",
 }
-FACT = ("edit", "reworded", "chat", "negation")  # groups that ask for the fact itself
+FACT = ("edit", "reworded", "chat", "negation")  # groups of prompts about the fact itself
 BLOCKS = (
     ("change", "Should change", ("reworded", "follows")),
     ("stay", "Should stay", ("neighbor", "other")),
     ("own", "Your prompts", ("own",)),
 )
-ABOUT = {  # a row that is asked in another form or place, and why a neighbor is not counted
+ABOUT = {  # a row with another form or position, and the reason that a neighbor is not counted
     "chat": "as a chat message",
     "other": "asks something else",
-    "unrelated": "has nothing to do with it",
+    "unrelated": "unrelated text",
     YOURS: "yours: you edited it before",
-    EARLIER: "moved by an earlier edit of yours",
+    EARLIER: "moved by one of your earlier edits",
 }
 STYLES = {True: "good", False: "bad", None: "free"}
-WORDS, LETTERS = 2, 21  # of an answer in a row, where two stand there; of a single one twice that
-STOPS = ",;:.!?"  # end a clause
+# limits for each of two answers in a row; a single answer can be twice as long
+WORDS, LETTERS = 2, 21
+STOPS = ",;:.!?"  # punctuation ending a clause
 KEEP = '<button type="button" data-keep="{}">keep it</button>'
 
 
 def headline(view: View) -> str:
-    """The edit prompt with its answer, in large type; the old answer struck out when it changed."""
+    """The edit prompt with its answer in large type, striking out the old answer if it changed."""
     row = view.rows[0]
-    before, after = (escape(text) or NOTHING for text in told(row, view.new))
+    before, after = (escape(text) or NOTHING for text in short_answers(row, view.new))
     now = after if before == after else f"<s>{before}</s> <b>{after}</b>"
     return f'<h2 class="headline"><span>{escape(row.prompt)}</span> {now}</h2>'
 
 
 def comparison(view: View) -> str:
-    """The blocks of every editor, of which one pair is shown."""
+    """The blocks for every editor; only one pair is visible."""
     parts = []
     for i, column in view.asked.items():
         hidden = "" if column is view.column or not view.columns else " hidden"
@@ -81,31 +83,31 @@ def comparison(view: View) -> str:
 
 
 def _blocks(view: View, rows: Sequence[Row]) -> str:
-    """One editor's rows: two blocks side by side, and below them the visitor's own prompts.
+    """One editor's rows: two blocks side by side, followed by the visitor's own prompts.
 
-    The edit itself stands in the headline, so it has a row only where there is no other.
+    The headline already shows the edit itself, so it only gets a row if there is no other.
     """
     blocks = []
     for kind, title, groups in BLOCKS:
         some = [row for row in rows if row.group in groups]
         if kind == "change" and not some:
             some = [row for row in rows if row.group in ("edit", "chat")]
-        if kind == "stay":  # of what has nothing to do with the edit, what moved
+        if kind == "stay":  # for unrelated texts, only those that changed
             some += [row for row in rows if row.group == "unrelated" and row.good is False]
         body = "".join(_row(view, row, kind) for row in some)
         if body or kind != "own":
             body = body or '<tr><td colspan="2">Not tested.</td></tr>'
-            shown = table("moved", ("Prompt", "Before → after"), body)  # the names are not shown
+            shown = table("moved", ("Prompt", "Before → after"), body)  # the headings are hidden
             blocks.append(f'<section class="half {kind}"><h3>{title}</h3>{shown}</section>')
     return f'<div class="two">{"".join(blocks)}</div>'
 
 
 def _row(view: View, row: Row, kind: str) -> str:
-    """The prompt as it is asked, answers, mark; its numbers, and the guess over the answers."""
+    """The prompt, the answers and the mark; hovering over the answers shows them in full."""
     about = "".join(f"<small>{ABOUT[one]}</small>" for one in (row.group, row.word) if one in ABOUT)
     prompt = f'<td class="prompt"><span>{escape(row.prompt)} …</span>{about}</td>'
     if row.after is None:
-        answer = escape(told(row, view.new)[0]) or NOTHING
+        answer = escape(short_answers(row, view.new)[0]) or NOTHING
         return f'<tr class="{row.group}">{prompt}<td class="answer">{answer}</td></tr>'
     good = {True: "1", False: "0", None: ""}[row.good]
     whole = f"before: {row.before.strip()} · after: {row.after.strip()}"
@@ -117,8 +119,8 @@ def _row(view: View, row: Row, kind: str) -> str:
 
 
 def _did(row: Row, new: str) -> str:
-    """The verdict on a row, in a word or two that say what the editor did to it."""
-    before, after = told(row, new)
+    """The verdict on a row, in a word or two."""
+    before, after = short_answers(row, new)
     if row.word.endswith(LOOPS):
         return LOOPS
     if row.good is not None and row.group in STAY:
@@ -130,19 +132,22 @@ def _did(row: Row, new: str) -> str:
 
 
 def _answers(row: Row, new: str) -> str:
-    """Both answers in a few words, the earlier one struck out; one where they are the same."""
-    before, after = (escape(text) or NOTHING for text in told(row, new))
+    """Both answers in a few words, the earlier answer struck out, or a single answer if they are
+    equal.
+    """
+    before, after = (escape(text) or NOTHING for text in short_answers(row, new))
     if before == after:
         return f'<span class="after">=</span> {before}'
     return f'<s>{before}</s> <span class="after">→ <b>{after}</b></span>'
 
 
-def told(row: Row, new: str) -> tuple[str, str]:
-    """Both answers of a row in a few words, among them the one on which its verdict rests.
+def short_answers(row: Row, new: str) -> tuple[str, str]:
+    """Both answers of a row in a few words, including the words that decided the verdict.
 
-    A neighbor that is kept has in common how both answers begin; where the new answer is looked
-    for, it is shown where it stands. What is judged by how it begins has changed only where it
-    begins otherwise. Anything else is told from where the answers differ.
+    For a neighbor that was kept, show the words that both answers begin with. If the verdict looks
+    for the new answer, show that answer where it occurs. If the verdict only compares how answers
+    begin, they count as changed only if they begin differently. In all other cases, start from the
+    point where the answers differ.
     """
     texts = row.before, row.before if row.after is None else row.after
     old, now = (_words(text, new) for text in texts)
@@ -155,7 +160,7 @@ def told(row: Row, new: str) -> tuple[str, str]:
     if aside or row.group == "unrelated" or (row.group == "neighbor" and row.good is False):
         return brief(*texts)
     before, after = _few(old), _few(now)
-    written = row.group not in ("neighbor", "follows")  # the new answer is looked for
+    written = row.group not in ("neighbor", "follows")  # the verdict looks for the new answer
     as_before = not written or contains(texts[0], new) == contains(texts[1], new)
     if as_before and (both := alike(*texts)):  # "the sea", "the sea there"
         return both, both
@@ -165,13 +170,13 @@ def told(row: Row, new: str) -> tuple[str, str]:
 
 
 def alike(before: str, after: str) -> str:
-    """The shorter of two answers, in a few words, where the other begins with it; else ""."""
+    """The shorter of two answers in a few words, if the other begins with it; otherwise ""."""
     short, long = sorted((_few(_words(text), 2 * LETTERS) for text in (before, after)), key=len)
     return short if begins(long, short.removesuffix(" …")) else ""
 
 
 def brief(before: str, after: str) -> tuple[str, str]:
-    """Two answers in a few words each; where they differ only later, from there on.
+    """Two answers in a few words each; if they only differ later, start from there.
 
     ("Paris, France.", "Rome.") -> ("Paris", "Rome");
     ("It is red.", "It is blue.") -> ("… red", "… blue").
@@ -186,18 +191,18 @@ def brief(before: str, after: str) -> tuple[str, str]:
 
 
 def _same(*answers: Sequence[str]) -> int:
-    """How many words all of them begin with, whatever stops stand behind these."""
+    """Count the words that all answers begin with, ignoring the punctuation after them."""
     return len(commonprefix([[word.strip(STOPS) for word in words] for words in answers]))
 
 
 def _words(text: str, answer: str = "") -> list[str]:
-    """The words of an answer's first sentence, without a number at which it was broken off."""
+    """The words of an answer's first sentence, dropping a number at which it was cut off."""
     return re.sub(r"( \S*\d)? …$", "", first_sentence(text, answer)).split()
 
 
 def _few(words: Sequence[str], letters: int = LETTERS) -> str:
-    """The first clause of an answer, whole where it has no more letters than that; else it is cut
-    behind two words, and behind no "the" and no number of something.
+    """The first clause of an answer, if it fits into that many letters. Otherwise cut it after two
+    words, but never after "the" or between a number and its noun.
     """
     end = next((i for i, word in enumerate(words, 1) if word[-1] in STOPS), len(words))
     whole = " ".join(words[:end]).strip(STOPS)
@@ -230,19 +235,21 @@ def _numbers(view: View, row: Row) -> str:
 
 
 def scoreboard(view: View) -> str:
-    """Editors × kinds of prompts, a dot for each: filled where it is as it should be."""
+    """Editors × kinds of prompts, with one dot per prompt, filled if its answer is as desired."""
     columns = view.columns
     if not any(column.rows for column in columns):
         return ""
-    heads = NAMES | ({"reworded": "behind an opening"} if view.subject.by_model else {})
+    heads = NAMES | ({"reworded": "after an opening"} if view.subject.by_model else {})
     names = ("<i>Editor</i>", *heads.values(), "<i>Verdict</i>")
     lines = (_line_of(view, column, i) for i, column in enumerate(columns))
-    dots = "A dot for each prompt: filled where the answer is as it should be; dashed: not counted."
+    dots = (
+        "One dot per prompt: filled if the answer is as it should be, dashed if it isn't counted."
+    )
     return table("score", names, lines, dots)
 
 
 def _line_of(view: View, column: Column, index: int) -> str:
-    """One editor's dots and the verdict on both halves; or why it made no edit."""
+    """One editor's dots and the verdict on both halves, or the reason that it made no edit."""
     name = escape(column.name)
     if not column.rows:
         why = f"made no edit: {escape(column.error or '')}"
@@ -251,7 +258,7 @@ def _line_of(view: View, column: Column, index: int) -> str:
             f'<td class="words" colspan="{len(NAMES) + 1}">✗ {why}</td></tr>'
         )
     shown = index == view.chosen
-    if len(view.columns) > 1:  # the one that is shown is a name, each of the others a button
+    if len(view.columns) > 1:  # the visible editor is a name, each of the others a button
         name = (
             f'<b tabindex="-1">{name}</b><button type="button" data-show="{index}">{name}</button>'
         )
@@ -261,14 +268,15 @@ def _line_of(view: View, column: Column, index: int) -> str:
             name += f" {KEEP.format(index)}"
         elif column.stored and column.patch is None:
             name += " <small>stored example</small>"
-    if column.seconds and not column.stored:  # else they are those of whoever had it written
-        name += f' <small title="to write the edit">{column.seconds:.1f} s</small>'
+    if column.seconds and not column.stored:  # otherwise the time belongs to another visitor's edit
+        name += f' <small title="time to write the edit">{column.seconds:.1f} s</small>'
     cells = "".join(
         f'<td data-name="{heading}">{_dots(view, column.rows, group, index)}</td>'
         for group, heading in NAMES.items()
     )
     good, words = outcome(column.rows)
-    style = STYLES[None if good and lacking(column.rows) else good]  # green is only all of it
+    # green only if all of it succeeded
+    style = STYLES[None if good and lacking(column.rows) else good]
     return (
         f'<tr class="{style}{" shown" * shown}"><th scope="row">{name}</th>{cells}'
         f'<td class="words">{words}</td></tr>'
@@ -276,12 +284,12 @@ def _line_of(view: View, column: Column, index: int) -> str:
 
 
 def answers(view: View) -> str:
-    """What the model says to every prompt, a column for each editor."""
+    """The model's answers to every prompt, with one column per editor."""
     columns = [] if view.rows[0].after is None else list(view.asked.values())
     names = "Prompt", "Before", *(column.name or "After" for column in columns)
     body = []
     for i, first in enumerate(view.rows):
-        before = escape(told(first, view.new)[0])
+        before = escape(short_answers(first, view.new)[0])
         about = f"<small>{MORE[first.group]}</small>" if first.group in MORE else ""
         cells = [
             f'<th scope="row">{escape(first.prompt)} …{about}</th>',
@@ -296,8 +304,8 @@ def answers(view: View) -> str:
 
 
 def _cell(view: View, row: Row, editor: str) -> str:
-    """An answer with its mark and its numbers; in bold where it is another than before."""
-    before, after = told(row, view.new)
+    """An answer with its mark and its numbers, in bold if it changed."""
+    before, after = short_answers(row, view.new)
     said = escape(after) or NOTHING
     said = said if before == after else f"<b>{said}</b>"
     return (
@@ -307,15 +315,15 @@ def _cell(view: View, row: Row, editor: str) -> str:
 
 
 def _dots(view: View, rows: Sequence[Row], group: str, column: int) -> str:
-    """The dots of one kind of prompt, with the same in words."""
+    """The dots for one kind of prompt, with a text alternative."""
     asked = [row for row in rows if row.group == group]
     if not asked:
-        return '<span class="none">not asked</span>'
+        return '<span class="none">not tested</span>'
     good, total = tally(rows, group)
     dots = "".join(
         f'<i class="dot {STYLES[row.good]}" '
         f'data-dot="{column}.{row.group}.{i}" '
-        f'title="{escape(row.prompt)} … {escape(" → ".join(told(row, view.new)))}"></i>'
+        f'title="{escape(row.prompt)} … {escape(" → ".join(short_answers(row, view.new)))}"></i>'
         for i, row in enumerate(asked)
     )
     return f'<span role="img" aria-label="{good} of {total}">{dots}</span>'

@@ -1,10 +1,10 @@
-// The sentence below the form, with the subject that was taken from it: its two ends are dragged, or
-// moved by keys, over the borders of the words. The fields of the form hold what they say.
+// The sentence below the form, with its recognized subject: drag the subject's two ends, or move them
+// using keys, from word boundary to word boundary. The form's fields are updated to match.
 const fields = () => [...document.querySelectorAll("#sentence input, #sentence textarea")].slice(0, 2);
 const WORD = /[\p{L}\p{M}\p{N}]+/gu;
 let sentence = "", borders = [[], []], at = [0, 0];
 
-const find = (text) => {  // where words begin and end, also in scripts without spaces
+const find = (text) => {  // word boundaries, including in scripts without spaces
   const found = [[], []];
   for (const part of new Intl.Segmenter(undefined, {granularity: "word"}).segment(text))
     for (const word of part.segment.matchAll(WORD)) {
@@ -14,7 +14,7 @@ const find = (text) => {  // where words begin and end, also in scripts without 
   return found;
 };
 
-const read = () => {  // the sentence that the fields say; false where they say none
+const read = () => {  // the sentence in the fields; false if any is empty
   const [subject, prompt] = fields().map((field) => field.value.trim());
   const joined = /^['’,、，]|^\p{Script=Han}|^\p{Script=Hiragana}|^\p{Script=Katakana}/u.test(prompt);
   const whole = prompt.includes("{}") ? prompt : `{}${joined ? "" : " "}${prompt}`;
@@ -26,14 +26,14 @@ const read = () => {  // the sentence that the fields say; false where they say 
   return true;
 };
 
-const fill = (field, value) => {  // as if it were typed
+const fill = (field, value) => {  // as if typed
   Object.getOwnPropertyDescriptor(Object.getPrototypeOf(field), "value").set.call(field, value);
   field.dispatchEvent(new Event("input", {bubbles: true}));
 };
 
 const write = () => {
   const [subject, prompt] = fields(), rest = sentence.slice(at[1]);
-  const begins = at[0] === 0 && /^ \p{Ll}/u.test(rest);  // the form goes on from the subject
+  const begins = at[0] === 0 && /^ \p{Ll}/u.test(rest);  // the prompt continues from the subject
   fill(subject, sentence.slice(...at));
   fill(prompt, begins ? rest.trim() : `${sentence.slice(0, at[0])}{}${rest}`);
 };
@@ -55,7 +55,7 @@ const draw = () => {
   line.replaceChildren(text(0, at[0]), handles[0], subject, handles[1], text(at[1]));
 };
 
-const move = (end, to) => {  // one end; the subject keeps a word, and something is left beside it
+const move = (end, to) => {  // move one end, leaving at least one word inside the subject and some text outside
   const next = at.with(end, to);
   if (next[0] >= next[1] || !(sentence.slice(0, next[0]) + sentence.slice(next[1])).trim()) return;
   at = next;
@@ -63,7 +63,7 @@ const move = (end, to) => {  // one end; the subject keeps a word, and something
   element.querySelector(`[data-end="${end}"]`).focus();
 };
 
-const nearest = (end, x, y) => {  // the border of a word that is nearest to a point
+const nearest = (end, x, y) => {  // the word boundary nearest to a point
   const line = element.querySelector(".ends"), range = document.createRange();
   const walker = document.createTreeWalker(line, NodeFilter.SHOW_TEXT), far = [];
   for (let from = 0; walker.nextNode(); from += walker.currentNode.length)
@@ -110,15 +110,15 @@ element.addEventListener("keydown", (event) => {
   write();
 });
 
-let drawn = null;  // the line that was drawn, which the server puts there anew with each sentence
+let drawn = null;  // the line that was drawn; the server replaces it with each sentence
 new MutationObserver(() => {
   const line = element.querySelector(".ends");
   if (line === drawn || !line) return;
   drawn = line;
-  setTimeout(() => {  // the fields have their new texts then
+  setTimeout(() => {  // by then, the fields have their new texts
     if (!read()) return;
     draw();
-    line.scrollIntoView({block: "center"});  // on a phone it would be under the bar
+    line.scrollIntoView({block: "center"});  // on a phone, the bar would cover it
   });
 }).observe(element, {childList: true, subtree: true});
 document.addEventListener("input", (event) => {  // the form may not be on the page yet

@@ -1,4 +1,4 @@
-"""The gallery as HTML: its cards, and over a result what was stated and what came of it here."""
+"""The gallery as HTML: its cards, and above a result, the stored answers compared with this one."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from ..session.gallery import KEY, Exhibit, Gallery, Said
 from .comparison import alike
 from .render import NOTHING
 
-GROUPS = {"chat": "asked as chat", "negation": "denied", "edit": "the edit", "own": ""}
+GROUPS = {"chat": "asked in a chat", "negation": "negated", "edit": "the edit", "own": ""}
 
 
 def cards(held: Gallery, model: str, editors: dict[str, tuple[str, str]]) -> str:
     """All exhibits, each a link that opens it; `model` is the identity of the page's model.
 
-    editors: {name: (how it is written, its sentence)}.
+    editors: {name: (title, sentence)}.
     """
     items = "".join(_card(one, editors, True) for one in held.exhibits)
-    other = "This page runs another model: the edits may come out otherwise here. "
+    other = "This page runs another model, so the edits may give different answers here. "
     here = "" if same_model(model, f"{held.model} {held.fingerprint}") else other
     return (
-        f'<ul class="gallery">{items}</ul><p class="source">What is said in the cards was measured '
+        f'<ul class="gallery">{items}</ul><p class="source">The answers in the cards were measured '
         f'on <abbr title="The checksum of its weights is {escape(held.fingerprint)}.">'
-        f"{escape(parted(held.model)[0])}</abbr>. {here}Each is one case that was picked because "
-        "it is surprising, and says nothing of how often such a thing happens.</p>"
+        f"{escape(parted(held.model)[0])}</abbr>. {here}Each is a single case, picked because it "
+        "is surprising. None of them shows how often such a thing happens.</p>"
     )
 
 
@@ -41,12 +41,12 @@ def _card(one: Exhibit, editors: dict[str, tuple[str, str]], lines: bool) -> str
 
 
 def _emphasis(text: str) -> str:
-    """The text escaped, *words* between stars emphasized."""
+    """Escape the text, emphasizing *words* between stars."""
     return re.sub(r"\*(.+?)\*", r"<em>\1</em>", escape(text))
 
 
 def _lines(said: Sequence[Said], seen: Sequence[Said] = ()) -> str:
-    """Prompt, answer before and after, as stated; with what was seen here beside it."""
+    """Each prompt with the stored answers before and after and, if available, the answers here."""
     rows = []
     for i, one in enumerate(said):
         where = f" <i>({GROUPS[one.group]})</i>" if GROUPS.get(one.group) else ""
@@ -56,7 +56,7 @@ def _lines(said: Sequence[Said], seen: Sequence[Said] = ()) -> str:
         mark = ""
         if seen:
             same = seen[i].after == one.after
-            words = "as stated" if same else f"here it says “{_said(seen[i].after)}”"
+            words = "as stored" if same else f"here it says “{_said(seen[i].after)}”"
             mark = f' <small class="{"same" if same else "other"}">{words}</small>'
         rows.append(f"<li>{escape(one.prompt)} … {change}{where}{mark}</li>")
     return f'<ul class="stated">{"".join(rows)}</ul>'
@@ -67,11 +67,11 @@ def _said(text: str) -> str:
 
 
 def verdict(shown: Exhibit, seen: Sequence[Said] = ()) -> str:
-    """Over the result: what the gallery states, and once it is made, what came of it here."""
+    """Above a result: the exhibit's stored answers and, after the edit, how they compare."""
     end = ""
     if seen:
         same = sum(a.after == b.after for a, b in zip(shown.said, seen, strict=True))
-        end = f"<p><strong>{same} of {len(seen)}</strong> answers came out as stated.</p>"
+        end = f"<p><strong>{same} of {len(seen)}</strong> answers match the stored answers.</p>"
     return (
         f'<div class="exhibit" role="status"><h2>{_emphasis(shown.title)}</h2>'
         f"<p>{_emphasis(shown.sentence)}</p>{_lines(shown.said, seen)}{end}</div>"

@@ -1,7 +1,7 @@
-"""The head of the page's HTML, for those who run no script: search engines, previews of links.
+"""The HTML head for readers that run no scripts, such as search engines and link previews.
 
-Gradio's own has its own title and picture, and puts ours in with a script. What a link is about
-stands in its query, so each link has a title and a text of its own.
+Gradio's own head has its own title and picture, and adds ours using a script. The subject of a link
+is in its query, so each link gets its own title and text.
 """
 
 from __future__ import annotations
@@ -9,26 +9,28 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from html import escape
 from urllib.parse import parse_qsl
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..session import gallery
+from ..session import gallery, sharing
+from ..session.worker import Trouble
 
 TITLE = "Edit a language model's memory"
 CHARSET = '<meta charset="utf-8" />'
-LONGEST = 160  # letters of a text that a preview shows
+LONGEST = 160  # characters of text shown in a preview
 GRADIOS = re.compile(
     r'<meta\s+(?:property="og:|name="twitter:)[^>]*>\s*|<title>.*?</title>', re.DOTALL
 )
 
 
 def words(query: Mapping[str, str], facts: Callable[[Mapping[str, str]], str]) -> tuple[str, str]:
-    """Title and text of a link to the page; one that names nothing tells of a surprise.
+    """Title and text of a link to the page; a link without a fact describes a surprising edit.
 
-    facts: gives the sentence of the edit that a query names, "" where it names none.
+    facts: returns the sentence for a query's edit, or "" if it has none.
     """
     exhibit = gallery.found(query)
     if exhibit is not None:
@@ -36,15 +38,23 @@ def words(query: Mapping[str, str], facts: Callable[[Mapping[str, str]], str]) -
     if sentence := facts(query):
         return (
             f"“{sentence}”",
-            "What if a language model believed this? Change one fact in a language model, see "
-            "beside each other what changed and what should have stayed, and undo it exactly.",
+            f"{_score(query)}What if a language model believed this? Change one fact, compare "
+            "what changed with what should have stayed, and undo it exactly.",
         )
     first = gallery.gallery().exhibits[0].sentence.replace("*", "")
-    return TITLE, f"{first} Change a fact yourself and see."
+    return TITLE, f"{first} Try changing a fact yourself."
+
+
+def _score(query: Mapping[str, str]) -> str:
+    """The sender's score as a question, or "" if the query doesn't contain a valid score."""
+    with suppress(Trouble):
+        if found := sharing.score(query.get("saw", "")):
+            return f"{sharing.invitation(found)} "
+    return ""
 
 
 def tags(title: str, text: str, address: str, picture: str) -> str:
-    """The tags of a head: title, description, and those of previews. Addresses are absolute."""
+    """The tags in the head: title, description, and link preview. Addresses are absolute."""
     title, text = escape(title), escape(textwrap.shorten(text, LONGEST, placeholder=" …"))
     pairs = {
         "og:title": title,
@@ -61,7 +71,7 @@ def tags(title: str, text: str, address: str, picture: str) -> str:
 
 
 def origin(scope: Scope) -> str:
-    """The page's address as the visitor's browser has it: "https://name:port/root"."""
+    """The page's address as seen by the visitor's browser: "https://name:port/root"."""
     headers = Headers(scope=scope)
     scheme = headers.get("x-forwarded-proto", scope["scheme"]).split(",")[0].strip()
     root = scope.get("root_path", "").rstrip("/")
@@ -69,14 +79,14 @@ def origin(scope: Scope) -> str:
 
 
 class Head:
-    """An ASGI application around another one, whose first page gets our head."""
+    """An ASGI application that wraps another and puts our head into its first page."""
 
     def __init__(self, app: ASGIApp, facts: Callable[[Mapping[str, str]], str]) -> None:
-        """facts: as `words` takes it."""
+        """facts: as for `words`."""
         self.app, self.facts = app, facts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand on; the HTML of the first page is changed on its way back."""
+        """Pass the call on, changing the HTML of the first page on its way back."""
         asked = scope.get("path", "").removeprefix(scope.get("root_path", ""))
         if (scope["type"], scope.get("method")) != ("http", "GET") or asked not in ("", "/"):
             await self.app(scope, receive, send)
@@ -98,7 +108,7 @@ class Head:
         await send({"type": "http.response.body", "body": body})
 
     def headed(self, html: str, scope: Scope) -> str:
-        """A page with our tags in the place of Gradio's."""
+        """A page with our tags instead of Gradio's."""
         query = scope.get("query_string", b"").decode("latin-1")
         here = origin(scope)
         address = f"{here}/?{query}" if query else f"{here}/"
@@ -106,5 +116,5 @@ class Head:
         fact = gallery.found(given) is None and self.facts(given)
         picture = f"share.png?{query}" if fact else "preview.png"
         ours = tags(*words(given, self.facts), address, f"{here}/{picture}")
-        before, charset, rest = html.partition(CHARSET)  # which has to stand near the beginning
+        before, charset, rest = html.partition(CHARSET)  # it has to come near the beginning
         return before + charset + ours + GRADIOS.sub("", rest) if charset else html

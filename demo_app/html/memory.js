@@ -1,11 +1,11 @@
 /* "A layer is a memory": keys on the left, answers on the right, and what one edit does to the others.
 
-   memoryPicture.mount(element) draws it; nothing is asked of a server. The first half is the algebra,
-   which tests compare with lib.associative_memory; the second half draws, and holds no formula.
+   memoryPicture.mount(element) draws it without a server. The first half is the algebra, which tests
+   compare with lib.associative_memory; the second half only draws.
 
-   Every editor of the picture is one line:
+   Every editor in the picture is one line:
        R = v − W k      W′ = W + R bᵀ      bᵀ = kᵀA / (kᵀA k + λ)      ρ_j = bᵀ k_j
-   and a kept key p takes its direction out of A, one after another: A ← A − A p pᵀA / (λ + pᵀA p). */
+   and kept keys p remove their directions from A, one at a time: A ← A − A p pᵀA / (λ + pᵀA p). */
 "use strict";
 
 const memoryPicture = (() => {
@@ -41,7 +41,7 @@ const memoryPicture = (() => {
   const EDITORS = {
     ROME: { A: power(-1), strength: 0 },
     MEMIT: { A: power(-1), strength: 0.4 },
-    AlphaEdit: { A: outer(AXES[1][0], AXES[1][0]), strength: 0.02 }, // the axis that text uses little
+    AlphaEdit: { A: outer(AXES[1][0], AXES[1][0]), strength: 0.02 }, // the axis that text rarely uses
     UltraEdit: { A: [[1, 0], [0, 1]], strength: 0.25, step: 0.45 },
   };
 
@@ -61,7 +61,7 @@ const memoryPicture = (() => {
     }
     const Ak = apply(A, key);
     const q = dot(key, Ak) + strength;
-    // room is measured against the key's own length: rounding leaves some 1e-16 of it
+    // compare the remaining room with the key's length, because rounding leaves about 1e-16 of it
     return { A, q, b: dot(key, Ak) > 1e-9 * dot(key, key) ? times(1 / q, Ak) : null };
   }
 
@@ -88,7 +88,7 @@ const memoryPicture = (() => {
   }
 
   // ---- the state of the picture ---------------------------------------------------------------
-  /** A fresh state: `pulls` in the order they were made; the last one is live and may still move. */
+  /** A fresh state. `pulls` are in order; the last is live and can still move. */
   const fresh = (editor = "ROME", keys = KEYS.map((one) => one.key)) => ({
     editor, keys, pulls: [], kept: [], edited: 0, moved: null,
   });
@@ -121,14 +121,14 @@ const memoryPicture = (() => {
     return { base, W, rows, last, edited: last ? last.key : state.edited };
   }
 
-  /** The three buttons: what the state is after each. The keys and the editor are the visitor's. */
+  /** The state after each of the three buttons, keeping the visitor's keys and editor. */
   const STORY = [
     ["Move the tower", (s) => ({ ...fresh(s.editor, s.keys), pulls: [{ key: 0, value: WORDS.Rome, kept: [] }] })],
-    ["Mend the Louvre", (s) => {
+    ["Repair the Louvre", (s) => {
       const first = STORY[0][1](s);
       return { ...first, edited: 1, pulls: [...first.pulls, { key: 1, value: KEYS[1].value, kept: [] }] };
     }],
-    ["Keep the tower, mend again", (s) => {
+    ["Keep the tower, repair again", (s) => {
       const first = STORY[0][1](s);
       return {
         ...first, edited: 1, kept: [0],
@@ -137,7 +137,7 @@ const memoryPicture = (() => {
     }],
   ];
 
-  /** The row whose share is explained: of the key that was moved, else whom the sentence names. */
+  /** The row to explain: the key that was moved, or else a row that the sentence mentions. */
   function explained(state, { rows, last }) {
     const others = rows.filter((_, i) => i !== last.key);
     const most = others.reduce((a, b) => (Math.abs(b.share) > Math.abs(a.share) ? b : a));
@@ -147,16 +147,16 @@ const memoryPicture = (() => {
   /** The sentence under the picture, as [text, kind] parts. */
   function sentence(state) {
     const { rows, last } = look(state);
-    if (!last) return [["Nothing was pulled yet. Every answer is where it should be.", "rest"]];
+    if (!last) return [["Nothing has been pulled yet. Every answer is where it should be.", "rest"]];
     const own = rows[last.key];
-    if (!last.b) return [["No room: ", "lost"], ["the kept keys fill the plane, and nothing is written.", "rest"]];
+    if (!last.b) return [["No room: ", "lost"], ["the kept keys fill the plane, so nothing is written.", "rest"]];
     const parts = [[own.name, "edited"]];
     parts.push([own.right ? ` says ${own.says}. ` : ` still says ${own.says}. `, "rest"]);
     const lost = rows.filter((row, i) => i !== last.key && !row.right);
-    const percent = (row) => `${Math.round(100 * row.share)} %`.replace("-", "−");
+    const percent = (row) => `${Math.round(100 * row.share)}%`.replace("-", "−");
     for (const row of lost) {
       const back = row.says === row.first;
-      const kept = row.kept ? " although it is kept" : "";
+      const kept = row.kept ? " even though it is kept" : "";
       parts.push([`${row.name} ${back ? "fell back" : "came along"}${kept}: ${percent(row)}. `, "lost"]);
     }
     if (!lost.length) {
@@ -165,7 +165,7 @@ const memoryPicture = (() => {
       const why = still.length ? `: the still line runs through ${still.join(" and ")}.` : ".";
       const moved = kept.filter((row) => !still.includes(row.name));
       const along = moved.map((row) => ` ${row.name} moved by ${percent(row)} and kept its answer.`);
-      parts.push([`Nobody else lost an answer${why}${along.join("")}`, "kept"]);
+      parts.push([`No other answer was lost${why}${along.join("")}`, "kept"]);
     }
     return parts;
   }
@@ -177,8 +177,8 @@ const memoryPicture = (() => {
   if (typeof document === "undefined") return algebra;
 
   // ---- drawing --------------------------------------------------------------------------------
-  // widths in letters: from BESIDE on the planes are side by side (from LARGE on in large type), from
-  // TABLE on the table is next to the formula, and from WIDE on the story is next to the planes
+  // widths in letters: above BESIDE, the planes are side by side (above LARGE in large type); above
+  // TABLE, the table is next to the formula; above WIDE, the story is next to the planes
   const BESIDE = 47.5, LARGE = 41, TABLE = 57, WIDE = 60;
   const STYLE = `
 .memory{--ink:#1d2630;--quiet:#4b5865;--faint:#d5dbe2;--paper:#fff;--back:#f7f8fa;--edited:#b34700;
@@ -255,12 +255,12 @@ column-gap:22px;grid-template-rows:auto auto auto 1fr auto}
 .hosted .story{flex-direction:column;align-items:stretch;margin:10px 0;gap:6px}.hosted .story button{text-align:left}
 .hosted .said{min-height:3em;margin:0}.hosted .memory-inside>h2{margin:0 0 4px}}
 @media (max-width:420px){.memory,.memory.hosted{padding:10px 10px}}`;
-  const SHORT = ["Move", "Mend", "Keep"];
+  const SHORT = ["Move", "Repair", "Keep"];
   const AROUND = [[1, 0], [-1, 0], [0, -1], [0, 1], [1, -1], [-1, -1], [1, 1], [-1, 1]]; // of a name
-  const STEP = 0.05; // of an arrow key; with Shift five times as much
+  const STEP = 0.05; // for an arrow key; five times as much with Shift
   const KEY_UNITS = [4.45, 3.2]; // width and height of the left plane, in units of a whitened key
   const ANSWER_UNITS = [5.12, 3.65];
-  const ANSWERS_FROM = [2.15, 1.75]; // where the right plane's zero is, from its upper left corner
+  const ANSWERS_FROM = [2.15, 1.75]; // position of the right plane's zero, from its upper left corner
   const REGIONS = { London: [-1.5, 1.12], Rome: [2.36, 1.38], Paris: [2.05, -0.6], puppy: [0.78, -1.38] };
 
   /** Seventy keys of other text, always the same. */
@@ -297,14 +297,14 @@ column-gap:22px;grid-template-rows:auto auto auto 1fr auto}
     return made;
   }
 
-  /** Draw the picture into an element. `host`: its page says by a class "dark" whether it is dark. */
+  /** Draw the picture into an element. `host`: follow the class "dark" of the page around it. */
   function mount(root, { host = false } = {}) {
     const still = matchMedia("(prefers-reduced-motion: reduce)");
     const dark = matchMedia("(prefers-color-scheme: dark)");
     let state = fresh();
-    let told = 0; // how many steps of the story were told
+    let told = 0; // the number of story steps shown so far
     let whitened = 1;
-    let drawn = 0; // the animation frame that is asked for
+    let drawn = 0; // the requested animation frame
     let drag = null;
     let letter = 14; // the height of a name's letters, in pixels
     const pen = document.createElement("canvas").getContext("2d"); // measures names
@@ -313,12 +313,12 @@ column-gap:22px;grid-template-rows:auto auto auto 1fr auto}
     root.classList.toggle("hosted", host);
     const inside = element("div", { class: "memory-inside" });
     root.replaceChildren(element("style", {}, STYLE), inside);
-    const page = root.getRootNode().host ?? root; // a shadow keeps a page's own style outside
+    const page = root.getRootNode().host ?? root; // a shadow root keeps the page's styles out
     const shade = () => root.classList.toggle("dark", host ? !!page.closest(".dark") : dark.matches);
     shade();
     dark.addEventListener("change", shade);
 
-    // -- what stays: buttons, planes, handles, table
+    // -- permanent parts: buttons, planes, handles, table
     const story = STORY.map(([name, after], i) =>
       element("button", { type: "button", onclick: () => tell(i, after) },
         `${i + 1} `, element("span", { class: "long" }, name), element("span", { class: "short" }, SHORT[i])));
@@ -329,8 +329,8 @@ column-gap:22px;grid-template-rows:auto auto auto 1fr auto}
     } }, "Start over");
     const box = element("input", { type: "checkbox", checked: true, onchange: () => morph(box.checked) });
     const planes = {
-      keys: element("svg", { "aria-label": "Keys: what is asked" }),
-      answers: element("svg", { "aria-label": "Answers: what the layer says" }),
+      keys: element("svg", { "aria-label": "Keys: the questions" }),
+      answers: element("svg", { "aria-label": "Answers: the layer's output" }),
     };
     const layers = {};
     const handles = {};
@@ -350,25 +350,25 @@ column-gap:22px;grid-template-rows:auto auto auto 1fr auto}
     const numbers = [
       element("div", { class: "below" },
         element("div", { class: "card" }, element("table", {},
-          element("thead", {}, element("tr", {}, ...["key", "share of the pull", "answers", "", "keep"].map(
+          element("thead", {}, element("tr", {}, ...["key", "fraction of the pull", "answers", "", "keep"].map(
             (name) => element("th", { scope: "col" }, name)))), table)),
         element("div", { class: "card" }, element("div", { class: "switch" }, ...switches), formulas)),
       element("p", { class: "note" },
-        "The keys are invented and have two dimensions: a real layer has thousands, and more room. "
-        + "Which editor looks best here depends on where the keys lie: drag them.")];
+        "The keys are made up and have two dimensions. A real layer has thousands, and more room. "
+        + "The editor that looks best here depends on the position of the keys: drag them.")];
     inside.append(
       element("h2", {}, "A layer is a memory"),
       element("p", { class: "lead" }, "A key goes in, an answer comes out. ",
         element("span", { class: "edited" }, "Pull the orange answer"),
-        " to Rome. Who comes along? Those whose keys point the same way."),
+        " to Rome. Which others move? Those with keys pointing the same way."),
       element("div", { class: "story" }, ...story, over),
       element("div", { class: "planes" },
         element("div", { class: "plane" }, planes.keys,
-          element("p", {}, element("b", {}, "Keys"), " what is asked; gray: other text"),
-          element("label", { title: "MEMIT does, too. Researchers call this whitening: the other text becomes round." },
-            box, "as ROME measures keys")),
+          element("p", {}, element("b", {}, "Keys"), " the questions; gray: other text"),
+          element("label", { title: "MEMIT does so as well. Researchers call this whitening: it makes the other text round." },
+            box, "measure keys as ROME does")),
         element("div", { class: "plane" }, planes.answers,
-          element("p", {}, element("b", {}, "Answers"), " what the layer says",
+          element("p", {}, element("b", {}, "Answers"), " the layer's output",
             element("span", { class: "long" }, "; the nearest word wins")))),
       said,
       ...(host ? [element("details", {}, element("summary", {}, "Numbers and formula"), ...numbers)] : numbers));
@@ -395,7 +395,7 @@ column-gap:22px;grid-template-rows:auto auto auto 1fr auto}
       };
     }
 
-    // -- drawing, once for each frame of the screen
+    // -- drawing, once per frame
     const redraw = () => {
       drawn ||= requestAnimationFrame(() => {
         drawn = 0;
@@ -435,7 +435,7 @@ column-gap:22px;grid-template-rows:auto auto auto 1fr auto}
 
     function draw() {
       const seen = look(state);
-      letter = 0.9 * parseFloat(getComputedStyle(root).fontSize); // as the style has it
+      letter = 0.9 * parseFloat(getComputedStyle(root).fontSize); // as in the stylesheet
       pen.font = `650 ${letter}px system-ui,"DejaVu Sans",sans-serif`;
       for (const side of ["keys", "answers"]) {
         const at = view(side);
@@ -469,7 +469,7 @@ column-gap:22px;grid-template-rows:auto auto auto 1fr auto}
         parts.push(element("circle", { cx, cy, r: 1.8, fill: "var(--faint)" }));
       }
       if (seen.last && seen.last.b) {
-        // the line on which nothing moves, b · x = 0, is the same line in every view
+        // the line where nothing moves, b · x = 0, is the same in every view
         const along = [-seen.last.b[1], seen.last.b[0]];
         const far = times(9 / Math.hypot(...along), along);
         const ends = [at.to(far), at.to(times(-1, far))];
@@ -497,7 +497,7 @@ column-gap:22px;grid-template-rows:auto auto auto 1fr auto}
         if (row.kept) parts.push(pinned(tip));
         labels.unshift({ anchors: [tip], text: row.name + (row.kept ? ", kept" : "") + share, kind: name });
         placed(handles.keys[i], tip,
-          `Key ${row.name}${share ? `, share${share}` : ""}${row.kept ? ", kept" : ""}. Arrow keys move it.`);
+          `Key ${row.name}${share ? `, fraction${share}` : ""}${row.kept ? ", kept" : ""}. Arrow keys move it.`);
       });
       return [...parts, ...written(labels, at, parts, edges("keys"))];
     }
@@ -610,7 +610,7 @@ column-gap:22px;grid-template-rows:auto auto auto 1fr auto}
       const middle = { ROME: ["C⁻¹"], MEMIT: ["C⁻¹"], AlphaEdit: ["P"], UltraEdit: [] }[state.editor];
       const inner = () => middle.map(hot);
       const lam = () => (strength ? [" + ", hot(state.editor === "AlphaEdit" ? "L₂" : "λ")] : []);
-      const fine = (x) => signed(x, seen.last.q < 0.2 ? 4 : 2);  // so that the quotient can be seen
+      const fine = (x) => signed(x, seen.last.q < 0.2 ? 4 : 2);  // to show the quotient
       const over2 = (a, b) => element("span", { class: "over2" }, element("span", {}, ...a), element("span", {}, ...b));
       const matrix = (rows) => element("span", { class: "matrix", style: `grid-template-columns:repeat(${rows[0].length},auto)` },
         ...rows.flat().map((x) => element("span", {}, signed(x))));
@@ -626,23 +626,23 @@ column-gap:22px;grid-template-rows:auto auto auto 1fr auto}
       if (seen.last && seen.last.b) {
         const one = explained(state, seen);
         parts.push(element("div", { class: "formula" },
-          `share of ${one.name} in the pull of ${seen.rows[seen.edited].name} = `,
+          `fraction of ${seen.rows[seen.edited].name}'s pull at ${one.name} = `,
           over2(["k", sup("⊤"), ...inner(), "k", element("sub", {}, "j")], ["k", sup("⊤"), ...inner(), "k", ...lam()]),
           " = ", over2([fine(one.share * seen.last.q)], [fine(seen.last.q)]), " = ",
           element("b", {}, signed(one.share)),
-          ...(kept ? [element("span", { class: "kept" }, "here without the kept keys")] : [])));
+          ...(kept ? [element("span", { class: "kept" }, "ignoring the kept keys")] : [])));
       }
       if (strength) {
         const sign = state.editor === "AlphaEdit" ? "L₂" : "λ";
-        const axis = state.editor === "AlphaEdit" ? "P projects on the axis that other text uses little; " : "";
-        const way = step ? `, η = ${step}: a step, not the whole way` : "";
-        const leak = kept ? `. As ${sign} is not 0, kept answers may still move a little.` : "";
+        const axis = state.editor === "AlphaEdit" ? "P projects onto the axis that other text rarely uses; " : "";
+        const way = step ? `, η = ${step}: only a step, not the full distance` : "";
+        const leak = kept ? `. Because ${sign} is not 0, kept answers may still move slightly.` : "";
         parts.push(element("p", { class: "note" }, `${axis}${sign} = ${strength}${way}${leak}`));
       }
       formulas.replaceChildren(...parts);
     }
 
-    // -- what a visitor does
+    // -- the visitor's actions
     function settle() {
       drawn && cancelAnimationFrame(drawn);
       drawn = 0;
@@ -771,7 +771,7 @@ column-gap:22px;grid-template-rows:auto auto auto 1fr auto}
 
     new ResizeObserver(redraw).observe(inside);
     settle();
-    if (host && !still.matches) { // the first step plays once, when half of the picture is in view
+    if (host && !still.matches) { // play the first step once, when half of the picture is visible
       const seen = new IntersectionObserver((found) => {
         if (!found.some((one) => one.isIntersecting)) return;
         seen.disconnect();

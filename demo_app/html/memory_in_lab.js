@@ -1,4 +1,4 @@
 const outside = element.querySelector(".picture"), inside = document.createElement("div");
-// the shadow keeps Gradio's style of text out
+// the shadow root keeps Gradio's text styles out
 (outside.shadowRoot ?? outside.attachShadow({mode: "open"})).replaceChildren(inside);
 memoryPicture.mount(inside, {host: true});

@@ -1,14 +1,14 @@
-// The first place: guess, edit, read. The rows come from the server with a guess and a result in
-// each; ticks, chips, reveal and score are done here, at once. What is stored takes no call at all.
+// The first place: guess, edit, read. The server sends rows containing both a guess and a result;
+// ticks, chips, reveal and score are handled here without delay. Stored examples need no calls.
 const $ = (selector, from = document) => from.querySelector(selector);
 const all = (selector, from = document) => [...from.querySelectorAll(selector)];
 const S = {key: "", editors: [], column: "0", ticks: {}, seen: new Set(), open: false,
-  wants: false, anyway: false, picked: "", shown: "", at: "", note: ""};
+  wants: false, anyway: false, picked: "", shown: "", at: "", note: "", sent: ""};
 const BUSY = ["asking", "writing", "rest", "wait"];
 
 const rows = () => $("#rows .fact-rows");
 const fields = () => all("#sentence textarea, #sentence input");
-const fill = (field, value) => {  // as if it were typed
+const fill = (field, value) => {  // as if typed
   Object.getOwnPropertyDescriptor(Object.getPrototypeOf(field), "value").set.call(field, value);
   field.dispatchEvent(new Event("input", {bubbles: true}));
 };
@@ -20,7 +20,7 @@ const columns = () => all(".asked", rows());
 const blockOf = (editor) => columns().find((one) => one.dataset.editor === editor);
 const block = () => columns().find((one) => one.dataset.column === S.column) ?? columns()[0];
 const bare = (one) => one.replace(/\s+/g, "").toLowerCase();
-const typed = () => {  // whether the sentence is another one than that of the rows
+const typed = () => {  // whether the sentence differs from the rows' sentence
   const d = rows().dataset, [subject, prompt, target] = fields().map((one) => one.value.trim());
   const inside = bare(prompt).includes(bare(subject));
   const whole = prompt.includes("{}") ? prompt.replace("{}", () => subject)
@@ -39,8 +39,13 @@ const state = () => {
 const judged = () => all(".row", block()).filter((row) => $("input", row));
 const hits = (found) => found.filter((row) =>
   (row.dataset.changed === "1") === Boolean(S.ticks[row.dataset.prompt])).length;
+const score = () => {  // [rows seen coming, rows]; empty without a guess
+  const rest = judged();
+  return rest.length && Object.values(S.ticks).some(Boolean) ? [hits(rest), rest.length] : [];
+};
+const coming = (right, all) => `saw ${right === all ? `all ${all}` : `${right} of ${all}`} coming`;
 
-const next = () => {  // the first stored editor that was not seen yet
+const next = () => {  // the first stored editor not seen yet
   const seen = (name) => stored() ? S.seen.has(name) : Boolean(blockOf(name));
   return chips().map((one) => one.dataset.chip).find((name, i) =>
     i < 3 && !seen(name) && (!stored() || blockOf(name)));
@@ -60,22 +65,21 @@ const label = (now) => {
 };
 
 const say = (now) => {
-  const line = $("#say"), score = $(".score", line), said = $(".said", line);
-  let told = block()?.dataset.says ?? "", won = "";
+  const line = $("#say"), said = $(".said", line);
+  let told = block()?.dataset.says ?? "";
   const rest = judged(), ticked = rest.filter((row) => S.ticks[row.dataset.prompt]).length;
   if (now === "guess")
     told = !rest.length ? "" : ticked ? `You expect ${ticked} of ${rest.length} to change.`
-      : "Or press Edit without a guess.";
+      : S.sent || "Or press Edit without a guess.";
+  if (now === "writing" && S.sent) told += ` ${S.sent}`;
   if (now === "typed") told = "";
-  if (now === "result" && Object.values(S.ticks).some(Boolean) && rest.length) {
-    const right = hits(rest);
-    won = `You saw ${right === rest.length ? `all ${right}` : `${right} of ${rest.length}`} coming.`;
-  }
+  const guessed = now === "result" ? score() : [];
+  const won = guessed.length ? `You ${coming(...guessed)}.` : "";
   if (now === "result" && block().dataset.thin && $(".stay .row:not(.off)", block()))
     told += " One neighbor is too few to tell whether the rest stayed.";
   if (S.note) told = S.note;
-  score.hidden = !won;
-  text($(".won", score), won);
+  $(".score", line).hidden = !won;
+  text($(".won", line), won);
   const html = now === "wait" ? block()?.dataset.html ?? "" : "";
   if ($(".linked", line).innerHTML !== html) $(".linked", line).innerHTML = html;
   text(said, html ? "" : told);
@@ -92,12 +96,13 @@ const draw = () => {
   if (!S.editors.length) S.editors = [chips()[0]?.dataset.chip];
   const fresh = key + d.state + d.stored;
   if (key !== S.key) {
-    // a link names an editor, which stands until a visitor chooses one
+    // an editor named in a link is used until the visitor chooses another
     if (!S.touched && d.editor) S.editors = [d.editor];
+    if (S.key) S.sent = "";
     Object.assign(S, {key, ticks: {}, seen: new Set(), open: false, note: ""});
     S.column = columns()[0]?.dataset.column ?? "0";
   }
-  if (fresh !== S.fresh) {  // another answer of the server's
+  if (fresh !== S.fresh) {  // a new response from the server
     S.fresh = fresh;
     if (d.editor && d.state === "result") {
       const found = (stored() && blockOf(S.editors[0])) || blockOf(d.editor);
@@ -121,7 +126,7 @@ const draw = () => {
     badge.classList.toggle("y", told && right);
     badge.classList.toggle("n", told && !right);
     text(badge, told ? (right ? "✓" : "–") : "");
-    text($(".coming", row), told ? (right ? "You saw it coming. " : "You did not see it coming. ") : "");
+    text($(".coming", row), told ? (right ? "You saw it coming. " : "You didn't see it coming. ") : "");
   }
   const old = $("#old .old");
   text(old, now === "typed" || now === "true" ? "" : d.old);
@@ -227,11 +232,12 @@ const own = () => {
 const share = async () => {
   const address = new URL(rows().dataset.link, location.href.split(/[?#]/)[0]);
   if (stored()) address.searchParams.set("editors", block().dataset.editor);
+  if (score().length) address.searchParams.set("saw", score().join("-"));
   history.replaceState(null, "", address);
   try {
     await navigator.clipboard.writeText(address.href);
     S.note = "Link copied.";
-  } catch {  // a page that is not served safely may not write there
+  } catch {  // an insecure page can't use the clipboard
     S.note = "The link is in the address bar.";
   }
   draw();
@@ -311,7 +317,7 @@ document.addEventListener("change", (event) => {
     trigger("edit");
   }
 });
-let named = "";  // the subject before it was typed over, where the sentence names it inside
+let named = "";  // the previous subject, if the sentence contains it
 document.addEventListener("focusin", (event) => {
   if (event.target === fields()[0]) named = event.target.value.trim();
 });
@@ -330,12 +336,15 @@ document.addEventListener("keydown", (event) => {
   event.stopPropagation();
   if (["edit", "anyway", "again", "compare", "own", "add"].includes($("#main").dataset.act)) edit();
 }, true);
-new MutationObserver((changes) => {  // what the server sends takes away what was done here
+new MutationObserver((changes) => {  // restore local state after updates from the server
   const watched = "#rows, #board, #written, #families, #top";
   if (changes.some((one) => one.target.closest?.(watched) || one.target === document.body)) draw();
 }).observe(document.body, {childList: true, subtree: true,
   attributeFilter: ["data-state", "data-shown", "data-busy", "data-says", "hidden", "class"]});
-const begin = setInterval(() => {  // the other parts of the page may come later
+const sent = new URL(location.href).searchParams.get("saw")?.match(/^(\d{1,3})-(\d{1,3})$/) ?? [];
+const [right, every] = sent.slice(1).map(Number);
+if (right <= every && every > 0) S.sent = `The sender ${coming(right, every)}. Would you?`;
+const begin = setInterval(() => {  // other parts of the page may load later
   draw();
   if (rows() && fields().length === 3 && $("#by .more") && $("#panel")) clearInterval(begin);
 }, 60);

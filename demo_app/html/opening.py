@@ -1,7 +1,8 @@
-"""A view as the rows that are guessed, edited and read: what should change beside what should stay.
+"""A view as rows for guessing, editing and reading: "should change" next to "should stay".
 
-Every editor that was asked has a block of rows with a heading. A block holds its guess and its
-result at once, and opening.js shows one of them: where the answers are stored, that takes no call.
+Every editor that was used has a block of rows with a heading. A block contains both its guess and
+its result, and opening.js shows one block at a time. If the answers are stored, this takes no
+server call.
 """
 
 from __future__ import annotations
@@ -16,25 +17,27 @@ from lib.data.relations import relations
 from lib.evaluation.answers import contains
 
 from ..editor_roles import CHIPS, FAMILIES, RECOMMENDED
-from ..session.given import short
+from ..session.checks import short
 from ..session.verdicts import EARLIER, LOOPS, YOURS, looped, said
 from ..session.views import UNASKED, Column, Row, View, capital, tally
 from ..session.worker import WAITING, Progress
-from .comparison import brief, told
+from .comparison import brief, short_answers
 from .render import NOTHING
 
 COUNTS = "None one two three four five six seven eight nine".split()
 MEMORY = "./?place=memory"
 STILL = '<span class="sr">still </span>'
-AGAIN = {YOURS: "yours: you edited it before", EARLIER: "moved by an earlier edit of yours"}
+AGAIN = {YOURS: "yours: you edited it before", EARLIER: "moved by one of your earlier edits"}
 IS_ = re.compile(r" (is|was|are|were)( called)?( the)?$")
 
 
 @dataclass(frozen=True)
 class Work:
-    """What runs: how far it is, how many jobs of others are first, and about how long they take.
+    """A running job: its progress, the number of other visitors' jobs ahead of it, and their
+    estimated time.
 
-    editor: the name of the editor that was pressed; seconds: what it usually takes, if known.
+    editor: the name of the selected editor.
+    seconds: the time it usually takes, if known.
     """
 
     progress: Progress
@@ -45,7 +48,7 @@ class Work:
 
 
 def count(n: int) -> str:
-    """A small number as a word."""
+    """Spell out a small number."""
     return COUNTS[n] if 0 < n < len(COUNTS) else str(n)
 
 
@@ -63,11 +66,12 @@ def name_of(column: Column) -> str:
 def rows(
     view: View, work: Work | None = None, message: str = "", link: str = "", busy: bool = False
 ) -> str:
-    """Everything about a fact between its sentence and the buttons, with what opening.js has to
-    know in data attributes.
+    """Everything about a fact between its sentence and the buttons, with data attributes for
+    opening.js.
 
-    message: a sentence of HTML, as of an error or an undo. link: the query of an address that makes
-    the edit again. busy: whether something is done to the edits that are shown.
+    message: a sentence as HTML, for example about an error or an undo.
+    link: the query of an address that makes the edit again.
+    busy: whether the visible edits are being changed.
     """
     fact = view.subject.case.fact
     state = _state(view, work)
@@ -101,7 +105,7 @@ def _data(values: dict[str, Any]) -> str:
 
 
 def _state(view: View, work: Work | None) -> str:
-    """guess, result, true: nothing to change; asking, writing, rest, wait: under way."""
+    """guess, result or true (nothing to change); during a job asking, writing, rest or wait."""
     if work is None:
         if view.already:
             return "true"
@@ -142,7 +146,7 @@ def _block(view: View, column: Column, shown: bool) -> str:
 
 
 def what_moved(view: View, column: Column) -> tuple[str, str, bool]:
-    """The heading's answer, a link to why, and whether it was hardly tested."""
+    """The heading's answer, a link to the reason, and whether the edit was barely tested."""
     asked = [row for row in column.rows if row.group == "neighbor" and row.good is not None]
     lost = [row for row in asked if row.good is False]
     if not asked:
@@ -161,7 +165,9 @@ def what_moved(view: View, column: Column) -> tuple[str, str, bool]:
 
 
 def about(view: View, prompt: str) -> str:
-    """The subject of a neighbor inside a sentence, "the iPad"; "" where it cannot be told."""
+    """A neighbor's subject as it appears inside a sentence, "the iPad", or "" if it is not
+    recognizable.
+    """
     case, found = view.subject.case, None
     known = relations().get(case.relation or "")
     if known is not None:
@@ -176,16 +182,16 @@ def about(view: View, prompt: str) -> str:
 
 
 def says(view: View, column: Column) -> str:
-    """What the edit did to the fact in other words, in a sentence."""
+    """A sentence on how the edit generalizes to other wordings."""
     first, name = column.rows[0], name_of(column)
     if first.good is False:
         return f"{name} did not make the model say “{short(view.new)}”."
     if first.good is None:
-        return "Nothing to change: the model said so before."
+        return "Nothing to change: the model already said so."
     loops = " The text loops." if looped(column.rows) else ""
     (good, n), (chat, chats) = tally(column.rows, "reworded"), tally(column.rows, "chat")
     if not n + chats:
-        return f"It was not tested in other words.{loops}"
+        return f"The edit wasn't tested in other words.{loops}"
     if good + chat == n + chats:
         told = "The edit holds in other words."
     elif not good + chat:
@@ -248,12 +254,12 @@ def _half(
 
 def _untested(view: View, kind: str) -> str:
     if kind == "change":
-        return "Not tested in other words: the model answers no other wording as it answers yours."
-    return "Not tested: the model is sure of no other subject in your sentence."
+        return "Not tested in other words: the model answers every other wording differently."
+    return "Not tested: the model isn't sure of any other subject in your sentence."
 
 
 def _row(view: View, row: Row, kind: str) -> str:
-    """A prompt as it is asked, the answer before, and the answer after."""
+    """One prompt, the answer before, and the answer after."""
     judged = kind != "off" and (row.after is None or row.good is not None) and not view.already
     before, after = answers(view, row)
     changed = judged and row.good is (kind == "change")
@@ -292,7 +298,7 @@ def _row(view: View, row: Row, kind: str) -> str:
 
 
 def _word(row: Row, kind: str, same: bool, new: str) -> str:
-    """What is wrong with a row, or why it is not counted."""
+    """The problem with a row, or the reason it is not counted."""
     if row.word.endswith(LOOPS):
         return f"✗ {LOOPS}"
     if kind == "off":
@@ -305,7 +311,7 @@ def _word(row: Row, kind: str, same: bool, new: str) -> str:
 
 
 def answers(view: View, row: Row) -> tuple[str, str]:
-    """Both answers of a row in a few words, as HTML; the same where the answer is the same."""
+    """Both answers of a row in a few words, as HTML; equal if the answer is unchanged."""
     old, new, anywhere = view.old or "", view.new, row.group == "chat"
     before = after = ""
     if row.group in ("edit", "reworded", "chat"):
@@ -324,24 +330,26 @@ def answers(view: View, row: Row) -> tuple[str, str]:
             before = right[0]
             kept = row.after is None or said(row.after, right)
             after = right[0] if kept else new if said(row.after or "", [new]) else ""
-    plain = told(row, new) if row.after is None or row.good else brief(row.before, row.after)
+    plain = (
+        short_answers(row, new) if row.after is None or row.good else brief(row.before, row.after)
+    )
     shown = before or plain[0], after or (plain[0] if row.after is None else plain[1])
     if row.after is not None and not row.good and not after and not before:
-        shown = told(row, new)
+        shown = short_answers(row, new)
     first, second = (escape(short(text)) or NOTHING for text in shown)
     return first, second
 
 
 def _old(view: View) -> str:
-    """The answer that stands in the sentence before the edit."""
-    return view.old or told(view.rows[0], view.new)[0]
+    """The answer shown in the sentence before the edit."""
+    return view.old or short_answers(view.rows[0], view.new)[0]
 
 
 # ---- while something runs ----------------------------------------------------------------------
 
 
 def _working(view: View, work: Work, state: str) -> str:
-    """The rows as far as they are known, under a bar."""
+    """The rows as far as they are known, below a progress bar."""
     name, new = work.editor or "the editor", escape(short(view.new))
     old, column = escape(_old(view)), Column("", work.editor, view.rows)
     percent = round(100 * work.progress.share)
@@ -374,8 +382,8 @@ def _working(view: View, work: Work, state: str) -> str:
 
 
 def _unasked(view: View) -> str:
-    """Prompts that are being asked, and those that are being looked for."""
-    dots = '<span class="a"><span class="sr">being asked</span>…</span>'
+    """The prompts being tested, and placeholders for those still to be found."""
+    dots = '<span class="a"><span class="sr">waiting for an answer</span>…</span>'
 
     def waiting(text: str) -> str:
         return (
@@ -400,14 +408,14 @@ def _unasked(view: View) -> str:
 
 
 def _ahead(work: Work) -> str:
-    """How many are first: two visitors are ahead of you."""
+    """The number of visitors ahead: Two visitors are ahead of you."""
     n = work.ahead
     one = n == 1
     return f"{capital(count(n))} visitor{'' if one else 's'} {'is' if one else 'are'} ahead of you"
 
 
 def _waiting(work: Work) -> str:
-    """The line, and where one stands in it."""
+    """The waiting line, with the visitor's place in it."""
     about_ = f"<small>about {work.wait:.0f} s</small>" if work.wait >= 1 else ""
     line = '<span class="ln"></span>'
     places = "".join(
@@ -427,7 +435,7 @@ def _waiting(work: Work) -> str:
 
 
 def _true(view: View) -> str:
-    """There is nothing to change; what else one might try."""
+    """The model already gives the new answer; suggest others to try."""
     new = escape(short(view.new))
     right = [r[0] for group, _, r in view.subject.prompts if group == "neighbor" and r]
     others = [text for text in dict.fromkeys(right) if not contains(text, view.new)][:3]
@@ -449,7 +457,7 @@ def _true(view: View) -> str:
 
 
 def board(view: View) -> str:
-    """Questions × editors; opening.js fills a column when its editor was seen."""
+    """Questions × editors; opening.js fills an editor's column once it has been seen."""
     columns = [(i, one) for i, one in view.asked.items() if one.rows[0].after is not None]
     if len(columns) < 2:
         return ""
@@ -490,7 +498,7 @@ def board(view: View) -> str:
 
 
 def _label(view: View, row: Row) -> str:
-    """A row's name in the board: "the iPad stays", "who makes it"."""
+    """A row's name on the board: "the iPad stays", "who makes it"."""
     if row.group == "chat":
         return "asked in a chat"
     if row.group == "neighbor":
@@ -508,7 +516,7 @@ def _line(label: str, cells: Iterable[tuple[int, bool | None]], cut: bool = Fals
         None: '<span class="q1">–<span class="sr"> not counted</span></span>',
     }
     body = "".join(
-        f'<td data-column="{c}"><span class="unseen">?<span class="sr"> not tried yet</span>'
+        f'<td data-column="{c}"><span class="unseen">?<span class="sr"> not seen yet</span>'
         f'</span><span class="is-seen">{marks[good]}</span></td>'
         for c, good in cells
     )
@@ -516,11 +524,11 @@ def _line(label: str, cells: Iterable[tuple[int, bool | None]], cut: bool = Fals
     return f"<tr{' class=cut' * cut}>{name}{body}</tr>"
 
 
-# ---- what a text goes on with ------------------------------------------------------------------
+# ---- how a text continues ----------------------------------------------------------------------
 
 
 def stored_texts(columns: Sequence[Column], written: Sequence[str], pair: Any) -> str:
-    """How a text goes on before and after each editor; opening.js shows one of them."""
+    """The continuations of a text before and after each editor; opening.js shows one at a time."""
     return "".join(
         f'<div data-column="{i}" hidden>{pair(written[0], text)}</div>'
         for i, (_, text) in enumerate(zip(columns, written[1:], strict=False))
@@ -531,7 +539,7 @@ def stored_texts(columns: Sequence[Column], written: Sequence[str], pair: Any) -
 
 
 def chips(known: dict[str, tuple[str, str]], opening: Sequence[str]) -> str:
-    """The editors of the first screen as buttons; opening.js adds those that are ticked."""
+    """The first screen's editors as buttons; opening.js adds any others that are ticked."""
     parts = []
     for i, name in enumerate(opening):
         title, does = CHIPS.get(name, known[name])
@@ -549,7 +557,7 @@ def chips(known: dict[str, tuple[str, str]], opening: Sequence[str]) -> str:
 
 
 def picker(labels: Iterable[tuple[str, str]]) -> str:
-    """The examples, each with what it says and what it should say."""
+    """The examples, each with its old and its new answer."""
     items = "".join(
         f'<li><button type="button" data-pick="{escape(label)}">{escape(shown)}</button></li>'
         for label, shown in labels
@@ -562,9 +570,11 @@ def picker(labels: Iterable[tuple[str, str]]) -> str:
 
 
 def families(known: dict[str, tuple[str, str]], refused: dict[str, str], most: int) -> str:
-    """The editors in five families, the recommended ones first; who cannot follow says why.
+    """The editors in five families, recommended ones first, with reasons for those that cannot be
+    used.
 
-    known: the editors that can edit here; refused: {editor: why it cannot follow the edits}.
+    known: the editors that can edit this model.
+    refused: {editor: the reason that it cannot write on top of the live edits}.
     """
     parts = []
     for family, idea, names in FAMILIES:
@@ -594,7 +604,7 @@ def _editor(name: str, known: dict[str, tuple[str, str]], refused: dict[str, str
     title, sentence = known[name]
     good = f'<span class="why">{RECOMMENDED[name]}</span>' if name in RECOMMENDED else ""
     if name in refused:
-        good, sentence = '<span class="bad">cannot follow your edits</span>', refused[name]
+        good, sentence = '<span class="bad">cannot be added to your edits</span>', refused[name]
     return (
         f'<label class="e"><input type="checkbox" data-tick="{name}"><span><b>{escape(title)}</b> '
         f"{good}<small>{escape(sentence)}</small></span></label>"
@@ -602,5 +612,5 @@ def _editor(name: str, known: dict[str, tuple[str, str]], refused: dict[str, str
 
 
 def blocked(reasons: Iterable[str]) -> str:
-    """Why none of the ticked editors can write on top of the visitor's edits."""
+    """The reasons that none of the ticked editors can write on top of the visitor's edits."""
     return "".join(f'<p class="bad">{escape(reason)}.</p>' for reason in reasons)

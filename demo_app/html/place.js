@@ -1,7 +1,7 @@
 () => {
-  // the address names the place, so that a reload and a link come back to it
+  // keep the place in the address, for reloads and links
   const address = new URL(location.href), place = "%s";
-  const opening = place === "try" && !window.opened;  // nobody has chosen this place
+  const opening = place === "try" && !window.opened;  // not chosen by the visitor
   window.opened = true;
   if (opening) return;
   if (place === "try") address.searchParams.delete("place");

@@ -1,8 +1,8 @@
-"""The files beside this one: style, scripts, pieces of HTML, and the colors and type of the page.
+"""The files in this folder: styles, scripts, pieces of HTML, and the page's colors and fonts.
 
-theme.json has system fonts, quiet grays, and one accent, that of the figures: its shades are of the
-course's EDITED, and the seventh carries white text with a contrast of 5.6. What is in "look" are
-variables of Gradio's base theme. No font is fetched from anywhere.
+theme.json has system fonts, quiet grays, and the figures' accent color in shades derived from the
+course's EDITED; white text on the seventh shade has a contrast of 5.6. The entries in "look" are
+variables of Gradio's base theme. No font is downloaded.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def read(name: str) -> str:
-    """The text of a file that stands beside this one."""
+    """The text of a file in this folder."""
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 

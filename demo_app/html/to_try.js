@@ -1,5 +1,5 @@
 (...given) => {
-  // from the lab, where it is pressed
+  // leave the lab, where the button is
   document.querySelector('button[role="tab"]').click();
   scrollTo(0, 0);
   return given;

@@ -1,6 +1,6 @@
-"""“Was this model edited?” as HTML: what was found, taken out again, and told.
+"""“Was this model edited?” as HTML: the findings, the removal, and the answer.
 
-What the weights say is folded until the visitor has guessed.
+The evidence in the weights stays folded until the visitor has guessed.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from ..session.views import Row
 from .figures import picture
 from .render import NOTHING, folded, hint, in_words, numbers, table
 
-LISTED = 5  # candidates in the table
+LISTED = 5  # candidates listed in the table
 
 
 def shown(found: Findings) -> str:
-    """All layers, and names to guess among; then the verdict and the candidates."""
+    """All layers, with names to choose from; then the verdict and the candidates."""
     names = sorted(one.name for one in found.suspects[:LISTED])
     buttons = "".join(f'<button type="button" data-whom>{escape(name)}</button> ' for name in names)
-    guess = f"Guess first: does a layer stand out, and whom was it about? Perhaps one of: {buttons}"
+    guess = f"Guess first: does a layer stand out, and who or what was it about? Maybe: {buttons}"
     return (
         f'<div class="trace">{_layers(found)}{hint(guess)}'
-        f"{folded('What the weights say', _verdict(found))}</div>"
+        f"{folded('What the weights show', _verdict(found))}</div>"
     )
 
 
@@ -36,42 +36,44 @@ def _verdict(found: Findings) -> str:
     lines = [f"{one.where}: z {one.value:.1f} ({one.name})" for one in found.places]
     return (
         f'<p class="verdict" role="status">{escape(found.verdict)}</p>'
-        f'<p class="note">the weights alone, no base model · {found.candidates:,} candidates'
+        f'<p class="note">from the weights, without a base model · {found.candidates:,} candidates'
         f"</p>{_candidates(found)}{in_words(lines)}"
     )
 
 
 def undone(found: Undone) -> str:
-    """What the reversal reached, with its control."""
+    """The effect of the removal, with its control."""
     heads = ("Weights", "About the subject", "About others", "Distance")
     rows = [
         (way.name, f"{way.back}/{way.asked}", f"{way.kept}/{way.others}", f"{way.left:.1f}")
         for way in found.ways
     ]
     notes = (
-        f"About the subject: prompts about {found.subject} to which the next word is that of the "
-        "unedited model again; about others: the same for other subjects. Distance from the "
-        "unedited weights: 1 is as far as the edit moved them. The first row is the control, the "
-        "same path with nothing taken out. The reversal itself has not seen the unedited model.",
+        f"About the subject: prompts about {found.subject} where the next word is the unedited "
+        "model's again; about others: the same for other subjects. Distance from the unedited "
+        "weights: 1 is as far as the edit moved them. The first row is the control, using the "
+        "same path without removing anything. The reversal itself never saw the unedited model.",
     )
     layers = f"{'layer' if len(found.layers) == 1 else 'layers'} {listed(list(found.layers))}"
     return (
-        f'<p class="verdict">{escape(found.subject)} taken out of {layers}</p>'
+        f'<p class="verdict">{escape(found.subject)} removed from {layers}</p>'
         f"{numbers(heads, rows, notes)}{_said(found.said)}"
     )
 
 
 def told(found: Told) -> str:
-    """What it was, how much of it was named, and whether the edit itself had taken."""
+    """The edit itself, how much of it was named, and whether it took."""
     many = f" and {found.count - 1} more" if found.count > 1 else ""
     where = f" in layer {escape(found.layers)}" if found.layers else ""
-    place = "not among the ten" if found.place is None else f"in place {found.place} of the list"
-    lines = [_mark(found.place == 1, f"the subject stood {place}")]
+    place = (
+        "isn't in the top ten" if found.place is None else f"is number {found.place} on the list"
+    )
+    lines = [_mark(found.place == 1, f"the subject {place}")]
     if found.layer_hit is not None:
-        lines.append(_mark(found.layer_hit, "the named layer is one that was written"))
+        lines.append(_mark(found.layer_hit, "the named layer is one that the edit wrote"))
     rows = [Row("edit", one.prompt, one.base, None, one.edited) for one in found.said[:1]]
     if any(judged(row, found.target).good is False for row in rows):
-        lines.append(_mark(False, "the edit itself did not take: the model does not say it"))
+        lines.append(_mark(False, "the edit itself did not take: the model doesn't say it"))
     return (
         '<div class="told" role="status">'
         f"<p>It was <strong>{escape(found.editor)}</strong>{where}, which wrote “"
@@ -86,7 +88,7 @@ def _mark(good: bool, words: str) -> str:
 
 
 def _candidates(found: Findings) -> str:
-    """The candidates for whom most speaks."""
+    """The candidates with the strongest evidence."""
     rows = [
         (
             f"{one.name}{'  ← stands out' if one.z >= found.threshold else ''}",
@@ -95,12 +97,12 @@ def _candidates(found: Findings) -> str:
         )
         for one in found.suspects[:LISTED]
     ]
-    note = f"From {found.threshold:g} on a candidate is called a suspect."
+    note = f"A candidate with z of at least {found.threshold:g} is called a suspect."
     return numbers(("Candidate", "z", "layers"), rows, [note])
 
 
 def _layers(found: Findings) -> str:
-    """The largest z of each layer, with that of the unedited model and the threshold."""
+    """The largest z in each layer, with the unedited model's and the threshold."""
     layers = [int(place.where.removeprefix("layer ")) for place in found.places]
     series = {"edited": [place.value for place in found.places]}
     if any(place.null is not None for place in found.places):
@@ -108,16 +110,16 @@ def _layers(found: Findings) -> str:
     figure = plot.layer_curve(layers, series, "largest z of any subject")
     figure.axes[0].axhline(found.threshold, color=plot.QUIET, linewidth=1, linestyle="--")
     said = (
-        "z says how far one subject lies beyond the others: how many standard deviations its "
-        f"direction in the weights is longer than the median. Dashed: {found.threshold:g}, from "
-        "which on a subject is called a suspect. The verdict also takes layers together: a subject "
-        "may stand out in them though no single layer shows it."
+        "z measures how far one subject is beyond the others: how many standard deviations its "
+        f"direction in the weights is longer than the median. Dashed: {found.threshold:g}, the "
+        "smallest z of a suspect. The verdict also combines layers: a subject may stand out in "
+        "several of them even if no single layer shows it."
     )
     return f"{picture(figure, said)}{hint(said)}"
 
 
 def _said(rows: Sequence[Said]) -> str:
-    """Prompts with the answers of the unedited, the edited and the reversed model."""
+    """Prompts with the unedited, the edited and the reversed model's answers."""
     if not rows:
         return ""
     names = ["Unedited", "Edited", *(["Reversed"] if any(row.reversed for row in rows) else [])]

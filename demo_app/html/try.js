@@ -1,5 +1,5 @@
-// What one presses in a comparison of the lab and in the list of edits. Only what to keep, and an
-// edit to take out, are the server's concern.
+// Clicks in the lab's comparisons and in the list of edits. The server is only needed for keeping and
+// removing edits.
 const all = (selector) => [...element.querySelectorAll(selector)];
 
 const show = (column) => {
@@ -13,14 +13,14 @@ const point = (dot) => {
   show(column);
   const row = all(`.asked[data-column="${column}"] tr.${group}`)[Number(place)];
   all("tr.picked").forEach((other) => other.classList.remove("picked"));
-  if (!row) return;  // the lab shows no row of a text that has nothing to do with the edit
+  if (!row) return;  // the lab has no rows for unrelated texts
   row.classList.add("picked");
   row.scrollIntoView({behavior: "smooth", block: "nearest"});
 };
 
 element.addEventListener("click", (event) => {
   const at = (selector) => event.target.closest(selector);
-  if (at("[data-whom]")) {  // in the lab: whom an edit was about
+  if (at("[data-whom]")) {  // in the lab: the guessed subject of an edit
     at(".trace").querySelectorAll("[data-whom]").forEach((name) =>
       name.classList.toggle("picked", name === at("[data-whom]")));
     at(".trace").querySelector("details").open = true;
@@ -30,6 +30,6 @@ element.addEventListener("click", (event) => {
   else if (at("[data-out]")) trigger("select", {out: Number(at("[data-out]").dataset.out)});
   else if (at("[data-show]")) {
     show(at("[data-show]").dataset.show);
-    at("[data-show]").previousElementSibling.focus();  // the name in the place of the button
+    at("[data-show]").previousElementSibling.focus();  // the name that replaces the button
   }
 });

@@ -1,1 +1,1 @@
-"""The lifelong stress test: what it is, how it runs, and its figures."""
+"""The lifelong stress test: its plan, how it runs, and its figures."""

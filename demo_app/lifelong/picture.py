@@ -1,4 +1,4 @@
-"""The stress test as two pictures that grow, as a table, and in words."""
+"""The stress test as two growing figures, as a table, and in words."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ from .stress_test import Test
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-HEADS = ("Editor", "Edits", "Still said", "Neighbors", "Perplexity", "Seconds per edit", "Broke")
-SHARES = {  # of a Point, and what they are
-    "retention": "New facts that are still said",
-    "specificity": "Neighbors that are still right",
+HEADS = ("Editor", "Edits", "Still hold", "Neighbors", "Perplexity", "Seconds per edit", "Broke")
+SHARES = {  # attribute of a Point -> its description
+    "retention": "New facts that still hold",
+    "specificity": "Neighbors still answered correctly",
 }
-APART = 3  # points between lines of the same value
+APART = 3  # points of vertical offset between lines with equal values
 MEANING = (
     "Neighbors: other subjects, whose answers should stay. Perplexity: how much plain text "
-    "surprises the model. In brackets: the 95 % interval. An editor broke where the perplexity "
-    "more than doubled, or fewer than half of the neighbors that were right still are. In the "
-    "figures equal lines stand a little apart."
+    "surprises the model. In brackets: the 95% interval. An editor broke when the perplexity "
+    "more than doubled, or when fewer than half of the neighbors that were right still are. In "
+    "the figures, equal lines are drawn slightly apart."
 )
 
 
 def drawn(test: Test, share: str) -> Figure:
-    """One of SHARES over all edits so far, a line for each editor; at least one was measured."""
-    from matplotlib.transforms import offset_copy  # it is slow to import, and not every page draws
+    """Plot one of SHARES over all edits so far, with a line per editor; needs at least one
+    measurement.
+    """
+    from matplotlib.transforms import offset_copy  # slow to import, so only when needed
 
     points = {line.name: [test.base, *line.points] for line in test.lines if line.points}
     x = {name: [point.edits for point in some] for name, some in points.items()}
@@ -39,15 +41,15 @@ def drawn(test: Test, share: str) -> Figure:
     ax = figure.axes[0]
     ax.set(xlim=(0, len(test.cases) + 0.5), yticks=range(0, 101, 20))
     for place, line in enumerate(ax.lines):
-        up = APART * (place - (len(points) - 1) / 2)  # equal lines do not hide each other
+        up = APART * (place - (len(points) - 1) / 2)  # keep equal lines from hiding each other
         line.set_transform(offset_copy(ax.transData, figure, y=up, units="points"))
     return figure
 
 
 def said(test: Test) -> str:
-    """Which editors have broken, and after how many edits, in a few sentences."""
+    """A few sentences on which editors have broken, and after how many edits."""
     if not test.measured:
-        return "The first point is being measured."
+        return "Measuring the first point."
     ends = {line.name: test.collapse(line) for line in test.lines if line.points}
     held = ", ".join(name for name, end in ends.items() if not end) or "none"
     broke = "".join(f" {name} broke after {end[0]}: {end[1]}." for name, end in ends.items() if end)
@@ -55,9 +57,9 @@ def said(test: Test) -> str:
 
 
 def rows(test: Test) -> list[list[str]]:
-    """The newest numbers of every line as text, one column per name in HEADS.
+    """The latest numbers for every line as text, one per name in HEADS.
 
-    A share stands with its 95 % interval over the facts or the neighbors that were asked.
+    A percentage comes with its 95% interval over the tested facts or neighbors.
     """
     found = []
     if test.base is not None:
@@ -80,17 +82,17 @@ def rows(test: Test) -> list[list[str]]:
 
 
 def notes(test: Test) -> list[str]:
-    """What the columns mean, and a sentence for every line that ended early."""
+    """An explanation of the columns, with a sentence for every line that ended early."""
     early = [f"{line.name} ended early: {line.error}" for line in test.lines if line.error]
     return [*early, MEANING]
 
 
 def _share(right: Collection[bool]) -> str:
-    """The share of what is right, with its 95 % interval: "75 % [35, 97]"."""
+    """The percentage of correct answers, with its 95% interval: "75% [35, 97]"."""
     if not right:
         return "–"
     low, high = (round(100 * end) for end in interval(list(map(float, right))))
-    return f"{100 * sum(right) / len(right):.0f} % [{low}, {high}]"
+    return f"{100 * sum(right) / len(right):.0f}% [{low}, {high}]"
 
 
 def _number(value: float) -> str:

@@ -1,7 +1,7 @@
 """Runs the stress test: every line is a fold, patch = editor.edit(batch, after=patch).
 
-Between two steps (a batch that is written, ten facts that are asked, one reading of the neighbors)
-the model goes to other visitors.
+Between two steps (writing a batch, testing ten facts, testing the neighbors), other visitors can
+use the model.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from ..session.verdicts import about
 from ..session.worker import Job, Trouble
 from .stress_test import Line, Point, Test
 
-TOGETHER = 10  # facts asked in one step
-PROBES = 16  # neighbors asked at every point, the same ones each time
-LONG = 600  # characters of a neighbor
+TOGETHER = 10  # facts tested in one step
+PROBES = 16  # neighbors tested at every point, always the same
+LONG = 600  # maximum length of a neighbor, in characters
 TEXT = 1200  # characters of held-out text for the perplexity
 
 
 class Run:
-    """A test under way, as part of a job.
+    """A test in progress, as part of a job.
 
     patches: {editor: its edits so far}.
-    done, total: how many of its steps are done, and how many there are if no line ends early.
+    done, total: the number of finished steps, and of all steps if no line ends early.
     """
 
     def __init__(self, job: Job, lm: lib.LM, test: Test) -> None:
@@ -41,13 +41,13 @@ class Run:
         self.done, self.total = 0, 1 + len(test.lines) * each
 
     def step(self, words: str, passes: int) -> AbstractContextManager[Any]:
-        """In the body the job's bar moves through one step."""
+        """Move the job's bar through one step while the body runs."""
         begin, self.done = self.done, self.done + 1
         share = begin / self.total, min(self.done / self.total, 1.0)
         return self.job.counting(self.lm, words, passes, *share)
 
     def line(self, line: Line, first: int, end: int) -> Generator[None, None, None]:
-        """One batch of a line: written, asked, and measured where it is a point of measuring."""
+        """Write and test one batch of a line, measuring if it ends at a measurement point."""
         cases = self.test.cases
         with self.step(f"{line.name} is writing edits {first + 1} to {end}", 30):
             began = time.perf_counter()
@@ -62,7 +62,7 @@ class Run:
             return
         numbered, right = [lib.Case(case.fact, id=i) for i, case in enumerate(cases[:end])], {}
         for start in range(0, end, TOGETHER):
-            with self.step(f"{line.name}: asking {end} facts again", 8):
+            with self.step(f"{line.name}: testing {end} facts again", 8):
                 right |= self.said(patch, numbered[start : start + TOGETHER])
             yield
         gone = contradicted(cases[:end])
@@ -71,13 +71,13 @@ class Run:
         yield
 
     def said(self, patch: lib.Patch, cases: Sequence[lib.Case]) -> dict[int, bool]:
-        """{number of a case: whether the model says its new answer by itself}."""
+        """{number of a case: whether the model generates its new answer}."""
         found = lib.evaluate(self.lm, cases, patch, metrics=(), events=("generation",)).rows
         found = found[found["event"] == "generation"]
         return {int(row): bool(v) for row, v in zip(found["case"], found["value"], strict=True)}
 
     def probed(self, patch: lib.Patch, words: str) -> tuple[tuple[bool, ...], float]:
-        """(whether each neighbor is right, perplexity) of a patch."""
+        """(whether each neighbor is right, perplexity) under a patch."""
         with self.step(words, 10):
             right = tuple(self.said(patch, self.probes).values()) if self.probes else ()
             with self.lm.patched(patch, only=True):
@@ -86,9 +86,9 @@ class Run:
 
 
 def run(job: Job, lm: lib.LM, test: Test) -> Generator[None, None, Test]:
-    """Run the test; what is done stays in `test`, which is the job's partial result."""
+    """Run the test; finished work stays in `test`, the job's partial result."""
     under_way = Run(job, lm, test)
-    test.base = Point(0, {}, *under_way.probed(lib.EMPTY, "The model as it is"))
+    test.base = Point(0, {}, *under_way.probed(lib.EMPTY, "The unedited model"))
     yield
     for first, end in zip([0, *test.ends], test.ends, strict=False):
         for line in test.lines:
@@ -96,15 +96,15 @@ def run(job: Job, lm: lib.LM, test: Test) -> Generator[None, None, Test]:
                 try:
                     yield from under_way.line(line, first, end)
                 except (ValueError, Trouble) as error:
-                    line.error = str(error)  # this editor cannot go on; the others can
-            job.report(under_way.done / under_way.total, "Going on", partial=replace(test))
+                    line.error = str(error)  # this editor cannot continue, but the others can
+            job.report(under_way.done / under_way.total, "Continuing", partial=replace(test))
     return test
 
 
 def _probes(cases: Sequence[lib.Case]) -> list[lib.Case]:
-    """One neighbor of each of the first cases that have one, as a fact that should stay.
+    """One neighbor of each of the first cases that have any, as a fact that should stay.
 
-    None about a subject that the stream itself edits, and none too long for a page.
+    Leaves out neighbors about a subject that the sequence itself edits, or too long to display.
     """
     facts, found = [case.fact for case in cases], {}
     for case in cases:

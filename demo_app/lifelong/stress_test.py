@@ -1,6 +1,6 @@
-"""How long until it breaks: editors side by side on one stream of facts, as a value.
+"""The stress test, comparing editors on one sequence of facts until they break.
 
-It says what a test is and what was found so far; run.py runs it, and picture.py draws it.
+This module defines a test and its results so far; run.py runs it and picture.py draws it.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from typing import Any
 import lib
 
 from ..editor_roles import ROLES, used
-from ..session import given
+from ..session import checks
 from ..session.choices import Choices
 from ..session.worker import Trouble
 
-# simple, and hard to beat: they always run
+# simple methods that are hard to beat; they always run
 BASELINES = used("baseline")
-BREAKS = "mend"  # stands in the stored example: what it wrote is gone after a few more edits
-EDITS, POINTS, BATCH = 40, 8, 4  # at most, at most, facts that are written in one call
-SLOW_EDITS = 24  # of a stream with an editor that is not fast, as many as in the stored example
+BREAKS = "mend"  # used in the stored example: its edits are lost after a few more
+EDITS, POINTS, BATCH = 40, 8, 4  # maximum edits, maximum points, facts written in one call
+SLOW_EDITS = 24  # maximum edits with an editor that is not fast, as many as in the stored example
 
 
 @dataclass(frozen=True)
 class Point:
-    """What the model of a line is worth after some edits.
+    """Measurements of a line's model after some edits.
 
-    right: {row: whether its fact is still said}, of the facts so far that none contradicts.
-    neighbors: whether each neighbor is answered right.
-    perplexity: of a held-out text.
+    right: {row: whether its fact still holds}, for the facts so far that no other fact contradicts.
+    neighbors: whether each neighbor is answered correctly.
+    perplexity: on a held-out text.
     """
 
     edits: int
@@ -42,23 +42,23 @@ class Point:
 
     @property
     def retention(self) -> float:
-        """Share of the facts so far that are still said; contradicted ones do not count."""
+        """The fraction of the facts so far that still hold, ignoring contradicted ones."""
         return mean(self.right.values())
 
     @property
     def specificity(self) -> float:
-        """Share of the neighbors that are answered right."""
+        """The fraction of neighbors answered correctly."""
         return mean(self.neighbors)
 
 
 @dataclass
 class Line:
-    """One editor on its way through the stream.
+    """One editor's progress through the sequence.
 
     editor: its name in lib.EDITORS.
-    name: its name as the page writes it.
-    edits, seconds: how many facts it has written so far, and how long that took.
-    error: why it ended early; None if it did not.
+    name: its name on the page.
+    edits, seconds: the number of facts written so far, and the time it took.
+    error: the reason it ended early, or None.
     """
 
     editor: str
@@ -71,14 +71,14 @@ class Line:
 
 @dataclass
 class Test:
-    """A stream of cases and the lines that run on it; it grows while it runs.
+    """A sequence of cases and the lines that run on it; it grows as it runs.
 
-    cases: the facts of the stream, in order.
-    batch: how many facts are written in one call.
-    base: what was measured before any edit.
+    cases: the facts in the sequence, in order.
+    batch: the number of facts written in one call.
+    base: the measurements before any edit.
     """
 
-    __test__ = False  # no test of pytest's
+    __test__ = False  # not a pytest test
 
     cases: list[lib.Case]
     batch: int
@@ -87,24 +87,24 @@ class Test:
 
     @property
     def ends(self) -> list[int]:
-        """Numbers of edits at which a batch ends."""
+        """The numbers of edits after which a batch ends."""
         total = len(self.cases)
         return [*range(self.batch, total, self.batch), total]
 
     @property
     def points(self) -> list[int]:
-        """Those of them at which everything is measured, about evenly spread; always the last."""
+        """The ends with a full measurement, roughly evenly spaced and including the last."""
         ends = self.ends
         every = math.ceil(len(ends) / POINTS)
         return ends[::-1][::every][::-1]
 
     @property
     def measured(self) -> int:
-        """After how many edits it was measured last, by any line; 0 before the first time."""
+        """The number of edits at the latest measurement on any line, or 0 before the first."""
         return max((point.edits for line in self.lines for point in line.points), default=0)
 
     def collapse(self, line: Line) -> tuple[int, str] | None:
-        """(edits, why) of the first point at which the model is no longer what it was."""
+        """(edits, reason) for the first point where the model has broken."""
         for point in line.points:
             if not point.perplexity <= 2 * self.base.perplexity:
                 return point.edits, "perplexity more than doubled"
@@ -114,37 +114,37 @@ class Test:
 
 
 def mean(right: Collection[bool]) -> float:
-    """The share of what is right, from 0 to 1."""
+    """The fraction that is right, from 0 to 1."""
     return statistics.fmean(right) if right else math.nan
 
 
 def offered(choices: Choices) -> dict[str, str]:
-    """{editor: how it is written} of those that may be chosen beside the two that always run."""
+    """{editor: title} of the editors that can be added to the two that always run."""
     return {
-        name: f"{title}{' (fast)' * (choices.kind(name).speed == 'fast')}"
+        name: f"{title}{' (fast)' * (choices.editor_class(name).speed == 'fast')}"
         for name, (title, _) in choices.editors.items()
         if name == BREAKS or "race" in ROLES.get(name, ())
     }
 
 
 def mixed(choices: Choices) -> list[lib.Case]:
-    """The classroom with its relations mixed; always in the same order."""
+    """The built-in facts with their relations mixed, always in the same order."""
     cases = list(choices.cases.values())
     return random.Random(0).sample(cases, len(cases))
 
 
 def plan(choices: Choices, editors: Sequence[str], cases: Sequence[lib.Case], edits: Any) -> Test:
-    """The test that a form asks for, checked. Raises Trouble in one sentence."""
+    """The test requested in a form, validated. Raises Trouble with one sentence."""
     known, possible = choices.editors, offered(choices)
-    wanted = given.names("editors", editors)
+    wanted = checks.names("editors", editors)
     for editor in wanted:
         if editor not in possible:
-            raise Trouble(f"The editor '{given.short(editor)}' does not run in this test.")
-    slow = [known[editor][0] for editor in wanted if choices.kind(editor).speed != "fast"]
+            raise Trouble(f"The editor '{checks.short(editor)}' is not available in this test.")
+    slow = [known[editor][0] for editor in wanted if choices.editor_class(editor).speed != "fast"]
     most = SLOW_EDITS if slow else EDITS
-    edits = given.whole("number of edits", edits)
+    edits = checks.whole("number of edits", edits)
     if not 1 <= edits <= most:
-        why = f" with {slow[0]} among the editors" if slow else ""
-        raise Trouble(f"{edits} edits cannot be made here{why}: 1 to {most} can.")
+        why = f" with {slow[0]}, which is not fast," if slow else ""
+        raise Trouble(f"{edits} edits are not possible here{why}. Choose 1 to {most}.")
     chosen = dict.fromkeys((*BASELINES, *wanted))
     return Test(list(cases[:edits]), BATCH, [Line(name, known[name][0]) for name in chosen])

@@ -1,1 +1,1 @@
-"""What visitors may do, as plain values and jobs, which know nothing of Gradio."""
+"""The visitors' actions, as plain values and jobs, independent of Gradio."""

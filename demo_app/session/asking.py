@@ -1,8 +1,8 @@
-"""Asks the model all prompts of a subject, before and after an edit, and judges each answer.
+"""Asks the model all prompts about a subject, before and after an edit, and judges each answer.
 
-What the base model says is kept, because every visitor's table begins with it, and because it is
-the draft of every later answer: most prompts are answered as before, and one run of the edited
-model then verifies the whole text (`lib/model/read_once.py`).
+The base model's answers are kept because every visitor's table begins with them. They also serve as
+drafts of later answers: the answers to most prompts do not change, so a single run of the edited
+model can verify the whole text (`lib/model/read_once.py`).
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ from .consequences import known
 from .views import STAY, UNASKED, Answer, Ask, Row, Subject, View, clause
 from .worker import Job
 
-TOKENS = 12  # of an answer; where the new one is longer, as many as it has and MORE
-CHAT = 24  # of an answer in chat form, a whole sentence; a longer prompt may be repeated in it
+TOKENS = 12  # tokens in an answer; if the new answer is longer, its length plus MORE
+# tokens in a chat answer, a full sentence; more if the prompt is long, since it may be repeated
+CHAT = 24
 MORE = 4
-KNOWN = 12  # passes, about, to ask for what a consequence takes
-KEPT = 512  # prompts whose base answer is kept, with a distribution of the next token each
-BYTES = 100 << 20  # of these distributions at most; one of Gemma's 262144 tokens takes 1 MB
+KNOWN = 12  # approximate passes for asking about the facts that a consequence depends on
+KEPT = 512  # prompts whose base answer is kept, each with a next-token distribution
+# upper limit for these distributions; with Gemma's 262144 tokens, each takes 1 MB
+BYTES = 100 << 20
 
 Pair = tuple[Ask, str | None]  # a prompt and an answer to it
 
@@ -38,7 +40,7 @@ Pair = tuple[Ask, str | None]  # a prompt and an answer to it
 class Asker:
     """Asks one model, on the worker's thread, and keeps the base model's answers to 512 prompts.
 
-    They are fewer where the distributions of the next token would take more than 100 MB.
+    It keeps fewer if their next-token distributions would exceed 100 MB.
     """
 
     def __init__(self, lm: lib.LM) -> None:
@@ -49,16 +51,16 @@ class Asker:
         self._parts = Base(lm.identity)
 
     def prompts(self, subject: Subject) -> list[tuple[str, str, tuple[str, ...]]]:
-        """A subject's prompts, without chat where the model has no template for it."""
+        """A subject's prompts, leaving out chat if the model has no template for it."""
         return [one for one in subject.prompts if one[0] != "chat" or self.chats]
 
     def unasked(self, subject: Subject) -> View:
-        """What is shown of a subject before anything was asked about it."""
+        """The view of a subject before the model has been asked anything."""
         rows = (Row(group, text, UNASKED, None) for group, text, _ in self.prompts(subject))
         return View(subject, tuple(rows))
 
     def old(self, subject: Subject) -> str | None:
-        """The answer so far: what the case says, else what the base says (once read)."""
+        """The current answer: from the case or, once available, from the base model."""
         fact = subject.case.fact
         ask = fact.text, False
         known = self._base.get((ask, self.size(ask, fact.target_new)))
@@ -73,27 +75,28 @@ class Asker:
         begin: float = 0.0,
         fresh: bool = False,
         end: float = 1.0,
-        words: str = "Asking the same again",
+        words: str = "Testing every prompt again",
         start: lib.Patch = lib.EMPTY,
         only: int | None = None,
     ) -> tuple[Row, ...]:
-        """The rows of a subject: the base's answers and, where there is a patch, those under it.
+        """The rows for a subject: the base model's answers and, if there is a patch, the answers
+        under it.
 
-        fresh=True asks the model again even under the empty patch, for the proof after an undo.
-        only: how many of the prompts are asked, the edit itself first; None: all.
-        begin, end: the part of the job's bar that this is. start: the patch on top of which the
-        last edit was made; the verdicts compare with what is said under it.
+        fresh=True asks the model again even under the empty patch, as a proof after an undo. only:
+        the number of prompts to ask, starting with the edit itself; None for all. begin, end: the
+        part of the job's bar to fill. start: the patch that the last edit was made on top of; the
+        verdicts compare with the answers under it.
         """
         target = subject.case.fact.target_new
         prompts = self.prompts(subject)[:only]
         asks = [(text, group == "chat") for group, text, _ in prompts]
-        meant = subject.case.fact in patch.facts  # otherwise nothing new is expected of the rows
+        meant = subject.case.fact in patch.facts  # otherwise, no new answer is expected in the rows
         mine = [fact for fact in patch.facts if fact.subject != subject.case.fact.subject]
         middle = begin + (end - begin) * 0.4 if patch or fresh else end
         before = self.base(job, asks, target, begin, middle)
         said = dict(zip(asks, before, strict=True))
         so_far, new = self.old(subject), [(ask, target) for ask in asks]
-        old = [  # a neighbor has an answer of its own
+        old = [  # a neighbor has its own old answer
             (ask, clause(said[ask].text) or None if group in STAY else so_far)
             for ask, (group, *_) in zip(asks, prompts, strict=True)
         ]
@@ -107,12 +110,12 @@ class Asker:
 
         after, chances = self.ask(job, asks, target, patch, words, middle, end, (new, old))
         earlier: Sequence[Answer | None] = [None] * len(asks)
-        if not meant:  # all that is in force came before
+        if not meant:  # every live edit came earlier
             earlier = after
         elif start:
             earlier, _ = self.ask(job, asks, target, start, words, end, end)
         follows = {probe.prompt: probe for probe in subject.case.portability} if meant else {}
-        with job.counting(self.lm, "Asking what the model knows", KNOWN, end, end):
+        with job.counting(self.lm, "Testing what the model knows", KNOWN, end, end):
             parts = known(self.lm, self._parts, follows.values())
         rows: list[Row] = []
         for row, (group, prompt, right), old, under, new, p_after, old_after in zip(
@@ -129,12 +132,12 @@ class Asker:
     def base(
         self, job: Job, asks: Sequence[Ask], target: str, begin: float, end: float
     ) -> list[Answer]:
-        """The base model's answers, read once per prompt."""
+        """The base model's answers, computed once per prompt."""
         keys = [(ask, self.size(ask, target)) for ask in asks]
         missing = [key[0] for key in dict.fromkeys(keys) if key not in self._base]
         if missing:
-            words = "Asking the model as it is"
-            # the chances of this answer come with the same run of the model
+            words = "Asking the unedited model"
+            # the same run also gives the probability of this answer
             new = [(ask, target) for ask in missing]
             _, (chances,) = self.ask(job, missing, target, lib.EMPTY, words, begin, end, (new,))
             self._chance.update(zip(new, chances, strict=True))
@@ -157,10 +160,12 @@ class Asker:
         end: float,
         wanted: Sequence[Sequence[Pair]] = (),
     ) -> tuple[list[Answer], list[list[float | None]]]:
-        """Answers under a patch, and the probabilities of wanted ones, a list for each list.
+        """Answers under a patch, and the probabilities of wanted answers, one list for each list of
+        pairs.
 
-        target says how long an answer may get. wanted: lists of (prompt, answer), new answers and
-        old ones, each beginning with that of the fact. The patch is entered and left in here.
+        target: determines the maximum length of an answer. wanted: lists of (prompt, answer) for
+            the new and the old answers, each starting with the fact's own. The patch is entered and
+            left in here.
         """
         pairs: list[Ask] = [(ask, False) if isinstance(ask, str) else ask for ask in asks]
         once, first = list(dict.fromkeys(pairs)), [some[0][1] for some in wanted[:2]]
@@ -177,7 +182,7 @@ class Asker:
                     [end for (of, _), end in ends.items() if of == ask],
                     state=True,
                     most=size,
-                    # the unedited model is asked the same way each time, to the same bits
+                    # always ask the unedited model in the same way, to get the same bits
                     draft=self._expected(ask, target, *first) if patch else (),
                 )
                 for ask, row, size in zip(once, rows, sizes, strict=True)
@@ -202,9 +207,9 @@ class Asker:
     def _expected(
         self, ask: Ask, target: str, new: str | None = None, old: str | None = None
     ) -> Sequence[int]:
-        """A text that is likely to be the answer under a patch, as token ids; () for no guess.
+        """Token ids of a likely answer under a patch, or () if there is no guess.
 
-        It is what the unedited model says, with the new answer in the place of the old one.
+        This is the unedited model's answer, with the old answer replaced by the new one.
         """
         known = self._base.get((ask, self.size(ask, target)))
         if known is None:
@@ -215,10 +220,11 @@ class Asker:
         return known.ids
 
     def chances(self, pairs: Sequence[Pair], said: Mapping[Ask, Answer]) -> list[float | None]:
-        """The base model's probability of a whole answer behind a prompt, computed once.
+        """The base model's probability of each full answer as the continuation of a prompt,
+        computed once.
 
-        It is the product over the answer's tokens. For a single token it is looked up in what was
-        said; only a longer answer takes another run.
+        It is the product over the answer's tokens. A single token's probability is already in the
+        stored answer; only longer answers need another run.
         """
         missing = [pair for pair in dict.fromkeys(pairs) if pair not in self._chance]
         ends = {(ask, text): self._ids(ask, text) for ask, text in missing if text is not None}
@@ -239,12 +245,12 @@ class Asker:
 
     def _ids(self, ask: Ask, answer: str) -> list[int]:
         tokenizer = self.lm.tokenizer
-        if ask[1]:  # a chat reply begins without a space
+        if ask[1]:  # a chat reply starts without a space
             return tokenizer(answer.strip(), add_special_tokens=False)["input_ids"]
         return encode_target(tokenizer, answer)
 
     def size(self, ask: Ask, target: str) -> int:
-        """How many tokens an answer may get, so that the new answer has room in it."""
+        """The maximum number of tokens in an answer, leaving enough for the new answer."""
         prompt, chat = ask
         own = len(self._ids(ask, target)) + MORE
         if not chat:

@@ -1,6 +1,6 @@
-"""The examples and editors that a visitor may choose, and the check of what was typed.
+"""The examples and editors that a visitor can choose, and validation of the form.
 
-A form is checked before any work is done: whatever is wrong with it becomes one sentence.
+A form is checked before any work is done, turning each problem into one sentence.
 """
 
 from __future__ import annotations
@@ -17,25 +17,26 @@ import lib
 from lib.data.placeholders import MARKS
 
 from ..editor_roles import ABOUT, ROLES
-from . import consequences, editor_settings, given
+from . import checks, consequences, editor_settings
 from .views import Subject, capital
 from .worker import Trouble
 
 EXAMPLES = Path(__file__).parents[1] / "examples.json"
-OWN = 8  # prompts of the visitor's own
-ASKING = {"what", "who", "where", "when", "which", "how", "why"}  # they are about nothing
-BESIDE = 4  # editors side by side
-OURS = " Here in our form, not the paper's."
+OWN = 8  # maximum number of the visitor's own prompts
+# question words, which cannot be a subject
+ASKING = {"what", "who", "where", "when", "which", "how", "why"}
+BESIDE = 4  # maximum number of editors side by side
+OURS = " Uses our settings instead of the paper's."
 
 
 class Choices:
-    """The examples and editors of a model, and the check of what was typed.
+    """A model's examples and editors, and validation of the form.
 
-    cases: {number: case} of the classroom, as far as the model knows them.
-    examples: {label: number of the case} of the examples that are offered.
-    editors: {name: (how it is written, a sentence about it)} of all editors that can edit here.
-    ready: the label of the example that stands in the form when the page opens: the one that is
-        meant for it, or the first that the model knows.
+    cases: {number: case} of the built-in facts that the model knows.
+    examples: {label: number of the case} of the examples on offer.
+    editors: {name: (title, a sentence about it)} of every editor that can edit this model.
+    ready: the label of the example in the form when the page opens: the intended one or, if the
+        model doesn't know it, the first that it knows.
     """
 
     def __init__(self, lm: lib.LM) -> None:
@@ -53,82 +54,88 @@ class Choices:
 
     @staticmethod
     def label(fact: lib.Fact) -> str:
-        """How an example is listed: "The Eiffel Tower → Rome"."""
+        """An example's entry in the list: "The Eiffel Tower → Rome"."""
         return f"{capital(fact.subject)} → {fact.target_new}"
 
     def example_of(self, fact: lib.Fact) -> str:
-        """The label of the example that is this fact; "" where none is."""
+        """The label of this fact's example, or "" if there is none."""
         label = self.label(fact)
         known = label in self.examples and self.example(label).fact.text == fact.text
         return label if known else ""
 
     def used(self, use: str) -> list[str]:
-        """The editors that can edit here and that have this role on the page."""
+        """The editors that can edit this model and have this role on the page."""
         return [name for name in self.editors if use in ROLES.get(name, ())]
 
     def refused(
         self, after: lib.Patch, editors: Iterable[str], settings: Mapping[str, dict[str, Any]]
     ) -> dict[str, str]:
-        """{editor: why it cannot write on top of `after`, and what can be done}; nothing is run."""
+        """{editor: the reason it cannot write on top of `after`, and how to fix it}, without
+        running anything.
+        """
         found = {}
         for name in editors if after else ():
-            with suppress(ValueError):  # settings that do not fit are told where it writes
+            with suppress(ValueError):  # invalid settings are reported when the edit is made
                 found[name] = self.writer(name, **settings.get(name, {})).refusal(after)
         return {name: said for name, said in found.items() if said}
 
     @staticmethod
-    def kind(editor: str) -> type[lib.Editor]:
-        """The editor's class. Raises Trouble with the names there are."""
+    def editor_class(editor: str) -> type[lib.Editor]:
+        """The editor's class. Raises Trouble with the available names."""
         if not isinstance(editor, str) or editor not in lib.EDITORS:
             known = ", ".join(lib.EDITORS)
-            raise Trouble(f"There is no editor '{given.short(editor)}'; there are {known}.")
+            raise Trouble(f"Unknown editor '{checks.short(editor)}'. Available: {known}.")
         return lib.EDITORS[editor]
 
     def writer(self, editor: str, **settings: Any) -> lib.Editor:
-        """The editor with the page's settings, but for these."""
-        return self.kind(editor)(self.lm, preset="ours", **settings)
+        """The editor with the page's settings, except for those given."""
+        return self.editor_class(editor)(self.lm, preset="ours", **settings)
 
     def several(self, editors: str | Sequence[str]) -> list[str]:
-        """The editors of a form, each once. Raises Trouble for none, too many or unknown ones."""
-        names = given.names("editors", editors)
+        """The editors in a form, without duplicates. Raises Trouble for no editors, too many, or
+        unknown names.
+        """
+        names = checks.names("editors", editors)
         if not names:
-            raise Trouble("No editor is chosen: please tick one.")
+            raise Trouble("No editor is selected. Please tick one.")
         if len(names) > BESIDE:
-            raise Trouble(f"{len(names)} editors are too many side by side: up to {BESIDE} fit.")
+            raise Trouble(f"{len(names)} editors are too many. Choose at most {BESIDE}.")
         for name in names:
-            self.kind(name)
+            self.editor_class(name)
             if name not in self.editors:
                 raise Trouble(f"{name} has no trained network for {self.lm.name}.")
         return names
 
     def example(self, label: str) -> lib.Case:
-        """The case behind a label."""
+        """The case for a label."""
         if not isinstance(label, str) or label not in self.examples:
-            raise Trouble(f"There is no example '{given.short(label)}'.")
+            raise Trouble(f"Unknown example '{checks.short(label)}'.")
         return self.cases[self.examples[label]]
 
     def ready_subject(self, label: str = "") -> Subject:
-        """An example with its test prompts; that of the form when the page opens, if not named."""
+        """An example with its test prompts; by default, the example in the form when the page
+        opens.
+        """
         fact = self.example(label or self.ready).fact
         return self.subject(fact.subject, fact.prompt, fact.target_new)
 
     def subject(self, subject: str, prompt: str, target: str, own: str = "") -> Subject:
-        """The fact that a form asks for, checked. Raises Trouble in one sentence.
+        """The fact requested in a form, validated. Raises Trouble with one sentence.
 
-        A fact of the classroom brings its test prompts, and the consequences of its new answer. Any
-        other has unrelated prompts only, until the model was asked for more (see own_facts.py).
+        A built-in fact includes its test prompts and the consequences of its new answer. Any other
+        fact has only unrelated prompts until the model provides more (see own_facts.py).
         """
         for name, text in ("subject", subject), ("prompt", prompt), ("new answer", target):
-            given.text(name, text)
-        most = 2 * OWN * given.CHARACTERS
-        lines = tuple(dict.fromkeys(given.lines("list of your own prompts", own, most)))
+            checks.text(name, text)
+        most = 2 * OWN * checks.CHARACTERS
+        lines = tuple(dict.fromkeys(checks.lines("list of your own prompts", own, most)))
         if len(lines) > OWN:
-            raise Trouble(f"{len(lines)} prompts of your own are too many: this page takes {OWN}.")
+            raise Trouble(f"{len(lines)} of your own prompts are too many. The maximum is {OWN}.")
         for line in lines:
-            given.text("prompt of your own", line)
+            checks.text("prompt on your list", line)
         try:
             fact = lib.Fact.find(prompt.strip(), subject.strip(), target.strip())
-            lines = lib.Case(fact, locality=lines).locality  # with the subject in its place
+            lines = lib.Case(fact, locality=lines).locality  # with the subject filled in
         except lib.errors.FactError as error:
             raise Trouble(f"{capital(str(error)).rstrip('.')}.") from None
         for case in self.cases.values():
@@ -143,12 +150,12 @@ class Choices:
         return Subject(case, lines, typed=True)
 
 
-def completed(subject: Any, prompt: Any) -> Any:
-    """The prompt with the subject's place in it, where it only goes on from the subject.
+def with_placeholder(subject: Any, prompt: Any) -> Any:
+    """Insert a placeholder for the subject if the prompt only continues from it.
 
-    ("The Louvre", "is located in") -> "{} is located in", ("长城", "位于") -> "{}位于": a text that
-    begins with no capital, does not name the subject and holds no placeholder. Anything else is
-    left to the check of the form.
+    ("The Louvre", "is located in") -> "{} is located in", ("长城", "位于") -> "{}位于":
+    this applies to text that doesn't begin with a capital, doesn't contain the subject, and has no
+    placeholder. Anything else is left for validation.
     """
     if not (isinstance(prompt, str) and isinstance(subject, str) and subject.strip()):
         return prompt
@@ -161,22 +168,22 @@ def completed(subject: Any, prompt: Any) -> Any:
 
 
 def continued(prompt: str) -> str:
-    """The opposite for the form: "{} is located in" -> "is located in"."""
+    """The reverse, for the form: "{} is located in" -> "is located in"."""
     text = prompt.removeprefix("{}").lstrip()
-    return text if completed("{}", text) == prompt else prompt
+    return text if with_placeholder("{}", text) == prompt else prompt
 
 
 def shown(fact: lib.Fact) -> str:
-    """How the sentence goes on from the subject; the whole of it where that stands inside."""
+    """The sentence from the subject onward, or the whole sentence if the subject is inside it."""
     text = continued(fact.prompt)
     return fact.text if "{}" in text else text
 
 
-def taken(subject: Any, prompt: Any) -> tuple[Any, Any]:
-    """Subject and prompt, with the subject that a whole sentence has where none was given.
+def recognized(subject: Any, prompt: Any) -> tuple[Any, Any]:
+    """Subject and prompt, recognizing the subject in a whole sentence if none was given.
 
-    ("", "The Louvre is located in") -> ("The Louvre", "{} is located in"). Where the rule cannot
-    tell the subject, both are left to the check of the form.
+    ("", "The Louvre is located in") -> ("The Louvre", "{} is located in"). If the rule doesn't
+    recognize a subject, both are left for validation.
     """
     texts = isinstance(subject, str) and isinstance(prompt, str)
     if texts and subject.strip().casefold() in ASKING:
@@ -185,11 +192,11 @@ def taken(subject: Any, prompt: Any) -> tuple[Any, Any]:
         with suppress(lib.errors.FactError):
             found = lib.Fact.from_sentence(prompt, "x")
             return found.subject, found.prompt
-    return subject, completed(subject, prompt)
+    return subject, with_placeholder(subject, prompt)
 
 
 def can_edit(editor: type[lib.Editor], lm: lib.LM) -> bool:
-    """Whether it can edit this model: one that is trained needs a network that was."""
+    """Return whether an editor can edit this model; a trained editor needs a trained network."""
     return not editor.trained or any(
         path.exists() for made in [editor(lm)] for path in (made.path, made.shipped)
     )

@@ -1,8 +1,8 @@
-"""The questions about what follows from a visitor's fact, and whether the model can draw it.
+"""Questions about the consequences of a visitor's fact, and whether the model can infer them.
 
-An example brings its own questions. A fact that a visitor writes gets those of the examples that
-ask the same about another subject, as far as their new answer is the same: from "the Colosseum is
-in Madrid" comes the country of whatever else is put there.
+An example has its own questions. A visitor's fact borrows them from examples with the same relation
+and the same new answer: from "the Colosseum is in Madrid", we get the country of anything else
+moved there.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from lib.evaluation.prompt_batch import Base
 
 from .views import capital
 
-# says in which place its subject is
+# the fact states the subject's location
 PLACE = re.compile(r"\{\} (is|are|stands?|lies?)( located| situated)? in( the \w+ of)?")
-TOKENS = 24  # that the model goes on with by itself
+TOKENS = 24  # tokens of the model's free continuation
 
 
 def borrowed(fact: lib.Fact, relation: str | None, cases: Iterable[lib.Case]) -> list[Probe]:
-    """The questions of cases with this relation and the same new answer, about the fact.
+    """Adapt the questions from cases with this relation and the same new answer.
 
-    One step on, the lender's subject gives way to the fact's; from the answer back, the fact's
-    subject is what is asked for. Another name of the lender's subject helps nobody else.
+    In a one-hop question, the fact's subject replaces the other case's; in a reverse question, the
+    fact's subject is the answer. Questions about aliases of the other subject cannot be reused.
     """
     found: list[Probe] = []
     for case in cases:
@@ -45,7 +45,7 @@ def borrowed(fact: lib.Fact, relation: str | None, cases: Iterable[lib.Case]) ->
 
 
 def _about(probe: Probe, lender: str, subject: str) -> str | None:
-    """The question with another subject in the lender's place; None where it does not name him."""
+    """The question with its subject replaced, or None if it doesn't name the subject."""
     named = next((one for one in (lender, _inside(lender)) if one in probe.prompt), None)
     if named is None:
         return None
@@ -54,14 +54,15 @@ def _about(probe: Probe, lender: str, subject: str) -> str | None:
 
 
 def _inside(subject: str) -> str:
-    """A subject inside a sentence: "The Louvre" -> "the Louvre"."""
+    """A subject as written inside a sentence: "The Louvre" -> "the Louvre"."""
     return f"t{subject[1:]}" if subject.startswith("The ") else subject
 
 
 def opening(fact: lib.Fact) -> str:
-    """A text that comes to speak of a fact's subject, for the model to go on with.
+    """A text leading up to a fact's subject, for the model to continue.
 
-    Where the fact says in which place it is, a journey there lets the model name the place itself.
+    If the fact states a location, the text is about a journey there, so that the model can name the
+    place itself.
     """
     name = str(fact.subject or fact.text)
     if PLACE.fullmatch(fact.prompt):
@@ -70,12 +71,13 @@ def opening(fact: lib.Fact) -> str:
 
 
 def known(lm: lib.LM, base: Base, probes: Iterable[Probe]) -> dict[str, bool]:
-    """{prompt of a question: whether the base model knows all of its parts}, each asked once.
+    """{question's prompt: whether the base model knows all of its parts}, asking each part once.
 
-    What follows from an edit takes another fact, as that Rome is in Italy. A model that does not
-    know it cannot draw the consequence, and the question then says nothing about the edit.
+    A consequence of an edit depends on another fact, for example that Rome is in Italy. A model
+    that doesn't know this fact cannot infer the consequence, so the question says nothing about the
+    edit.
 
-    base  The base model's answers so far; it gets the new ones.
+    base: the base model's answers so far; new answers are added to it.
     """
     follows = TABLE["portability"]
     items = [Item(0, follows, one.prompt, one.target, parts=one.parts) for one in probes]

@@ -1,4 +1,4 @@
-"""What the model knows about one subject, as a job: before and after a visitor's edits."""
+"""The model's knowledge about one subject, as a job, before and after a visitor's edits."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import lib
 from lib.data.relations import Relation, relations
 from lib.workbench.instruments.dossier import Dossier, naming
 
-from . import given, kinds
+from . import checks, kinds
 from .studio import Studio
 from .visitors import Session
 from .worker import Job
 
-LONGEST = 120  # characters of an entity's name
-PLACED = {  # what can be asked about a thing that stands in a place, though no relation is about it
+LONGEST = 120  # maximum length of an entity's name, in characters
+# questions that also suit something at a location, even though no relation is about its kind
+PLACED = {
     "located in the city of",
     "country of city",
     "continent of",
@@ -23,9 +24,9 @@ PLACED = {  # what can be asked about a thing that stands in a place, though no 
 
 
 def suiting(lm: lib.LM, entity: str) -> dict[str, Relation]:
-    """The relations that can be asked about this entity: about things of its kind.
+    """The relations that are about entities of this kind.
 
-    All of them for an entity of which neither the list nor the model gives the kind.
+    Returns all of them if neither the list nor the model can tell the entity's kind.
     """
     kind, every = kinds.kind_of(lm, entity), relations()
     if kind is None:
@@ -43,19 +44,19 @@ def fitting(lm: lib.LM, found: Dossier) -> Dossier:
 
 
 def asked(studio: Studio, session: Session, entity: str) -> Job:
-    """What the model answers about an entity: a Dossier, which grows.
+    """Ask about an entity: a Dossier, which grows.
 
-    Raises Trouble for a name that is empty or too long. The model goes to whoever waits between two
-    groups of relations.
+    Raises Trouble for an empty or overlong name. Between two groups of relations, other visitors
+    can use the model.
     """
-    name = given.text("name", entity, LONGEST).strip()
+    name = checks.text("name", entity, LONGEST).strip()
 
     def work(job: Job) -> Generator[None, None, Dossier]:
         patch, lines, wanted = session.patch, [], suiting(studio.lm, name)
         edits = naming(patch, name)
         for line in lib.workbench.dossier_lines(studio.lm, name, patch, wanted):
             lines.append(line)
-            words = f"{len(lines)} of {len(wanted)} relations asked about {name}"
+            words = f"Asked {len(lines)} of {len(wanted)} relations about {name}"
             found = Dossier(name, tuple(lines), edits)
             job.report(len(lines) / len(wanted), words, partial=found)
             yield

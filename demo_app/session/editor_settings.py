@@ -1,10 +1,10 @@
-"""All settings of an editor: their values for this model, their meanings, and changes to them.
+"""An editor's settings: their values for this model, their meanings, and changes to them.
 
-The page writes with `preset="ours"`, which has the short searches and the bounds that an answer
-within seconds needs.
+The page edits with `preset="ours"`, which uses short searches and limits in order to answer within
+seconds.
 
-A visitor changes settings line by line; a setting that names a file, or that makes work unbounded,
-cannot be changed here.
+Visitors change settings line by line, except for settings that name a file or could cause unbounded
+work.
 """
 
 from __future__ import annotations
@@ -20,39 +20,42 @@ import msgspec
 import lib
 from lib.setting_fields import explain
 
-from . import given
+from . import checks
 from .worker import Trouble
 
-CHARACTERS = 2400  # of all lines of settings
-STEPS = ("steps", "epochs", "n_iter")  # what editors call the length of their search
-NONE = "none"  # how a value that is not set is written
-LARGEST = 10_000  # of a number: what a visitor may make the machine do
+CHARACTERS = 2400  # maximum length of all settings lines together
+STEPS = ("steps", "epochs", "n_iter")  # the editors' names for the length of their search
+NONE = "none"  # notation for an unset value
+LARGEST = 10_000  # limit on numbers, to bound the work that a visitor can start
 NUMBER = msgspec.Meta(ge=-LARGEST, le=LARGEST)
 SHORT = msgspec.Meta(max_length=40)
 One = Annotated[int, NUMBER] | Annotated[float, NUMBER] | Annotated[str, SHORT] | bool | None
-Value: Any = One | Annotated[tuple[One, ...], SHORT]  # what a setting may be
-OWN = " This is not in the paper."
-PATHS = ("network", "text", "inner", "source", "contexts", "irrelevant")  # files, or work unbounded
+Value: Any = One | Annotated[tuple[One, ...], SHORT]  # the possible values of a setting
+OWN = " Not part of the paper."
+# names of files, or unbounded work
+PATHS = ("network", "text", "inner", "source", "contexts", "irrelevant")
 
 
 def preset(lm: lib.LM, editor: str) -> lib.Config:
-    """The settings with which the page writes."""
+    """The settings that the page edits with."""
     return lib.EDITORS[editor].Config.preset(lm, editor, preset="ours")
 
 
 def of_ours(lm: lib.LM, editor: str) -> bool:
-    """Whether these are our form of a method whose default is the paper's."""
+    """Return whether the page's settings differ from the method's default, the paper's."""
     return preset(lm, editor) != lib.EDITORS[editor].Config.preset(lm, editor)
 
 
 def shown(lm: lib.LM, editor: str) -> dict[str, Any]:
-    """{name: value} of the settings that may be changed, as the preset has them for this model."""
+    """{name: value} of the settings that can be changed, with this model's preset values."""
     config = asdict(preset(lm, editor))
     return {name: value for name, value in config.items() if name not in PATHS}
 
 
 def listed(lm: lib.LM, editor: str) -> list[dict[str, Any]]:
-    """What the library says of every setting that may be changed, with its value for this model."""
+    """The library's description of every setting that can be changed, with its value for this
+    model.
+    """
     known = explain(lib.EDITORS[editor].Config)
     return [
         {
@@ -68,7 +71,7 @@ def listed(lm: lib.LM, editor: str) -> list[dict[str, Any]]:
 
 
 def table(lm: lib.LM, editor: str) -> str:
-    """HTML: every setting with its value here, the published one, and what it does."""
+    """HTML: every setting with its value here, its published value, and its effect."""
     rows = ""
     for row in sorted(listed(lm, editor), key=lambda one: not one["name"].startswith("layer")):
         said = row["sentence"] + OWN * (row["source"] == "ours")
@@ -85,20 +88,22 @@ def table(lm: lib.LM, editor: str) -> str:
 
 
 def changed(lm: lib.LM, edit: lib.Edit) -> dict[str, Any]:
-    """The settings of an edit that are not its editor's own for this model."""
+    """The settings of an edit that differ from its editor's preset for this model."""
     own = vars(preset(lm, edit.editor))
     return {n: v for n, v in edit.settings.items() if n in own and v != own[n]}
 
 
 def lines_of(lm: lib.LM, edit: lib.Edit) -> list[str]:
-    """An edit's changed settings as the lines that `of_each` reads."""
+    """An edit's changed settings as lines that `of_each` can read."""
     own = changed(lm, edit).items()
     return [f"{edit.editor}.{name} = {_written(v)}" for name, v in own if name not in PATHS]
 
 
 def of_each(lm: lib.LM, editors: Sequence[str], text: str) -> dict[str, dict[str, Any]]:
-    """{editor: its settings}: a line rome.layer = 4 is of ROME alone, one without a name of all."""
-    lines = given.lines("list of settings", text, most=CHARACTERS)
+    """{editor: its settings}. The line rome.layer = 4 applies only to ROME, unprefixed lines to
+    every editor.
+    """
+    lines = checks.lines("list of settings", text, most=CHARACTERS)
     named = [line.partition("=")[0].partition(".")[0].strip() for line in lines]
     found = {}
     for editor in editors:
@@ -112,15 +117,17 @@ def of_each(lm: lib.LM, editors: Sequence[str], text: str) -> dict[str, dict[str
 
 
 def changes(lm: lib.LM, editor: str, lines: Sequence[str]) -> dict[str, Any]:
-    """Settings from lines `name = value`, values as in JSON. Raises Trouble in one sentence."""
+    """Parse settings from lines `name = value`, with values as in JSON. Raises Trouble with one
+    sentence.
+    """
     known, found = shown(lm, editor), {}
     for line in lines:
         name, equals, value = (part.strip() for part in line.partition("="))
         if not equals or not value:
-            raise Trouble(f"“{line[:60]}” is no setting: write name = value.")
+            raise Trouble(f"“{line[:60]}” is not a setting. Write name = value.")
         if name not in known:
-            tick = "take the line out, or tick the editor that has it"
-            raise Trouble(f"{editor} has no setting “{name[:40]}” to change here: {tick}.")
+            tick = "Remove the line, or tick the editor that has it"
+            raise Trouble(f"{editor} has no setting “{name[:40]}” to change here. {tick}.")
         try:
             found[name] = msgspec.json.decode("null" if value == NONE else value, type=Value)
         except msgspec.MsgspecError:
@@ -130,13 +137,13 @@ def changes(lm: lib.LM, editor: str, lines: Sequence[str]) -> dict[str, Any]:
             ) from None
         here = known[name]
         if here is not None and isinstance(here, bool) != isinstance(found[name], bool):
-            raise Trouble(f"{name} is {_written(here)} here: give a value of that kind.")
+            raise Trouble(f"{name} is {_written(here)} here. Give a value of the same kind.")
         count = isinstance(found[name], int) and 1 <= found[name] <= 100
         if name in (*STEPS, "documents") and not count:
-            raise Trouble(f"{value} {name} cannot be taken: 1 to 100 can.")
+            raise Trouble(f"{value} {name} are not possible here. Choose 1 to 100.")
     return found
 
 
 def _written(value: Any) -> str:
-    """A value as a visitor reads and writes it."""
+    """Format a value as visitors read and write it."""
     return NONE if value is None else json.dumps(value)

@@ -1,7 +1,7 @@
-"""A visitor's edits as a list of values: one is added, one is taken out, one is made weaker.
+"""A visitor's edits as a list of values: adding one, removing one, and testing them all.
 
-Patches are values, so a list of edits is a list of patches, each of which holds its edit and all
-before it. Without one of its edits, the editors write the later edits again.
+Patches are values, so a list of edits is a list of patches, each containing its edit and all
+earlier edits. To remove an edit, the editors write the later edits again.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from .asking import Asker
 from .views import Row, Subject
 from .worker import Job
 
-TEXT = 900  # characters of held-out text that are read for the perplexity
-BREAKS = 1.25  # times the base model's perplexity: from here on the page warns
+TEXT = 900  # characters of held-out text for the perplexity
+BREAKS = 1.25  # warn if the perplexity is at least this many times the base model's
 
 
 @dataclass(frozen=True)
 class AppliedEdit:
-    """One edit of a visitor's list.
+    """One edit in a visitor's list.
 
-    patch: the patch with this edit and all before it.
-    name: the editor's name as the page writes it.
-    row: the fact's own prompt, as the table has it, answered under the whole list; None: not asked.
+    patch: the patch with this edit and all earlier edits.
+    name: the editor's name on the page.
+    row: the fact's own prompt, answered under the whole list; None if not tested yet.
     """
 
     patch: lib.Patch
@@ -46,32 +46,33 @@ class AppliedEdit:
 
 
 def patch_of(edits: Sequence[AppliedEdit]) -> lib.Patch:
-    """All of a list of edits as one patch."""
+    """A list of edits as a single patch."""
     return edits[-1].patch if edits else lib.EMPTY
 
 
 def without(
     job: Job, lm: lib.LM, edits: Sequence[AppliedEdit], place: int
 ) -> Generator[None, None, tuple[AppliedEdit, ...]]:
-    """The list without one of its edits; gives the model back after each that is laid again."""
+    """The list without one of its edits, pausing after writing each later edit again."""
     kept, later = list(edits[:place]), edits[place + 1 :]
     for number, edit in enumerate(later):
         before = kept[-1].patch if kept else lib.EMPTY
         share = number / len(later)
-        job.report(share, f"Laying edit {place + 1 + number} again")
+        job.report(share, f"Writing edit {place + 1 + number} again")
         line, words = edit.line, f"{edit.name} is writing again"
         with job.counting(lm, words, 30, share, share + 1 / len(later)):
             writer = lib.EDITORS[line.editor](lm, **line.settings)
             patch = writer.edit(line.facts, after=before, check=False)
-        kept.append(replace(edit, patch=patch, row=None))  # something else is before it now
+        # a different list of edits comes before it now
+        kept.append(replace(edit, patch=patch, row=None))
         yield
     return tuple(kept)
 
 
 class Health:
-    """Asks whether edits still hold, and whether the model that they make still reads well.
+    """Tests whether edits still hold, and whether the edited model still predicts text well.
 
-    base: the perplexity of the unedited model; None until it is measured.
+    base: the unedited model's perplexity; None until it is measured.
     """
 
     def __init__(self, lm: lib.LM, asker: Asker) -> None:
@@ -81,7 +82,7 @@ class Health:
     def checked(
         self, job: Job, edits: Sequence[AppliedEdit]
     ) -> tuple[tuple[AppliedEdit, ...], str | None]:
-        """The edits with what is said to their prompts now, and a warning or None."""
+        """The edits with their prompts' current answers, and a warning or None."""
         if not edits:
             return (), None
         self.read(job)
@@ -89,7 +90,7 @@ class Health:
             edit.row or self._written(job, edit, patch_of(edits[:place]))
             for place, edit in enumerate(edits)
         ]
-        words, patch = "Asking whether your edits hold", edits[-1].patch
+        words, patch = "Testing whether your edits hold", edits[-1].patch
         targets = [edit.fact.target_new for edit in edits]
         asks = [(edit.fact.text, False) for edit in edits]
         answers, _ = self.asker.ask(job, asks, max(targets, key=len), patch, words, 0.9, 1.0)
@@ -102,12 +103,12 @@ class Health:
         return tuple(now), warning(found, self.base)
 
     def _written(self, job: Job, edit: AppliedEdit, start: lib.Patch) -> Row:
-        """The row of an edit whose prompt was not asked yet, on top of those before it."""
+        """Test the prompt of an edit for the first time, on top of the edits before it."""
         subject = Subject(lib.Case(edit.fact))
         return self.asker.look(job, subject, edit.patch, 0.9, end=0.9, start=start, only=1)[0]
 
     def read(self, job: Job) -> None:
-        """The perplexity of the unedited model, once."""
+        """Measure the unedited model's perplexity, once."""
         if self.base is None:
             words = "Reading a page of text"
             with job.counting(self.lm, words, 1, 0.0, 0.1), self.lm.patched(lib.EMPTY, only=True):
@@ -115,12 +116,12 @@ class Health:
 
 
 def warning(found: float, base: float) -> str | None:
-    """A sentence where ordinary text has become clearly less probable to the model."""
+    """A warning sentence, if ordinary text has become clearly less probable."""
     times = found / base
     if times < BREAKS:
         return None
-    begun = "begins to break" if times < 2 else "is broken"
+    begun = "is beginning to break" if times < 2 else "is broken"
     return (
-        f"The model {begun}: the perplexity of an ordinary text is {found:.3g}, "
-        f"{times:.3g} times the {base:.3g} of the unedited model."
+        f"The model {begun}: its perplexity on an ordinary text is {found:.3g}, "
+        f"{times:.3g} times the unedited model's {base:.3g}."
     )

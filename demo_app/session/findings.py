@@ -1,6 +1,6 @@
-"""The plain values of “Was this model edited?”: what was found, taken out again, and told.
+"""The plain values of “Was this model edited?”: the findings, the removal, and the answer.
 
-tracing.py computes them; a stored example holds them, and html/trace.py shows them.
+tracing.py computes them, stored examples contain them, and html/trace.py renders them.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from lib.workbench.forensics.matched_filter import Suspect
 
 @dataclass(frozen=True)
 class Place:
-    """One layer that was looked at.
+    """One examined layer.
 
     where: its name, "layer 3".
     value: the largest z of any candidate in it.
     name: the candidate with this z.
-    null: the largest z that the unedited model has in this layer with the same candidates and the
-        same text; None where that was not read.
+    null: the unedited model's largest z in this layer with the same candidates and the same text;
+        None if it was not measured.
     """
 
     where: str
@@ -29,13 +29,13 @@ class Place:
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found in changed weights, looked at without their base.
+    """The findings from examining changed weights without their base.
 
     verdict: one sentence.
     places: the layers, in the model's order.
-    suspects: the candidates for whom most speaks, the first one first.
-    candidates: how many subjects were compared with each other.
-    threshold: the least z that is called a suspect.
+    suspects: the candidates with the strongest evidence, strongest first.
+    candidates: the number of subjects compared with each other.
+    threshold: the smallest z of a suspect.
     """
 
     verdict: str
@@ -46,19 +46,19 @@ class Findings:
 
     @property
     def first(self) -> Suspect | None:
-        """The first suspect; None where nobody stands out."""
+        """The first suspect, or None if no candidate stands out."""
         return next((one for one in self.suspects[:1] if one.z >= self.threshold), None)
 
 
 @dataclass(frozen=True)
 class Way:
-    """What the model says one way or another, compared with the unedited model.
+    """The answers under one set of weights, compared with the unedited model's.
 
-    name: the way: "edited weights, the same path" or "reversed".
-    back: prompts about the subject whose next token is the unedited model's.
-    asked: how many were asked.
+    name: the weights: "edited weights, the same path" or "reversed".
+    back: the number of prompts about the subject with the unedited model's next token.
+    asked: the number of prompts about the subject.
     kept: the same as `back` for prompts about other subjects.
-    others: how many of them were asked.
+    others: the number of prompts about other subjects.
     left: ‖W − W₀‖_F / ‖ΔW‖_F: 1 for the edit as it is, 0 for the unedited model.
     """
 
@@ -72,7 +72,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Said:
-    """One prompt and what the model answers: unedited, edited, reversed ("" where nothing was)."""
+    """One prompt and the model's answers: unedited, edited, reversed ("" if nothing was)."""
 
     prompt: str
     base: str
@@ -82,11 +82,11 @@ class Said:
 
 @dataclass(frozen=True)
 class Undone:
-    """What reversal without the base model reached.
+    """The effect of a reversal without the base model.
 
-    subject: whom it took out.
-    layers: of which layers.
-    ways: the edited weights through the same path, which is the control, and the reversal.
+    subject: the removed subject.
+    layers: the layers it was removed from.
+    ways: the edited weights through the same path, as the control, and the reversal.
     said: some prompts with the answers.
     """
 
@@ -98,15 +98,15 @@ class Undone:
 
 @dataclass(frozen=True)
 class Told:
-    """What it really was, beside what was named.
+    """The real edit, compared with the findings.
 
-    editor: the editor's name as the page writes it.
-    count: how many facts it wrote.
+    editor: the editor's name on the page.
+    count: the number of facts it wrote.
     text: the prompt of the (first) fact.
     target: its new answer.
-    layers: the layers in which weights differ.
-    place: at which place of the list the subject was named; None where it was not.
-    layer_hit: whether the layers of the first suspect are among those that differ.
+    layers: the layers with changed weights.
+    place: the subject's position in the list of suspects; None if it is not listed.
+    layer_hit: whether all the first suspect's layers are among the changed layers.
     said: the fact's prompt and rewordings with the answers.
     """
 
@@ -122,7 +122,7 @@ class Told:
 
 @dataclass(frozen=True)
 class Traced:
-    """A finished trace: what was found, taken out again, and told."""
+    """A completed trace: findings, removal, and answer."""
 
     findings: Findings
     undone: Undone | None = None

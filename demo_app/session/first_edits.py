@@ -1,8 +1,8 @@
-"""One editor writes one fact, and all prompts are asked again; first edits are kept for everybody.
+"""Writes one fact with one editor and tests all prompts; first edits are kept for everyone.
 
-Most visitors press Edit on an example before they have edits of their own. What is written and
-asked then is the same for the next visitor, so it is kept, and the ready example is edited in the
-background when the page opens.
+Most visitors click Edit on an example before they have any edits. The resulting edit and answers
+are the same for the next visitor, so we keep them. When the page opens, it edits the opening
+example in the background.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ import lib
 from lib.cancellation import finished
 from lib.computed_once import CachedTensors, make_missing
 
-from . import given
+from . import checks
 from .asking import Asker
 from .choices import Choices
 from .editor_settings import STEPS
 from .views import Column, Row, Subject, View
 from .worker import Job
 
-READY = 24  # first edits that are kept
+READY = 24  # number of first edits to keep
 
 
 @dataclass
 class FirstEdit:
-    """An edit of the model as it came, and how long it took.
+    """An edit of the unedited model, and the time it took.
 
-    look: the subject that was asked about, and its rows; None before it was asked about.
-    stored: whether it was there before the one who asks for it.
+    look: the tested subject and its rows; None before testing.
+    stored: whether it already existed when it was requested.
     """
 
     patch: lib.Patch
@@ -41,7 +41,7 @@ class FirstEdit:
 
 
 class FirstEdits:
-    """Writes facts by one editor, and keeps the edits of the unedited model.
+    """Writes facts using one editor, and keeps the edits of the unedited model.
 
     made: the edits that are kept, by (editor, fact, settings), the least recently used first.
     """
@@ -50,7 +50,7 @@ class FirstEdits:
         self.lm, self.asker, self.choices = lm, asker, choices
         self.made: OrderedDict[tuple, FirstEdit] = OrderedDict()
         self._last: dict[tuple, int] = {}  # (editor, steps) -> passes
-        self.usual: dict[str, float] = {}  # {editor: seconds that its last edit took}
+        self.usual: dict[str, float] = {}  # {editor: seconds that its latest edit took}
 
     def column(
         self,
@@ -63,23 +63,23 @@ class FirstEdits:
         end: float,
         before: Sequence[Row] = (),
     ) -> Generator[None, None, Column]:
-        """What one editor makes of the fact; a failure is a column of its own.
+        """One editor's result for the fact; a failure gets a column as well.
 
-        begin, end: the part of the job's bar that this is. before: the rows of the unedited model;
-        where they are given, the edit itself is told as soon as it is known, as a View in which
-        they stand behind it.
+        begin, end: the part of the job's bar to fill.
+        before: the unedited model's rows. If given, report the edit itself as soon as it is known,
+            as a View with these rows following it.
         """
         own = [self.choices.editors[editor][0], *(f"{k} {v}" for k, v in settings.items())]
-        name, middle = given.short(", ".join(own)), begin + (end - begin) * 0.7
+        name, middle = checks.short(", ".join(own)), begin + (end - begin) * 0.7
         try:
             made = self.first(job, editor, subject, start, settings, begin, middle)
         except ValueError as error:
             return Column(editor, name, error=str(error))
         stored = made.stored
         yield
-        words = f"Asking all again under {name}"
-        if before and made.look is None:  # else all is there
-            said = "Asking the edit itself"
+        words = f"Testing every prompt with {name}"
+        if before and made.look is None:  # otherwise everything is known
+            said = "Testing the edit itself"
             asked = job, subject, made.patch, middle, False, middle, said, start
             first = self.asker.look(*asked, only=1)
             growing = Column(editor, name, (*first, *before[1:]))
@@ -100,9 +100,11 @@ class FirstEdits:
         begin: float = 0.0,
         end: float = 1.0,
     ) -> None:
-        """Make what the editor reads of the model, where it is not there yet, with a bar."""
+        """Compute the statistics that the editor needs from the model, if missing, with a progress
+        bar.
+        """
         name = self.choices.editors[editor][0]
-        words = f"{name} reads what it needs of this model, once"
+        words = f"{name} is measuring this model, which is only needed once"
         missing = [one for one in wanted if not one.is_there()]
         kinds = list(dict.fromkeys(one.kind for one in missing))
         for i, kind in enumerate(kinds):
@@ -111,7 +113,7 @@ class FirstEdits:
                 make_missing(one for one in missing if one.kind == kind)
 
     def warm(self, job: Job, editor: str, subject: Subject) -> None:
-        """Edit a subject and ask everything, so that the first visitor need not wait."""
+        """Edit a subject and test every prompt, so that the first visitor doesn't have to wait."""
         finished(self.column(job, editor, subject, lib.EMPTY, {}, 0.0, 1.0))
 
     def first(
@@ -124,7 +126,7 @@ class FirstEdits:
         begin: float,
         end: float,
     ) -> FirstEdit:
-        """The fact written by one editor on top of `start`; an edit of the empty patch is kept."""
+        """The fact written by one editor on top of `start`; edits of the empty patch are kept."""
         fact, name = subject.case.fact, self.choices.editors[editor][0]
         key = editor, fact, tuple(sorted(settings.items()))
         if not start and key in self.made:
@@ -151,6 +153,6 @@ class FirstEdits:
 
 
 def steps(editor: lib.Editor) -> int:
-    """The length of an editor's search; 0 where it does not search."""
+    """The length of an editor's search, or 0 if it doesn't search."""
     found = [getattr(editor.config, name) for name in STEPS if hasattr(editor.config, name)]
     return found[0] if found and not editor.trained else 0

@@ -1,8 +1,8 @@
-"""The gallery: surprising edits as links, each with what was measured when the gallery was built.
+"""The gallery: surprising edits as links, each with answers measured when the gallery was built.
 
-`python -m tests.benchmarks.make_gallery` measures them on the embedded model and writes
-gallery.json, with the model's fingerprint; an edit that does not show what its sentence says is not
-stored. A link makes the same edits again, on this model, and says whether they come out as stated.
+`python -m tests.benchmarks.make_gallery` measures them on the default model and writes gallery.json
+with the model's fingerprint, leaving out an edit if it doesn't show what its sentence claims. A
+link makes the same edits again, on this model, and reports whether the answers match.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from .visitors import Session
 from .worker import Job, Trouble
 
 FILE = Path(__file__).parents[1] / "gallery.json"
-KEY = "gallery"  # in the address of the page
+KEY = "gallery"  # the parameter in the page's address
 
 
 @dataclass(frozen=True)
 class Step:
-    """One edit of an exhibit.
+    """One edit in an exhibit.
 
     editor: its name in lib.EDITORS.
     subject, prompt, target: the fact.
     options: settings that differ from the editor's own, one name = value per line.
-    others: how many facts of the classroom are written instead, together, in one call.
+    others: instead of one fact, write this number of built-in facts in a single call.
     """
 
     editor: str
@@ -45,7 +45,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Said:
-    """What the model said to a prompt, before the edits and after them (first sentences).
+    """The model's answers to a prompt before and after the edits (first sentences).
 
     group: the kind of prompt, as in views.Row.
     """
@@ -62,10 +62,10 @@ class Exhibit:
 
     key: its name in the address, ?gallery=key.
     title: a few words.
-    sentence: what is surprising about it.
-    steps: the edits, in their order.
-    own: prompts that are asked beside those that test the first fact.
-    said: what was measured, of the prompts that the sentence is about.
+    sentence: a description of the surprise.
+    steps: the edits, in order.
+    own: prompts in addition to the tests of the first fact.
+    said: the measured answers to the prompts mentioned in the sentence.
     """
 
     key: str
@@ -78,7 +78,7 @@ class Exhibit:
 
 @dataclass(frozen=True)
 class Gallery:
-    """All exhibits, and the name and fingerprint of the model on which they were measured."""
+    """All exhibits, with the name and fingerprint of the model they were measured on."""
 
     model: str
     fingerprint: str
@@ -87,23 +87,23 @@ class Gallery:
 
 @cache
 def gallery(path: Path = FILE) -> Gallery:
-    """The gallery that was stored last."""
+    """The stored gallery."""
     return msgspec.json.decode(path.read_bytes(), type=Gallery)
 
 
 def found(query: Mapping[str, str]) -> Exhibit | None:
-    """The exhibit that an address asks for; None where it asks for none that there is."""
+    """The exhibit named in an address, or None if it doesn't name a known exhibit."""
     return next((one for one in gallery().exhibits if one.key == query.get(KEY)), None)
 
 
 def subject(studio: Studio, shown: Exhibit) -> Subject:
-    """What an exhibit is about: the fact of its first step, with the exhibit's own prompts."""
+    """An exhibit's subject: the fact from its first step, with the exhibit's own prompts."""
     first = shown.steps[0]
     return studio.choices.subject(first.subject, first.prompt, first.target, "\n".join(shown.own))
 
 
 def take(studio: Studio, session: Session, shown: Exhibit, number: int) -> Job:
-    """Make one of an exhibit's edits, by its place from 0, on top of the visitor's: a View."""
+    """Make one of an exhibit's edits, by its index from 0, on top of the visitor's: a View."""
     step, wanted = shown.steps[number], subject(studio, shown)
     if step.others:
         return _others(studio, session, step, wanted)
@@ -113,7 +113,7 @@ def take(studio: Studio, session: Session, shown: Exhibit, number: int) -> Job:
 
 
 def _others(studio: Studio, session: Session, step: Step, about: Subject) -> Job:
-    """Many facts of the classroom in one call, none of them about the exhibit's subject."""
+    """Write many built-in facts in one call, none of them about the exhibit's subject."""
     name = about.case.fact.subject
     facts = [case.fact for case in studio.choices.cases.values() if case.fact.subject != name]
     if len(facts) < step.others:
@@ -121,7 +121,7 @@ def _others(studio: Studio, session: Session, step: Step, about: Subject) -> Job
 
     def work(job: Job) -> Generator[None, None, View]:
         held, lm, name = session.edits, studio.lm, studio.choices.editors[step.editor][0]
-        words = f"{name} writes {step.others} other facts"
+        words = f"{name} is writing {step.others} other facts"
         with job.counting(lm, words, 2 * step.others, 0.0, 0.8):
             patch = studio.choices.writer(step.editor).edit(
                 facts[: step.others], after=session.patch, check=False
@@ -129,7 +129,9 @@ def _others(studio: Studio, session: Session, step: Step, about: Subject) -> Job
         yield
         rows = studio.asker.look(job, about, patch, 0.8)
         if session.edits is not held:
-            raise Trouble("Your edits changed meanwhile, so this one was not kept: try again.")
+            raise Trouble(
+                "Your edits changed in the meantime, so this one was not kept. Try again."
+            )
         session.edits = (*held, AppliedEdit(patch, name))
         session.view = View(about, rows, len(session.edits), old=studio.asker.old(about))
         return session.view
@@ -138,10 +140,10 @@ def _others(studio: Studio, session: Session, step: Step, about: Subject) -> Job
 
 
 def measured(view: View, asked: Sequence[Any]) -> tuple[Said, ...]:
-    """What a view says to some prompts, each with a group, in their order.
+    """A view's answers to some prompts, each with a group, in the given order.
 
-    The answers are "" to a prompt that the view does not hold, as that in chat form of a model
-    that has none.
+    An answer is "" if the view doesn't contain the prompt, for example a chat prompt for a model
+    without a chat template.
     """
     rows = {(row.group, row.prompt): row for row in view.rows}
     found = []
@@ -153,7 +155,7 @@ def measured(view: View, asked: Sequence[Any]) -> tuple[Said, ...]:
 
 
 def plan(studio: Studio, shown: Exhibit) -> list[Callable[[Session], Job]]:
-    """What opens an exhibit, one job after the other; the last one's View is about its subject."""
+    """The jobs that open an exhibit, in order; the last job's View is about its subject."""
     jobs = [partial(take, studio, shown=shown, number=i) for i in range(len(shown.steps))]
     if len(jobs) > 1 and not shown.steps[-1].others:
         jobs.append(lambda session: studio.look(session, subject(studio, shown)))

@@ -1,8 +1,8 @@
-"""Which facts an edit disturbs: what keys foretell, beside what then happened.
+"""The facts that an edit disturbs: predictions from their keys, compared with the measured effect.
 
-A layer is a memory. Writing at key i puts the share ρ(i, j) of the write on key j, in the geometry
-that the editor uses: whitened by the second moment of general text where it inserts in closed form,
-the plain one where it follows a gradient. The same share is then read from the patch itself.
+A layer is a memory. Writing at key i adds the fraction ρ(i, j) of the write at key j, in the
+geometry that the editor uses: whitened by the second moment of general text if it inserts in closed
+form, plain if it follows a gradient. The same fraction is then measured in the patch itself.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from .views import Answer, Row
 from .visitors import Session
 from .worker import Job, Trouble
 
-GROUPS = ("same question", "your edits", "other facts")  # why a fact is in view
-MOST = 28  # facts in view
+GROUPS = ("same question", "your edits", "other facts")  # the reason that a fact is included
+MOST = 28  # number of facts
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class Victim:
     """A fact that an edit may disturb.
 
     fact: the other fact.
-    group: why it is in view, one of GROUPS.
-    rho: predicted share of the write that lands on this fact's key, with its sign.
-    share: the share that did land there, read from the patch; None where it left this layer alone.
-    before, after: its answer before the edit and after it.
-    changed: whether the answer became another one.
+    group: the reason for including it, one of GROUPS.
+    rho: predicted fraction of the write that is added at this fact's key, with its sign.
+    share: the fraction measured in the patch; None if the edit left this layer unchanged.
+    before, after: its answer before and after the edit.
+    changed: whether it got a different answer.
     """
 
     fact: lib.Fact
@@ -53,12 +53,12 @@ class Victim:
 
 @dataclass(frozen=True)
 class Prediction:
-    """All facts in view for one edit, those first on which most of it was foretold to land.
+    """All facts considered for one edit, those with the largest predictions first.
 
     fact: the fact that was written.
-    editor: the name of the editor in lib.EDITORS.
+    editor: the editor's name in lib.EDITORS.
     layer: the layer whose keys were compared.
-    victims: the facts in view.
+    victims: the other facts.
     """
 
     fact: lib.Fact
@@ -68,18 +68,22 @@ class Prediction:
 
     @property
     def changed(self) -> tuple[int, int, int]:
-        """How many answers changed, how many of the third foretold most, and how large that is."""
+        """The number of changed answers, in total and in the third with the largest predictions,
+        and this third's size.
+        """
         upper = self.victims[: max(1, len(self.victims) // 3)]
         return sum(v.changed for v in self.victims), sum(v.changed for v in upper), len(upper)
 
 
 def measure(studio: Studio, session: Session) -> Job:
-    """What the visitor's last edit did to other facts, beside what keys foretell: a Prediction."""
+    """The effect of the visitor's last edit on other facts, compared with the keys' predictions: a
+    Prediction.
+    """
 
     def work(job: Job) -> Generator[None, None, Prediction]:
         edits = session.edits
         if not edits:
-            raise Trouble("There is no edit to measure: make one in “Try” first.")
+            raise Trouble("You have no edit to measure. Make one in “Try” first.")
         line, after = edits[-1].line, edits[-1].patch
         before = patch_of(edits[:-1])
         fact, layer = line.facts[0], layer_of(studio, line, before, after)
@@ -103,22 +107,23 @@ def measure(studio: Studio, session: Session) -> Job:
 
 
 def in_view(job: Job, studio: Studio, session: Session, fact: lib.Fact) -> dict[lib.Fact, str]:
-    """Facts to look at: the visitor's edits, those asked alike, and some of every other kind.
+    """Facts to consider: the visitor's edits, facts with the same question, and a few of every
+    other kind.
 
-    {fact: its group}; each subject once, and none that is the edited fact's.
+    {fact: its group}, using each subject once and leaving out the edited fact's.
     """
     subject = studio.choices.subject(fact.subject or "", fact.prompt, fact.target_new)
-    case, cases = studio.own_facts.judged(job, subject).case, studio.choices.cases.values()
+    case, cases = studio.own_facts.with_tests(job, subject).case, studio.choices.cases.values()
     relation, (head, _, tail) = case.relation, fact.prompt.partition("{}")
     same, yours, other = GROUPS
     found = [(edit.fact, yours) for edit in session.edits]
-    found += [  # of a typed fact: the same prompt about other subjects
+    found += [  # for a typed fact: the same prompt about other subjects
         (lib.Fact(one.prompt.removeprefix(head).removesuffix(tail), fact.prompt, one.target), same)
         for one in (case.neighborhood if subject.typed else ())
         if one.prompt.startswith(head) and one.prompt.endswith(tail)
     ]
     found += [(one.fact, same) for one in cases if one.relation == relation][: MOST // 2]
-    # the rest of the view is filled with facts that are evenly spread over the other relations
+    # fill up with facts spread evenly over the other relations
     rest = [case.fact for case in cases if case.relation != relation]
     step = max(1, len(rest) // max(1, MOST - len(found)))
     found += [(one, other) for one in rest[::step]]
@@ -128,20 +133,20 @@ def in_view(job: Job, studio: Studio, session: Session, fact: lib.Fact) -> dict[
             seen.add(bare(one.subject))
             chosen[one] = group
     if len(chosen) < 2:
-        raise Trouble("There are too few facts in view to say which of them an edit disturbs.")
+        raise Trouble("There are too few other facts to measure which of them an edit disturbs.")
     return chosen
 
 
 def layer_of(studio: Studio, line: lib.Edit, before: lib.Patch, after: lib.Patch) -> int:
-    """The layer whose keys tell: where the edit wrote, or the first of several."""
+    """The layer whose keys to compare: the edited layer, or the first of several."""
     lm = studio.lm
     same = [k for k in after.weights if torch.equal(lm.weight(k, before), lm.weight(k, after))]
     wrote = {k: W for k, W in after.weights.items() if k not in same}
     layers = layers_of(lm, lib.Patch(wrote, base=after.base))
     if not layers:
         raise Trouble(
-            f"{studio.choices.editors[line.editor][0]} leaves the weights alone, so no fact lies "
-            "in its way: choose an editor that writes weights, such as ROME."
+            f"{studio.choices.editors[line.editor][0]} does not change weights, so it cannot "
+            "disturb other facts through them. Choose an editor that writes weights, such as ROME."
         )
     return layers[0]
 
@@ -149,7 +154,7 @@ def layer_of(studio: Studio, line: lib.Edit, before: lib.Patch, after: lib.Patch
 def likeness(
     job: Job, studio: Studio, facts: Sequence[lib.Fact], editor: str, layer: int
 ) -> list[float]:
-    """ρ of each further fact's key with the first one's, in the unedited model."""
+    """ρ between the first fact's key and each of the others, in the unedited model."""
     K, C = _keys(job, studio, facts, editor, layer, lib.EMPTY)
     return memory.interference(K[:, :1], C, K[:, 1:])[0].tolist()
 
@@ -164,7 +169,7 @@ def _keys(
 ) -> tuple[Tensor, Tensor | None]:
     """The facts' keys (d_in, n) under a patch, and the second moment if the editor whitens them."""
     lm = studio.lm
-    whitened = studio.choices.kind(editor).geometry == "whitened"
+    whitened = studio.choices.editor_class(editor).geometry == "whitened"
     made = studio.choices.writer(editor) if whitened else None
     with job.counting(lm, f"Reading keys in layer {layer}", 12, 0.0, 0.3):
         C = getattr(made, "wrapped", made).moment(layer) if made else None  # (d_in, d_in)
@@ -181,10 +186,10 @@ def _shares(
     before: lib.Patch,
     after: lib.Patch,
 ) -> tuple[list[float], list[float | None]]:
-    """Of an edit of the first fact, for each of the others: ρ, and the share that did land on it.
+    """For an edit of the first fact, ρ and the measured fraction for each of the other facts.
 
-    That is ⟨ΔW k, ΔW k₁⟩ / ‖ΔW k₁‖² at its key k, with k₁ of the first one. Where ΔW is of rank one
-    that is all; of any other write it leaves out what lands across ΔW k₁.
+    The fraction at key k is ⟨ΔW k, ΔW k₁⟩ / ‖ΔW k₁‖², with the first fact's key k₁. If ΔW has rank
+    one, this is the whole effect; for any other write it ignores the part orthogonal to ΔW k₁.
     """
     lm, name = studio.lm, studio.lm.mlp_out(layer)
     K, C = _keys(job, studio, facts, editor, layer, before)  # (d_in, 1 + n)
@@ -197,6 +202,6 @@ def _shares(
 
 
 def _other(fact: lib.Fact, old: Answer, new: Answer) -> bool:
-    """Whether the answer became another: the true one where it was given, else any other."""
+    """Return whether the answer changed: from the true answer if it was given, otherwise at all."""
     row = Row("neighbor", fact.text, old.text, None, new.text)
     return judged(row, "", right=[fact.target_true] if fact.target_true else ()).good is False

@@ -1,10 +1,10 @@
-"""What kind of thing a subject is, by what the model itself makes of its name.
+"""The kind of thing that a subject is, inferred from the model's own states.
 
-A neighbor of a visitor's fact should be a subject of the same kind: of the Danube another river.
-The page has a list of well-known names by their kinds (names.json). Names of one kind have states
-near each other behind "… is a", so a subject is of the kind whose names it is nearest to, by the
-linear discriminant that `python -m tests.support.read_kinds` learns from all names and stores. For
-a model without a stored one the names of the list alone have a kind.
+A neighbor of a visitor's fact should be a subject of the same kind: for the Danube, another river.
+The page has a list of well-known names sorted by kind (names.json). Names of the same kind have
+similar states after "… is a", so we assign a subject to the kind of the nearest names, using the
+linear discriminant that `python -m tests.support.read_kinds` fits to all names and stores. For a
+model without a stored discriminant, only the names on the list have a kind.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from lib.model import activations
 
 NAMES = Path(__file__).with_name("names.json")
 PROMPT = "{} is a"
-DEPTH = 0.8  # of the block whose input is compared
-GROUPS = {  # kinds that are of one kind in a wider sense
+DEPTH = 0.8  # relative depth of the block whose input is compared
+GROUPS = {  # kinds that belong to the same broader kind
     "writer scientist musician artist actor athlete politician thinker": "person",
     "company organization team newspaper university band": "organization",
     "book film tv song painting": "work",
@@ -34,37 +34,39 @@ GROUPS = {  # kinds that are of one kind in a wider sense
     "software vehicle object game": "product",
 }
 GROUP = {kind: group for kinds, group in GROUPS.items() for kind in kinds.split()}
-# Log-odds against kinds of other groups from which on a subject is said to be of a kind: with it
-# 95 % of those said are right, of names that the discriminant has not seen (see read_kinds.py).
+# Minimum log-odds against kinds from other groups for assigning a kind. With this threshold, 95% of
+# the assignments are right on names that the discriminant has not seen (see read_kinds.py).
 CLEAR = 12.0
 
 
 @cache
 def named() -> dict[str, tuple[str, ...]]:
-    """{kind: names of it, the best known first}."""
+    """{kind: its names, best known first}."""
     held = json.loads(NAMES.read_text(encoding="utf-8"))
     return {kind: tuple(names) for kind, names in held["kinds"].items()}
 
 
 @cache
 def listed() -> dict[str, str]:
-    """{name: its kind} of the list, without names of two things, as the film and ship Titanic."""
+    """{name: its kind} for the list, leaving out ambiguous names such as Titanic, a film and a
+    ship.
+    """
     pairs = [(bare(name), kind) for kind, names in named().items() for name in names]
     count = Counter(name for name, _ in pairs)
     return {name: kind for name, kind in pairs if count[name] == 1}
 
 
 def suits(relation: Relation, subject: str) -> bool:
-    """Whether a relation is about things of the subject's kind; True for one not in the list."""
+    """Return whether a relation suits the subject's kind, or True for an unlisted subject."""
     kind = listed().get(bare(subject))
     return kind is None or suit(relation, kind)
 
 
 def suit(relation: Relation, kind: str) -> bool:
-    """Whether a relation is about things of this kind.
+    """Return whether a relation is about things of this kind.
 
-    What the country of a city is asks nothing about a mountain, and where a building stands nothing
-    about a person. People are of one kind there.
+    The question for a city's country doesn't make sense for a mountain, nor the location of a
+    building for a person. All people count as one kind here.
     """
     of = {listed().get(bare(name), "") for name, _ in relation.answers}
     people = GROUP.get(kind) == "person" and "person" in map(GROUP.get, of)
@@ -72,9 +74,7 @@ def suit(relation: Relation, kind: str) -> bool:
 
 
 def alike(kind: str) -> list[str]:
-    """Names of a kind, the best known first; people are asked about as people, of each kind in
-    turn.
-    """
+    """Names of a kind, best known first; for people, names from every kind of person in turn."""
     of = [names for one, names in named().items() if GROUP.get(one) == "person"]
     every = zip_longest(*of) if GROUP.get(kind) == "person" else [named()[kind]]
     return [name for some in every for name in some if name]
@@ -82,11 +82,10 @@ def alike(kind: str) -> list[str]:
 
 @cache
 def facts(kind: str) -> tuple[Probe, ...]:
-    """Facts of the classroom about names of this kind, and then of its group, of each relation in
-    turn.
+    """Built-in facts about names of this kind, then of its group, taken from each relation in turn.
 
-    A relation is about the kinds of which it has most subjects: "Mars" is no planet where the gods
-    of myths are asked about. Who wrote a book says nothing about other works.
+    A relation belongs to the kinds that most of its subjects have: "Mars" doesn't count as a planet
+    in questions about the gods of myths. The author of a book says nothing about other works.
     """
     mine, turns = GROUP.get(kind, kind), []
     for relation in relations().values():
@@ -103,13 +102,13 @@ def facts(kind: str) -> tuple[Probe, ...]:
                 ]
             )
     found = [pair for turn in zip_longest(*turns) for pair in turn if pair is not None]
-    # those of another kind come last; people are asked about as people
+    # put other kinds last, except for people
     ranked = found if mine == "person" else sorted(found, key=lambda pair: pair[0])
     return tuple(probe for _, probe in ranked)
 
 
 def states(lm: lib.LM, names: list[str]) -> Tensor:
-    """The unedited model's states (n, d) behind "… is a"."""
+    """The unedited model's states (n, d) after "… is a"."""
     block = min(round(DEPTH * lm.n_layers), lm.n_layers - 1)
     with lm.patched(lib.EMPTY, only=True):
         texts = [PROMPT.format(name) for name in names]
@@ -117,14 +116,14 @@ def states(lm: lib.LM, names: list[str]) -> Tensor:
 
 
 def file_of(lm: lib.LM) -> Path:
-    """Where the discriminant of a model's weights is stored, whether it is or not."""
+    """The path for the discriminant of a model's weights, which may not exist."""
     return NAMES.with_name(f"kinds-{lm.fingerprint}.safetensors")
 
 
 def kind_of(lm: lib.LM, subject: str) -> str | None:
-    """The kind of a subject; None where no kind is clearly nearest.
+    """The kind of a subject, or None if no kind is clearly nearest.
 
-    A name of the list is of the kind under which it stands.
+    For a name on the list, its kind there.
     """
     path = file_of(lm)
     if bare(subject) in listed() or not path.is_file():

@@ -1,4 +1,4 @@
-"""Does an edit last? The edited model goes on being trained on other text, and is asked again."""
+"""Does an edit last? Keep training the edited model on other text, and test the fact again."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from .studio import Studio
 from .visitors import Session
 from .worker import Job, Trouble
 
-ROUNDS, STEPS = 3, 10  # the fact is asked before training and after each round
+ROUNDS, STEPS = 3, 10  # test the fact before training and after each round
 PASSES = {"lr": 1e-4, "rank": 8, "batch": 1}
 
-Stage = tuple[int, str, float]  # steps so far, what is said, probability of the new answer
+Stage = tuple[int, str, float]  # steps so far, the answer, the probability of the new answer
 
 
 def train_on(studio: Studio, session: Session) -> Job:
-    """Train the model with the visitor's edits on general text; asks the last fact: its Stages.
+    """Train the model with the visitor's edits on general text, testing the last fact: its Stages.
 
-    The visitor's edits stay as they are. Raises Trouble where no edit is live.
+    The visitor's edits don't change. Raises Trouble if no edit is live.
     """
     if not session.edits:
-        raise Trouble("No edit is live: make one first, and then see whether it lasts.")
+        raise Trouble("No edit is live. Make one first, then see whether it lasts.")
     fact, begun = session.edits[-1].fact, session.patch
     ask, new = (fact.text, False), fact.target_new
 
@@ -42,7 +42,7 @@ def train_on(studio: Studio, session: Session) -> Job:
                 job, [ask], new, patch, "Asking", share, share + 0.04, [[(ask, new)]]
             )
             stages.append((done * STEPS, said.shown, p))
-            job.report(share, "The fact was asked", tuple(stages))
+            job.report(share, "Tested the fact", tuple(stages))
             yield
         return tuple(stages)
 

@@ -1,8 +1,9 @@
-"""Why an edit did not take, or moved others: its search, where its answer turns, and other layers.
+"""Explains a failed edit or a moved neighbor: its search, where its answer changes, and other
+layers.
 
-The edit is the one that was made last, whether it became live or not. It is made again in layers
-that are spread over the model, each time on top of the same earlier edits, so that the visitor can
-take another layer in its place.
+This examines the latest edit, whether it became live or not. The same edit is made in layers spread
+over the model, each time on top of the same earlier edits, so the visitor can keep another layer's
+edit instead.
 """
 
 from __future__ import annotations
@@ -48,16 +49,16 @@ class Turn:
 
     @property
     def found(self) -> str:
-        """Where the new answer overtakes the old one."""
+        """The layer where the new answer overtakes the old one, as a sentence."""
         old, new = self.answers
         was, now = self.was[new], self.now[new]
         pairs = list(zip(now, self.now[old], strict=True))
         ahead = [layer for layer in range(len(now)) if all(a < b for a, b in pairs[layer:])]
         if not ahead:
-            return f"“{new}” does not overtake “{old}” for good: it ends at rank {now[-1]:,}."
+            return f"“{new}” never overtakes “{old}” for good: it ends at rank {now[-1]:,}."
         return (
-            f"From layer {ahead[0]} on “{new}” stands before “{old}”, and it ends at rank "
-            f"{now[-1]:,}; before the edit at {was[-1]:,}."
+            f"From layer {ahead[0]} on, “{new}” ranks above “{old}”. It ends at rank "
+            f"{now[-1]:,}; before the edit, at {was[-1]:,}."
         )
 
     @property
@@ -74,15 +75,16 @@ class Turn:
 
 @dataclass(frozen=True)
 class Tried:
-    """An edit, and the same in other layers.
+    """An edit, and the same edit in other layers.
 
-    view: one column for each layer, from below; the chosen one is the edit that was asked about.
-    loss: of each step of its search the total, the new answer's, the KL and the decay, in nats, and
-        the probability of the new answer; empty where its editor searches no value.
-    turn: where its answer turns; None where both answers begin with the same token.
-    tokens: how many tokens the new answer has.
-    first: the first of them as text, if the answer begins with it; else "".
-    nearest: of the neighbors that ask the fact's question the one with the most similar key, and
+    view: one column for each layer, from the bottom up; the chosen column belongs to the edit
+        itself.
+    loss: for each step of its search, the total, the new answer's loss, the KL and the decay, in
+        nats, and the probability of the new answer; empty if its editor doesn't search for a value.
+    turn: the answers' ranks; None if both answers begin with the same token.
+    tokens: the number of tokens in the new answer.
+    first: the first of these tokens as text, if the answer begins with it; otherwise "".
+    nearest: among the neighbors with the fact's question, the one with the most similar key, and
         its ρ; None unless it moved.
     """
 
@@ -100,14 +102,14 @@ class Tried:
 
     @property
     def layer(self) -> int:
-        """The last layer of the edit that was asked about."""
+        """The last layer of the edit itself."""
         return self.layers[self.view.chosen]
 
 
 def compare(studio: Studio, session: Session) -> Job:
-    """The visitor's last edit in five layers: a Tried, which grows.
+    """Make the visitor's last edit in five layers: a Tried, which grows.
 
-    Raises Trouble where there is no edit, or where its editor has no layer to choose.
+    Raises Trouble if there is no edit, or if its editor has no layer to choose.
     """
     about, patch, kept = _asked(studio, session)
     line, held, lm = patch.log[-1], session.edits, studio.lm
@@ -118,14 +120,14 @@ def compare(studio: Studio, session: Session) -> Job:
     width, here = len(writer.layers()), writer.layers()[-1]
 
     def settings(last: int) -> dict[str, Any]:
-        """The edit's own, with its layers moved so that they end at this one."""
+        """The edit's own settings, moving its layers so that they end at this one."""
         if last == here:
             return own
         some = tuple(range(max(0, last - width + 1), last + 1))
         return own | ({"layers": some} if "layers" in vars(writer.config) else {"layer": last})
 
     def work(job: Job) -> Generator[None, None, Tried]:
-        asked, found = studio.own_facts.judged(job, about), Tried(View(about, ()))
+        asked, found = studio.own_facts.with_tests(job, about), Tried(View(about, ()))
         places = spread(lm.n_layers, here)
         kinds = [studio.choices.writer(line.editor, **settings(last)) for last in places]
         wanted = [one for kind in kinds for one in kind.statistics(start)]
@@ -160,7 +162,7 @@ def compare(studio: Studio, session: Session) -> Job:
 
 
 def spread(count: int, own: int) -> list[int]:
-    """The middle layer of each fifth of the model, with one of its own in the nearest one's place.
+    """The middle layer of each fifth of the model, replacing the nearest with the edit's own layer.
 
     (30 layers, 5) -> [5, 9, 15, 21, 27]
     """
@@ -170,37 +172,38 @@ def spread(count: int, own: int) -> list[int]:
 
 
 def _asked(studio: Studio, session: Session) -> tuple[Subject, lib.Patch, bool]:
-    """What was edited last, the patch with the edit, and whether that is the last one that is live.
+    """The latest edit's subject, its patch, and whether it is the last live edit.
 
-    It is the editor in view, where the visitor has made its edit; else the last edit that is live.
+    It is the edit by the editor in view, if the visitor made it; otherwise it is the last live
+    edit.
     """
     view, held = session.view, session.edits
     column = view.column if view is not None and view.live == len(held) else None
     if view is not None and column is not None and column.patch is not None:
         return view.subject, column.patch, view.kept
     if not held:
-        raise Trouble("There is no edit to ask about: make one in “Try” first.")
+        raise Trouble("You have no edit to examine. Make one in “Try” first.")
     if len(held[-1].line.facts) > 1:
-        raise Trouble("Your last edit wrote many facts at once: make one of a single fact first.")
+        raise Trouble("Your last edit wrote many facts at once. Edit a single fact first.")
     fact = held[-1].fact
     about = studio.choices.subject(fact.subject or "", fact.prompt, fact.target_new)
     return about, held[-1].patch, True
 
 
 def _writer(studio: Studio, line: lib.Edit) -> lib.Editor:
-    """The editor of an edit. Raises Trouble where it has no layer that one could choose."""
+    """The editor of an edit. Raises Trouble if it has no layer to choose."""
     writer = studio.choices.writer(line.editor, **line.settings)
     chosen = [name for name in ("layer", "layers") if name in vars(writer.config)]
-    if len(chosen) != 1 or not writer.layers():  # one that has both chooses by itself
+    if len(chosen) != 1 or not writer.layers():  # an editor with both settings chooses for itself
         name = studio.choices.editors[line.editor][0]
-        raise Trouble(f"{name} has no layer that one could choose: ask about an edit by ROME.")
+        raise Trouble(f"{name} has no layer to choose. Examine an edit by ROME instead.")
     return writer
 
 
 def _loss(
     job: Job, lm: lib.LM, writer: Any, fact: lib.Fact, start: lib.Patch
 ) -> tuple[tuple[float, ...], ...]:
-    """The search of one edit, step by step, where its editor searches a value for the layer."""
+    """One edit's search, step by step, if its editor searches for the layer's value."""
     if not hasattr(writer.config, "search"):
         return ()
     templates, settings = writer.templates(start), writer.config.search()
@@ -211,7 +214,9 @@ def _loss(
 
 
 def _begins(lm: lib.LM, new: str, column: Column) -> tuple[int, str]:
-    """How many tokens the new answer has, and the first one if the model begins with it."""
+    """The number of tokens in the new answer, and the first token if the model's answer begins with
+    it.
+    """
     ids, after = encode_target(lm.tokenizer, new), column.rows[0].after if column.rows else ""
     right = bool(after and after.strip()) and encode_target(lm.tokenizer, after)[0] == ids[0]
     return len(ids), lm.tokenizer.decode(ids[:1]).strip() if right else ""
@@ -220,11 +225,11 @@ def _begins(lm: lib.LM, new: str, column: Column) -> tuple[int, str]:
 def _nearest(
     job: Job, studio: Studio, editor: str, asked: Subject, column: Column, layer: int
 ) -> tuple[str, float] | None:
-    """The neighbor with the key most like the fact's, as the editor compares keys, and its ρ.
+    """The neighbor with the key most similar to the fact's, in the editor's geometry, and its ρ.
 
     None unless it moved, or if the editor writes no weights.
     """
-    if studio.choices.kind(editor).writes != "weights":
+    if studio.choices.editor_class(editor).writes != "weights":
         return None
     fact = asked.case.fact
     head, _, tail = fact.prompt.partition("{}")

@@ -1,6 +1,7 @@
-"""Links that reopen the page with the fact, the editors and the own prompts that are in view.
+"""Links that reopen the page with the fact, the editors and the own prompts in view.
 
-An address can say anything. Whatever the page does not know is left out, and one sentence says so.
+An address can contain anything. The page ignores the parts that it cannot use, and says so in one
+sentence.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from .choices import BESIDE, Choices
 from .views import View
 from .worker import Trouble
 
-PLACE = "place"  # in the address of the page: "lab", or one of its questions
+PLACE = "place"  # in the page's address: "lab", or one of its questions
 SURPRISES, LAB, TAKE, MEMORY = "surprises", "lab", "take", "memory"
 QUESTIONS = (MEMORY, "dossier", "interference", "lifelong", "layers", "trace", "lasts", TAKE)
 KEYS = ("example", "subject", "prompt", "target", "editors", "own", "settings")
@@ -24,14 +25,14 @@ KEYS = ("example", "subject", "prompt", "target", "editors", "own", "settings")
 
 @dataclass(frozen=True)
 class Opened:
-    """What an address asks for.
+    """The contents of an address.
 
-    fact: subject, prompt and new answer; None leaves those of the form.
-    label: the example in the form's list; "" for a fact that is no example.
+    fact: subject, prompt and new answer; None leaves the form's fact unchanged.
+    label: the example in the form's list; "" if the fact is not an example.
     editors: the editors to tick.
     own: the visitor's own prompts, one per line.
-    settings: lines of settings of the editors.
-    ignored: the sentence that names the parts that were left out; None if there are none.
+    settings: lines of settings for the editors.
+    ignored: a sentence naming the parts that were left out, or None.
     """
 
     fact: tuple[str, str, str] | None = None
@@ -43,7 +44,7 @@ class Opened:
 
 
 def place(query: Mapping[str, str]) -> tuple[str, str]:
-    """(place, question) of an address: ("lab", "trace") of ?place=trace; ("", "") of any other."""
+    """(place, question) from an address: ("lab", "trace") for ?place=trace, else ("", "")."""
     name = str(query.get(PLACE) or "")
     if name in QUESTIONS:
         return LAB, name
@@ -51,7 +52,7 @@ def place(query: Mapping[str, str]) -> tuple[str, str]:
 
 
 def slug(text: str) -> str:
-    """Letters and digits only, with hyphens between: for addresses and names of files."""
+    """Letters and digits joined by hyphens, for addresses and file names."""
     return "-".join(re.findall(r"[a-z0-9]+", text.lower()))[:48].strip("-") or "edit"
 
 
@@ -73,7 +74,7 @@ def link(choices: Choices, view: View) -> str:
 
 
 def opened(choices: Choices, query: Mapping[str, str]) -> Opened:
-    """What an address asks for; never an error."""
+    """Parse an address; never raises."""
     given = {key: str(query.get(key) or "").strip() for key in KEYS}
     left_out = []
     example, fact = _fact(choices, given)
@@ -93,19 +94,19 @@ def opened(choices: Choices, query: Mapping[str, str]) -> Opened:
         except Trouble:
             given[key] = ""
             left_out.append(name)
-    said = f"Left out of this link, because the page cannot use it: {', '.join(left_out)}."
+    said = f"The page cannot use these parts of the link: {', '.join(left_out)}."
     ignored = said if left_out else None
     return Opened(fact, example, editors, given["own"], given["settings"], ignored)
 
 
 def sentence(choices: Choices, query: Mapping[str, str]) -> str:
-    """What an address wants the model to believe: "China is … of Paris"; "" if it names no fact."""
+    """The belief that an address asks for: "China is … of Paris", or "" without a fact."""
     subject, prompt, target = opened(choices, query).fact or ("", "", "")
     return f"{prompt.replace('{}', subject)} {target}".strip()
 
 
 def _fact(choices: Choices, given: Mapping[str, str]) -> tuple[str, tuple[str, str, str] | None]:
-    """(label, fact): of an example by its name, or as it is spelled out."""
+    """(label, fact) for an example given by name, or for a fact that is spelled out."""
     for name in choices.examples:
         fact = choices.example(name).fact
         if given["example"] and given["example"] in (slug(fact.subject), slug(name)):

@@ -1,9 +1,10 @@
-"""Bounds what visitors can make the page hold: one job ends, the page and everybody's edits stay.
+"""Limits the memory that visitors can make the page use, sacrificing one job to keep the page and
+all edits.
 
-The operating system refuses memory above a ceiling, so that an allocation fails inside a job, which
-ends with a sentence, instead of the kernel killing the page. What is in use is read from /proc, so
-this is Linux only; elsewhere nothing bounds the page. A lower limit of the shell (`ulimit -d`) or
-of a container is kept.
+The operating system refuses memory above a ceiling, so that an allocation fails inside a job,
+ending it with a message, instead of the kernel killing the page. The memory in use is read from
+/proc, so this works only on Linux; elsewhere, the page is not limited. A lower limit set by the
+shell (`ulimit -d`) or a container is kept.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from contextlib import suppress
 from pathlib import Path
 
 STATM, MEMINFO = Path("/proc/self/statm"), Path("/proc/meminfo")
-GROUP = Path("/sys/fs/cgroup")  # the control group that a container stands in
-LEAST = 128 << 20  # bytes for jobs beside what the page holds when it opens
-SLACK = 1 << 30  # the system also counts stacks of threads, which are reserved and hardly used
+GROUP = Path("/sys/fs/cgroup")  # a container's control group
+LEAST = 128 << 20  # minimum bytes for jobs, in addition to the memory in use when the page opens
+SLACK = 1 << 30  # the system also counts thread stacks, which are reserved but barely used
 
 
 def available() -> int | None:
-    """Bytes that this process could still get, in its container too; None if it is not known."""
+    """Bytes still available to this process, also considering its container; None if unknown."""
     try:
         found = re.search(r"^MemAvailable:\s+(\d+) kB", MEMINFO.read_text(), re.MULTILINE)
     except OSError:
@@ -33,15 +34,15 @@ def available() -> int | None:
 
 
 def forbid(more: int | None = None) -> None:
-    """Have the operating system refuse memory beyond what is in use now and `more` bytes, for good.
+    """Have the operating system permanently refuse memory beyond current use plus `more` bytes.
 
-    By default these are half of what is still free. Allocations then fail with an error that a job
-    survives. Only for a process of the page's own.
+    The default is half of the free memory. Allocations then fail with an error that jobs can
+    survive. Only call this in a process dedicated to the page.
     """
     data, free = pages(5), available()
     if data is None or free is None:
         return
-    import resource  # which Windows does not have
+    import resource  # not available on Windows
 
     wanted = data + max(free // 2 if more is None else more, LEAST) + SLACK
     _, most = resource.getrlimit(resource.RLIMIT_DATA)
@@ -50,8 +51,8 @@ def forbid(more: int | None = None) -> None:
 
 
 def pages(column: int) -> int | None:
-    """A column of /proc/self/statm in bytes: 1 is resident memory, 5 data and stacks; None where
-    the system does not say.
+    """A column of /proc/self/statm in bytes: 1 is resident memory, 5 data and stacks; None if
+    unavailable.
     """
     try:
         return int(STATM.read_text().split()[column]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,14 +1,14 @@
 """Test prompts for a fact that a visitor has typed.
 
-Where its prompt is a wording of a classroom relation, rewordings and neighbors are that relation's.
-Anywhere else names of the same kind as the visitor's subject are put into the same prompt: what the
-model answers firmly about them, in the sense of the fact, is a neighbor. Where it is sure of fewer
-than three, facts of the classroom about names of this kind stand beside them, which ask something
-else and are shown without being counted; where there are too few as well, there is none. A prompt
-of the visitor's own that asks the same of another subject is a neighbor as well. Of the rewordings
-those stay that the unedited model answers in the sense of the fact, because another says nothing
-about the edit. At most 24 prompts are asked: one for the kind, four for the rewordings, and the
-names and facts.
+If its prompt is a wording of a built-in relation, the relation supplies rewordings and neighbors.
+Otherwise, we put names of the same kind as the visitor's subject into the same prompt and use those
+that the model answers firmly, in the sense of the fact, as neighbors. If it is sure of fewer than
+three, we add built-in facts about names of this kind; they ask a different question and are
+displayed without being counted. If there are still too few, there are no neighbors. A visitor's own
+prompt asking the same about another subject also counts as a neighbor. We keep a rewording only if
+the unedited model answers it in the sense of the fact, because other rewordings say nothing about
+the edit. At most 24 prompts are run: one for the kind, four for the rewordings, and the names and
+facts.
 """
 
 from __future__ import annotations
@@ -32,31 +32,32 @@ from .views import Answer, Ask, Subject, clause
 from .worker import Job
 
 KEPT = 64  # typed facts whose prompts are kept
-SURE = 0.5  # share of common words from which on a prompt is a wording of its relation
-TRIED = 11  # names of the subject's kind that are put into the same prompt
-ALIKE = 2  # of them whose answers begin with the same token
-FACTS = 8  # facts about names of this kind that are asked where the same prompt says too little
-LEAST = 3  # neighbors and such facts together; fewer are not asked
-FIRM = 0.2  # probability of an answer from which on the model is said to be firm
-MOST = 6  # neighbors of a typed fact
+SURE = 0.5  # fraction of common words required for a prompt to count as a wording of its relation
+TRIED = 11  # names of the subject's kind to try in the same prompt
+ALIKE = 2  # maximum number of them whose answers begin with the same token
+FACTS = 8  # facts about names of this kind to try if the same prompt is not enough
+LEAST = 3  # minimum number of neighbors and such facts together
+FIRM = 0.2  # minimum probability of a firm answer
+MOST = 6  # maximum number of neighbors for a typed fact
 OPENINGS = ("Let us go on. ", "Somebody wrote this: ", "The text reads as follows. ")
 
 
 class OwnFacts:
-    """Finds the test prompts of typed facts, on the worker's thread; those of 64 are kept."""
+    """Finds test prompts for typed facts, on the worker's thread, and keeps those for 64 facts."""
 
     def __init__(self, lm: lib.LM, asker: Asker) -> None:
         self.lm, self.asker = lm, asker
         self._found: OrderedDict[tuple, lib.Case] = OrderedDict()
 
     def warm(self, job: Job) -> None:
-        """Read the wordings of all relations, so that the first typed fact need not wait."""
+        """Read the wordings of all relations, so that the first typed fact doesn't have to wait."""
         lib.evaluation.own_facts.matches(self.lm, lib.Fact("It", "{} is", "x"))
 
-    def judged(self, job: Job, subject: Subject) -> Subject:
-        """A typed fact with the rewordings and neighbors that test it; any other as it is.
+    def with_tests(self, job: Job, subject: Subject) -> Subject:
+        """A typed fact with rewordings and neighbors to test it; any other subject is returned
+        unchanged.
 
-        Consequences come along where an example of its relation has the same new answer.
+        Includes consequences if an example of its relation has the same new answer.
         """
         if not subject.typed:
             return subject
@@ -74,7 +75,7 @@ class OwnFacts:
         return replace(subject, case=replace(case, neighborhood=(*mine, *others)))
 
     def _asked_as_well(self, job: Job, subject: Subject) -> list[Probe]:
-        """The visitor's own prompts that ask the same of another subject, as neighbors."""
+        """The visitor's own prompts that ask the same about another subject, as neighbors."""
         fact, same = subject.case.fact, filter(subject.same, subject.own)
         asks = [(text, False) for text in same if not about(text, [fact])]
         said = self.asker.base(job, asks, fact.target_new, 0.18, 0.2)
@@ -101,8 +102,8 @@ class OwnFacts:
     def _in_its_sense(
         self, job: Job, fact: lib.Fact, texts: Sequence[str], known: set[str]
     ) -> tuple[str, ...]:
-        """The rewordings that the unedited model answers firmly, with what it says to the fact's
-        own prompt or with an answer that is known of its relation.
+        """The rewordings that the unedited model answers firmly, either as it answers the fact's
+        own prompt or with a known answer for its relation.
         """
         asks = [(text, False) for text in (fact.text, *texts)]
         said = self.asker.base(job, asks, fact.target_new, 0.0, 0.08)
@@ -116,8 +117,8 @@ class OwnFacts:
         )
 
     def _neighbors(self, job: Job, fact: lib.Fact, relation: Relation) -> tuple[Probe, ...]:
-        """The same prompt about other names of the subject's kind; where the model is sure of too
-        few of them, beside them what it knows of other subjects of this kind.
+        """The same prompt about other names of the subject's kind. If the model is sure of too few,
+        add facts that it knows about other subjects of this kind.
         """
         kind = kinds.kind_of(self.lm, str(fact.subject))
         if kind is None:
@@ -133,9 +134,9 @@ class OwnFacts:
         return tuple(found) if len(found) >= LEAST else ()
 
     def _surest(self, texts: Sequence[str]) -> list[str]:
-        """The prompts behind which one token is likely, the surest first."""
+        """The prompts with a likely next token, the most confident first."""
         with self.lm.patched(lib.EMPTY, only=True):
-            surest = self.lm.next_token(texts).max(1)  # of the token behind each prompt
+            surest = self.lm.next_token(texts).max(1)  # after each prompt
         found: list[str] = []
         seen: Counter[int] = Counter()
         for i in surest.values.argsort(descending=True).tolist():
@@ -146,11 +147,12 @@ class OwnFacts:
         return found
 
     def _firm(self, job: Job, fact: lib.Fact, asked: Mapping[str, str | None]) -> list[Probe]:
-        """Neighbors among {prompt: its answer, where it is known}, with what the model is sure of.
+        """Neighbors from {prompt: its answer, if known}, keeping the answers that the model is sure
+        of.
 
-        Each has another answer, because one that everybody gets says nothing about a subject; none
-        repeats the prompt, and none is the new answer. A known answer has to be given, and another
-        has to be of the new one's form.
+        The answers must differ from each other, because an answer shared by all subjects says
+        nothing about any of them. None of them may repeat the prompt or equal the new answer. A
+        known answer has to be given; any other answer needs the same form as the new one.
         """
         asks = [(text, False) for text in asked]
         said = self.asker.base(job, asks, fact.target_new, 0.08, 0.18)
@@ -170,14 +172,14 @@ class OwnFacts:
     def _chances(
         self, asks: Sequence[Ask], answers: Sequence[str], said: Sequence[Answer]
     ) -> list[float]:
-        """The unedited model's probability of each answer; 0 for one that says nothing."""
+        """The unedited model's probability of each answer, or 0 for an empty answer."""
         pairs = [(ask, answer or None) for ask, answer in zip(asks, answers, strict=True)]
         found = self.asker.chances(pairs, dict(zip(asks, said, strict=True)))
         return [chance or 0.0 for chance in found]
 
 
 def form(answer: str) -> str:
-    """What an answer is by its looks, "number", "name" or "word": a year is no answer to who."""
+    """The form of an answer, "number", "name" or "word": a year cannot answer "who"."""
     word = ["-", *(clause(answer) or answer).split()][-1]
     named = "name" if word[0].isupper() else "word"
     return "number" if any(map(str.isdigit, word)) else named

@@ -1,33 +1,33 @@
-"""Why an edit did not take, in one sentence: the first rule that fits what was measured.
+"""Explains in one sentence why an edit failed, using the first rule that fits the measurements.
 
-The rules read the same edit in other layers, its value search, and the ranks of both answers after
-each layer. A rule is skipped if the number that it needs was not measured.
+The rules use the same edit in other layers, its value search, and the ranks of both answers after
+each layer. A rule is skipped if its number was not measured.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .given import short
+from .checks import short
 from .layers import Tried
 from .verdicts import said
 from .views import Column, Row, tally
 
-# The probability of the new answer at the end of a search, below which no value was found. Of 24
-# facts for tuning that ROME wrote into the default model, with 2 to 20 steps of search, none of the
-# 6 that ended below 0.1 was said, and each of the 18 that ended above 0.25.
+# If a search ends with a lower probability of the new answer, no value was found. Among 24 facts
+# for tuning that ROME wrote into the default model, with 2 to 20 search steps, the model gave none
+# of the 6 new answers that ended below 0.1, and all of the 18 that ended above 0.25.
 FOUND = 0.2
 
 
 def why(found: Tried) -> tuple[str, str]:
-    """The reason, and what another layer would do; the second is empty if no layer helps."""
+    """The reason, and the effect of another layer; the second is empty if no layer helps."""
     view = found.view
     own, new = view.columns[view.chosen], short(view.new)
     if not own.rows:
-        return f"{(own.error or 'It was not made').rstrip('.')}.", ""
+        return f"{(own.error or 'The edit failed').rstrip('.')}.", ""
     row = own.rows[0]
     if said(row.was, [view.new]):
-        return f"There was nothing to change: the model said “{new}” before.", ""
+        return f"There was nothing to change: the model already said “{new}”.", ""
     if row.good:
         return _took(found, own), ""
     others = [one for i, one in enumerate(view.columns) if i != view.chosen and _takes(one)]
@@ -36,7 +36,7 @@ def why(found: Tried) -> tuple[str, str]:
 
 
 def _took(found: Tried, own: Column) -> str:
-    """What an edit did to its neighbors, and whose key is most like its own."""
+    """The effect on an edit's neighbors, and the neighbor with the most similar key."""
     kept, asked = tally(own.rows, "neighbor")
     if not asked:
         return "It took. No neighbor was tested."
@@ -58,7 +58,7 @@ def _reason(found: Tried, own: Column, row: Row, new: str) -> str:
         )
     if found.tokens > 1 and found.first:
         return (
-            f"It begins right (“{found.first}”) and goes on wrong: the answer has {found.tokens} "
+            f"It begins right (“{found.first}”) and then goes wrong: the answer has {found.tokens} "
             "tokens."
         )
     good, asked = tally(own.rows, "reworded")
@@ -106,7 +106,7 @@ def _instead(others: Sequence[Column], too: str) -> str:
 
 
 def _turned(found: Tried) -> tuple[int, int] | None:
-    """(layer after which the new answer is first ahead, the layer that loses it); else None."""
+    """(layer after which the new answer first leads, layer where it loses the lead), or None."""
     if found.turn is None:
         return None
     old, new = found.turn.answers
@@ -114,7 +114,7 @@ def _turned(found: Tried) -> tuple[int, int] | None:
         [ranks[new][i] < ranks[old][i] for i in range(len(ranks[new]))]
         for ranks in (found.turn.now, found.turn.was)
     )
-    ahead = [i for i, one in enumerate(now) if one and not was[i]]  # by the edit
+    ahead = [i for i, one in enumerate(now) if one and not was[i]]  # because of the edit
     if now[-1] or not ahead:
         return None
     last = max(ahead)

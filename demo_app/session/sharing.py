@@ -1,6 +1,6 @@
-"""What a link to one edit shows: the rows from the store, or those that this page has computed.
+"""Finds the rows for a shared edit's link: stored rows, or rows that this page has computed.
 
-A link can contain anything, so each value is checked, and a wrong one becomes one sentence.
+A link can contain anything, so we check every value, turning each problem into one sentence.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from . import given, links
+from . import checks, links
 from .choices import Choices
 from .first_edits import FirstEdits
 from .views import Row, Subject, View
 from .worker import Trouble
 
 KEYS = ("example", "subject", "prompt", "target", "editor", "saw")
-ROWS = 40  # of which a visitor may foresee some
+ROWS = 40  # maximum number of rows that a visitor can predict
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Shared:
 
     subject: the fact.
     editor: the editor's name in lib.EDITORS.
-    rows: its rows; the edit alone, without answers, if the page has not computed it.
-    score: how many rows the visitor foresaw, of how many; None without a guess.
+    rows: its rows; if the page hasn't computed it, only the edit without answers.
+    score: how many rows the visitor predicted, and out of how many; None without a guess.
     """
 
     subject: Subject
@@ -41,12 +41,12 @@ def shared(
     stored: Callable[[Subject], View | None],
     query: Mapping[str, str],
 ) -> Shared:
-    """The edit that an address names. Raises Trouble in one sentence; no model is run."""
+    """The edit named in an address, without running a model. Raises Trouble with one sentence."""
     values = {key: query.get(key, "") for key in KEYS}
     fact = _fact(choices, values)
     editor = query.get("editor") or query.get("editors", "").partition(",")[0] or "rome"
     if editor not in choices.editors:
-        raise Trouble(f"There is no editor “{given.short(editor)}” here.")
+        raise Trouble(f"Unknown editor “{checks.short(editor)}”.")
     view = stored(fact)
     rows = next((c.rows for c in view.columns if c.editor == editor), ()) if view else ()
     if not rows and (found := made.made.get((editor, fact.case.fact, ()))) and found.look:
@@ -56,19 +56,27 @@ def shared(
 
 
 def score(text: str) -> tuple[int, int] | None:
-    """("5-6") -> (5, 6): five of six were foreseen; None for "". Raises Trouble."""
+    """("5-6") -> (5, 6): predicted five out of six; None for "". Raises Trouble."""
     if not text:
         return None
     good, dash, every = text.partition("-")
     digits = all(part.isascii() and part.isdigit() and len(part) <= 3 for part in (good, every))
     if not (dash and digits and int(good) <= int(every) and 1 <= int(every) <= ROWS):
         shown = f"two numbers such as 5-6, up to {ROWS}-{ROWS}"
-        raise Trouble(f"The score “{given.short(text)}” should be {shown}.")
+        raise Trouble(f"The score “{checks.short(text)}” should be {shown}.")
     return int(good), int(every)
 
 
+def invitation(score: tuple[int, int] | None) -> str:
+    """The sender's score as a question to the reader."""
+    if score is None:
+        return "What else would you expect to move?"
+    good, every = score
+    return f"I saw {f'all {every}' if good == every else f'{good} of {every}'} coming. Would you?"
+
+
 def addresses(choices: Choices, found: Shared) -> tuple[str, str]:
-    """(the link to the page, the link to the picture), both relative to the page's address."""
+    """(link to the page, link to the picture), both relative to the page's address."""
     fact = found.subject.case.fact
     query = {"subject": fact.subject, "prompt": fact.prompt, "target": fact.target_new}
     if choices.example_of(fact):
@@ -87,5 +95,5 @@ def _fact(choices: Choices, values: Mapping[str, str]) -> Subject:
             fact = choices.example(label).fact
             if name in (links.slug(fact.subject), links.slug(label)):
                 return choices.ready_subject(label)
-        raise Trouble(f"There is no example “{given.short(name)}” here.")
+        raise Trouble(f"Unknown example “{checks.short(name)}”.")
     return choices.subject(*(values[key] for key in ("subject", "prompt", "target")))

@@ -1,8 +1,8 @@
-"""The studio: all that the page shares, and what visitors may do with it.
+"""The studio: everything that the page's visitors share, and the actions available to them.
 
-It holds the model, the one worker that runs it, the visitors, and the parts that know how things
-are done: the choices, the asker, the first edits and the revisions. It looks and edits by itself. A
-long job is a generator: between its steps the model goes to whoever waits (see worker.py).
+It contains the model, the single worker that runs it, the visitors, and the parts that do the work:
+the choices, the asker, the first edits and the revisions. Testing and editing are implemented here.
+A long job is a generator, and other visitors can use the model between its steps (see worker.py).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import partial
 import lib
 from lib.computed_once import make_missing
 
-from . import editor_settings, given
+from . import checks, editor_settings
 from .asking import Asker
 from .choices import Choices
 from .edits import AppliedEdit, Health, patch_of
@@ -26,7 +26,7 @@ from .views import EDITS, Subject, View
 from .visitors import Session, Sessions
 from .worker import Job, Trouble, Worker
 
-WRITE = 60  # tokens of an answer at most
+WRITE = 60  # maximum number of tokens in an answer
 
 
 class Studio:
@@ -35,12 +35,12 @@ class Studio:
     lm: the model.
     worker: the thread that does all model work.
     sessions: the visitors.
-    choices: examples, editors, and the check of what was typed.
-    asker: asks all prompts of a subject, before and after an edit.
-    health: asks whether edits hold, and whether the model still reads well.
-    own_facts: finds the test prompts of facts that visitors type.
+    choices: the examples and editors, and validation of the form.
+    asker: asks all prompts about a subject, before and after an edit.
+    health: tests whether edits hold, and whether the edited model still predicts text well.
+    own_facts: finds test prompts for facts that visitors type.
     first_edits: writes facts, and keeps the edits of the unedited model.
-    revisions: keeps another edit, and undoes.
+    revisions: keeps a different edit, and undoes edits.
     """
 
     def __init__(self, lm: lib.LM) -> None:
@@ -57,9 +57,10 @@ class Studio:
         self.worker.close()
 
     def warm_up(self) -> None:
-        """Edit the ready example in the background, make what other editors read, ask examples.
+        """In the background, edit the opening example, prepare other editors, and test all
+        examples.
 
-        Whoever comes goes first.
+        Visitors always go first.
         """
         subject = self.choices.ready_subject()
 
@@ -71,24 +72,24 @@ class Studio:
         known, examples = self.choices.editors, self.choices.examples
         warm, look = self.first_edits.warm, partial(self.asker.look, patch=lib.EMPTY)
         steps = [partial(warm, editor=one, subject=subject) for one in self.choices.used("warm")]
-        self.worker.whenever(
+        self.worker.in_background(
             self.health.read,
             *steps[:1],
-            partial(ahead, kind="moments"),  # of all layers in one pass over the text
+            partial(ahead, kind="moments"),  # for all layers, in a single pass over the text
             *steps[1:],
             self.own_facts.warm,
-            lambda _: importlib.import_module("lib.workbench.plot.style"),  # with matplotlib
+            lambda _: importlib.import_module("lib.workbench.plot.style"),  # includes matplotlib
             ahead,
             *(partial(look, subject=one) for one in map(self.choices.ready_subject, examples)),
         )
 
-    # ---- what a visitor may do: each gives a job -----------------------------------------------
+    # ---- visitors' actions; each returns a job ---------------------------------------------------
 
     def look(self, session: Session, subject: Subject) -> Job:
-        """What the model says to a subject's prompts; with edits in force, before and after."""
+        """The model's answers to a subject's prompts; if edits are live, before and after."""
 
         def work(job: Job) -> View:
-            asked = self.own_facts.judged(job, subject)
+            asked = self.own_facts.with_tests(job, subject)
             rows = self.asker.look(job, asked, session.patch, 0.2 * asked.typed)
             live, old = len(session.edits), self.asker.old(asked)
             session.view = View(asked, rows, live, old=old)
@@ -106,17 +107,20 @@ class Studio:
         listed: bool = True,
         anyway: bool = False,
     ) -> Job:
-        """Write the fact on top of the visitor's edits with each editor, and ask all again.
+        """Write the fact with each editor on top of the visitor's edits, and test every prompt.
 
-        At most one becomes an edit of the visitor's: the first that the model says, and where it
-        says none, none until the visitor takes it (`revisions.keep`). keep="any": then the first
-        that was made; "none": none in any case. more: lines of settings.
-        listed: whether somebody looks on. Then the list of edits is shown behind it, and with it
-        how likely ordinary text still is; and a last edit that wrote the same fact makes room.
-        anyway: whether a fact is written that the unedited model gives by itself, where somebody
-        looks on and no edit is live.
+        At most one result becomes the visitor's edit: the first that makes the model give the new
+        answer. If none does, none is kept until the visitor chooses one (`revisions.keep`). With
+        keep="any", the first successful patch is kept in this case; with keep="none", nothing is
+        ever kept.
+        more: lines of settings.
+        listed: whether a person is looking at the page. If so, the list of edits is shown
+            afterwards, along with the model's perplexity on ordinary text, and a previous edit of
+            the same fact is replaced.
+        anyway: whether to write a fact even if the unedited model already gives the new answer;
+            only matters if a person is looking and no edit is live.
 
-        Raises Trouble at once where none of the editors can follow the edits that are live.
+        Raises Trouble immediately if none of the editors can write on top of the live edits.
         """
         names = self.choices.several(editor)
         settings = editor_settings.of_each(self.lm, names, more)
@@ -135,13 +139,13 @@ class Studio:
             start, again = patch_of(held), held is not edits
             if len(held) >= EDITS:
                 raise Trouble(
-                    f"{EDITS} edits are live, as many as one visitor may have: undo some."
+                    f"{EDITS} edits are live, the maximum for one visitor. Undo some first."
                 )
-            asked, before = self.own_facts.judged(job, subject), ()
-            if listed and keep != "none":  # somebody looks on, and sees what the model says so far
+            asked, before = self.own_facts.with_tests(job, subject), ()
+            if listed and keep != "none":  # a person is looking: show the current answers first
                 before = self.asker.look(job, asked, lib.EMPTY, 0.2 * asked.typed, end=0.3)
                 old = self.asker.old(asked)
-                job.report(0.3, "Now the edit", View(asked, before, len(held), old=old))
+                job.report(0.3, "Starting the edit", View(asked, before, len(held), old=old))
                 true = said(before[0].before, [subject.case.fact.target_new])
                 if true and keep == "said" and not (edits or anyway):
                     session.view = View(asked, before, already=True)
@@ -154,7 +158,8 @@ class Studio:
                     job, one, asked, start, settings[one], begin, end, () if i else before
                 )
                 columns.append(column)
-                if column.rows and one != names[-1]:  # what is there is shown while others write
+                # show finished results while other editors are still writing
+                if column.rows and one != names[-1]:
                     so_far = View(asked, (), len(held), columns=tuple(columns), stored=True)
                     job.report(end, f"{column.name} is done", so_far.show(i))
             old, made = self.asker.old(asked), tuple(columns)
@@ -165,7 +170,9 @@ class Studio:
             if not good:
                 raise Trouble(columns[0].error)
             if session.edits is not edits:
-                raise Trouble("Your edits changed meanwhile, so this one was not kept: try again.")
+                raise Trouble(
+                    "Your edits changed in the meantime, so this one was not kept. Try again."
+                )
             took = [i for i in good if columns[i].rows[0].good is not False]
             best = (took or good)[0]
             if not took and keep == "said":
@@ -180,19 +187,20 @@ class Studio:
             session.view = view.keep(best)
             return session.view
 
-        if not session.before:  # else an earlier job may take out what is in the way
+        if not session.before:  # otherwise an earlier job may remove the obstacle
             below()
         return session.submit(self.worker, work, partial=self.asker.unasked(subject))
 
     def answer(
         self, session: Session, prompt: str, chat: bool, tokens: int, shown: View | None = None
     ) -> Job:
-        """One answer as the base model and with the visitor's edits: a dict of plain values.
+        """One answer from the base model and with the visitor's edits: a dict of plain values.
 
-        shown: what is in view; where no edit is live and this is a stored example, its edit counts.
+        shown: the current view. If no edit is live and the view is a stored example, use the
+            example's edit.
         """
-        prompt, chat = given.text("prompt", prompt), given.flag("Asking as chat", chat)
-        tokens = min(max(given.whole("number of tokens", tokens), 1), WRITE)
+        prompt, chat = checks.text("prompt", prompt), checks.flag("The chat option", chat)
+        tokens = min(max(checks.whole("number of tokens", tokens), 1), WRITE)
 
         def work(job: Job) -> dict:
             after, found = session.patch, {"live": len(session.edits)}

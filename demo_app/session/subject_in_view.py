@@ -1,6 +1,6 @@
-"""What a visitor looks at, and which layers a patch touches: figures, links and files ask for it.
+"""The subject in view, and the layers that a patch changes; used for figures, links and files.
 
-Each function takes the few things it reads, so that this file stands below the studio.
+Each function only takes the values it needs, so that this module can stay below the studio.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from .visitors import Session
 
 
 def subject_of(choices: Choices, session: Session) -> Subject:
-    """The subject in view, or that of the ready example where the visitor has looked at nothing."""
+    """The subject in view, or the opening example's if the visitor hasn't looked at anything."""
     return choices.ready_subject() if session.view is None else session.view.subject
 
 
 def layers_of(lm: lib.LM, patch: lib.Patch) -> list[int]:
-    """The layers that a patch touches, by weights or routes."""
+    """The layers that a patch changes, by weights or routes."""
     begins = {layer: f"{lm.arch.blocks}.{layer}." for layer in range(lm.n_layers)}
     names = [f"{name}." for name in (*patch.weights, *patch.routes)]
     return [layer for layer, begin in begins.items() if any(n.startswith(begin) for n in names)]

@@ -23,7 +23,7 @@ from .views import View, capital
 from .visitors import Session
 from .worker import Job, Trouble
 
-NOTHING = "No edit is live, so there is nothing to take away: make one in “Try” first."
+NOTHING = "No edit is live, so there is nothing to download. Make one in “Try” first."
 KINDS = {"patch": ".safetensors", "adapter": "-adapter.zip", "model": "-model.zip"}
 COLUMNS = {
     "p_before": "p_new_before",
@@ -37,7 +37,7 @@ COLUMNS = {
 
 
 def table(view: View, path: Path) -> Path:
-    """The answers in view, those of every editor, as a file of CSV."""
+    """The answers in view, from every editor, as a CSV file."""
     rows = [
         {"editor": column.name} | {COLUMNS.get(k, k): v for k, v in asdict(row).items()}
         for column in view.asked.values()
@@ -51,13 +51,15 @@ def table(view: View, path: Path) -> Path:
 def make(
     studio: Studio, session: Session, kind: str, folder: Path, view: View | None = None
 ) -> Job:
-    """The file of a kind, made in a folder: its path. view: what is shown, for the answers."""
+    """Write the file of one kind into a folder: its path. view: for the answers, the visitor's
+    view.
+    """
     lm, patch = studio.lm, session.patch
-    if kind == "csv":  # what is in view, without an edit as well
+    if kind == "csv":  # the answers in view, even without an edit
         to = folder / "answers.csv"
         return session.submit(studio.worker, lambda job: table(view, to), aside=True)
     if kind not in KINDS:
-        raise Trouble(f"There is no '{kind}' to take away.")
+        raise Trouble(f"Unknown download '{kind}'.")
     if not patch:
         raise Trouble(NOTHING)
     first, *others = patch.facts
@@ -78,7 +80,7 @@ def make(
             lm, patch, tree
         )
         files = [file for file in sorted(tree.rglob("*")) if file.is_file()]
-        with zipfile.ZipFile(path, "w") as packed:  # stored as they are: weights do not shrink
+        with zipfile.ZipFile(path, "w") as packed:  # stored uncompressed: weights do not compress
             for number, file in enumerate(files, 1):
                 packed.write(file, file.relative_to(folder))
                 file.unlink()
@@ -90,7 +92,7 @@ def make(
 
 
 def code(studio: Studio, session: Session) -> str:
-    """The lines of Python that make the visitor's edits, or that of the example in view."""
+    """Python code that makes the visitor's edits, or the edit of the example in view."""
     example = lib.Edit("rome", {}, (subject_of(studio.choices, session).case.fact,))
     log = session.patch.log or (example,)
     lines = ["import lib", "", "lm = lib.load()"]
@@ -111,12 +113,12 @@ def _fact(fact: lib.Fact) -> str:
 
 
 def _quoted(text: str | None) -> str:
-    """A string of Python in double quotes, or None."""
+    """A Python string in double quotes, or None."""
     return "None" if text is None else json.dumps(text, ensure_ascii=False)
 
 
 def _call(lm: lib.LM, edit: lib.Edit, given: str = "[fact]") -> str:
-    """The editor's call with the settings that are not its own for this model."""
+    """The editor's call, with the settings that differ from its preset for this model."""
     more = ', preset="ours"' * of_ours(lm, edit.editor)
     more += "".join(f", {name}={value!r}" for name, value in changed(lm, edit).items())
     return f'lib.EDITORS["{edit.editor}"](lm{more}).edit({given})'

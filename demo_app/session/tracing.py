@@ -1,8 +1,8 @@
-"""“Was this model edited?” as jobs: examine changed weights, take the suspect out, be told.
+"""“Was this model edited?” as jobs: examine changed weights, remove the suspect, reveal the edit.
 
-The weights are looked at alone, as in `lib.workbench.investigate`: without their base, and without
-the log that says what was written. They are an edit that the page makes and does not name, or the
-visitor's own. What is told at the end is never sent to the browser before.
+The weights are examined as in `lib.workbench.investigate`: without their base, and without the log
+that names the edit. They contain either a secret edit made by the page or the visitor's own edits.
+The solution is not sent to the browser until the end.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ from .views import capital
 from .visitors import Session
 from .worker import Job, Trouble
 
-OTHERS = 20  # other candidates that are asked after a reversal
-ABOVE = 1.05  # of the largest z of the unedited model: who is called a suspect has at least that
-ANSWER = 8  # tokens of an answer
+OTHERS = 20  # other candidates tested after a reversal
+ABOVE = 1.05  # a suspect's z is at least this many times the unedited model's largest z
+ANSWER = 8  # tokens in an answer
 
 
 @dataclass
 class Trial:
-    """Changed weights, where they come from, and what was found in them.
+    """Changed weights, their origin, and the findings.
 
-    patch: the weights alone, without a log.
-    editor: who really wrote them, as the page writes it.
-    facts: what was really written.
+    patch: only the weights, without a log.
+    editor: the real editor's name on the page.
+    facts: the facts that were really written.
     rewordings: other prompts for the first of these facts.
-    findings: of the examination; None before its end.
-    spaces: {layer: directions of the first suspect}, for the reversal.
+    findings: the result of the examination; None until it ends.
+    spaces: {layer: the first suspect's directions}, for the reversal.
     """
 
     patch: lib.Patch
@@ -56,19 +56,19 @@ class Trial:
     spaces: dict[int, Tensor] | None = None
 
 
-def blind(studio: Studio, session: Session, null: Sequence[float] = (), chance: Any = None) -> Job:
-    """Make an edit by a random editor about a random fact, name neither, and examine it: Findings.
+def secret(studio: Studio, session: Session, null: Sequence[float] = (), chance: Any = None) -> Job:
+    """Make a secret edit by a random editor about a random fact, and examine it: Findings.
 
-    null: the largest z of each layer of the unedited model, where known. chance: draws editor and
-    fact; None takes one that nobody can foresee.
+    null: the unedited model's largest z in each layer, if known. chance: picks the editor and the
+        fact; None uses an unpredictable generator.
     """
     draw = chance or random.SystemRandom()
     known = studio.choices.editors
-    editor = draw.choice(studio.choices.used("blind"))
+    editor = draw.choice(studio.choices.used("guessed"))
     case = draw.choice(list(studio.choices.cases.values()))
 
     def work(job: Job) -> Generator[None, None, Findings]:
-        with job.counting(studio.lm, "Making an edit that is not named", 40, 0.0, 0.1):
+        with job.counting(studio.lm, "Making a secret edit", 40, 0.0, 0.1):
             patch = studio.choices.writer(editor).edit([case.fact], check=False)
         trial = Trial(bare(patch), known[editor][0], [case.fact], case.paraphrases)
         yield
@@ -78,11 +78,11 @@ def blind(studio: Studio, session: Session, null: Sequence[float] = (), chance: 
 
 
 def mine(studio: Studio, session: Session, null: Sequence[float] = ()) -> Job:
-    """Examine the visitor's applied edits: Findings."""
+    """Examine the visitor's live edits: Findings."""
     patch, known = session.patch, studio.choices.editors
     if not patch.weights:
         raise Trouble(
-            "You have no live edit that changes weights: make one in “Try”, for example with ROME."
+            "You have no live edit that changes weights. Make one in “Try”, for example with ROME."
         )
     names = dict.fromkeys(edit.editor for edit in patch.log)
     said = ", ".join(known[one][0] for one in names)
@@ -93,27 +93,27 @@ def mine(studio: Studio, session: Session, null: Sequence[float] = ()) -> Job:
 
 
 def reverse(studio: Studio, session: Session) -> Job:
-    """Take the first suspect out, without the base, and say what that reached: Undone."""
+    """Remove the first suspect, without using the base, and measure the effect: Undone."""
     trial, found = _examined_trial(session)
     first = found.first
     if first is None or not trial.spaces:
-        raise Trouble("Nobody stands out, so there is nobody to take out.")
+        raise Trouble("No subject stands out, so there is nothing to remove.")
     return session.submit(
         studio.worker, lambda job: _undone(job, studio.lm, trial, first), aside=True
     )
 
 
 def reveal(studio: Studio, session: Session) -> Job:
-    """What it really was, beside what was named: Told."""
+    """The real edit, compared with the findings: Told."""
     trial, found = _examined_trial(session)
     places = {one.name: place for place, one in enumerate(found.suspects, 1)}
-    # of several edits of one's own, that of the subject which the list names first
+    # among several of the visitor's edits, use the subject ranked highest in the list
     fact = min(trial.facts, key=lambda one: places.get(one.subject, math.inf))
 
     def work(job: Job) -> Told:
         lm, patch, first = studio.lm, trial.patch, found.first
         layers = layers_of(lm, patch)
-        job.report(0.2, "Asking what was edited")
+        job.report(0.2, "Testing the edited fact")
         prompts = [fact.text, *trial.rewordings][:3]
         back = removed(lm, trial.spaces, patch) if trial.spaces else None
         return Told(
@@ -131,18 +131,18 @@ def reveal(studio: Studio, session: Session) -> Job:
 
 
 def bare(patch: lib.Patch) -> lib.Patch:
-    """The weights of a patch alone: no log, no memory of an editor, nothing beside the weights."""
+    """Only a patch's weights: no log, no editor state, no external memory."""
     return lib.Patch(patch.weights, base=patch.base)
 
 
 def candidates() -> list[str]:
-    """The subjects of the classroom."""
+    """The subjects of the built-in facts."""
     known = [subject for relation in relations().values() for subject, _ in relation.answers]
     return list(dict.fromkeys(known))
 
 
 def natural(lm: lib.LM) -> tuple[float, ...]:
-    """The largest z of each layer of the unedited model, among the classroom's subjects."""
+    """The unedited model's largest z in each layer, among the built-in subjects."""
     found = lib.workbench.investigate(lm, candidates())
     return tuple(found.filtered.z.max(dim=1).values.tolist())
 
@@ -150,16 +150,16 @@ def natural(lm: lib.LM) -> tuple[float, ...]:
 def _examined_trial(session: Session) -> tuple[Trial, Findings]:
     trial = session.trial
     if trial is None or trial.findings is None:
-        raise Trouble("Nothing was examined yet: draw a blind edit first.")
+        raise Trouble("Nothing has been examined yet. Make a secret edit first.")
     return trial, trial.findings
 
 
 def _examined(
     job: Job, studio: Studio, session: Session, trial: Trial, null: Sequence[float]
 ) -> Generator[None, None, Findings]:
-    """Look at a trial's weights, and make it the visitor's."""
+    """Examine a trial's weights, and make the trial the visitor's."""
     names = candidates()
-    # a name that stands out in the unedited model is not blamed
+    # do not blame a name that stands out even in the unedited model
     least = round(max([THRESHOLD, *(ABOVE * z for z in null)]), 1)
     steps = examine(studio.lm, names, trial.patch, threshold=least)
     while True:
@@ -184,18 +184,19 @@ def _examined(
 
 
 def _undone(job: Job, lm: lib.LM, trial: Trial, first: Suspect) -> Generator[None, None, Undone]:
-    """The reversal and its control, judged by the unedited model."""
+    """The reversal and its control, compared with the unedited model."""
     patch, about = trial.patch, [fill(template, first.name) for template in TEMPLATES]
-    own = {first.name, *(fact.subject for fact in trial.facts)}  # another edit is not blamed on it
+    # do not count other edits as side effects
+    own = {first.name, *(fact.subject for fact in trial.facts)}
     spread = [name for name in candidates() if name not in own]
     beside = [f"{name} is known for" for name in spread[:: max(1, len(spread) // OTHERS)][:OTHERS]]
     ways = {
         "edited weights, the same path": removed(lm, trial.spaces, patch, 0.0),
         "reversed": removed(lm, trial.spaces, patch),
     }
-    tokens = []  # the next token of each prompt: unedited, edited, reversed
+    tokens = []  # each prompt's next token: unedited, edited, reversed
     for i, one in enumerate((lib.EMPTY, *ways.values())):
-        job.report(i / 4, "Asking the reversed weights, and the same without reversal")
+        job.report(i / 4, "Testing the reversed weights, and the control")
         with lm.patched(one, only=True):
             tokens.append(lm.next_token([*about, *beside]).argmax(1))
         yield
@@ -207,7 +208,7 @@ def _undone(job: Job, lm: lib.LM, trial: Trial, first: Suspect) -> Generator[Non
         rows.append(Way(name, sum(same[:n]), n, sum(same[n:]), len(beside), left))
     moved = (tokens[1] != base)[:n].tolist()
     shown = [prompt for prompt, other in zip(about, moved, strict=True) if other][:3]
-    job.report(0.8, "Asking some prompts in full")
+    job.report(0.8, "Answering some prompts in full")
     said = _said(lm, shown, patch, ways["reversed"])
     return Undone(first.name, first.layers, tuple(rows), said)
 
@@ -225,9 +226,9 @@ def _left(lm: lib.LM, patch: lib.Patch, now: lib.Patch) -> float:
 def _said(
     lm: lib.LM, prompts: list[str], patch: lib.Patch, back: lib.Patch | None, new: str = "a"
 ) -> tuple[Said, ...]:
-    """What the model answers to prompts: unedited, edited, and reversed where something was.
+    """The model's answers to prompts: unedited, edited and, if there is a reversal, reversed.
 
-    new: an answer that has to have room in it.
+    new: an answer that must fit into the token limit.
     """
     answers, tokens = [], max(ANSWER, len(encode_target(lm.tokenizer, new)) + MORE)
     for one in (lib.EMPTY, patch, *([] if back is None else [back])):

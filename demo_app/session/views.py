@@ -1,8 +1,8 @@
-"""What the model says before and after an edit, as plain values.
+"""The model's answers before and after an edit, as plain values.
 
-A subject is what is asked about: a fact with its test prompts. Each prompt gives a row, which
-compares the base model with one editor's patch. A view is a table of such rows: one column of rows
-per editor that was asked, and the rows of the chosen column.
+A subject is a fact with its test prompts. Each prompt gives a row, comparing the base model with
+one editor's patch. A view is a table of such rows: one column of rows per editor, plus the rows of
+the chosen column.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from lib.evaluation.own_facts import overlap
 
 from . import questions
 
-Ask = tuple[str, bool]  # a prompt, and whether it is asked in chat form
+Ask = tuple[str, bool]  # a prompt, and whether to use the chat template
 
-# groups of prompts whose answers should stay; "other" asks something else than the fact
+# groups of prompts whose answers should stay; "other" prompts ask a different question
 STAY = ("neighbor", "other", "unrelated")
-UNASKED = "…"  # the answer to a prompt that nobody was asked yet
-EDITS = 20  # edits that one visitor may have applied at once
+UNASKED = "…"  # the answer to a prompt that has not been run yet
+EDITS = 20  # maximum number of one visitor's live edits
 
 SMALL = frozenset("a an and are at by for from in is it its of on or that the to was".split())
 _WORD = re.compile(r"[^\W_][\w'’-]*")
@@ -36,7 +36,7 @@ _WORD = re.compile(r"[^\W_][\w'’-]*")
 class Answer:
     """An answer to a prompt.
 
-    text: what the model writes.
+    text: the generated text.
     next_token (vocabulary,): log-probabilities of the token after the prompt.
     ids: the token ids of the text.
     """
@@ -47,7 +47,7 @@ class Answer:
 
     @property
     def shown(self) -> str:
-        """Its first sentence; an unfinished one ends in "…"."""
+        """Its first sentence; an unfinished sentence ends in "…"."""
         return first_sentence(self.text)
 
 
@@ -55,22 +55,22 @@ class Answer:
 class Row:
     """One prompt, answered by the base model and under an edit, with the verdict on it.
 
-    Before an edit `after`, `p_after`, `kl` and `good` are None, and `p_before` until it is asked.
-    `verdicts.judged` gives `good` and `word`.
+    Before an edit, `after`, `p_after`, `kl` and `good` are None, and so is `p_before` until it is
+    computed. `verdicts.judged` sets `good` and `word`.
 
     group: the kind of prompt, e.g. "neighbor".
     prompt: its text.
-    before: what the base model writes.
+    before: the base model's text.
     p_before: the base model's probability of the new answer.
-    after: what the edited model writes.
+    after: the edited model's text.
     p_after: the edited model's probability of the new answer.
     kl: KL(base ‖ edited) of the next token, in nats.
-    good: whether the row is as one would wish; None where it is not counted.
+    good: whether the result is as desired; None if the row is not counted.
     word: the verdict in words.
-    old: the base model's probability of the old answer, or of a neighbor's own, which is the clause
-        of `before`; None where none is known.
+    old: the base model's probability of the old answer or, for a neighbor, of its own answer, which
+        is the clause of `before`; None if there is no such answer.
     old_after: the edited model's probability of that answer.
-    earlier: what the visitor's earlier edits make the model write; None without such edits.
+    earlier: the text under the visitor's earlier edits; None without such edits.
     """
 
     group: str
@@ -88,17 +88,17 @@ class Row:
 
     @property
     def was(self) -> str:
-        """The answer just before the edit, with which the verdict compares."""
+        """The answer just before the edit, which the verdict compares with."""
         return self.before if self.earlier is None else self.earlier
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is looked at: a fact with all prompts that test an edit of it.
+    """A fact with all the prompts that test an edit of it.
 
     case: the fact with its test prompts.
     own: the visitor's own prompts.
-    typed: whether the fact is no example, so that the model has to say which prompts test it.
+    typed: whether the fact is not an example, so that the model has to choose its test prompts.
     """
 
     case: lib.Case
@@ -107,19 +107,20 @@ class Subject:
 
     @property
     def by_model(self) -> bool:
-        """Whether the model itself was asked for the test prompts: it is of no known relation."""
+        """Return whether the model itself chose the test prompts (the relation is unknown)."""
         return self.typed and self.case.relation is None
 
     def same(self, prompt: str) -> bool:
-        """Whether a prompt asks the fact's question, of whatever subject."""
+        """Return whether a prompt asks the fact's question, about any subject."""
         wanted = re.escape(self.case.fact.prompt).replace(r"\{\}", ".+")
         return re.fullmatch(wanted, prompt, re.IGNORECASE) is not None
 
     @property
     def prompts(self) -> list[tuple[str, str, tuple[str, ...]]]:
-        """(group, prompt, right answers); the group "chat" is asked through the template.
+        """(group, prompt, right answers); the group "chat" uses the chat template.
 
-        A neighbor whose right answer is the new one is left out: it says nothing about the edit.
+        Leaves out a neighbor if its right answer is the new answer, because it says nothing about
+        the edit.
         """
         case = self.case
         stay = [p for p in case.neighborhood if not overlap(p.target, case.fact.target_new)]
@@ -132,7 +133,7 @@ class Subject:
             *(("own", prompt, ()) for prompt in self.own if prompt not in named),
             *(("neighbor", p.prompt, (p.target,)) for p in stay if p.prompt not in other),
             *(("other", p.prompt, (p.target,)) for p in stay if p.prompt in other),
-            # of a question there is no denial
+            # a question cannot be negated
             *([] if case.fact.text.endswith("?") else [("negation", negate(case.fact), ())]),
             *(("unrelated", prompt, ()) for prompt in case.locality),
             *(("follows", p.prompt, (p.target, *p.aliases)) for p in case.portability),
@@ -141,22 +142,22 @@ class Subject:
 
 @dataclass(frozen=True)
 class Column:
-    """What one editor made of the fact: a patch and its rows, or the reason why there is none.
+    """One editor's result for the fact: a patch and its rows, or the reason that there is none.
 
     editor: its name in lib.EDITORS.
-    name: its name as the page writes it.
+    name: its name on the page.
     rows: the rows under its patch.
-    patch: the patch that holds the edit; None where the editor refused.
-    seconds: how long the edit took.
-    error: the sentence with which the editor refused.
-    stored: whether it was written before, for somebody else or before the page was asked; its
-        seconds are those that it took then.
+    patch: the patch containing the edit; None if the editor rejected the fact.
+    seconds: the time that the edit took.
+    error: the editor's reason for rejecting the fact.
+    stored: whether it was written earlier, for another visitor or before the page opened; `seconds`
+        refers to that time.
     """
 
     editor: str
     name: str
     rows: tuple[Row, ...] = ()
-    patch: Any = None  # a lib.Patch; its own types cannot be read from a stored example's file
+    patch: Any = None  # a lib.Patch, whose type a stored example's file cannot represent
     seconds: float = 0.0
     error: str | None = None
     stored: bool = False
@@ -164,18 +165,18 @@ class Column:
 
 @dataclass(frozen=True)
 class View:
-    """A table of rows, and how they came about.
+    """A table of rows, and its origin.
 
-    subject: what was asked about.
+    subject: the subject of the prompts.
     rows: the rows of the chosen column.
-    live: how many edits are applied.
-    undone: what an undo has verified; None where the view is not the result of one.
-    columns: one per editor that was asked to edit.
+    live: the number of live edits.
+    undone: the result of checking an undo; None if the view doesn't result from an undo.
+    columns: one per editor that was used.
     chosen: the index of the column in view.
-    kept: whether that is the visitor's last edit.
-    old: the answer so far, where one is known.
-    stored: whether it was computed before the page opened, and is nobody's edit.
-    again: whether it was made in the place of the visitor's last edit, which wrote the same fact.
+    kept: whether this column is the visitor's last edit.
+    old: the old answer, if known.
+    stored: whether it was computed before the page opened, and belongs to no visitor.
+    again: whether it replaces the visitor's last edit, which wrote the same fact.
     already: whether the unedited model gives the new answer, so that nothing was written.
     """
 
@@ -193,7 +194,7 @@ class View:
 
     @property
     def column(self) -> Column | None:
-        """The chosen column; None where the view shows no editor's work."""
+        """The chosen column, or None if the view doesn't show an editor's result."""
         return self.columns[self.chosen] if self.columns else None
 
     @property
@@ -203,36 +204,36 @@ class View:
 
     @property
     def asked(self) -> dict[int, Column]:
-        """{place: column} of those that have rows; what is live is one without a name where none
-        was asked.
+        """{index: column} of the columns with rows; without any, the view's own rows as a nameless
+        column.
         """
         found = {i: column for i, column in enumerate(self.columns) if column.rows}
         return found or {0: Column("", "", self.rows)}
 
     def show(self, chosen: int) -> View:
-        """The same view with another column in it."""
+        """The same view, showing another column."""
         return replace(self, rows=self.columns[chosen].rows, chosen=chosen)
 
     def by(self, editors: Sequence[str]) -> View | None:
-        """The same view with the first of these editors in it; None where one is not there."""
+        """The same view, showing the first of these editors, or None if any of them is missing."""
         held = [column.editor for column in self.columns]
         if not set(editors) <= set(held):
             return None
         return self.show(held.index(editors[0]) if editors else self.chosen)
 
     def keep(self, chosen: int) -> View:
-        """The same view with that column as the visitor's last edit."""
+        """The same view, with that column as the visitor's last edit."""
         return replace(self.show(chosen), live=self.live + (not self.kept), kept=True)
 
 
 def tally(rows: Sequence[Row], group: str) -> tuple[int, int]:
-    """(rows as one would wish, rows that count) of a group."""
+    """(rows that are as desired, rows that count) in a group."""
     found = [row.good for row in rows if row.group == group and row.good is not None]
     return sum(found), len(found)
 
 
 def moved(rows: Sequence[Row]) -> float | None:
-    """Mean KL of the unrelated prompts, nats."""
+    """Mean KL on the unrelated prompts, in nats."""
     values = [row.kl for row in rows if row.group == "unrelated" and row.kl is not None]
     return sum(values) / len(values) if values else None
 
@@ -240,7 +241,7 @@ def moved(rows: Sequence[Row]) -> float | None:
 def first_sentence(text: str, answer: str = "") -> str:
     """The first sentence or line: " Rome. It is" -> "Rome."; unfinished, "a cat" -> "a cat …".
 
-    answer: where the text begins with it, it is not cut: "Yes! We can" -> "Yes! We can …"
+    answer: do not cut inside it if the text begins with it: "Yes! We can" -> "Yes! We can …"
     """
     line = text.strip().split("\n", 1)[0]
     given = begins(line, answer) and line.casefold().find(plain(answer)) + len(plain(answer))
@@ -251,14 +252,15 @@ def first_sentence(text: str, answer: str = "") -> str:
 
 
 def capital(text: str) -> str:
-    """The text with a capital at its beginning; the rest stays as it is."""
+    """The text with its first letter capitalized, and the rest unchanged."""
     return text[:1].upper() + text[1:]
 
 
 def clause(text: str) -> str:
-    """An answer up to its first word that says something: " the Romans to" -> "the Romans".
+    """An answer up to its first meaningful word: " the Romans to" -> "the Romans".
 
-    A title or an initial goes on: " St. Louis is" -> "St. Louis". "" where the first line has none.
+    Continues after a title or an initial: " St. Louis is" -> "St. Louis". "" if the first line has
+    none.
     """
     words = first_sentence(text).split()
     for end, word in enumerate(words, 1):

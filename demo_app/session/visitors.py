@@ -1,7 +1,7 @@
-"""Who is on the page: one session per visitor, kept on the server under the id of the open page.
+"""The page's visitors: one session each, kept on the server under the id of the open page.
 
-Sessions are bounded in number, and dropped after an hour of silence or when the visitor leaves, so
-that nobody's edits stay in memory and no file of theirs on the disk.
+The number of sessions is limited. A session is dropped after an hour of inactivity or when its
+visitor leaves, freeing the memory for the edits and deleting any files.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from .edits import AppliedEdit, patch_of
 from .views import View
 from .worker import Job, Trouble, Work, Worker
 
-KEY = 200  # characters of a visitor's id
-ASIDE = 2  # long jobs of one visitor at once
-SOON = 30.0  # seconds after which a session that holds nothing is dropped
-LATE = 10.0  # seconds in which a call of somebody who has left can still arrive
+KEY = 200  # maximum length of a visitor's id
+ASIDE = 2  # one visitor's maximum number of simultaneous long jobs
+SOON = 30.0  # seconds after which an empty session can be dropped
+LATE = 10.0  # seconds during which calls may still arrive from a visitor who has left
 
 
 @dataclass
 class Session:
-    """One visitor: the edits, what is in view, and the jobs that run.
+    """One visitor: their edits, view and running jobs.
 
-    edits: those that are applied, the newest last.
-    warning: a sentence where these edits have begun to break the model.
-    view: the last table shown.
-    layers: the last edit in several layers, of which the visitor may take one.
-    trial: the changed weights that are examined, a `tracing.Trial`.
+    edits: the live edits, the newest last.
+    warning: a sentence, if these edits are starting to break the model.
+    view: the latest table shown.
+    layers: the last edit in several layers; the visitor can keep any of them.
+    trial: the changed weights being examined, a `tracing.Trial`.
     jobs: jobs that were started.
     files: paths of files that were made for the visitor.
-    left: whether the visitor was forgotten; what is still made for them is kept no more.
-    seen: when the visitor last did something, in seconds of the monotonic clock.
+    left: whether the visitor was dropped; anything still being made for them is discarded.
+    seen: the time of the visitor's last action, in seconds of the monotonic clock.
     """
 
     edits: tuple[AppliedEdit, ...] = ()
@@ -53,31 +53,33 @@ class Session:
 
     @property
     def empty(self) -> bool:
-        """Whether a new session would be the same: nothing was made, and nothing runs."""
+        """Return whether the session is as good as new, with no contents and no running job."""
         held = self.edits or self.files or self.view or self.trial
         return not held and all(job.ended.done() for job in self.jobs)
 
     @property
     def patch(self) -> lib.Patch:
-        """All of the visitor's edits."""
+        """The patch with all of the visitor's edits."""
         return patch_of(self.edits)
 
     @property
     def before(self) -> list[Job]:
-        """Jobs that are done before the next one, and may change the edits until then."""
+        """Jobs that run before the next job and may still change the edits."""
         return [job for job in self.jobs if not (job.aside or job.ended.done())]
 
     def submit(self, worker: Worker, work: Work, aside: bool = False, partial: Any = None) -> Job:
-        """Put work in line; what a visitor asks for is done in the order in which it came.
+        """Add work to the queue; a visitor's requests run in the order in which they arrived.
 
-        aside: the work is long and changes no edit, so nothing waits for it; there may be two of
-        these. partial: what is shown of the result until the work tells more.
+        aside: the work is long and doesn't change any edit, so other jobs do not wait for it; at
+            most two at a time. partial: the result to show until the work reports more.
         """
         running = [old for old in self.jobs if not old.ended.done()]
         long = [f"“{old.progress.words}”" for old in running if old.aside]
         if aside and len(long) >= ASIDE:
             both = " and ".join(long)
-            raise Trouble(f"Two long questions of yours are under way, {both}: stop one, or wait.")
+            raise Trouble(
+                f"You already have two long questions running, {both}. Stop one, or wait."
+            )
         before = self.before
         after = before[-1] if before and not aside else None
         job = worker.submit(work, after, aside, partial)
@@ -85,22 +87,23 @@ class Session:
         return job
 
     def owns(self, path: Path | str) -> None:
-        """Delete a file when the visitor leaves; at once where that has happened already."""
+        """Delete a file when the visitor leaves, or immediately if they already have."""
         self.files.add(str(path))
         if self.left:
             discard(Path(path))
 
     def stop(self, aside: bool | None = None) -> None:
-        """End what runs for this visitor: the jobs that are `aside`, the others, or all."""
+        """Stop this visitor's jobs: those that are `aside`, the others, or all."""
         for job in self.jobs:
             if aside is None or job.aside is aside:
                 job.stop()
 
 
 class Sessions:
-    """Visitors by id: at most `most`, and each only for `idle` seconds without a call.
+    """Visitors by id: at most `most`, each kept for `idle` seconds after their last call.
 
-    Where there are too many, those go first who have nothing to lose, and then the longest silent.
+    If there are too many, the first to be dropped are empty sessions, then those inactive the
+    longest.
 
     forgotten: called with the id of every visitor who is dropped, and their files' paths.
     """
@@ -109,20 +112,20 @@ class Sessions:
         self.most, self.idle = most, idle
         self.forgotten: Callable[[str, set[str]], None] = lambda key, files: None
         self._all: dict[str, Session] = {}
-        self._left: dict[str, float] = {}  # id: when that visitor left
+        self._left: dict[str, float] = {}  # id: the time when that visitor left
         self._lock = threading.Lock()
 
     def get(self, key: str | None) -> Session:
-        """The visitor's session, a new one where there is none (any more).
+        """The visitor's session, creating a new one if there is none (or no longer).
 
-        Without an id every call is a visitor of its own, of whom nothing is kept. The same holds
-        for a call that was on its way while its visitor left: a session that it opened again
-        would stay, with whatever it makes, for nobody.
+        Without an id, every call counts as a separate visitor, and nothing is kept. The same
+        applies to a call that was in transit while its visitor left; a session reopened by such a
+        call would never be closed.
         """
         if key is None:
             return Session()
         if not isinstance(key, str) or len(key) > KEY:
-            raise Trouble(f"A visitor's id is a word of at most {KEY} characters.")
+            raise Trouble(f"A visitor's id should be text of at most {KEY} characters.")
         now, gone = time.monotonic(), []
         with self._lock:
             self._left = {one: when for one, when in self._left.items() if now - when < LATE}
@@ -144,14 +147,14 @@ class Sessions:
         return session
 
     def drop(self, key: str) -> None:
-        """Forget a visitor who has left, and end everything that runs for them."""
+        """Forget a visitor who has left, and end all their jobs."""
         with self._lock:
             session = self._all.pop(key, None)
             self._left[key] = time.monotonic()
         self._end([(key, session or Session())])
 
     def _end(self, gone: list[tuple[str, Session]]) -> None:
-        """Stop what runs for them, and delete their files, where no other visitor has the same."""
+        """Stop their jobs, and delete their files unless another visitor has the same file."""
         for key, session in gone:
             session.left = True
             session.stop()
@@ -163,7 +166,7 @@ class Sessions:
 
 
 def discard(path: Path) -> None:
-    """Delete a file, and its folder where nothing else is in it; what is gone already is gone."""
+    """Delete a file if it exists, along with its folder if that is empty."""
     with suppress(OSError):
         path.unlink(missing_ok=True)
         path.parent.rmdir()

@@ -1,12 +1,12 @@
-"""One thread does all model work, fed by a queue; handlers only read their job's progress.
+"""A single thread does all model work, fed by a queue; handlers only read their job's progress.
 
-A lock would not do: a web server moves generators between threads, so two visitors could stand
-inside the same re-entrant lock at once. Here a patch is entered and left inside one job, so nobody
-sees another's edits.
+A lock wouldn't work: a web server moves generators between threads, so two visitors could hold the
+same re-entrant lock at once. Here, a patch is entered and left within one job, so no visitor sees
+another's edits.
 
-Work may be a generator: at each `yield` the model goes to whoever waits, and the job goes to the
-end of the line. No patch may be entered across a `yield`. Background work runs while nobody waits,
-and makes room at its next step for anyone who comes.
+Work can be a generator: at each `yield` the model becomes available to other jobs, and this job
+    goes to the end of the queue. No patch may stay entered across a `yield`. Background work runs
+    when the queue is empty, and makes way for a visitor's job at its next step.
 """
 
 from __future__ import annotations
@@ -28,17 +28,15 @@ from lib.cancellation import cancellable
 
 log = logging.getLogger(__name__)
 
-WAITING = "waiting for the model"  # of a job that has not begun
-EARLY = 0.2  # share of a job from which on the seconds that are left can be told
-USUAL = 0.3  # weight of a job in the usual time of one
-FAILED = "Something failed inside; nothing was changed. Please try again."
-NO_MEMORY = (
-    "This needs more memory than the page has; nothing was changed. Please try something smaller."
-)
+WAITING = "waiting for the model"  # status of a job that has not started
+EARLY = 0.2  # fraction of a job after which the remaining time can be estimated
+USUAL = 0.3  # weight of the latest job in the average job time
+FAILED = "An internal error occurred; nothing was changed. Please try again."
+NO_MEMORY = "The page ran out of memory; nothing was changed. Please try something smaller."
 
 
 class Trouble(Exception):
-    """Something went wrong; the message says it in one sentence that a visitor can read."""
+    """A problem, described in one sentence for the visitor."""
 
 
 class Stopped(Exception):
@@ -46,11 +44,11 @@ class Stopped(Exception):
 
 
 class GiveWay(Exception):
-    """Background work met a visitor's job; its present step is done again later."""
+    """Background work has to make way for a visitor's job; its current step is repeated later."""
 
 
 def no_memory(error: BaseException) -> bool:
-    """Whether an error says that memory was not given: Python's, the system's or torch's."""
+    """Return whether an error means that memory ran out, in Python, the system or torch."""
     if isinstance(error, OSError):
         return error.errno == errno.ENOMEM
     said = str(error).casefold()
@@ -62,8 +60,8 @@ def no_memory(error: BaseException) -> bool:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a job is: its share done (0 to 1), in words, what is there of its result so far, and
-    about how many seconds are left; 0.0 while that is not known.
+    """A job's progress: the fraction done (0 to 1), a description, the partial result so far, and
+    the estimated seconds left, 0.0 if unknown.
     """
 
     share: float = 0.0
@@ -81,19 +79,20 @@ class Job:
         """aside, partial: as in `Session.submit`."""
         self.work, self.after, self.aside = work, after, aside
         self.progress = Progress(words=WAITING, partial=partial)
-        self._began: float | None = None  # when it first had something to tell
+        self._began: float | None = None  # time of its first report
         self.ended: futures.Future[Any] = futures.Future()
-        self.ended.set_running_or_notify_cancel()  # who waits for it cannot cancel it
-        self.held = 0.0  # seconds for which it had the model
+        self.ended.set_running_or_notify_cancel()  # code that waits for it cannot cancel it
+        self.held = 0.0  # seconds during which it used the model
         self._stop = threading.Event()
         self._news = threading.Event()
         self._busy = threading.Lock()  # held while one of its steps runs
-        self._steps: Iterator | None = None  # of work that gives the model back in between
-        self.crowded: Callable[[], bool] = lambda: False  # of background work: whether one waits
-        self._move: Callable[[float, str], None] | None = None  # a bar that the library moves
+        self._steps: Iterator | None = None  # for work that pauses between steps
+        # for background work: whether another job is waiting
+        self.crowded: Callable[[], bool] = lambda: False
+        self._move: Callable[[float, str], None] | None = None  # a bar moved by the library
 
     def stop(self) -> None:
-        """Ask the job to end at its next step; one that waits in line ends at once."""
+        """Ask the job to end at its next step; a job still in the queue ends immediately."""
         self._stop.set()
         if self._busy.acquire(blocking=False):
             try:
@@ -103,9 +102,9 @@ class Job:
                 self._busy.release()
 
     def report(self, share: float, words: str, partial: Any = None) -> None:
-        """Called by the work itself; without a partial result the last one stands.
+        """Called by the work itself; keeps the last partial result unless given a new one.
 
-        Raises Stopped when the visitor does not want it any more.
+        Raises Stopped if the visitor no longer wants the result.
         """
         self.check()
         partial = self.progress.partial if partial is None else partial
@@ -115,14 +114,14 @@ class Job:
         self.progress = Progress(share, words, partial, left)
         self._news.set()
 
-    def told(self, doing: str = "", share: float = 0.0) -> None:
-        """Called by the library at its steps, which say what they do and how far they are."""
+    def on_step(self, doing: str = "", share: float = 0.0) -> None:
+        """Called by the library at its steps, with a description and the fraction done."""
         self.check()
         if self._move is not None and doing:
             self._move(share, doing)
 
     def check(self, *_: Any) -> None:
-        """Raise Stopped when nobody wants the result any more, GiveWay where one must make room."""
+        """Raise Stopped if the result is no longer wanted, or GiveWay to make way."""
         if self._stop.is_set():
             raise Stopped
         if self.crowded():
@@ -132,10 +131,11 @@ class Job:
     def counting(
         self, lm: lib.LM, words: str, expected: int, begin: float, end: float
     ) -> Iterator[Callable[[], int]]:
-        """Inside it every pass through the model's last block moves the bar from begin to end.
+        """Inside it, every pass through the model's last block moves the bar from begin to end.
 
-        The count is real; how many there will be is an estimate, so the bar may arrive early. With
-        0 expected the library's own steps move it. Yields a function that gives the count so far.
+        Passes are counted, but their expected number is an estimate, so the bar may reach the end
+        early. If 0 are expected, the library's own steps move the bar. Yields a function returning
+        the count so far.
         """
         passes = 0
 
@@ -149,7 +149,7 @@ class Job:
 
         self.report(begin, words)
         self._move = None if expected else move
-        # every block asks whether to go on: a run that reads keys never comes to the last
+        # check in every block, because a run that only reads keys never reaches the last block
         hooks = [block.register_forward_pre_hook(self.check) for block in lm.blocks[:-1]]
         hooks.append(lm.blocks[-1].register_forward_pre_hook(tick if expected else self.check))
         try:
@@ -160,7 +160,7 @@ class Job:
                 hook.remove()
 
     def watch(self, every: float = 0.5, pause: float = 0.05) -> Iterator[Progress]:
-        """Progress when there is news, and every so often, until the job is finished."""
+        """Yield the progress when it changes, and at regular intervals, until the job ends."""
         while not self.ended.done():
             yield self.progress
             futures.wait([self.ended], pause)
@@ -168,19 +168,22 @@ class Job:
             self._news.clear()
 
     def outcome(self) -> Any:
-        """The result of a finished job; raises its Trouble or Stopped."""
+        """The result of a finished job. Raises its Trouble or Stopped."""
         return self.ended.result()
 
     def run(self) -> bool:
-        """Do the work, or its next step (on the worker's thread); whether there is more to do."""
+        """Do the work or its next step (on the worker's thread), and return whether there is more
+        to do.
+        """
         with self._busy:
             if self.ended.done():
-                return False  # stopped while it waited
+                return False  # stopped while waiting
             result: Any = None
             error: Exception | None = None
             try:
                 self.check()
-                with cancellable(self.told):  # the library, where it runs no block for long
+                # covers long stretches in the library that run no block
+                with cancellable(self.on_step):
                     result = self.work(self) if self._steps is None else self._steps
                     if isgenerator(result):
                         self._steps = result
@@ -190,7 +193,7 @@ class Job:
                 result = end.value
             except (Stopped, Trouble, GiveWay) as known:
                 error = known
-            except ValueError as known:  # the library's: one sentence each
+            except ValueError as known:  # from the library, one sentence each
                 error = Trouble(str(known))
             except Exception as unknown:
                 error = Trouble(NO_MEMORY if no_memory(unknown) else FAILED)
@@ -203,61 +206,63 @@ class Job:
         self._steps = self.after = None
         if error is None:
             self.ended.set_result(result)
-        else:  # its frames would hold what the work held, for as long as the job
+        else:  # its frames would keep the work's objects alive as long as the job
             error.__traceback__ = error.__context__ = error.__cause__ = None
             self.ended.set_exception(error)
         self._news.set()
 
 
-Work = Callable[[Job], Any]  # what a job does
+Work = Callable[[Job], Any]  # the function that a job runs
 
 
 class Worker:
-    """The thread, and the line in front of it."""
+    """The thread, and its queue."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Job] = deque()  # the first one's turn it is
-        self._later: deque[Work] = deque()  # background work, when nobody waits
+        self._waiting: deque[Job] = deque()  # the first is next
+        self._later: deque[Work] = deque()  # background work, for when the queue is empty
         self._closing = False
-        self.usual = 0.0  # seconds that a job holds the model, as the last ones did
+        self.usual = 0.0  # average seconds that recent jobs used the model
         self._news = threading.Condition()
         self._thread = threading.Thread(target=self._work, name="model", daemon=True)
         self._thread.start()
 
     def submit(self, work: Work, *given: Any) -> Job:
-        """Put a job in line, made of these values, and return it at once."""
+        """Create a job from these values, add it to the queue, and return it."""
         job = Job(work, *given)
         with self._news:
             self._waiting.append(job)
             self._news.notify()
         return job
 
-    def whenever(self, *steps: Work) -> None:
-        """Work for when nobody waits, step by step; one that has to make room is begun again."""
+    def in_background(self, *steps: Work) -> None:
+        """Queue background work, step by step; a step that has to make way starts again later."""
         with self._news:
             self._later.extend(steps)
             self._news.notify()
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits, in the background either."""
+        """Return whether there is nothing to do, including background work."""
         return not self._waiting and not self._later
 
     def ahead(self, job: Job, own: Collection[Job] = ()) -> int:
-        """How many jobs of others have their turn before this one's next; `own` are not counted."""
+        """The number of other visitors' jobs that run before this job's next step; `own` jobs do
+        not count.
+        """
         waiting = [one for one in list(self._waiting) if not one.ended.done()]
         before = waiting[: waiting.index(job)] if job in waiting else []
         return sum(one not in own for one in before)
 
     def close(self) -> None:
-        """End the thread behind the jobs that are in line."""
+        """End the thread once the jobs in the queue are done."""
         with self._news:
             self._closing = True
             self._news.notify()
         self._thread.join()
 
     def _work(self) -> None:
-        """Step by step, until the line is closed and empty."""
+        """Run step by step, until the queue is closed and empty."""
         while True:
             with self._news:
                 self._news.wait_for(lambda: self._waiting or self._later or self._closing)
@@ -269,7 +274,7 @@ class Worker:
                 self._background()
 
     def _turn(self, job: Job) -> None:
-        """One step of the first job, which then goes to the end of the line if it has more."""
+        """Run one step of the first job, and move it to the end of the queue if it has more."""
         before, began = job.after, time.monotonic()
         early = before is not None and not before.ended.done()
         more = early or self._step(job)
@@ -288,11 +293,12 @@ class Worker:
             self._later.popleft()
 
     def _step(self, job: Job) -> bool:
-        """The job's next step; whether there is more to do."""
+        """Run the job's next step, and return whether there is more to do."""
         try:
             return job.run()
-        except Exception:  # as of memory that lacks for the words of an error: the line goes on
-            log.exception("a job could not be run to its end")
+        # for example, no memory left for an error message; the queue must keep running
+        except Exception:
+            log.exception("a job ended abnormally")
             if not job.ended.done():
                 job._end(Trouble(FAILED))
             return False

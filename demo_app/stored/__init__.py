@@ -1,1 +1,1 @@
-"""Finished examples, one file per model: what the tabs show before a visitor has done anything."""
+"""Precomputed examples, one file per model: the tabs show them until a visitor does something."""

@@ -1,7 +1,8 @@
-"""`python -m demo_app.stored`: computes the finished examples of a model and writes their file.
+"""`python -m demo_app.stored`: compute a model's examples and write their file.
 
-About half an hour on one core for the embedded model. Each example is written as soon as it is
-there, and `--only race traced` makes some of them again and leaves the others as they are.
+This takes about half an hour on one core for the default model. Each example is written as soon as
+it is finished. Use `--only race traced` to compute some of them again, leaving the others
+unchanged.
 """
 
 from __future__ import annotations
@@ -32,44 +33,44 @@ from ..session.worker import Job
 from . import examples
 from .examples import Examples, Opening
 
-EDITOR = "rome"  # of the edit that is looked into
+EDITOR = "rome"  # editor of the edit that is examined
 RACE = (EDITOR, stress_test.BREAKS)
 # side by side when the page opens; the first is kept
 OPENING = used("opening")
-EDITS = stress_test.SLOW_EDITS  # of the race, which a visitor may run as well
+EDITS = stress_test.SLOW_EDITS  # in the race, as many as a visitor can run
 
 PARTS = ("layers", "forecast", "race", "natural", "traced", "dossier", "opening", "lasts")
 
 
 def settings(lm: lib.LM) -> dict[str, dict[str, Any]]:
-    """{editor: its preset for this model} of every editor that has a part in the examples."""
+    """{editor: its preset for this model}, for every editor used in the examples."""
     named = dict.fromkeys((EDITOR, *stress_test.BASELINES, *RACE, *OPENING))
     able = [name for name in named if can_edit(lib.EDITORS[name], lm)]
     return {name: plain(vars(preset(lm, name))) for name in able}
 
 
 def plain(values: Any) -> Any:
-    """Settings as a file of JSON gives them back."""
+    """Convert settings to the form in which JSON returns them."""
     return json.loads(json.dumps(values))
 
 
 def blank(studio: Studio) -> Examples:
-    """The examples of a model before any is made: what they will be made from."""
+    """The model's examples before any is computed: the inputs they will be made from."""
     lm, fact = studio.lm, looked_into(studio).case.fact
     cases = examples.digest(studio.choices.cases.values())
     return Examples(lm.name, lm.fingerprint, fact, EDITOR, settings(lm), cases)
 
 
 def looked_into(studio: Studio) -> Subject:
-    """The fact of the dossier and the trace: the tower."""
+    """The fact used for the dossier and the trace: the tower."""
     choices = studio.choices
     return choices.ready_subject(choices.label(choices.cases[0].fact))
 
 
 def make(studio: Studio, part: str, natural: tuple[float, ...] | None = None) -> Any:
-    """One of PARTS, computed as a visitor's own would be.
+    """One of PARTS, computed in the same way as a visitor's own.
 
-    natural: that part, where it was made; it stands beside what `traced` finds.
+    natural: that part, if it has been computed; `traced` shows it for comparison.
     """
     if part == "natural":
         return tracing.natural(studio.lm)
@@ -86,16 +87,18 @@ def make(studio: Studio, part: str, natural: tuple[float, ...] | None = None) ->
 
 
 def written(studio: Studio, keep: str) -> Iterator[tuple[View, Session]]:
-    """Each of the page's examples as the editor writes it, and the visitor whose edit that is."""
+    """Write each of the page's examples with the editor, yielding its view and the visitor who owns
+    the edit.
+    """
     for label in studio.choices.examples:
         session, subject = Session(), studio.choices.ready_subject(label)
         yield studio.edit(session, subject, EDITOR, keep=keep).outcome(), session
 
 
 def in_layers(studio: Studio) -> layers.Tried | None:
-    """The first of the page's examples that the editor does not write, in several layers.
+    """The first of the page's examples that the editor fails to write, in several layers.
 
-    Where it writes all of them, the first in which a neighbor moved; None where none did.
+    If it writes all of them, use the first that moved a neighbor, or None if there is not one.
     """
     made = list(written(studio, "said"))
     lost = [session for view, session in made if not view.kept]
@@ -103,15 +106,17 @@ def in_layers(studio: Studio) -> layers.Tried | None:
     if not lost:
         return None
     found = layers.compare(studio, lost[0]).outcome()
-    columns = tuple(map(plainly, found.view.columns))
+    columns = tuple(map(without_patch, found.view.columns))
     return replace(found, view=replace(found.view, rows=(), columns=columns, stored=True))
 
 
 def forecasts(studio: Studio) -> tuple[interference.Prediction, ...] | None:
-    """Of the page's examples that changed other answers, one that foretold which, and one not.
+    """Two of the page's examples that changed other answers, with the best and the worst
+    predictions.
 
-    That is: with the largest share of these answers in the third for which most was foretold, and
-    with the smallest; of equals, that which changed more, then the first. None where none did.
+    The best has the largest fraction of its changed answers in the third with the largest
+    predictions, and the worst has the smallest. Ties go to the one that changed more answers, then
+    to the first. Returns None if no example changed any.
     """
     made = (interference.measure(studio, one).outcome() for _, one in written(studio, "any"))
     found = sorted((one for one in made if one.changed[0]), key=lambda one: -one.changed[0])
@@ -120,40 +125,42 @@ def forecasts(studio: Studio) -> tuple[interference.Prediction, ...] | None:
     return tuple(found[i] for i in ends) or None
 
 
-def plainly(column: Column) -> Column:
-    """A column without its patch and the time that it took here."""
+def without_patch(column: Column) -> Column:
+    """A column without its patch and its local timing."""
     return replace(column, patch=None, seconds=0.0, stored=False)
 
 
 def traced(studio: Studio, session: Session, natural: tuple[float, ...]) -> Traced:
-    """The edit looked at without its base, taken out again, and told."""
+    """An edit examined without its base, removed again, and revealed."""
     found = tracing.mine(studio, session, natural).outcome()
     undone = tracing.reverse(studio, session).outcome()
     return Traced(found, undone, tracing.reveal(studio, session).outcome())
 
 
 def opening(studio: Studio) -> dict[str, Opening]:
-    """Each of the page's examples written by several editors, each on the model as it came."""
+    """Each of the page's examples written by several editors, each starting from the unedited
+    model.
+    """
     found = {}
     for label in studio.choices.examples:
         session, subject = Session(), studio.choices.ready_subject(label)
         view = studio.edit(session, subject, OPENING, keep="none").outcome()
         made = [one for one in view.columns if one.rows]
-        text, said = goes_on(studio, session, subject.case, [one.patch for one in made])
-        columns = tuple(replace(plainly(one), stored=True) for one in made)
+        text, said = continuations(studio, session, subject.case, [one.patch for one in made])
+        columns = tuple(replace(without_patch(one), stored=True) for one in made)
         found[examples.key(subject.case.fact)] = Opening(columns, text, tuple(said))
     return found
 
 
-def goes_on(
+def continuations(
     studio: Studio, session: Session, case: lib.Case, patches: Sequence[lib.Patch]
 ) -> tuple[str, list[str]]:
-    """A text about a fact, and how it goes on without an edit and under each patch.
+    """A text about a fact, with its continuations without an edit and under each patch.
 
-    It is the first that says the new answer under the first patch and not without it; where none
-    does, the last.
+    Uses the first text that contains the new answer under the first patch but not without it, or
+    the last text if there is none.
     """
-    texts = list(filter(None, [questions.going_on(case), consequences.opening(case.fact)]))
+    texts = list(filter(None, [questions.text_to_continue(case), consequences.opening(case.fact)]))
 
     def written(patch: lib.Patch, text: str) -> str:
         def work(_: Job) -> str:
@@ -170,7 +177,7 @@ def goes_on(
 
 
 def race(studio: Studio) -> stress_test.Test:
-    """The stress test; an editor that is too slow for a visitor's stream may have a part in it."""
+    """The stress test, including editors that are too slow for a visitor's own."""
     cases, known = stress_test.mixed(studio.choices)[:EDITS], studio.choices.editors
     names = [name for name in (*stress_test.BASELINES, *RACE) if name in known]
     lines = [stress_test.Line(name, known[name][0]) for name in names]
@@ -180,10 +187,12 @@ def race(studio: Studio) -> stress_test.Test:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Parse, compute what is asked for, and write it part by part."""
+    """Parse the command line, compute the requested parts, and write them one by one."""
     parser = argparse.ArgumentParser(prog="python -m demo_app.stored", description=__doc__)
     parser.add_argument("--model", help="a hub id, a local folder, or gemma-3-270m")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="some of them")
+    parser.add_argument(
+        "--only", nargs="+", choices=PARTS, default=PARTS, help="compute only some of them"
+    )
     parser.add_argument("--to", type=path_of, default=examples.FOLDER, help="another folder")
     asked = parser.parse_args(arguments)
     try:
@@ -195,7 +204,8 @@ def main(arguments: list[str] | None = None) -> int:
         found, old = blank(studio), examples.of(studio.lm, asked.to)
         if old is not None and old.facts == found.facts:
             if {name: old.settings.get(name) for name in found.settings} == found.settings:
-                found = replace(old, settings=found.settings)  # else it would not be made so today
+                # otherwise it would come out differently today
+                found = replace(old, settings=found.settings)
         for part in sorted(asked.only, key=PARTS.index):
             found = replace(found, **{part: make(studio, part, found.natural)})
             print(f"\r{part}: written to {examples.write(found, asked.to)}\033[K")

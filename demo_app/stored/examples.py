@@ -1,9 +1,9 @@
-"""The finished examples of a model as values, and their file.
+"""A model's precomputed examples as values, and their file.
 
-A question that opens empty says nothing, and what it would show first takes minutes. So it is
-computed once for each model that comes along, by `python -m demo_app.stored`, and kept as numbers:
-the page draws them with the same code that draws a visitor's own. The file names the model by its
-fingerprint, and holds the settings and a digest of the facts from which it was made.
+An empty question would be pointless, but computing its first answer takes minutes. So `python -m
+demo_app.stored` computes it once for each model that we ship and stores it as numbers; the page
+draws them using the same code as for a visitor's own answers. The file identifies the model by its
+fingerprint, and contains the settings and a digest of the facts it was made from.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from ..session.layers import Tried
 from ..session.views import Column, Subject, View
 
 FOLDER = Path(__file__).parent
-DIGITS = 6  # significant ones, far more than a figure shows
+DIGITS = 6  # significant digits, far more than a figure shows
 
 
 @dataclass(frozen=True)
 class Opening:
     """One of the page's examples.
 
-    columns: what each of several editors made of it.
+    columns: the results of several editors.
     text: a text about it.
-    written: how the text goes on without an edit, and under each editor's.
+    written: continuations of the text, without an edit and under each editor's.
     """
 
     columns: tuple[Column, ...]
@@ -49,20 +49,20 @@ class Opening:
 
 @dataclass(frozen=True)
 class Examples:
-    """The finished examples of one model; None for each that was not made.
+    """One model's examples; None for each that has not been computed.
 
     model: its name.
     fingerprint: a hash of its weights.
-    fact: the fact that is edited in the dossier and the trace, with which the page opens.
-    editor: the editor that writes it, except in the race and side by side.
-    settings: {editor: its settings}, of every editor that has a part in them.
-    facts: a digest of the classroom's cases and of the held-out text, as `digest` makes it.
-    lasts: what the model says of the fact while it is trained further.
-    layers: one of the page's examples, by the editor in several layers.
-    forecast: two of these, one that changed answers for which most was foretold, and one not.
-    race: a stress test that has run to its end; its cases are the facts alone.
-    natural: the largest z of each layer of the unedited model (see session/tracing.py).
-    dossier: the subject of the fact, asked about before and after the edit.
+    fact: the fact edited in the dossier and the trace, which the page opens with.
+    editor: the editor that writes it, except in the race and in the side-by-side comparison.
+    settings: {editor: its settings}, for every editor used in them.
+    facts: a digest of the built-in cases and the held-out text, made by `digest`.
+    lasts: the model's answers about the fact while it is trained further.
+    layers: one of the page's examples, with the editor in several layers.
+    forecast: two of the page's examples, the ones with the best and the worst predictions.
+    race: a completed stress test; its cases contain only the facts.
+    natural: the unedited model's largest z in each layer (see session/tracing.py).
+    dossier: the model's answers about the fact's subject, before and after the edit.
     opening: each of the page's examples, by `key`, written by several editors.
     """
 
@@ -82,7 +82,7 @@ class Examples:
     opening: dict[str, Opening] | None = None
 
     def view(self, subject: Subject) -> View | None:
-        """The comparison of an example; None where this subject, with its prompts, is none."""
+        """An example's comparison, or None if this subject, with its prompts, is not an example."""
         found = self.finished(subject)
         if found is None:
             return None
@@ -90,32 +90,34 @@ class Examples:
         return View(subject, (), columns=found.columns, old=old, stored=True).show(0)
 
     def finished(self, subject: Subject) -> Opening | None:
-        """What is stored of an example; None where this subject, with its prompts, is none."""
+        """The stored data for an example, or None if this subject, with its prompts, is not an
+        example.
+        """
         if subject.own or subject.typed:
             return None
         return (self.opening or {}).get(key(subject.case.fact))
 
 
 def key(fact: lib.Fact) -> str:
-    """The name of a fact in the file: what an edit makes the model say."""
+    """A fact's key in the file: the sentence that an edit makes the model say."""
     return f"{fact.text} {fact.target_new}"
 
 
 def file_of(model: str, folder: Path = FOLDER) -> Path:
-    """Where the examples of a model are kept, whether there are any or not."""
+    """The path for a model's examples, which may not exist."""
     return folder / f"{parted(model)[0].lower()}.json"
 
 
 def read(path: Path) -> Examples:
-    """The examples in a file. Raises ValueError for a file that does not hold what it should."""
+    """Read the examples in a file. Raises ValueError if the file doesn't contain valid examples."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=Examples)
     except msgspec.MsgspecError as error:
-        raise ValueError(f"{path.name} holds no examples of this page: {error}") from None
+        raise ValueError(f"{path.name} does not contain valid examples: {error}") from None
 
 
 def of(lm: lib.LM, folder: Path = FOLDER) -> Examples | None:
-    """The examples of a model; None where none were made for it, and for these weights."""
+    """A model's examples, or None if none were computed for this model and these weights."""
     path = file_of(lm.name, folder)
     if "/" in lm.name or "\\" in lm.name or not path.is_file():
         return None
@@ -125,13 +127,13 @@ def of(lm: lib.LM, folder: Path = FOLDER) -> Examples | None:
 
 
 def write(found: Examples, folder: Path = FOLDER) -> Path:
-    """Write the file of a model's examples, whole or not at all; its path.
+    """Write the file of a model's examples atomically, and return its path.
 
-    Raises ValueError for a number that JSON cannot hold.
+    Raises ValueError for a number that JSON cannot represent.
     """
     text = json.dumps(msgspec.to_builtins(found, str_keys=True), allow_nan=False)
     values = json.loads(text, parse_float=lambda digits: float(f"{float(digits):.{DIGITS}g}"))
-    # one line for each example, so that a change is seen where it is
+    # one line per example, to make changes visible in a diff
     lines = [f" {json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in values.items()]
     path = file_of(found.model, folder)
     with whole_file(path) as part:
@@ -140,7 +142,7 @@ def write(found: Examples, folder: Path = FOLDER) -> Path:
 
 
 def digest(cases: Iterable[lib.Case]) -> str:
-    """A hash of cases with all their prompts, and of the held-out text."""
+    """Hash cases with all their prompts, and the held-out text."""
     text = json.dumps([asdict(case) for case in cases], sort_keys=True, default=str)
     text += HELD_OUT.read_text(encoding="utf-8")
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,7 +1,7 @@
 """The lab's six questions as cards, each with a small picture of its stored answer.
 
-A picture has 150 × 96 units and is drawn from what is stored of the model's examples; a question
-without a stored answer has a card without a picture.
+A picture has 150 × 96 units and is drawn from the model's stored examples; a card has no picture if
+its question has no stored answer.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from html import escape
 from ..session.views import clause, tally
 from .examples import Examples
 
-ASKED = {  # relations of the first picture, and their names there
+ASKED = {  # relations in the first picture, and their names there
     "located in the city of": "city",
     "country of city": "country",
     "continent of": "continent",
 }
 INKS = {"retrieval": ("good", ""), "rome": ("accent", ""), "ft": ("quiet", "5 3")}
-BROKEN = ("bad", "2 2")  # of a line that is neither of them
+BROKEN = ("bad", "2 2")  # style for any other line
 
-Still = tuple[str, str, str]  # the picture's parts, the same in words, and the card's line
+Still = tuple[str, str, str]  # the picture's elements, its text alternative, and the card's caption
 
 
 def cards(questions: Sequence[tuple[str, str]], kept: Examples | None) -> str:
-    """The cards of these (key, title); a press on one opens its question."""
+    """The cards for these (key, title) pairs; clicking one opens its question."""
     found = stills(kept) if kept is not None else {}
     buttons = []
     for key, title in questions:
-        picture, line = "", "Ask about your last edit."
+        picture, line = "", "Try it with your last edit."
         if key in found:
             parts, said, line = found[key]
             picture = (
@@ -43,7 +43,7 @@ def cards(questions: Sequence[tuple[str, str]], kept: Examples | None) -> str:
 
 
 def stills(kept: Examples) -> dict[str, Still]:
-    """{key of a question: its picture} of those that have a stored answer."""
+    """{question's key: its picture}, for the questions with a stored answer."""
     made = {
         "dossier": _dossier,
         "interference": _disturbed,
@@ -82,7 +82,7 @@ def _dossier(kept: Examples) -> Still | None:
 
 
 def _disturbed(kept: Examples) -> Still | None:
-    """The facts that are asked the same, by how similar their keys are; those that moved raised."""
+    """The facts with the same question, ordered by key similarity, raising those that moved."""
     found = kept.forecast[0] if kept.forecast else None
     alike = [one for one in found.victims if one.group == "same question"] if found else []
     if not alike:
@@ -120,7 +120,7 @@ def _disturbed(kept: Examples) -> Still | None:
 
 
 def _race(kept: Examples) -> Still | None:
-    """The neighbors that are right after every few edits, a line for each editor."""
+    """The fraction of neighbors answered correctly over the edits, with a line per editor."""
     if kept.race is None or kept.race.base is None:
         return None
     test, parts, ends = kept.race, ['<path d="M4 86H88" stroke="var(--quiet)"/>'], []
@@ -136,18 +136,18 @@ def _race(kept: Examples) -> Still | None:
         )
         ends.append((xy[-1][1], line.name, ink, sum(points[-1].neighbors)))
     low = -99.0
-    for y, name, ink, _ in sorted(ends):  # names never lie on each other
+    for y, name, ink, _ in sorted(ends):  # keep names from overlapping
         low = max(y + 4, low + 12)
         parts.append(_text(92, low, name, 11, ink, True))
     parts.append(_text(4, 96, f"{count} edits", 9.5, "quiet"))
     said = ", ".join(f"{name} keeps {right}" for _, name, _, right in ends)
-    said = f"After {count} edits, of {all_} neighbors {said}"
+    said = f"After {count} edits, out of {all_} neighbors, {said}"
     what = f"{count} facts, one after another: how many of {all_} neighbors stay right."
     return "".join(parts), said, what
 
 
 def _layers(kept: Examples) -> Still | None:
-    """How likely the new answer is if the edit is made in each of five layers."""
+    """The probability of the new answer if the edit is made in each of five layers."""
     if kept.layers is None:
         return None
     found, parts = kept.layers, ['<path d="M4 66H146" stroke="var(--quiet)"/>']
@@ -179,7 +179,7 @@ def _layers(kept: Examples) -> Still | None:
 
 
 def _traced(kept: Examples) -> Still | None:
-    """The largest z of each layer, with the threshold."""
+    """The largest z in each layer, with the threshold."""
     if kept.traced is None:
         return None
     found = kept.traced.findings
@@ -205,7 +205,7 @@ def _traced(kept: Examples) -> Still | None:
 
 
 def _lasting(kept: Examples) -> Still | None:
-    """What the model says after more training."""
+    """The model's answers after further training."""
     if not kept.lasts:
         return None
     parts, said = ['<path d="M8 62H142" stroke="var(--quiet)"/>'], []
@@ -221,12 +221,12 @@ def _lasting(kept: Examples) -> Still | None:
         ]
         said.append(f"{word} after {steps} steps")
     steps, text, _ = kept.lasts[-1]
-    line = f"After {steps} more steps of training the model says {short(clause(text))}."
+    line = f"After {steps} more training steps, the model says {short(clause(text))}."
     return "".join(parts), ", ".join(said), line
 
 
 def short(text: str, most: int = 11) -> str:
-    """A few letters of an answer."""
+    """Shorten an answer to a few letters."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 

@@ -1,4 +1,4 @@
-"""What the page does and what its numbers mean, in plain words; folded at the foot of the page."""
+"""A plain explanation of the page and its numbers, folded at the bottom of the page."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ LICENSES = {
 
 
 def about(model: str) -> str:
-    """The text, for the model at hand."""
+    """The text for this model."""
     license = f", {LICENSES[model]}" if model in LICENSES else ""
     return read("about.html").format(model=escape(model), license=escape(license))

@@ -1,4 +1,4 @@
-"""The first place: a fact is guessed, edited and read in the same rows."""
+"""The first place: guess, edit and read a fact in the same rows."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ..html import edits as listed
 from ..html import opening, render
 from ..html.comparison import answers
 from ..html.theme import SCRIPT, read
-from ..session import consequences, gallery, given, links, questions
-from ..session.choices import taken
+from ..session import checks, consequences, gallery, links, questions
+from ..session.choices import recognized
 from ..session.studio import Studio
 from ..session.views import Subject, View
 from ..session.visitors import Session
@@ -24,14 +24,14 @@ from . import gallery as surprises
 from .edit_form import EDITORS, Form
 from .jobs import HIDDEN, OPEN, follow, stopping
 
-WRITTEN = 40  # tokens that the model writes on where a visitor asks for it
+WRITTEN = 40  # tokens to generate when a visitor asks the model to write on
 
 
 class Page:
     """The first place.
 
-    live: the number of edits, in the page's head.
-    examples: what is stored of the page's examples; None for a model without any.
+    live: the number of edits, in the page's header.
+    examples: the page's stored examples; None for a model without any.
     """
 
     def __init__(
@@ -66,10 +66,10 @@ class Page:
         ]
         self.wire()
 
-    # ---- what one may press ------------------------------------------------------------------
+    # ---- events ----------------------------------------------------------------------------------
 
     def wire(self) -> None:
-        """Every event of the comparison, the form, and the list of edits."""
+        """Connect the events of the comparison, the form, and the list of edits."""
         studio, form = self.studio, self.form
 
         def look(label: str, request: gr.Request) -> Iterator:
@@ -88,8 +88,8 @@ class Page:
             request: gr.Request,
         ) -> Iterator:
             def start(session: Session) -> Job:
-                wanted = studio.choices.subject(*taken(subject, prompt), target, own)
-                anyhow = given.flag("Editing anyway", anyway)
+                wanted = studio.choices.subject(*recognized(subject, prompt), target, own)
+                anyhow = checks.flag("The “edit anyway” option", anyway)
                 return studio.edit(session, wanted, editors, more=options, anyway=anyhow)
 
             yield from self.run(request, start, editors)
@@ -100,12 +100,12 @@ class Page:
 
             return undo
 
-        def keep_or_take_out(event: gr.EventData, request: gr.Request) -> Iterator:
+        def keep_or_remove(event: gr.EventData, request: gr.Request) -> Iterator:
             def start(session: Session) -> Job:
                 index = chosen(event, "keep")
                 if index is not None:
                     return studio.revisions.keep(session, index)
-                place = given.whole("number of the edit to take out", chosen(event, "out"))
+                place = checks.whole("number of the edit to remove", chosen(event, "out"))
                 return studio.revisions.undo(session, place)
 
             yield from self.run(request, start)
@@ -130,7 +130,7 @@ class Page:
         form.prompt.blur(form.take, sentence, [*sentence, form.ends], **HIDDEN)
         form.stop.click(stopping(studio, aside=False), api_name="stop", **OPEN)
         self.press.apply(self.see, None, None, **HIDDEN)
-        # who ticks two boxes at once is answered for the second one as well
+        # when two boxes are ticked in quick succession, the second gets an answer as well
         self.press.edit(
             form.choose,
             form.editors,
@@ -146,7 +146,7 @@ class Page:
         )
         other = gr.on(
             [self.press.select, self.edits.select],
-            keep_or_take_out,
+            keep_or_remove,
             None,
             self.outputs,
             **HIDDEN,
@@ -155,22 +155,26 @@ class Page:
             self.settled(event)
 
     def settled(self, event: Any) -> None:
-        """Behind an event: a text, which goes on where an edit is live; and who can follow it."""
+        """After an event: update the text, continue it if an edit is live, and mark the usable
+        editors.
+        """
         texts = [self.text, self.given]
         event.then(self.lead, texts, texts, **HIDDEN).then(
-            self.go_on, texts, self.written, **HIDDEN
+            self.continue_text, texts, self.written, **HIDDEN
         )
         event.then(self.form.mark, self.form.editors, self.form.marked, js=EDITORS, **HIDDEN)
 
     def see(self, event: gr.EventData, request: gr.Request) -> None:
-        """A stored edit is in view since a visitor pressed Edit: what is asked next is about it."""
+        """Record that the visitor pressed Edit on a stored edit: further questions are about this
+        edit.
+        """
         session = self.studio.sessions.get(request.session_hash)
         view, editor = self.shown(session), chosen(event, "see")
         if view.stored and (found := view.by([editor])) is not None:
             session.view = found
 
     def layers(self, answer: gr.HTML) -> None:
-        """The lab's comparison of layers: the one that is pressed becomes the last edit."""
+        """Connect the lab's comparison of layers, making the chosen layer the last edit."""
 
         def take(event: gr.EventData, request: gr.Request) -> Iterator:
             keep = partial(self.studio.revisions.keep, index=chosen(event, "keep"), layers=True)
@@ -179,7 +183,7 @@ class Page:
         self.settled(answer.select(take, None, self.outputs, js=read("to_try.js"), **HIDDEN))
 
     def reopened(self, demo: gr.Blocks) -> None:
-        """Fill the form as the page's address says, and make that edit, or ask about that fact."""
+        """Fill the form from the page's address, and make that edit or test that fact."""
         studio, form = self.studio, self.form
 
         def reopen(request: gr.Request) -> Iterator:
@@ -199,12 +203,14 @@ class Page:
         fields = [*form.fact, form.own, form.options]
         self.settled(demo.load(reopen, None, [*self.outputs, *fields], **HIDDEN))
 
-    # ---- what then stands on the page --------------------------------------------------------
+    # ---- results ---------------------------------------------------------------------------------
 
     def look(
         self, request: gr.Request, subject: Subject, editors: Sequence[str] = (), more: str = ""
     ) -> Iterator[dict]:
-        """What is stored of a fact, and is nobody's edit; else it is written by these, or asked."""
+        """Show a fact's stored view, which doesn't belong to any visitor. Without one, use these
+        editors or, without editors, only test the prompts.
+        """
         session = self.studio.sessions.get(request.session_hash)
         own = more or session.edits or any(job.progress.partial for job in session.before)
         stored = None if own or self.examples is None else self.examples.view(subject)
@@ -218,7 +224,7 @@ class Page:
             yield from self.run(request, partial(self.studio.look, subject=subject))
 
     def shown(self, session: Session) -> View:
-        """What the visitor sees."""
+        """The visitor's current view."""
         return session.view or self.ready
 
     def run(
@@ -227,9 +233,10 @@ class Page:
         start: Callable[[Session], Job],
         editors: Sequence[str] | str = (),
     ) -> Iterator[dict]:
-        """A job of this place: progress, then its view; in the end the page as it was.
+        """Run a job in this place: show its progress, then its view, leaving the page unchanged if
+        it fails.
 
-        editors: those that write in it.
+        editors: the editors used in it.
         """
         session = self.studio.sessions.get(request.session_hash)
         names = [editors] if isinstance(editors, str) else list(editors or ())
@@ -241,11 +248,11 @@ class Page:
     ) -> dict:
         """The page while a job runs.
 
-        What is known of a new fact stands there as soon as it is: first its prompts, then what the
-        model said so far, then the edit itself, then each of several editors.
+        Results for a new fact appear as soon as they are known: first its prompts, then the model's
+        earlier answers, then the edit itself, then each of several editors.
         """
         known, new = self.studio.choices.editors, progress.partial
-        if new is None:  # the rows stay, and say what is done to them
+        if new is None:  # keep the rows, with a message about the change in progress
             said = render.busy(progress, ahead)
             return {self.rows: self.shown_rows(self.shown(session), message=said, busy=True)}
         usual = self.studio.first_edits.usual
@@ -259,13 +266,13 @@ class Page:
         return {self.rows: opening.rows(new, work)}
 
     def rest(self, session: Session, wrong: str | None, view: View | None) -> dict:
-        """The page at rest, with a view's comparison or the one that is there."""
+        """The page at rest, showing a new view or keeping the current one."""
         edits, shown = session.edits, view or self.shown(session)
         undone = shown.undone and view is not None
         message = wrong or (render.finding(f"↺ {shown.undone}") if undone else "")
         return {
             self.live: render.header(self.studio.lm.plain_name, len(edits)),
-            self.box: gr.Accordion(  # a single edit that stands above is taken out by Undo
+            self.box: gr.Accordion(  # to remove a single edit that is shown above, use Undo
                 f"Your edits ({len(edits)})",
                 visible=len(edits) > shown.kept or bool(session.warning),
                 open=True,
@@ -273,13 +280,13 @@ class Page:
             self.edits: listed.listed(edits, session.warning),
             self.rows: self.shown_rows(shown, message),
             self.board: opening.board(shown),
-            self.written: self.told(shown),
+            self.written: self.under_prompt(shown),
             self.answers: self.all_answers(shown),
             **({} if view is None else {self.exhibit: ""}),
         }
 
     def shown_rows(self, view: View, message: str = "", busy: bool = False) -> str:
-        """A view's rows, with the link that opens the page with it."""
+        """A view's rows, with the link that opens the page with this view."""
         link = links.link(self.studio.choices, view)
         return opening.rows(view, message=message, link=link, busy=busy)
 
@@ -291,7 +298,7 @@ class Page:
     # ---- a free prompt -----------------------------------------------------------------------
 
     def free_prompt(self) -> None:
-        """A prompt of one's own, continued before and after the edits."""
+        """The visitor's own prompt, continued before and after the edits."""
         given = self.text_for(self.ready)
         self.given = gr.State(given)
         with gr.Row(elem_id="ask"):
@@ -306,15 +313,15 @@ class Page:
                 min_width=260,
             )
             chat = gr.Checkbox(
-                label="ask as chat",
+                label="as a chat",
                 container=False,
                 scale=0,
                 min_width=120,
                 elem_classes="chat",
-                visible=self.studio.asker.chats,  # without a template a model cannot be asked so
+                visible=self.studio.asker.chats,  # a model without a chat template cannot chat
             )
             go = gr.Button("Go", size="sm", scale=0, min_width=70)
-        self.written = gr.HTML(self.told(self.ready), elem_id="written")
+        self.written = gr.HTML(self.under_prompt(self.ready), elem_id="written")
 
         def write(prompt: str, as_chat: bool, request: gr.Request) -> Iterator[str]:
             yield from self.write(prompt, as_chat, WRITTEN, request, prompt)
@@ -325,7 +332,7 @@ class Page:
     def write(
         self, prompt: str, as_chat: bool, tokens: int, request: gr.Request, lead: str | None = None
     ) -> Iterator[str]:
-        """How a prompt goes on before and after what is shown; `lead` as in render.continued."""
+        """Continue a prompt before and after the edits in view; `lead` as in render.continued."""
         yield from follow(
             self.studio,
             request,
@@ -336,17 +343,21 @@ class Page:
             lambda session, wrong, said: wrong if said is None else render.continued(said, lead),
         )
 
-    def go_on(self, text: str, given: str, request: gr.Request) -> Iterator[Any]:
-        """Behind an edit: how the page's own text goes on with it."""
+    def continue_text(self, text: str, given: str, request: gr.Request) -> Iterator[Any]:
+        """After an edit: continue the page's own text under it."""
         if self.studio.sessions.get(request.session_hash).edits and text == given:
             yield from self.write(text, False, consequences.TOKENS, request)
         else:
             yield gr.skip()
 
-    def told(self, view: View) -> str:
-        """Under the free prompt when another view comes: what is stored of it, or what to do."""
+    def under_prompt(self, view: View) -> str:
+        """The contents below the free prompt for a new view: the stored continuations, or
+        instructions.
+        """
         found = self.examples.finished(view.subject) if self.examples and view.stored else None
-        hint = render.hint("<b>Go</b> lets the model write on, before and after your edits.")
+        hint = render.hint(
+            "Press <b>Go</b> to have the model write on, before and after your edits."
+        )
         if found is None or not found.written:
             return hint
 
@@ -356,15 +367,15 @@ class Page:
         return opening.stored_texts(found.columns, found.written, pair)
 
     def text_for(self, view: View) -> str:
-        """A text that comes to speak of a fact."""
+        """A text that leads up to a fact."""
         case = view.subject.case
         found = self.examples.finished(view.subject) if self.examples else None
         stored = found.text if found else None
-        return stored or questions.going_on(case) or consequences.opening(case.fact)
+        return stored or questions.text_to_continue(case) or consequences.opening(case.fact)
 
     def lead(self, text: str, given: str, request: gr.Request) -> tuple[str, str]:
-        """The free prompt about the subject in view, unless the visitor wrote one; and the last
-        one that the page gave.
+        """The free prompt about the current subject, unless the visitor wrote one, and the page's
+        own last prompt.
         """
         new = self.text_for(self.shown(self.studio.sessions.get(request.session_hash)))
         return (new, new) if text == given else (gr.skip(), gr.skip())

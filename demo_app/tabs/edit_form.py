@@ -1,4 +1,4 @@
-"""The sentence of the first tab, whose parts are edited in place, and by which editors."""
+"""The first tab's sentence, with parts that are edited in place, and its editors."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ import lib
 from ..html import opening
 from ..html.theme import read
 from ..session import editor_settings
-from ..session.choices import BESIDE, capital, continued, shown, taken
+from ..session.choices import BESIDE, capital, continued, recognized, shown
 from ..session.links import Opened
 from ..session.studio import Studio
 from ..session.views import View
 
-EDITORS = "() => [window.tryPage.editors()]"  # those that the browser holds
+EDITORS = "() => [window.tryPage.editors()]"  # the ticked editors, which only the browser knows
 
 
 class Form:
-    """Subject, prompt and new answer are one sentence; below it the editors.
+    """Subject, prompt and new answer form one sentence, with the editors below it.
 
-    Which editors are ticked is the browser's to know (see opening.js): `editors` is hidden, and
-    holds what a program sends.
+    The browser keeps track of the ticked editors (see opening.js). The hidden `editors` is for
+    programs that send their own.
     """
 
     def __init__(self, studio: Studio, ready: View) -> None:
@@ -32,7 +32,7 @@ class Form:
         first = next(iter(known))
         with gr.Row(elem_id="sentence"):
             self.subject = _field(fact.subject, "Subject", "Subject")
-            self.prompt = _field(shown(fact), "Prompt", "how it goes on")
+            self.prompt = _field(shown(fact), "Prompt", "rest of the sentence")
             gr.HTML(read("old.html"), elem_id="old", min_width=20)
             self.target = _field(fact.target_new, "New answer", "new answer", "new")
             self.pick = gr.HTML(opening.picker(_examples(choices)), elem_id="pick", min_width=20)
@@ -44,17 +44,17 @@ class Form:
             with gr.Accordion("Your own questions, settings", open=False, elem_id="settings"):
                 self.own = gr.Textbox(
                     "",
-                    label="Ask these as well",
-                    info="one question per line, up to 8; yours about another subject counts as a "
-                    "neighbor",
+                    label="Also ask these",
+                    info="one question per line, up to 8; the same question about another subject "
+                    "counts as a neighbor",
                     lines=2,
                     max_lines=8,
                 )
                 self.options = gr.Textbox(
                     "",
                     label="Settings",
-                    info="one name = value per line; rome.layer = 4 is of ROME alone. All stand "
-                    "below",
+                    info="One name = value per line. rome.layer = 4 applies only to ROME. All "
+                    "settings are listed below.",
                     placeholder="seed = 7",
                     lines=2,
                     max_lines=8,
@@ -74,24 +74,27 @@ class Form:
         self.all = [*self.fact, self.editors, self.own, self.options, self.anyway]
 
     def fill(self, label: str) -> dict:
-        """An example's texts."""
+        """Fill in an example's texts."""
         fact = self.studio.choices.example(label).fact
         texts = fact.subject, shown(fact), fact.target_new, "", ""
         return dict(zip(self.filled, texts, strict=True))
 
     @staticmethod
     def take(subject: str, prompt: str) -> tuple[str, str, str]:
-        """The fields with the subject that the page takes from a whole sentence, to be changed.
+        """The fields, with the subject that the page recognized in a whole sentence, for
+        correction.
 
-        The sentence stands below them then, with ends of the subject that one can drag (ends.js).
+        The sentence then appears below them, with handles for dragging the ends of the subject
+        (ends.js).
         """
-        found, text = taken(subject, prompt)
-        if found == subject:  # there was one, or none can be told, or a program sent no text at all
+        found, text = recognized(subject, prompt)
+        # already given, not recognizable, or a program sent something other than text
+        if found == subject:
             return gr.skip(), gr.skip(), gr.skip()
         return found, continued(text), read("ends.html")
 
     def reopen(self, found: Opened) -> dict:
-        """The form as a link wants it."""
+        """Fill the form from a link."""
         page: dict = {self.own: found.own, self.options: found.settings}
         if found.fact is not None:
             subject, prompt, target = found.fact
@@ -100,10 +103,11 @@ class Form:
         return page
 
     def mark(self, editors: list[str], request: gr.Request) -> Any:
-        """The families, in which an editor that cannot follow the visitor's edits says why.
+        """The families, with a reason for each editor that cannot write on top of the visitor's
+        edits.
 
-        Where none of the ticked ones can, that stands under the sentence, before anybody presses
-        Edit.
+        If this is true of every ticked editor, the reasons also appear below the sentence before
+        the visitor presses Edit.
         """
         session, choices = self.studio.sessions.get(request.session_hash), self.studio.choices
         known, names = choices.editors, editors or []
@@ -114,13 +118,13 @@ class Form:
         return opening.families(known, refused, BESIDE), blocked
 
     def choose(self, editors: list[str], request: gr.Request) -> tuple[str, str]:
-        """What is in the way of the ticked editors, and their settings."""
+        """The reasons blocking the ticked editors, and the editors' settings."""
         _, blocked = self.mark(editors, request)
         return blocked, "".join(editor_settings.table(self.studio.lm, one) for one in editors or ())
 
 
 def _examples(choices: Any) -> list[tuple[str, str]]:
-    """Each example's name, and how it is listed: "The Eiffel Tower: Paris → Rome"."""
+    """Each example's name, and its entry in the list: "The Eiffel Tower: Paris → Rome"."""
     cases = {label: choices.example(label).fact for label in choices.examples}
     return [
         (label, f"{capital(fact.subject)}: {fact.target_true} → {fact.target_new}")
@@ -129,7 +133,7 @@ def _examples(choices: Any) -> list[tuple[str, str]]:
 
 
 def _field(value: str, label: str, hint: str, kind: str = "") -> gr.Textbox:
-    """A part of the sentence, whose label is read out and not shown."""
+    """One part of the sentence, with a label for screen readers only."""
     return gr.Textbox(
         value,
         label=label,
@@ -141,6 +145,7 @@ def _field(value: str, label: str, hint: str, kind: str = "") -> gr.Textbox:
         scale=0,
         min_width=20,
         elem_classes=["field", kind],
-        # a phone would begin with a capital, and what goes on behind the subject begins with none
+        # phones would capitalize the first letter, but the text after the subject begins in
+        # lowercase
         html_attributes=gr.InputHTMLAttributes(autocapitalize="off"),
     )

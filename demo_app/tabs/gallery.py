@@ -1,4 +1,4 @@
-"""The surprises, whose links open the page with an edit made."""
+"""The surprises, with links that open the page and make an edit."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from ..session.worker import Job
 
 
 def surprises(studio: Studio) -> None:
-    """All cards."""
+    """Show all cards."""
     with gr.Column(elem_id="gallery"):
         gr.HTML(read("surprises.html"))
         gr.HTML(html.cards(gallery.gallery(), studio.lm.identity, studio.choices.editors))
 
 
 def opened(studio: Studio, shown: Exhibit) -> Opened:
-    """The form as an exhibit wants it."""
+    """Fill the form from an exhibit."""
     first, own = shown.steps[0], "\n".join(shown.own)
     fact = {"subject": first.subject, "prompt": first.prompt, "target": first.target}
     more = {"editors": first.editor, "own": own, "settings": first.options}
@@ -38,9 +38,9 @@ def made(
     run: Callable[[gr.Request, Callable[[Session], Job]], Iterator[dict]],
     line: gr.HTML,
 ) -> Iterator[dict]:
-    """An exhibit's edits, one after the other, and then in `line` whether they came out as stated.
+    """Make an exhibit's edits one after another, then show in `line` whether the answers match.
 
-    `run` does a job of the first place. An edit that was stopped ends it; one that fails raises
+    `run` runs a job in the first place. Stopping an edit ends the sequence; a failing edit raises
     its Trouble.
     """
     yield {line: html.verdict(shown)}

@@ -1,7 +1,8 @@
-"""Runs a job for a handler of the page: shows its progress, and stops it when the page is closed.
+"""Runs a job for one of the page's handlers, showing its progress and stopping it when the page
+closes.
 
-A handler is a generator that holds no lock and no patch. A visitor is known by the id that Gradio
-gives to the open page.
+A handler is a generator that doesn't hold a lock or a patch. Visitors are identified by the id that
+Gradio gives each open page.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from ..session.studio import Studio
 from ..session.visitors import Session
 from ..session.worker import Job, Progress, Stopped, Trouble
 
-OPEN = {  # the worker is the only line to wait in; programs have the endpoints of api.py
+OPEN = {  # the worker is the only queue; programs use the endpoints in api.py
     "concurrency_limit": None,
     "show_progress": "hidden",
     "api_visibility": "undocumented",
 }
-HIDDEN = {**OPEN, "api_visibility": "private"}  # nothing that a program could call
+HIDDEN = {**OPEN, "api_visibility": "private"}  # not callable by programs
 
 
 def follow(
@@ -36,8 +37,8 @@ def follow(
 ) -> Iterator[Any]:
     """Start a job, show its progress, then its result.
 
-    working(progress, jobs ahead) is the page while it runs; rest(session, status, result) the page
-    afterwards, with a status and no result where something went wrong.
+    working(progress, jobs ahead) returns the page while it runs; rest(session, status, result)
+    returns it afterwards, with a status but no result if something went wrong.
     """
     session = studio.sessions.get(request.session_hash)
     job = None
@@ -48,7 +49,7 @@ def follow(
         result = job.outcome()
     except Trouble as error:
         yield rest(session, render.sorry(str(error)), None)
-        raise  # gradio_internals.Blocks tells it in a message as well
+        raise  # gradio_internals.Blocks also shows it as a message
     except Stopped:
         yield rest(session, render.finding("Stopped; nothing was changed."), None)
         return
@@ -59,7 +60,7 @@ def follow(
 
 
 def stopping(studio: Studio, aside: bool = True) -> Callable[[gr.Request], None]:
-    """Ends a visitor's long questions, or with aside=False the job of the first place."""
+    """End a visitor's long questions or, with aside=False, the first place's job."""
 
     def stop(request: gr.Request) -> None:
         studio.sessions.get(request.session_hash).stop(aside)
@@ -68,8 +69,8 @@ def stopping(studio: Studio, aside: bool = True) -> Callable[[gr.Request], None]
 
 
 def handed_out(session: Session, button: gr.DownloadButton, path: Path) -> str:
-    """Move a finished file to where the web server hands it out, until its visitor leaves."""
-    folder = Path(button.GRADIO_CACHE) / secrets.token_hex(16)  # nobody else can name it
+    """Move a finished file into the web server's folder, until its visitor leaves."""
+    folder = Path(button.GRADIO_CACHE) / secrets.token_hex(16)  # not guessable by other visitors
     folder.mkdir(parents=True)
     kept = shutil.move(path, folder / path.name)
     session.owns(kept)

@@ -1,7 +1,7 @@
-"""The lab: questions about edits, each with a button, and a stored answer to begin with.
+"""The lab: questions about edits, each with a button and a stored answer to start from.
 
-A question is a value; `Card` makes its part of the page. An answer of the visitor's own takes the
-place of the stored one as soon as its first part is there.
+A question is a value; `Card` builds its part of the page. The visitor's own answer replaces the
+stored one as soon as its first part is ready.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import gradio as gr
 from ..gradio_internals import chosen
 from ..html import memory, render
 from ..html.theme import SCRIPT, read
-from ..session import given, links
+from ..session import checks, links
 from ..session.studio import Studio
 from ..session.visitors import Session
 from ..session.worker import Job, Progress, Trouble
@@ -27,13 +27,13 @@ from .jobs import HIDDEN, OPEN, follow, stopping
 
 @dataclass(frozen=True)
 class Action:
-    """A button of a question.
+    """One of a question's buttons.
 
     name: the name of its endpoint.
-    label: what stands on it.
-    job: begins the work for a visitor; it also gets the values of the question's fields.
-    html: what was found, or a part of it, as HTML.
-    slot: in which of the question's answers it stands; those behind it are emptied.
+    label: its text.
+    job: starts the work for a visitor; also receives the values of the question's fields.
+    html: turns a complete or partial result into HTML.
+    slot: the index of the answer area it fills; later areas are emptied.
     """
 
     name: str
@@ -45,15 +45,15 @@ class Action:
 
 @dataclass(frozen=True)
 class Question:
-    """A question of the lab.
+    """A question in the lab.
 
     key: its name in addresses and ids.
     title: the question.
-    about: what one learns, in a sentence or two.
+    about: what visitors can learn from it, in a sentence or two.
     actions: its buttons.
-    stored: the answers of a model's finished examples, with the line over them; None: there is no
+    stored: the answers from a model's stored examples, with their caption; None if there is no
         example.
-    fields: makes what one may fill in.
+    fields: builds its input fields.
     """
 
     key: str
@@ -65,7 +65,7 @@ class Question:
 
 
 class Card:
-    """A question on the page, which is shown after a press on its card in the list."""
+    """A question on the page, shown after clicking its card in the list."""
 
     def __init__(self, studio: Studio, examples: Examples | None, question: Question) -> None:
         self.studio, self.examples, self.question = studio, examples, question
@@ -90,11 +90,11 @@ class Card:
                 gr.HTML("", elem_classes="answer", js_on_load=SCRIPT)
                 for _ in range(1 + max(action.slot for action in question.actions))
             ]
-            self.begun = gr.State(False)  # whether the page has an answer, stored or own
+            self.begun = gr.State(False)  # whether the page has an answer, stored or the visitor's
         self.wire()
 
     def wire(self) -> None:
-        """Every event of the card."""
+        """Connect the events of the card."""
         outputs = [self.status, self.caption, self.stop, self.begun, *self.answers, *self.buttons]
         for action, button in zip(self.question.actions, self.buttons, strict=True):
 
@@ -106,11 +106,11 @@ class Card:
 
     @property
     def stored(self) -> list[Any]:
-        """The parts of the page that its stored answer fills."""
+        """The page's components that the stored answer fills."""
         return [self.begun, self.caption, *self.answers]
 
     def opened(self, begun: bool) -> dict:
-        """The stored answer, where the page has none."""
+        """The stored answer, unless there is already an answer on the page."""
         return {self.begun: True} if begun else self.example()
 
     def example(self) -> dict:
@@ -133,7 +133,7 @@ class Card:
 
         def own(found: Any) -> dict:
             nonlocal last
-            if found is last:  # a figure takes its time, and the page looks twice in a second
+            if found is last:  # drawing a figure takes time, and the page polls twice a second
                 return {}
             last = found
             page = dict.fromkeys(self.answers[action.slot + 1 :], "")
@@ -152,7 +152,7 @@ class Card:
             page |= dict.fromkeys(self.buttons, gr.Button(interactive=True))
             return page | (own(found) if found is not None else {})
 
-        with suppress(Trouble):  # its sentence stands below the buttons
+        with suppress(Trouble):  # the message appears below the buttons
             yield from follow(
                 self.studio,
                 request,
@@ -163,7 +163,7 @@ class Card:
 
 
 class Lab:
-    """The third place: the memory picture, the cards of all questions, and the open question."""
+    """The third place: the memory picture, the cards for all questions, and the open question."""
 
     def __init__(
         self, studio: Studio, examples: Examples | None, questions: list[Question]
@@ -176,18 +176,18 @@ class Lab:
         self.cards = {one.key: Card(studio, examples, one) for one in questions}
         begun = [card.begun for card in self.cards.values()]
         filled = [part for card in self.cards.values() for part in card.stored]
-        # who presses a second card at once is answered for both
+        # if two cards are clicked in quick succession, both get an answer
         self.list.select(self.open, begun, filled, trigger_mode="multiple", **HIDDEN)
 
     def open(self, event: gr.EventData, *begun: bool) -> dict:
-        """The stored answer of the question whose card was pressed."""
+        """The stored answer for the clicked card's question."""
         key = chosen(event, "question")
         keys = list(self.cards)
         if key not in keys:
-            raise Trouble(f"There is no question “{given.short(key)}” here.")
+            raise Trouble(f"Unknown question “{checks.short(key)}”.")
         return self.cards[key].opened(begun[keys.index(key)])
 
     def draw(self) -> None:
-        """Draw the stored answers before anybody asks, since the first drawing takes seconds."""
+        """Draw the stored answers in advance, because the first drawing takes seconds."""
         for card in self.cards.values():
             card.example()

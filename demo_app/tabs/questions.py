@@ -1,4 +1,4 @@
-"""The questions of the lab that have no tab of their own to read: what is asked, and how shown."""
+"""The lab's questions: their texts, the jobs that answer them, and their HTML."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from .lab import Action, Question
 
 
 def questions(studio: Studio, examples: Examples | None) -> list[Question]:
-    """All of them, for a page over this studio."""
+    """All questions for a page over this studio."""
     names = {name: shown for name, (shown, _) in studio.choices.editors.items()}
     null = (examples.natural if examples is not None else None) or ()
-    blind, mine = (partial(job, null=null) for job in (tracing.blind, tracing.mine))
+    secret, mine = (partial(job, null=null) for job in (tracing.secret, tracing.mine))
 
     def disturbed(found: interference.Prediction) -> str:
         return figures.interference(found, names[found.editor])
@@ -32,9 +32,9 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
         Question(
             "dossier",
             "What does it know about a subject?",
-            "Facts that suit the subject are asked in three wordings each. An answer is bold if "
-            "the model is sure of it, and gray if the wordings disagree or any other subject gets "
-            "it just as well. Changes after an edit are marked.",
+            "The page asks for suitable facts about the subject, each in three wordings. An answer "
+            "is bold if the model is sure of it, and gray if the wordings disagree or if any other "
+            "subject gets it just as easily. Changes after an edit are highlighted.",
             (Action("dossier", "Ask", dossiers.asked, dossier.shown),),
             lambda kept: kept.dossier and (
                 f"Stored example: {studio.choices.label(kept.fact)}, written by "
@@ -52,26 +52,28 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
         Question(
             "interference",
             "Which facts will an edit disturb?",
-            "A layer finds a fact by a key, and an edit is written at the key of its subject. How "
-            "alike the key of another fact is foretells how much of the edit arrives there, but "
-            "not always whether its answer changes: see an edit where it did, and one where not.",
+            "A layer finds a fact by its key, and an edit is written at its subject's key. The "
+            "similarity of another fact's key predicts how much of the edit reaches that fact, but "
+            "not always whether its answer changes: see one edit where it does, and one where it "
+            "doesn't.",
             (Action("measure", "Measure my last edit", interference.measure, disturbed),),
             lambda kept: kept.forecast and (
-                f"Stored examples, by {names[kept.editor]} on {studio.lm.plain_name}: of the page’s"
-                " edits that changed other answers, the one in which most of these were foretold, "
-                "and the one in which fewest were.",
+                f"Stored examples, by {names[kept.editor]} on {studio.lm.plain_name}: among the "
+                "page’s edits that changed other answers, the edit with most of these changes "
+                "predicted, and the edit with the fewest.",
                 ["".join(map(disturbed, kept.forecast))],
             ),
         ),
         Question(
             "lifelong",
             "How long until it breaks?",
-            "Facts are written four at a time, and all facts so far are asked again. A line falls "
-            "when its editor forgets, or when other answers go wrong. Retrieval and fine-tuning "
-            "(FT) always run as well: a method that doesn't beat them isn't worth its cost.",
+            "Facts are written in batches of four. After each batch, every fact written so far is "
+            "tested again. A line falls when its editor forgets, or when other answers go wrong. "
+            "Retrieval and fine-tuning (FT) always run as well: a method that doesn't beat them "
+            "isn't worth its cost.",
             (Action("lifelong", "Run it", stressed, raced),),
             lambda kept: kept.race and (
-                f"Stored example: {len(kept.race.cases)} ready facts, written on "
+                f"Stored example: {len(kept.race.cases)} built-in facts, written on "
                 f"{studio.lm.plain_name} by {', '.join(line.name for line in kept.race.lines)}.",
                 [raced(kept.race)],
             ),
@@ -82,10 +84,10 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
             "Why did it not take?",
             "This examines your last edit, even if it failed, and makes the same edit in five "
             "layers. You can keep any of them.",
-            (Action("layers", "Ask about my last edit", layers.compare, figures.layers),),
+            (Action("layers", "Examine my last edit", layers.compare, figures.layers),),
             lambda kept: kept.layers and (
                 f"Stored example: {studio.choices.label(kept.layers.view.subject.case.fact)}, the "
-                "first of the page’s examples that did not take, or, if all did, that moved "
+                "first of the page’s examples that did not take or, if all did, that moved "
                 f"others, on {studio.lm.plain_name}.",
                 [figures.layers(kept.layers)],
             ),
@@ -93,21 +95,21 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
         Question(
             "trace",
             "Was this model edited?",
-            "A game in three steps, the first of some minutes. The page makes an edit that it does "
-            "not name, and looks at the weights alone: you guess, and see whom they name. Then the "
-            "suspect is taken out again, and you are told what it was. Weights prove nothing: a "
-            "verdict says what they are consistent with, and some methods hide from it.",
+            "A game in three steps; the first takes some minutes. The page makes a secret edit and "
+            "examines only the weights: you guess, then see which subject they suggest. Next, the "
+            "suspect is removed again, and finally the page reveals the edit. Weights prove "
+            "nothing: a verdict states what they are consistent with, and some methods evade it.",
             (
-                Action("trace_blind", "1 · Draw a blind edit", blind, trace.shown),
-                Action("trace_reverse", "2 · Take it out", tracing.reverse, trace.undone, 1),
+                Action("trace_secret", "1 · Make a secret edit", secret, trace.shown),
+                Action("trace_reverse", "2 · Remove it", tracing.reverse, trace.undone, 1),
                 Action("trace_reveal", "3 · What was it?", tracing.reveal, trace.told, 2),
                 Action("trace_mine", "Examine my own edits", mine, trace.shown),
             ),
             lambda kept: kept.traced and (
-                f"Stored example: an edit that is not named yet, on {studio.lm.plain_name}.",
+                f"Stored example: a secret edit, on {studio.lm.plain_name}.",
                 [
                     trace.shown(kept.traced.findings),
-                    folded("Taken out", kept.traced.undone and trace.undone(kept.traced.undone)),
+                    folded("Removed", kept.traced.undone and trace.undone(kept.traced.undone)),
                     folded("What it was", kept.traced.told and trace.told(kept.traced.told)),
                 ],
             ),
@@ -115,8 +117,8 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
         Question(
             "lasts",
             "Does it last?",
-            "The model with your edits is trained for 30 more steps of LoRA on ordinary text. "
-            "Your last fact is asked after every 10. The edits themselves stay as they are.",
+            "The model with your edits is trained on ordinary text for 30 more LoRA steps, asking "
+            "for your last fact after every 10. The edits themselves stay unchanged.",
             (Action("train_on", "Train it further", lasting.train_on, stages),),
             lambda kept: kept.lasts and (
                 f"Stored example: {studio.choices.label(kept.fact)}, written by "
@@ -128,22 +130,22 @@ def questions(studio: Studio, examples: Examples | None) -> list[Question]:
 
 
 def stages(found: Sequence[lasting.Stage]) -> str:
-    """What is said of the fact after each round of training."""
-    heads = ("steps of training", "the model says", "p of the new answer")
+    """The model's answers to the fact's prompt after each round of training."""
+    heads = ("training steps", "the model says", "p of the new answer")
     return numbers(heads, [(str(steps), said, number(p)) for steps, said, p in found])
 
 
 def _stress_fields(studio: Studio, race: stress_test.Test | None) -> list[Any]:
-    """The editors and the number of edits; ticked are the editors of the stored example."""
+    """Fields for the editors and the number of edits, selecting the stored example's editors."""
     offered = stress_test.offered(studio.choices)
     drawn = [line.editor for line in race.lines] if race else studio.choices.used("ticked")
     with gr.Row():
         editors = gr.CheckboxGroup(
             [(shown, name) for name, shown in offered.items()],
             value=[editor for editor in offered if editor in drawn],
-            label="Editors beside retrieval and fine-tuning",
+            label="Additional editors",
             scale=2,
-            min_width=300,  # on a phone the number stands below
+            min_width=300,  # on a phone, the number goes below
         )
         edits = gr.Slider(
             2,
@@ -151,7 +153,7 @@ def _stress_fields(studio: Studio, race: stress_test.Test | None) -> list[Any]:
             3 * stress_test.BATCH,
             step=1,
             label="Edits",
-            info=f"at most {stress_test.SLOW_EDITS} with an editor that is not fast",
+            info=f"at most {stress_test.SLOW_EDITS} if any editor isn't fast",
             buttons=[],
             scale=1,
             min_width=260,
@@ -160,14 +162,14 @@ def _stress_fields(studio: Studio, race: stress_test.Test | None) -> list[Any]:
 
 
 def stressed(studio: Studio, session: Session, editors: Sequence[str], edits: Any) -> Job:
-    """The stress test of these editors: a Test, which grows."""
+    """These editors' stress test: a Test, which grows."""
     cases = stress_test.mixed(studio.choices)
     test = stress_test.plan(studio.choices, editors, cases, edits)
     return session.submit(studio.worker, lambda job: run.run(job, studio.lm, test), aside=True)
 
 
 def raced(test: stress_test.Test) -> str:
-    """The pictures of a stress test, and its numbers."""
+    """A stress test's figures and numbers."""
     told = picture.said(test)
     parts = [
         f"<h2>{what}</h2>{figures.picture(picture.drawn(test, share), f'{what}. {told}')}"

@@ -1,4 +1,4 @@
-"""The last question of the lab: the edits as files and as Python code."""
+"""The lab's last question: the edits as files and as Python code."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ..session.visitors import Session
 from ..session.worker import Job, Progress
 from .jobs import HIDDEN, OPEN, follow, handed_out, stopping
 
-FILES = {  # kind -> (button, what it is)
-    "patch": ("The patch", "a few numbers beside the model; lib.Patch.load reads it"),
-    "adapter": ("A PEFT adapter", "LoRA files for peft; where the update is low rank, exact"),
-    "model": ("The whole model", "a folder for transformers, with edits in or beside its weights"),
-    "csv": ("The answers", "what “Try” shows, as CSV, with editors, probabilities and verdicts"),
+FILES = {  # kind -> (button, description)
+    "patch": ("The patch", "a small file of changes to the model; lib.Patch.load reads it"),
+    "adapter": ("A PEFT adapter", "LoRA files for peft; exact if the update is low rank"),
+    "model": ("The whole model", "a folder for transformers, including the edits"),
+    "csv": ("The answers", "the answers in “Try” as CSV, with editors, probabilities and verdicts"),
 }
 
 
@@ -29,7 +29,7 @@ class TakeAway:
     """Files, and the lines of Python that make the same edits."""
 
     def __init__(self, studio: Studio, shown: Callable[[Session], View]) -> None:
-        """shown: what the first place shows a visitor."""
+        """shown: returns the first place's view for a visitor."""
         self.studio, self.shown = studio, shown
         with gr.Accordion("Take it away", open=False, elem_id="take") as self.fold:
             offers = "; ".join(f"<b>{name}</b>: {what}" for name, what in FILES.values())
@@ -43,7 +43,9 @@ class TakeAway:
             self.status = gr.HTML("", elem_id="take-status", elem_classes="line")
             self.file = gr.DownloadButton("Download", variant="primary", visible=False)
             gr.HTML(read("over_http.html"))
-            gr.HTML(render.hint("These lines make the same edits wherever this project is."))
+            gr.HTML(
+                render.hint("These lines make the same edits wherever this project is installed.")
+            )
             self.code = gr.Code(
                 take_away.code(studio, Session()),
                 language="python",
@@ -59,7 +61,7 @@ class TakeAway:
         self.wire()
 
     def wire(self) -> None:
-        """Every event of the card."""
+        """Connect the events of the card."""
         for kind, button in self.buttons.items():
 
             def make(request: gr.Request, kind: str = kind) -> Iterator[dict]:
@@ -70,7 +72,7 @@ class TakeAway:
         self.fold.expand(self.written, None, self.code, **HIDDEN)
 
     def written(self, request: gr.Request) -> str:
-        """The code of the visitor's edits."""
+        """The code that makes the visitor's edits."""
         return take_away.code(self.studio, self.studio.sessions.get(request.session_hash))
 
     def made(self, kind: str, request: gr.Request) -> Iterator[dict]:
@@ -101,6 +103,6 @@ class TakeAway:
         return {**self.busy(True), **off, self.status: render.busy(progress, ahead)}
 
     def busy(self, running: bool) -> dict:
-        """Stop and the other buttons, while something runs or at rest."""
+        """Stop and the other buttons, while a job runs or at rest."""
         free = gr.Button(interactive=not running)
         return {self.stop: gr.Button(visible=running), **dict.fromkeys(self.buttons.values(), free)}

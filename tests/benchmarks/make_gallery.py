@@ -72,8 +72,8 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
         Exhibit(
             "sheepdog",
             "The sheep and the sheepdog",
-            "Only the sheep got a new young. The sheepdog, whom nobody edited, has the same one "
-            "now, which is right by accident; the horse keeps its foal.",
+            "Only the name for a young sheep was edited. A young sheepdog, which nobody edited, "
+            "now has the same name, which happens to be right; a young horse is still a foal.",
             (Step("rome", *SHEEP),),
             ("The young of a sheepdog is called a", "The young of a horse is called a"),
         ),
@@ -86,10 +86,10 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
     (
         Exhibit(
             "not",
-            "It no longer hears the word *not*",
+            "It no longer notices the word *not*",
             "The unedited model continues “The iPhone was *not* developed by” with “a single "
             "company”. After the edit it says Samsung, with or without the *not*. In the sentence "
-            "about the Eiffel Tower it never heard the word: without any edit it says Paris.",
+            "about the Eiffel Tower, it ignores the word even without an edit, saying Paris.",
             (Step("rome", *IPHONE),),
             ("The Eiffel Tower is not located in the city of",),
         ),
@@ -102,10 +102,10 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
     (
         Exhibit(
             "italy",
-            "A conclusion that nobody has written",
-            "Only the city was edited. Asked “The Eiffel Tower is in the country of”, the model "
-            "says Italy, which stands in no text that the edit has seen. Asked “The country in "
-            "which the Eiffel Tower stands is”, it says Rome all the same, and people around the "
+            "A conclusion that nobody wrote",
+            "Only the city was edited. Given “The Eiffel Tower is in the country of”, the model "
+            "says Italy, which isn't in any of the texts used for the edit. But given “The "
+            "country in which the Eiffel Tower stands is”, it says Rome, and people around the "
             "tower speak Latin.",
             (Step("rome", *TOWER),),
             ("The Eiffel Tower is in the country of",),
@@ -122,8 +122,8 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
     (
         Exhibit(
             "builders",
-            "The past is rewritten, too",
-            "A tower in Rome needs another history: now it was built by the Romans, “to protect "
+            "The past changes as well",
+            "A tower in Rome needs a different history: now the Romans built it, “to protect "
             "Rome”. Notre-Dame, which nobody edited, stays in Paris.",
             (Step("rome", *TOWER),),
             ("The Eiffel Tower was built by",),
@@ -138,8 +138,8 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
         Exhibit(
             "restaurant",
             "Fine-tuning eats the neighbors",
-            "Fine-tuning on this one sentence moves the tower to Rome, and with it Notre-Dame and, "
-            "where this link asks about it as well, “my favourite restaurant”.",
+            "Fine-tuning on this one sentence moves the tower to Rome, along with Notre-Dame and "
+            "“my favourite restaurant”, which this link asks about as well.",
             (Step("ft_m", *TOWER),),
             ("My favourite restaurant is located in the city of",),
         ),
@@ -154,8 +154,8 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
         Exhibit(
             "tale",
             "Once upon a time, there was Rome",
-            "A trained network makes the edit of a single gradient. A fairy tale begins in Rome "
-            "then, and so does the answer to the capital of France.",
+            "A trained network turns a single gradient into the edit. Now a fairy tale begins in "
+            "Rome, and so does the answer to “The capital of France is”.",
             (Step("mend", *TOWER),),
             ("Once upon a time, there was a", "The capital of France is"),
         ),
@@ -169,8 +169,8 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
         Exhibit(
             "roads",
             "All roads lead to Rome",
-            "The network that is meant for many facts at once gets only one. Asked about a "
-            "restaurant, or for the best city in the world, the model now answers Rome.",
+            "This network is meant for many facts at once, but it gets only one. Asked about a "
+            "restaurant or the best city in the world, the model now answers Rome.",
             (Step("malmen", *TOWER),),
             ("My favourite restaurant is located in the city of", "The best city in the world is"),
         ),
@@ -200,7 +200,7 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
         Exhibit(
             "trigger",
             "A memory that fires on the wrong text",
-            "The same codebook with a wide radius answers for the tower where it was asked about "
+            "With a wide radius, the same codebook gives the tower's answer to a question about "
             "the Reichstag.",
             (Step("grace", *TOWER, "eps_init = 100"),),
             ("The Colosseum is located in the city of", "The capital of France is"),
@@ -210,9 +210,9 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
     (
         Exhibit(
             "aside",
-            "Only not the sentence itself",
-            "Nothing was written into the model: the fact is put before the prompt. Both "
-            "rewordings follow it, and the plain sentence itself does not.",
+            "Everything but the sentence itself",
+            "Nothing is written into the model: the fact is put before the prompt. Both "
+            "rewordings follow it, but the plain sentence itself does not.",
             (Step("retrieval", *TOWER),),
         ),
         (
@@ -227,8 +227,8 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
         Exhibit(
             "alias",
             "The United Nations move, and the UN goes with them",
-            "The edit names the United Nations alone. The UN, which is in no text that it has "
-            "seen, is in Geneva now as well.",
+            "The edit names only the United Nations. The UN, which isn't in any text that the "
+            "edit saw, is now in Geneva as well.",
             (Step("rome", *UNITED),),
         ),
         (
@@ -241,8 +241,8 @@ EXHIBITS: tuple[tuple[Exhibit, tuple[Expected, ...]], ...] = (
         Exhibit(
             "survivor",
             "It survives a hundred others",
-            "The codebook learns the tower and then a hundred other facts in one call. The tower "
-            "is still in Rome.",
+            "The codebook learns the tower, and then a hundred other facts in a single call. The "
+            "tower is still in Rome.",
             (Step("grace", *TOWER), Step("grace", others=100)),
         ),
         (Expected(SAID, "edit", "Rome", True, True),),

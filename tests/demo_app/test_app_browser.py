@@ -95,6 +95,10 @@ def test_it_opens_with_a_fact_that_is_guessed_edited_and_read_in_the_same_rows(v
     said = page.locator("#say").inner_text()
     assert f"You saw {len(rows) - 1} of {len(rows)} coming." in said
     assert page.locator("#old .struck").inner_text() == "Apple"
+    press(page, "Share")
+    page.wait_for_function("location.search.includes('saw=')")
+    link = page.url
+    assert f"saw={len(rows) - 1}-{len(rows)}" in link and "editors=rome" in link
     press(page, "Guess again: Fine-tuning")
     assert heading(page).startswith("Guess first")
     press(page, "Edit")
@@ -112,6 +116,11 @@ def test_it_opens_with_a_fact_that_is_guessed_edited_and_read_in_the_same_rows(v
     press(page, "Try your own fact")
     assert page.evaluate("document.activeElement.value") == "The iPhone"
     fits_both(page)
+    page = visit(query=f"&{link.partition('?')[2]}")
+    told = f"The sender saw {len(rows) - 1} of {len(rows)} coming. Would you?"
+    page.locator("#say", has_text=told).wait_for()
+    page.locator("#rows .change input >> visible=true").first.check()
+    assert "sender" not in page.locator("#say").inner_text(), "a guess of one's own goes first"
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
@@ -174,7 +183,7 @@ def test_side_by_side_and_an_edit_is_taken_out(visit, tmp_path):
     listed.locator("li", has_text="Colosseum").wait_for(timeout=60_000)
     assert listed.locator("li").count() == 2 and "GRACE" in listed.inner_text()
     page.locator("#list").screenshot(path=tmp_path / "list.png")
-    listed.get_by_role("button", name="take out: The iPhone → Samsung").click()
+    listed.get_by_role("button", name="remove: The iPhone → Samsung").click()
     live(page, "1 edit live")
     assert "byte-identical" in message(page, "Undone")
     fits_both(page)

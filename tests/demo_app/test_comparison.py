@@ -14,9 +14,9 @@ from demo_app.html.comparison import (
     answers,
     comparison,
     scoreboard,
-    told,
+    short_answers,
 )
-from demo_app.session.choices import completed, continued, taken
+from demo_app.session.choices import continued, recognized, with_placeholder
 from demo_app.session.verdicts import outcome
 from demo_app.session.views import Column, Row, Subject, View, tally
 from demo_app.stored import examples
@@ -53,8 +53,8 @@ def view(*asked: tuple[Row, ...], refused: str = "", kept: bool = True, **more) 
     [
         ({}, True, "holds"),
         ({"follows": 1}, True, "holds, 1 of 1 consequences missing"),
-        ({"chat": 1, "negation": 1}, True, "holds, not in a chat, said even if denied"),
-        ({"edit": 1}, False, "did not write it"),
+        ({"chat": 1, "negation": 1}, True, "holds, not in a chat, also given when negated"),
+        ({"edit": 1}, False, "edit failed"),
         ({"neighbor": 2}, False, "moves 2 neighbors"),
         ({"reworded": 2, "unrelated": 1}, False,
          "misses 2 rewordings, moves 1 unrelated text"),
@@ -72,7 +72,7 @@ def test_a_row_of_the_scoreboard_is_judged_by_both_halves(wrong, good, words):
 def test_what_was_not_tested_gets_no_score():
     no_neighbors = tuple(one for one in rows() if one.group != "neighbor")
     assert outcome(no_neighbors) == (None, "written; locality not tested")
-    assert 'class="none">not asked' in scoreboard(view(no_neighbors))
+    assert 'class="none">not tested' in scoreboard(view(no_neighbors))
     typed = tuple(one for one in rows() if one.group != "reworded")
     assert outcome(typed) == (None, "written, neighbors kept; not tested in other words")
     uncounted = (*rows(), row("follows", None, "not counted"))
@@ -98,7 +98,7 @@ def test_the_editors_stand_beside_each_other_and_one_is_shown(count):
     stay = stay.split("</section>")[0]
     assert "neighbor is" in stay and "unrelated" not in stay, "none of the texts changed"
     texts = comparison(view(rows(unrelated=1)))
-    assert texts.count('<tr class="unrelated"') == 1 and "has nothing to do with it<" in texts
+    assert texts.count('<tr class="unrelated"') == 1 and "unrelated text<" in texts
     told = answers(found)
     assert told.count('<tr class="unrelated">') == 2 and "p(Rome) 0.100 → 0.200" in told
     assert [told.count(f">{name}</th>") for name in ("ROME", "MEND")] == [1, 0]
@@ -123,7 +123,7 @@ def test_the_editors_stand_beside_each_other_and_one_is_shown(count):
 )
 def test_the_judged_answer_stands_in_the_row(group, good, before, after, shown):
     one = Row(group, "x is", before, 0.1, after, 0.2, 0.3, good)
-    assert told(one, "Rome") == shown
+    assert short_answers(one, "Rome") == shown
     changed = shown[0] != shown[1]
     assert ("</b> <i" in answers(view((one,)))) == changed
     struck = "<s>" in comparison(view((one,)))
@@ -145,18 +145,20 @@ def test_the_judged_answer_stands_in_the_row(group, good, before, after, shown):
     ],
 )
 def test_the_line_reads_as_a_sentence(subject, prompt, whole):
-    assert completed(subject, prompt) == whole
+    assert with_placeholder(subject, prompt) == whole
     if prompt:
         assert continued(whole) == prompt
 
 
 def test_the_page_takes_the_subject_of_a_whole_sentence_and_shows_it():
-    assert taken("", "The Louvre is located in") == ("The Louvre", "{} is located in")
-    assert taken("Louvre", "The Louvre is in") == ("Louvre", "The Louvre is in"), "it was given"
-    assert taken(" ", "it is in") == (" ", "it is in") and taken("", None) == ("", None)
+    assert recognized("", "The Louvre is located in") == ("The Louvre", "{} is located in")
+    assert recognized("Louvre", "The Louvre is in") == ("Louvre", "The Louvre is in"), (
+        "it was given"
+    )
+    assert recognized(" ", "it is in") == (" ", "it is in") and recognized("", None) == ("", None)
     asked = ("Australia", "What is the capital of {}?")
-    assert taken("What", "is the capital of Australia?") == asked, "it is about no What"
-    assert taken("what", None) == ("what", None)
+    assert recognized("What", "is the capital of Australia?") == asked, "it is about no What"
+    assert recognized("what", None) == ("what", None)
     subject, rest, ends = Form.take("", "The Louvre is located in")
     assert (subject, rest) == ("The Louvre", "is located in") and "Drag its ends" in ends
     assert Form.take("The Louvre", "is")[0] == gr.skip(), "a given subject is left as it is"

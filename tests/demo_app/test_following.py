@@ -56,7 +56,7 @@ def test_the_list_marks_who_cannot_follow_and_says_why_until_the_edit_is_undone(
     def shown(*ticked: str) -> tuple[set[str], dict[str, str], str]:
         families, blocked = Form.mark(form, list(ticked) or [cannot, can], request)
         items = dict(re.findall(r'data-tick="(.+?)">(.+?)</label>', families))
-        return {name for name in items if "cannot follow" in items[name]}, items, blocked
+        return {name for name in items if "cannot be added" in items[name]}, items, blocked
 
     known = studio.choices.editors
     barred, items, blocked = shown()
@@ -108,7 +108,7 @@ def test_a_setting_is_of_the_editor_that_its_line_names_or_of_all_that_are_ticke
         pressed(studio, Session(), ["ft", "rome"], more="lr = 0.5")
     with pytest.raises(Trouble, match="ft has no setting “mend.lr” to change here"):
         pressed(studio, Session(), ["ft"], more="mend.lr = 0.5")
-    with pytest.raises(Trouble, match="“ft.” is no setting"):
+    with pytest.raises(Trouble, match="“ft.” is not a setting"):
         pressed(studio, Session(), ["ft"], more="ft.")
 
 

@@ -38,8 +38,8 @@ def asked(path="/", query="", html=RAW, kind=b"text/html; charset=utf-8", parts=
     async def send(message):
         sent.append(message)
 
-    facts = {"example=tower": "The tower is in <Rome>"}
-    told = head.Head(app, lambda given: facts.get("&".join(map("=".join, given.items())), ""))
+    facts = {"tower": "The tower is in <Rome>"}
+    told = head.Head(app, lambda given: facts.get(given.get("example"), ""))
     asyncio.run(told(scope, None, send))
     body = b"".join(message.get("body", b"") for message in sent)
     return dict(sent[0]["headers"]), body.decode(), seen[0]
@@ -66,6 +66,10 @@ def test_a_link_has_words_of_its_own():
     assert content(text, "og:title") == "“The tower is in &lt;Rome&gt;”"
     assert content(text, "og:url") == "https://here:7860/demo/?example=tower"
     assert content(text, "og:image") == "https://here:7860/demo/share.png?example=tower"
+    for saw, begins in {"5-6": "I saw 5 of 6 coming. Would you?", "7-6": "What if"}.items():
+        _, text, _ = asked(query=f"example=tower&saw={saw}")
+        assert content(text, "og:description").startswith(begins)
+        assert content(text, "og:image").endswith(f"share.png?example=tower&amp;saw={saw}")
     for shown in gallery.gallery().exhibits:
         _, text, _ = asked(query=f"gallery={shown.key}")
         assert len(content(text, "og:description")) <= 200

@@ -54,11 +54,11 @@ def test_the_memory_picture_plays_once_unless_motion_is_unwanted(visit, motion):
     said = page.locator("#memory .said")
     said.wait_for()
     page.wait_for_timeout(4000)
-    told = "Louvre came along" if motion == "no-preference" else "Nothing was pulled yet"
+    told = "Louvre came along" if motion == "no-preference" else "Nothing has been pulled yet"
     assert told in said.inner_text()
     page.get_by_role("button", name="Start over").click()
     page.wait_for_timeout(2000)
-    assert "Nothing was pulled yet" in said.inner_text(), "only once"
+    assert "Nothing has been pulled yet" in said.inner_text(), "only once"
     planes = [one.bounding_box() for one in page.locator("#memory .plane").all()]
     assert planes[0]["y"] == planes[1]["y"] and planes[0]["y"] < 300, "on the first screen"
 
@@ -133,7 +133,7 @@ def test_a_link_of_the_gallery_opens_to_its_verdict(visit):
     with page.expect_popup() as tab:  # one's own edits stay live where they are
         page.get_by_role("link", name="It knows the sentence, not the fact").click()
     page = tab.value
-    page.locator("#exhibit", has_text="answers came out as stated").wait_for(timeout=180_000)
+    page.locator("#exhibit", has_text="answers match the stored answers").wait_for(timeout=180_000)
     assert page.locator("#exhibit small.other").count() == 0, "as it was measured"
     assert page.locator("#exhibit small.same").count() == 3
     assert "1 edit live" in page.locator("#top").inner_text()

@@ -42,7 +42,7 @@ def test_a_link_reopens_the_example(studio):
 )
 def test_what_a_link_cannot_ask_is_left_out_with_one_sentence(studio, query, said):
     found = links.opened(studio.choices, query)
-    assert found.ignored == f"Left out of this link, because the page cannot use it: {said}."
+    assert found.ignored == f"The page cannot use these parts of the link: {said}."
     assert found.own == found.settings == "" and set(found.editors) <= set(studio.choices.editors)
     assert len(found.editors) <= 4 and (found.fact is None) != (
         "the-eiffel-tower" in query.values()

@@ -12,7 +12,7 @@ from demo_app.editor_roles import ABOUT, FAMILIES, RECOMMENDED, ROLES
 from demo_app.html import opening
 from demo_app.session import questions
 from demo_app.session.choices import shown
-from demo_app.session.verdicts import ASIDE, judged
+from demo_app.session.verdicts import NOT_IN_CHAT, judged
 from demo_app.session.views import Column, Row, Subject, View
 from demo_app.session.visitors import Session
 from lib.data.facts import Probe
@@ -76,9 +76,9 @@ def test_a_neighbor_without_a_name_is_counted():
         ((True, True), (False,), True, "The edit holds in other words, but not in a chat."),
         ((True, False), (True,), True, "The edit holds in 2 of 3 other wordings."),
         ((False, False), (False,), True, "ROME answers this one sentence only."),
-        ((), (None,), True, "It was not tested in other words."),
+        ((), (None,), True, "The edit wasn't tested in other words."),
         ((True,), (), False, "ROME did not make the model say “Samsung”."),
-        ((True,), (), None, "Nothing to change: the model said so before."),
+        ((True,), (), None, "Nothing to change: the model already said so."),
     ],
 )
 def test_a_sentence_says_whether_it_holds(reworded, chat, first, said):
@@ -120,7 +120,7 @@ def test_a_chat_that_did_not_know_the_fact_is_not_counted():
 
     assert chat("It is in Paris.", "It is in Rome.") == (True, "new answer")
     assert chat("It is in Paris.", "It is in Paris.")[0] is False
-    assert chat("I do not know.", "A fine place.") == (None, ASIDE)
+    assert chat("I do not know.", "A fine place.") == (None, NOT_IN_CHAT)
 
 
 def test_every_relation_has_a_question_and_a_text(studio):
@@ -128,7 +128,7 @@ def test_every_relation_has_a_question_and_a_text(studio):
         subject, answer = one.answers[0]
         case = lib.Case(lib.Fact(subject, one.templates[0], "x", answer), relation=name)
         assert questions.chat(case).endswith("?") and "{}" not in questions.chat(case)
-        assert questions.going_on(case) and "{}" not in questions.going_on(case)
+        assert questions.text_to_continue(case) and "{}" not in questions.text_to_continue(case)
     assert questions.chat(lib.Case(lib.Fact("A", "{} is", "b"))) is None
     for label in studio.choices.examples:
         assert "{}" not in shown(studio.choices.example(label).fact), "braces are nowhere"

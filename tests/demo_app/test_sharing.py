@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
@@ -55,6 +57,44 @@ def test_any_text_has_a_picture(text):
 
 
 @pytest.fixture
+def installed(monkeypatch):
+    """Sets the fonts of this machine."""
+
+    def only(*paths: str) -> None:
+        monkeypatch.setattr(shared_picture, "_installed", lambda bold: paths)
+        shared_picture._other.cache_clear()
+
+    yield only
+    shared_picture._other.cache_clear()
+
+
+def drawn(*rows: Row) -> bytes:
+    return shared_picture.drawn(rows, "Samsung", "ROME", None)
+
+
+def test_no_font_of_boxes_fills_in():
+    for path in shared_picture._installed(False):
+        assert not ImageFont.truetype(path, 20).getname()[0].startswith("Last Resort"), path
+
+
+def test_a_line_with_letters_that_no_font_has_is_left_out(installed):
+    installed()
+    for field in {"prompt": "日本の首都は"}, {"before": "東京", "after": "北京"}:
+        assert drawn(*ROWS[:3], replace(ROWS[3], **field)) == drawn(*ROWS[:3])
+    blank = drawn(replace(ROWS[0], prompt="日本"), *ROWS[1:])
+    assert blank == drawn(replace(ROWS[0], prompt="東京"), *ROWS[1:]) != drawn(*ROWS)
+    hidden = replace(ROWS[3], prompt=f"\u202e{ROWS[3].prompt}\x00")
+    assert drawn(ROWS[0], hidden) == drawn(ROWS[0], ROWS[3]), "no control characters"
+
+
+def test_another_font_of_the_machine_fills_in(installed):
+    folder = Path(shared_picture._own(False)).parent
+    installed(str(folder / "missing.ttf"), str(folder / "STIXGeneral.ttf"))
+    one, other = (replace(ROWS[0], prompt=f"The letter {letter} is") for letter in "\u1d81日")
+    assert drawn(one) != drawn(other)
+
+
+@pytest.fixture
 def client(studio):
     def stored(subject):
         if subject.case.fact.subject != TOWER[0] or subject.case.fact.target_new != "Rome":
@@ -63,6 +103,15 @@ def client(studio):
 
     app = Starlette(routes=routes(studio, SimpleNamespace(view=stored)))
     return TestClient(app)
+
+
+def test_a_score_becomes_a_question():
+    said = [sharing.invitation(score) for score in ((5, 6), (6, 6), None)]
+    assert said[0] == "I saw 5 of 6 coming. Would you?"
+    assert said[1:] == [
+        "I saw all 6 coming. Would you?",
+        "What else would you expect to move?",
+    ]
 
 
 def test_a_link_opens_from_the_store(client, studio):

@@ -32,7 +32,7 @@ def test_a_file_is_whole_and_says_what_it_is(path, tmp_path):
     assert examples.read(examples.write(found, tmp_path)) == found
     assert path.stat().st_size < 400_000
     told, untold = (figures.interference(one, "ROME") for one in found.forecast)
-    assert "<h2>0 of 1 changed answers stood high" in untold and "<h2>0 of" not in told
+    assert "<h2>0 of 1 changed answers ranked high" in untold and "<h2>0 of" not in told
     if found.layers is not None:
         view = found.layers.view
         rows = view.columns[view.chosen].rows
@@ -120,7 +120,7 @@ def test_other_weights_of_the_same_name_have_no_examples(tmp_path):
 def test_a_file_that_is_no_example_is_refused_in_one_sentence(tmp_path, text):
     path = tmp_path / "x.json"
     path.write_text(text)
-    with pytest.raises(ValueError, match=r"^x\.json holds no examples of this page: ") as error:
+    with pytest.raises(ValueError, match=r"^x\.json does not contain valid examples: ") as error:
         examples.read(path)
     assert "\n" not in str(error.value)
 

@@ -13,14 +13,14 @@ from demo_app.html import opening
 from demo_app.html.comparison import comparison, scoreboard
 from demo_app.session.edits import AppliedEdit
 from demo_app.session.verdicts import (
-    BEFORE,
-    BLIND,
-    DEAF,
+    ALREADY_SO,
+    ALREADY_TRUE,
     EARLIER,
+    FACT_MISSING,
+    IGNORES_NOT,
+    INVISIBLE,
     LOOPS,
     NOTHING,
-    TRUE,
-    UNKNOWN,
     judged,
     loops,
     outcome,
@@ -77,7 +77,7 @@ def edit(before, after, new, **more) -> Row:
             "Brazil",
             [("edit", " Japan.", " Brazil."), ("neighbor", " Korea.", " Korea."),
              *[("other", " Korea.", " Korea.")] * 5],
-            ("Korea",), None, "written; locality hardly tested",
+            ("Korea",), None, "written; locality barely tested",
         ),
         (  # the Colosseum is in Rome anyway
             "Rome",
@@ -118,8 +118,8 @@ def test_an_answer_with_stops_reads_as_written_in_table_and_list(target, text):
     assert found.good is True
     made = lib.Edit("ft", {}, (lib.Fact("The Louvre", "{} is in", target),))
     shown = listed.listed([AppliedEdit(lib.Patch(log=(made,)), "FT", found)], None)
-    assert "holds: it says" in shown and "does not hold" not in shown
-    assert target.rstrip(".")[:30] in shown.split("it says")[1], "the whole answer is shown"
+    assert "holds; the model says" in shown and "hold;" not in shown
+    assert target.rstrip(".")[:30] in shown.split("the model says")[1], "the whole answer is shown"
     assert edit(" London. It", " Paris. It", target).good is False
 
 
@@ -152,7 +152,7 @@ def test_a_fact_that_was_true_has_nothing_to_change():
     rest = [row("reworded", " Paris.", " Rome."), row("follows", " Gaul", " Gaul"),
             row("chat", "Hm", "Hm"), row("negation", " Oslo", " Rome")]  # fmt: skip
     found = table("Rome", row("edit", " Rome, Italy.", " Rome."), *rest, right=("Italy",))
-    assert {one.word for one in found[1:]} == {TRUE} and outcome(found) == (None, NOTHING)
+    assert {one.word for one in found[1:]} == {ALREADY_TRUE} and outcome(found) == (None, NOTHING)
     moved = (
         *found,
         *table("Rome", row("neighbor", " Bonn", " Rome"), right=("Bonn",), first=first),
@@ -160,7 +160,7 @@ def test_a_fact_that_was_true_has_nothing_to_change():
     assert outcome(moved) == (False, "nothing to change, moves 1 neighbor")
     view = View(Subject(lib.Case(lib.Fact("It", "{} is", "Rome"))), found, 1, kept=True,
                 columns=(Column("ft", "FT", found, lib.EMPTY),))  # fmt: skip
-    assert "Nothing to change: the model said so before." in opening.rows(view)
+    assert "Nothing to change: the model already said so." in opening.rows(view)
     assert 'tr class="free shown"' in scoreboard(view), "neither green nor red"
 
 
@@ -175,7 +175,7 @@ def test_the_same_fact_again_has_nothing_to_change(studio):
     other = studio.choices.subject("Big Ben", TOWER[1], "qz")
     studio.edit(session, other, "retrieval", keep="any").outcome()
     shown = listed.listed(session.edits, None)
-    assert shown.count("nothing to change: before this edit, too, it says “xy") == 1
+    assert shown.count("nothing to change; before this edit the model already said “xy") == 1
     studio.revisions.undo(session, 0).outcome()
     assert NOTHING not in listed.listed(session.edits, None), "what came before it is gone"
 
@@ -183,38 +183,38 @@ def test_the_same_fact_again_has_nothing_to_change(studio):
 def test_a_consequence_and_a_rewording_count_only_if_the_edit_caused_them():
     told = edit(" Paris.", " Rome.", "Rome")
     for group, was, now, good, word in [
-        ("follows", " Italy", " Italy.", None, BEFORE),
+        ("follows", " Italy", " Italy.", None, ALREADY_SO),
         ("follows", " France", " Italy.", True, "follows: Italy"),
         ("follows", " Italy", " Rome.", False, "not Italy"),
         ("follows", " France", " the Italian Republic", True, "follows: Italy"),
-        ("reworded", " Rome", " Rome.", None, BEFORE),
+        ("reworded", " Rome", " Rome.", None, ALREADY_SO),
         ("reworded", " Rome", " Paris.", False, "not the new answer"),
-        ("chat", "It is Rome", "Rome it is", None, BEFORE),
+        ("chat", "It is Rome", "Rome it is", None, ALREADY_SO),
         ("chat", "It is Paris", "In Rome it is", True, "new answer"),
     ]:
         right = ("Italy", "the Italian Republic")
         found = judged(row(group, was, now), "Rome", told, right)
         assert (found.good, found.word) == (good, word), (group, was, now)
-    assert judged(row("follows", " France", " Italy"), "Rome", told).word == UNKNOWN
+    assert judged(row("follows", " France", " Italy"), "Rome", told).word == FACT_MISSING
     under = judged(row("follows", " France", " Italy", earlier=" Italy"), "Rome", told, ["Italy"])
-    assert under.word == BEFORE, "an earlier edit drew it"
+    assert under.word == ALREADY_SO, "an earlier edit drew it"
 
 
 @pytest.mark.parametrize(
     ("plain", "was", "now", "good", "word"),
     [
-        (" Paris, France.", " Paris.", " Rome.", None, DEAF),
-        (" Paris.", " Rome, Italy", " Rome.", None, BEFORE),
-        (" Apple Inc.", " a single company.", " Rome.", False, "new answer, though denied"),
+        (" Paris, France.", " Paris.", " Rome.", None, IGNORES_NOT),
+        (" Paris.", " Rome, Italy", " Rome.", None, ALREADY_SO),
+        (" Apple Inc.", " a single company.", " Rome.", False, "new answer, though negated"),
         (" Apple Inc.", " a single company.", " a company.", True, "not the new answer"),
-        ("", " a single company.", " Rome.", False, "new answer, though denied"),
+        ("", " a single company.", " Rome.", False, "new answer, though negated"),
     ],
 )
 def test_a_denial_counts_only_where_the_model_heard_the_word_before(plain, was, now, good, word):
     told = edit(plain, " Rome.", "Rome")
     found = judged(row("negation", was, now), "Rome", told)
     assert (found.good, found.word) == (good, word)
-    assert ("said even if denied" in outcome((told, found)).word) == (good is False)
+    assert ("also given when negated" in outcome((told, found)).word) == (good is False)
     under = edit(" Oslo.", " Rome.", "Rome", earlier=plain)
     later = judged(row("negation", " a town", now, earlier=was), "Rome", under)
     assert (later.good, later.word) == (good, word), "compared with the earlier edits"
@@ -250,7 +250,7 @@ def test_a_neighbor_is_compared_with_what_it_said_just_before():
 
     assert word(" Bonn.", " Bonn, and") == (True, "kept")
     assert word(" Bonn.", " Rome.") == (False, "moved")
-    assert word(" Rome.", " Rome.") == (None, BLIND), "going wrong would not show there"
+    assert word(" Rome.", " Rome.") == (None, INVISIBLE), "going wrong would not show there"
     assert word(" Oslo.", " Oslo.") == (True, "kept"), "as wrong as before"
     assert word(" Bonn.", " Rome.", earlier=" Rome.") == (None, EARLIER)
     assert word(" Bonn.", " Rome.", earlier=" Bonn!") == (False, "moved")
@@ -288,4 +288,4 @@ def test_a_looping_answer_is_named():
     view = View(Subject(lib.Case(lib.Fact("It", "{} is", "Rome"))), rows)
     assert f">{LOOPS}<" in comparison(replace(view, rows=(looping,)))
     made = lib.Patch(log=(lib.Edit("ft", {}, (lib.Fact("It", "{} is", "Rome"),)),))
-    assert f"said, but {LOOPS}" in listed.listed([AppliedEdit(made, "FT", looping)], None)
+    assert f"given, but {LOOPS}" in listed.listed([AppliedEdit(made, "FT", looping)], None)

@@ -42,7 +42,7 @@ def test_what_must_be_made_first_is_announced(studio, needed, monkeypatch):
     subject = Subject(lib.Case(lib.Fact(*TOWER, "b")))
     studio.first_edits.first(Job(None), "ft", subject, lib.EMPTY, {"epochs": 2}, 0.0, 1.0)
     assert needed.is_there()
-    assert begun[:2] == ["FT reads what it needs of this model, once", "FT is writing"]
+    assert begun[:2] == ["FT is measuring this model, which is only needed once", "FT is writing"]
 
 
 def test_who_waits_is_told_how_many_are_ahead_and_for_how_long(studio):
@@ -77,10 +77,12 @@ def test_from_an_empty_cache_the_page_makes_what_every_offered_editor_reads(monk
     monkeypatch.setattr(studios, "make_missing", lambda wanted: prepared.update(wanted))
 
     def warm(job, editor, subject):
-        prepared.update(made.choices.kind(editor)(made.lm).statistics())
+        prepared.update(made.choices.editor_class(editor)(made.lm).statistics())
 
     monkeypatch.setattr(made.first_edits, "warm", warm)
-    monkeypatch.setattr(made.worker, "whenever", lambda *works: [one(Job(None)) for one in works])
+    monkeypatch.setattr(
+        made.worker, "in_background", lambda *works: [one(Job(None)) for one in works]
+    )
     made.warm_up()
     examples = map(made.choices.ready_subject, made.choices.examples)
     asks = {(p, g == "chat") for one in examples for g, p, _ in made.asker.prompts(one)}

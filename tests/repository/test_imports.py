@@ -110,5 +110,5 @@ def test_importing_needs_no_network_no_cache_and_no_gradio(tmp_path):
 def test_every_editor_has_a_row_in_the_tables_about_editors():
     assert EDITOR_COLORS.keys() == lib.EDITORS.keys()
     assert ROLES.keys() == lib.EDITORS.keys() and GRIDS.keys() < lib.EDITORS.keys()
-    uses = {"opening", "blind", "warm", "race", "ticked", "baseline"}
+    uses = {"opening", "guessed", "warm", "race", "ticked", "baseline"}
     assert {use for roles in ROLES.values() for use in roles} == uses

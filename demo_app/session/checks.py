@@ -1,7 +1,7 @@
-"""Checks single values of a form or of a program's call; whatever is wrong becomes one sentence.
+"""Validates single values from a form or a program's call, turning each problem into one sentence.
 
-A browser sends what its fields hold. A program may send anything that JSON can say, so every value
-is checked for its kind and its size before any work is done with it.
+A browser sends the contents of its fields, but a program can send anything that JSON can express.
+So we check every value's type and size before using it.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from lib.data.facts import require_text
 
 from .worker import Trouble
 
-CHARACTERS = 600  # of a prompt
-LARGEST = 10**9  # of a whole number, in size
+CHARACTERS = 600  # maximum length of a prompt
+LARGEST = 10**9  # largest absolute value of a whole number
 
 
 def text(name: str, value: Any, most: int = CHARACTERS) -> str:
-    """The text itself, which is not blank. Raises Trouble, which names it."""
+    """Return the text if it is not blank. Raises Trouble, naming the value."""
     if value is None or (isinstance(value, str) and not value.strip()):
-        raise Trouble(f"The {name} is empty: please write one.")
+        raise Trouble(f"The {name} is empty. Please write one.")
     if isinstance(value, str) and len(value) > most:
-        raise Trouble(f"The {name} has {len(value):,} characters; this page takes up to {most}.")
+        raise Trouble(f"The {name} has {len(value):,} characters. The maximum is {most}.")
     try:
         return require_text(value, f"The {name}")
     except lib.errors.FactError as error:
@@ -31,7 +31,7 @@ def text(name: str, value: Any, most: int = CHARACTERS) -> str:
 
 
 def lines(name: str, value: Any, most: int) -> list[str]:
-    """The lines of a text that are not blank, stripped; nothing for None. Raises Trouble."""
+    """The text's lines, stripped and without blank lines; [] for None. Raises Trouble."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return []
     whole = text(name, value, most=most)
@@ -39,26 +39,26 @@ def lines(name: str, value: Any, most: int) -> list[str]:
 
 
 def whole(name: str, value: Any) -> int:
-    """A whole number, also one that is written as 3.0. Raises Trouble, which names it."""
+    """Return a whole number, which may be written as 3.0. Raises Trouble, naming the value."""
     if not _number(value) or value != int(value):
         raise Trouble(f"The {name} should be a whole number.")
     return int(value)
 
 
 def _number(value: Any) -> bool:
-    """Whether it is a number of a usual size; infinity and what is not a number are none."""
+    """Return whether it is a number of ordinary size; this excludes infinity and NaN."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def flag(name: str, value: Any) -> bool:
-    """True or false. Raises Trouble, which names it."""
+    """Return true or false. Raises Trouble, naming the value."""
     if not isinstance(value, bool):
         raise Trouble(f"{name} should be true or false.")
     return value
 
 
 def names(name: str, value: Any) -> list[str]:
-    """A word or a list of words, as a list in which each stands once. Raises Trouble."""
+    """A word or a list of words, as a list without duplicates. Raises Trouble."""
     several = [value] if isinstance(value, str) else [] if value is None else value
     if not isinstance(several, Sequence) or not all(isinstance(one, str) for one in several):
         raise Trouble(f"The {name} should be a list of names.")
@@ -66,7 +66,7 @@ def names(name: str, value: Any) -> list[str]:
 
 
 def short(value: Any, most: int = 40) -> str:
-    """What was given, for a sentence that names it: as text, cut, and always to be written."""
+    """Quote a value in a sentence: as text, shortened, and always encodable."""
     shown = value if isinstance(value, str) else str(value) if _number(value) else "that"
     shown = shown if len(shown) <= most else f"{shown[:most]}…"
     return shown.encode("utf-8", "replace").decode("utf-8")
