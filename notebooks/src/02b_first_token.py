@@ -329,8 +329,8 @@ made
 
 # %% [markdown]
 # **With nothing prepended, one opener can cost other facts several nats**, as in the second stream, and per pair
-# openers do more harm than the others in all three, with a small $p$ in two. The first stream has a single opener among
-# 29 edits, so its $p$ can't be much smaller than 1/29.
+# openers do more harm than the others in all three, with a small $p$ in two. The first stream has a single opener, so
+# its $p$ can't be much smaller than $1/29$.
 #
 # **With the token, the same edits cost a small fraction of a nat.** In the second stream openers still do six times
 # as much harm per pair as the others, and this is not chance. In the other two they do none, though with one opener,
