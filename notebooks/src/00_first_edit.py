@@ -371,12 +371,12 @@ wrong = pairs[pairs["value"] == 0]
 print(f"of the {len(wrong)} wrong, {(wrong['value before'] == 0).sum()} were wrong before the edit")
 
 # %% [markdown]
-# The honest deviation, over facts, is half again as large. Here it is not even the edit that the prompts share: all
-# three wrong neighbors were wrong before it. Their facts are hard. **So intervals in this course are computed over
-# facts**, or over whole streams (sequences of edits) if the facts of a stream share a model.
+# Over facts, the deviation is half again as large. Here the edit is not even the cause: all three neighbors were
+# wrong before it. Their facts are hard. **So intervals in this course are computed over facts**, or over whole
+# streams (sequences of edits) if the facts of a stream share a model.
 #
-# An interval that contains 0 doesn't show that there is no difference. So **say what you could have detected**: with
-# five streams, a true difference of 1.35 half-widths of the interval is found in four of five cases.
+# An interval that contains 0 doesn't show that nothing differs. So **say what you could have detected**: with five
+# streams, a true difference of 1.35 half-widths is found in four cases of five.
 #
 # ## What moved without being asked?
 #
@@ -508,12 +508,12 @@ made
 
 # %% [markdown]
 # The sheepdog's answer shifted most by far, from *shep* to *puppy*. This happens to be right, but the edit contains
-# no knowledge about dogs. Of the seven answers that changed, six were wrong before. The seventh was right: the young of
-# a dog went from *pup* to *puppy*, the very word that was written.
+# no knowledge about dogs. Of the seven answers that changed, six were wrong before. The dog's was right and went from
+# *pup* to *puppy*, the very word that was written.
 #
-# Is there an ordering by kinship among the others? The ram is a sheep and barely shifts, but the rank correlation is
-# positive, and chance often gives as much. One edit and fourteen animals cannot tell. We see no ordering by spelling
-# either, except for the word containing the edited one: goat and cow have none of its letters.
+# Is there an ordering by kinship among the others? The rank correlation is positive, but chance often gives as much,
+# so this edit cannot tell. We see no ordering by spelling, except for the word containing the edited one: goat and
+# cow have none of its letters.
 #
 # ## Where does the answer change?
 #

@@ -234,10 +234,10 @@ whiskers([*marks], {"ρ": values}, "ρ of openers on openers (rms, and 95 % over
 # each earlier fact's answer has changed.
 #
 # How do we compare edits of openers with the others? Comparing the *largest* loss would not be fair: the first stream
-# has one opener with 12 earlier facts, the second has four and the third three, and a maximum over hundreds of pairs
-# is larger than a maximum over 12 of the same kind. So we use the **mean loss per pair**. And could the gap between
-# openers and others be due to chance? If the label *opener* meant nothing, shuffling it would give gaps as large. $p$
-# is the fraction of shuffles that do, where the real labels count as one more shuffle.
+# has one opener with 12 earlier facts, and a maximum over hundreds of pairs is larger than over 12 of the same kind.
+# So we use the **mean loss per pair**. And could the gap between openers and others be due to chance? If the label
+# *opener* meant nothing, shuffling it would often give a gap as large. $p$ is the fraction of shuffles that do,
+# counting the real labels as one.
 #
 # <details><summary>Settings of the first two runs</summary>
 #
@@ -246,9 +246,8 @@ whiskers([*marks], {"ρ": values}, "ρ of openers on openers (rms, and 95 % over
 #
 # </details>
 #
-# **Your turn · exercise 3.5 · ★★★ · 10 minutes.** Write `by_chance`, which returns $p$. Each pair has a loss and the
-# number of its edit, and `special` has a label for every edit. `shuffle(x)` returns the entries of $x$ in a random
-# order.
+# **Your turn · exercise 3.5 · ★★★ · 10 minutes.** Write `by_chance`, which returns $p$. `special` has a label for
+# every edit, and `shuffle(x)` returns the entries of $x$ in a random order.
 
 
 # %%
@@ -335,10 +334,9 @@ made
 # **With the token, the same edits cost a small fraction of a nat.** In the second stream openers still do six times
 # as much harm per pair as the others, and this is not chance. In the other two they do none, though with one opener,
 # the first could barely have shown it. With the library's settings, where losses are larger, all three gaps go the
-# same way, and each could be due to chance, as could the three together (Fisher's $p$ is .09). The vector that
-# openers add at earlier facts is still longer than the others', but less than half as long as before. Since the first
-# two runs differ only in the token, it is the token that protects these facts. The other edits also do less harm with
-# it.
+# same way, but could be chance, even together (Fisher's $p$ is .09). The vector that openers add at earlier facts is
+# still longer than the others', but less than half as long as before. Since the first two runs differ only in the
+# token, it is the token that protects these facts. The other edits also do less harm with it.
 #
 # GPT-2 and GPT-J, the models used in most papers, read nothing before the text. Notebooks 03, 04 and 08 return to such
 # a model when showing the problems those papers encountered. The token has a price: the model answers some prompts
@@ -378,7 +376,7 @@ for model in fronts.values():
 # * A prepended token occupies the position, and subjects get separate keys. The same edits then do a small part of
 #   the harm, though in one stream of three, openers still did more than the others. Of seven prefixes tried, one
 #   doesn't work.
-# * `lib.load()` returns the model with the token. GPT-2 and GPT-J, which the papers used, have none.
+# * `lib.load()` returns the model with the token.
 #
 # [Notebook 03](03_where.ipynb) looks at the other positions of a prompt.
 #
