@@ -371,8 +371,8 @@ wrong = pairs[pairs["value"] == 0]
 print(f"of the {len(wrong)} wrong, {(wrong['value before'] == 0).sum()} were wrong before the edit")
 
 # %% [markdown]
-# Over facts, the deviation is half again as large. Here the edit is not even the cause: all three neighbors were
-# wrong before it. Their facts are hard. **So intervals in this course are computed over facts**, or over whole
+# Over facts, the deviation is half again as large. Here the edit isn't the cause, since the three neighbors were
+# wrong before it: their facts are hard. **So intervals in this course are computed over facts**, or over whole
 # streams (sequences of edits) if the facts of a stream share a model.
 #
 # An interval that contains 0 doesn't show that nothing differs. So **say what you could have detected**: with five
@@ -380,12 +380,12 @@ print(f"of the {len(wrong)} wrong, {(wrong['value before'] == 0).sum()} were wro
 #
 # ## What moved without being asked?
 #
-# Take the patch in which only the sheep was edited. What does the model now say about fourteen other animals, and about
-# a car? The unedited model is small, and many of its answers are poor. So instead of asking which are right, we compute
-# one number for each, measuring how far its answer has shifted. The first token isn't enough: this model puts some
-# answers in quotation marks, and then the first token is the mark. So both models read the prompt and the first four
-# tokens of the unedited model's answer, and we compare their predictions at each of these tokens $t$. With $p_t(w)$ for
-# the probability of the word $w$ there in the unedited model, and $p'_t(w)$ in the edited model:
+# Take the patch in which only the sheep was edited. What does the model now say about fourteen other animals, and
+# about a car? The unedited model is small, and many of its answers are poor. So instead of judging them, we measure
+# how far each has shifted. The first token isn't enough: this model puts some answers in quotation marks, and then
+# the first token is the mark. So both models read the prompt and the first four tokens of the unedited model's
+# answer, and we compare their predictions at each of these tokens $t$. With $p_t(w)$ for the probability of the word
+# $w$ there in the unedited model, and $p'_t(w)$ in the edited model:
 #
 # $$\mathrm{KL} = \sum_t \sum_w p_t(w) \log \frac{p_t(w)}{p'_t(w)} .$$
 #
@@ -476,8 +476,8 @@ for whose, pick in both(at_answer).items():
 # The edited model would be very unlikely to give either piece of "shep". At the two tokens after the word, the models
 # differ much less.
 #
-# Next come all fifteen. Each name is followed by the narrowest zoological rank that the animal shares with the
-# sheep, and by how many of the four different letters of "sheep" appear in its name.
+# Next come all fifteen. Each name is followed by the narrowest zoological rank shared with the sheep, and by how many
+# of the four different letters of "sheep" it contains.
 
 # %%
 notes, found = {}, {}

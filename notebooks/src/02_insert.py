@@ -813,8 +813,8 @@ lines_of(drawn, *axes, xlog=True)
 # * In an early layer, subjects resemble each other in spelling and in kind, not in their answers.
 # * We know in advance what reaches each key, but not how much harm it does.
 #
-# Every token of a prompt is a key, in every layer. We used one, the subject's last token in an early layer, without
-# saying why. **Where is the key, in a transformer?** [Notebook 03](03_where.ipynb) asks the model.
+# We used one key, the subject's last token in an early layer, without saying why. **Where is the key, in a
+# transformer?** [Notebook 03](03_where.ipynb) asks the model.
 #
 # ## References
 #
