@@ -303,8 +303,7 @@ show.Table(rows)
 # ## Measure it
 #
 # The library has a built-in fact set, the *classroom*: facts that this model knows, each with its own rewordings and
-# neighbors. We take six by a rule, not by taste, editing each individually, starting from a fresh model. In the figure
-# every square is a prompt.
+# neighbors. We take six by a rule, not by taste, editing each individually. In the figure every square is a prompt.
 #
 # The criterion for a right answer is our choice, and it is called the **event**. There are four. By *probability*,
 # the new answer must be more probable than the old one. *Teacher-forced*, each of its tokens must be the first
@@ -614,10 +613,10 @@ plot.lines(
 # model before the edit. Up to layer 22, both answers rank in the thousands in *both* models. The lens can't read
 # either of them there, so it cannot show whether anything has changed.
 #
-# The second figure needs no lens. In layer 3 the last token changes by 2.9%. Nothing has been carried there yet: its
-# own key is a little like the tower's (notebook 04). From layer 4 on, attention brings the change, which grows to a
-# fifth of the state by layer 21 and jumps in layer 23, where the answer changes. Neither figure shows what information
-# the earlier layers carry; notebook 03 follows the fact on its way.
+# The second figure needs no lens. In the edited layer, the last token already changes a little. Nothing has been
+# carried there yet: its own key resembles the tower's a little (notebook 04). Above, attention brings the change,
+# which grows to a fifth of the state by layer 21 and jumps in layer 23, where the answer changes. Neither figure
+# shows what information the earlier layers carry; notebook 03 follows the fact on its way.
 #
 # ## What we know now
 #

@@ -794,8 +794,8 @@ lines_of(drawn, *axes, xlog=True)
 # log-probability near 0, where it barely changes. Large losses are more frequent there in two streams. All three rank
 # correlations are positive, but chance gives three of one sign in one case of four. In the second stream, the fact
 # receiving most also lost most; that edit's subject begins its prompt ([notebook 02b](02b_first_token.ipynb)). So
-# **we know in advance what reaches each key, but barely know the harm that a single edit will do** ([notebook
-# 07](07_superposition.ipynb) asks the same about a hundred).
+# **we know in advance what reaches each key, but barely the harm of a single edit** ([notebook
+# 07](07_superposition.ipynb) asks about a hundred).
 #
 # ## An editor of your own
 #

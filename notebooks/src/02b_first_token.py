@@ -344,8 +344,7 @@ made
 #
 # ## A model of your own
 #
-# Before editing a model, check what it reads first and how similar its first positions are. These lines need
-# nothing but a loaded model.
+# Before editing a model, check what it reads first and how similar its first positions are.
 
 # %%
 WORDS = "Water China Music London People Gold Winter Paris History Bread Japan Light".split()

@@ -667,12 +667,12 @@ print(
 )
 
 # %% [markdown]
-# In a row, 19, 19 and 17 of 20 facts hold. **Neighbors suffer even if each fact is written individually**: over 53
-# facts, 3.9 points fewer keep their answer than on the unedited model. Writing in a row costs more neighbors and more
-# rewordings in all three streams. Three streams agree by chance in one of four cases, so this is a hint, not a finding.
+# In a row, 19, 19 and 17 of 20 facts hold. **Neighbors suffer even if each fact is written individually**: 3.9 points
+# fewer keep their answer than on the unedited model. Writing in a row costs more neighbors and more rewordings in all
+# three streams. Three streams agree by chance in one of four cases, so this is a hint, not a finding.
 #
-# A neighbor asks the same question about a similar subject, so its key is close: at the token hit most it gets about an
-# eighth of the change for its fact and half as much of another fact's. Over the 53 facts, this fraction is larger for
+# A neighbor asks the same question about a similar subject, so its key is close: at the token hit most it gets about
+# an eighth of the change for its fact and half as much of another fact's. Over all facts, this fraction is larger for
 # those that lost neighbors when written alone. This is notebook 02's interference.
 #
 # ## What we know now
