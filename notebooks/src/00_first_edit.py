@@ -94,6 +94,7 @@ from lib.workbench.interpret.logit_lens import lens
 from notebooks.support import drawings_00, models, own_fact, show
 from notebooks.support.figures import whiskers
 from notebooks.support.holes import both, guess, use
+from notebooks.support.runs_02_insert import rank_correlation
 
 lm = models.load(SCALE, sink="own")  # at "small" the same as `lib.load()`
 size = sum(p.numel() for p in lm.model.parameters())
@@ -302,8 +303,7 @@ show.Table(rows)
 # ## Measure it
 #
 # The library has a built-in fact set, the *classroom*: facts that this model knows, each with its own rewordings and
-# neighbors. We take six by a rule, not by taste, editing each individually, starting from a fresh model. In the figure
-# every square is a prompt.
+# neighbors. We take six by a rule, not by taste, editing each individually. In the figure every square is a prompt.
 #
 # The criterion for a right answer is our choice, and it is called the **event**. There are four. By *probability*,
 # the new answer must be more probable than the old one. *Teacher-forced*, each of its tokens must be the first
@@ -327,7 +327,8 @@ drawings_00.answered(scores, names)
 # otherwise, because that is what users of the model see.
 #
 # These are counts of six facts, not a rate. How certain could a rate be? It's tempting to count every prompt as an
-# observation. However, the prompts of one fact share one edit, so they tend to be right or wrong together.
+# observation. However, the prompts of one fact share a subject, a kind of question and an edit, so they tend to be
+# right or wrong together.
 #
 # **Predict.** Suppose that the $m$ prompts of a fact always agree. How much too narrow is an interval over prompts?
 #
@@ -352,24 +353,38 @@ def deviation(values):  # of their mean
     return statistics.stdev(values) / len(values) ** 0.5
 
 
-over_facts = deviation([statistics.mean(some) for some in facts_right])
+means = [statistics.mean(some) for some in facts_right]
+over_facts = deviation(means)
 print(f"neighbors: {len(prompts_right)} prompts of {len(facts_right)} facts;", end=" ")
 print(
     f"the mean's deviation over prompts {deviation(prompts_right):.1f}, over facts {over_facts:.1f} points"
 )
+T = 2.57  # 95 % of Student's distribution for six facts lie within ± T
+print(
+    f"95 % interval over facts: {statistics.mean(means):.0f} ± {T * over_facts:.0f} points;",
+    end=" ",
+)
+keys = ["case", "metric", "event", "prompt"]
+pairs = right.merge(scores.base.scores.rows, on=keys, suffixes=("", " before"))
+wrong = pairs[pairs["value"] == 0]
+print(f"of the {len(wrong)} wrong, {(wrong['value before'] == 0).sum()} were wrong before the edit")
 
 # %% [markdown]
-# Here the honest deviation, over facts, is half again as large. **So intervals in this course are computed over
-# facts**, or over whole streams (sequences of edits) if the facts of a stream share a model.
+# Over facts, the deviation is half again as large. Here the edit isn't the cause, since the three neighbors were
+# wrong before it: their facts are hard. **So intervals in this course are computed over facts**, or over whole
+# streams (sequences of edits) if the facts of a stream share a model.
+#
+# An interval that contains 0 doesn't show that nothing differs. So **say what you could have detected**: with five
+# streams, a true difference of 1.35 half-widths is found in four cases of five.
 #
 # ## What moved without being asked?
 #
-# Take the patch in which only the sheep was edited. What does the model now say about fourteen other animals, and about
-# a car? The unedited model is small, and many of its answers are poor. So instead of asking which are right, we compute
-# one number for each, measuring how far its answer has shifted. The first token isn't enough: this model puts some
-# answers in quotation marks, and then the first token is the mark. So both models read the prompt and the first four
-# tokens of the unedited model's answer, and we compare their predictions at each of these tokens $t$. With $p_t(w)$ for
-# the probability of the word $w$ there in the unedited model, and $p'_t(w)$ in the edited model:
+# Take the patch in which only the sheep was edited. What does the model now say about fourteen other animals, and
+# about a car? The unedited model is small, and many of its answers are poor. So instead of judging them, we measure
+# how far each has shifted. The first token isn't enough: this model puts some answers in quotation marks, and then
+# the first token is the mark. So both models read the prompt and the first four tokens of the unedited model's
+# answer, and we compare their predictions at each of these tokens $t$. With $p_t(w)$ for the probability of the word
+# $w$ there in the unedited model, and $p'_t(w)$ in the edited model:
 #
 # $$\mathrm{KL} = \sum_t \sum_w p_t(w) \log \frac{p_t(w)}{p'_t(w)} .$$
 #
@@ -460,8 +475,8 @@ for whose, pick in both(at_answer).items():
 # The edited model would be very unlikely to give either piece of "shep". At the two tokens after the word, the models
 # differ much less.
 #
-# Next come all fifteen. Each name is followed by the narrowest zoological rank that the animal shares with the
-# sheep, and by how many of the four different letters of "sheep" appear in its name.
+# Next come all fifteen. Each name is followed by the narrowest zoological rank shared with the sheep, and by how many
+# of the four different letters of "sheep" it contains.
 
 # %%
 notes, found = {}, {}
@@ -475,6 +490,13 @@ for animal, rank in kin.items():
     notes[animal] = f"{animal} ({rank}, {len(set(animal) & set('sheep'))})", was, now
 order = sorted(kin, key=lambda animal: -found[animal][0])
 changed.against(sum(was.split()[:1] != now.split()[:1] for _, was, now in notes.values()))
+closer = ["none", "phylum", "class", "order", "family", "subfamily", "species"]
+rest = [animal for animal in kin if animal != "sheepdog"]
+near, far = [closer.index(kin[animal]) for animal in rest], [found[animal][0] for animal in rest]
+print(
+    f"without the sheepdog, rank correlation of kinship with KL {rank_correlation(near, far)[0]:.2f};"
+)
+print(f"of {len(rest)} pairs, chance exceeds ±.54 in one case of twenty")
 labels = [f"{name}:  {was} → {now}" for name, was, now in map(notes.get, order)]
 points = {
     whose: [3 * [found[animal][i]] for animal in order] for i, whose in enumerate(both(answer_kl))
@@ -485,12 +507,12 @@ made
 
 # %% [markdown]
 # The sheepdog's answer shifted most by far, from *shep* to *puppy*. This happens to be right, but the edit contains
-# no knowledge about dogs. The five answers that were right before the edit, about the cow, the pig, the horse, the
-# dog and the cat, are still right after it. The answers that gave way were already wrong.
+# no knowledge about dogs. Of the seven answers that changed, six were wrong before. The dog's was right and went from
+# *pup* to *puppy*, the very word that was written.
 #
-# Among the others, we see no ordering by kinship. The ram is a sheep and barely shifts, while the kangaroo, which has
-# only the class in common, comes before the cow and the pig. We see no ordering by spelling either, except for the word
-# containing the edited one: goat and cow have none of its letters. All this is one edit, an example.
+# Is there an ordering by kinship among the others? The rank correlation is positive, but chance often gives as much,
+# so this edit cannot tell. We see no ordering by spelling, except for the word containing the edited one: goat and
+# cow have none of its letters.
 #
 # ## Where does the answer change?
 #
@@ -579,8 +601,9 @@ plot.rank_over_layers(layers, edited, before=base, highlight=editor.config.layer
 # %%
 h, moved = (at_the_end(held).float() for held in (lib.EMPTY, patch))
 away = 100 * (moved - h).norm(dim=1) / h.norm(dim=1)
-for layer in (editor.config.layer, *range(4, lm.n_layers, 5)):
-    print(f"after layer {layer}: {away[layer]:.1f} %;", end=" ")
+for layer in (editor.config.layer, 4, 9, 14, 19, 21, 22, 23, 29):
+    if layer < lm.n_layers:
+        print(f"after layer {layer}: {away[layer]:.1f} %;", end=" ")
 plot.lines(
     layers, {"the edited model": away.tolist()}, "layer", "‖h′ − h‖ / ‖h‖ at the last token (%)"
 )
@@ -590,9 +613,10 @@ plot.lines(
 # model before the edit. Up to layer 22, both answers rank in the thousands in *both* models. The lens can't read
 # either of them there, so it cannot show whether anything has changed.
 #
-# The second figure needs no lens. A change reaches the end of the prompt right at the edited layer, growing to a
-# fifth of the state by layer 22. In layer 23 it jumps: this is where the answer changes. Neither figure shows what
-# information the earlier layers carry; notebook 03 follows the fact on its way.
+# The second figure needs no lens. In the edited layer, the last token already changes a little. Nothing has been
+# carried there yet: its own key resembles the tower's a little (notebook 04). Above, attention brings the change,
+# which grows to a fifth of the state by layer 21 and jumps in layer 23, where the answer changes. Neither figure
+# shows what information the earlier layers carry; notebook 03 follows the fact on its way.
 #
 # ## What we know now
 #

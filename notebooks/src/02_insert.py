@@ -68,6 +68,7 @@ from lib.model.activations import module_inputs
 from lib.workbench import plot
 from notebooks.support import drawings_02, hand_ins, long_runs, models, moved, own_fact, show
 from notebooks.support import runs_02_insert as runs_02
+from notebooks.support.figures import curves as lines_of
 from notebooks.support.figures import whiskers
 from notebooks.support.holes import both, guess, use
 from notebooks.support.sliders import Slider
@@ -325,8 +326,8 @@ figure
 # Randomly drawn keys follow the law. The curve for text is above it: words recur, so a token is less evidence than an
 # independent sample. With one and a half tokens per dimension, $\hat C$ does 5.8 times the least harm, compared with
 # 3.6 times using no $C$ at all. Even a fifth of a token per dimension is better. In layer 20, using no $C$ does 14.6
-# times the least harm, so one fixed damping can't suit both. The shrunk estimate has no peak. (The reference, the
-# library's $C$ from ten tokens per dimension, includes the same tokens.)
+# times the least harm, so leaving it out costs very different amounts in two layers. The shrunk estimate has no peak.
+# (The reference, the library's $C$ from ten tokens per dimension, includes the same tokens.)
 #
 # Is the harm visible in the model? After searching once for ROME's value for the tower, we write it using four
 # matrices.
@@ -530,9 +531,7 @@ residuals, reach = memory.lifelong(W_0, K, V, C)  # the library's
 assert torch.allclose(residuals, delta) and torch.allclose(W_0 + residuals @ reach, W)
 
 
-def size(
-    columns,
-):  # mean squares over 16 neighboring edits, as a fraction of what was missing at first
+def size(columns):  # mean squares over 16 neighboring edits, in units of what was missing at first
     return (columns.pow(2).mean(0).reshape(-1, 16).mean(1) / unit).tolist()
 
 
@@ -729,7 +728,13 @@ print(f"measured and computed are {away:.0e} of their length apart, at most")
 assert away < (1e-3 if lm.dtype == torch.float32 else 0.05)  # half precision rounds
 for edit, points in edits.items():
     last, largest, kl = (torch.tensor(x) for x in zip(*points.values(), strict=True))
-    orders = [f"{runs_02.rank_correlation(x, kl)[0]:.2f}" for x in (last, largest)]
+    rest = torch.tensor([inside[edit.split()[0]] != one for one in points])  # without the compound
+    orders = [
+        "{:.2f} ({:.2f} without the compound)".format(
+            *(runs_02.rank_correlation(x[some], kl[some])[0] for some in (rest | True, rest))
+        )
+        for x in (last, largest)
+    ]
     print(f"{edit}, rank correlation with KL: last token {orders[0]}, largest ρ {orders[1]}")
 around = [[word for word in inside.values() if animal in word] for animal in inside]
 drawings_02.reached(edits, around)
@@ -737,46 +742,63 @@ drawings_02.reached(edits, around)
 # %% [markdown]
 # Every dot is an animal: hollow at the $\rho$ of its last token, full at the largest $\rho$ in its prompt. For most
 # animals the two coincide. *Sheepdog* consists of the tokens *sheep* and *dog*, and *dogfish* and *horsefly* are
-# split in the same way. So their prompts contain an edited key, with a fraction of 1. The *dog* inside *sheepdog*
-# has no leading space and is another token, but a similar one. In each edit the words containing the edited one
-# shift most. **Every token of a prompt is a key**. The two measures differ for few animals: in all three edits,
-# ordering the answers by the largest $\rho$ works better, mostly because of the word that contains the edited one.
+# split in the same way. So their prompts contain an edited key, with a fraction of 1. The *dog* inside *sheepdog* has
+# no leading space and is another token, but a similar one. In each edit the words containing the edited one shift
+# most. **Every token of a prompt is a key**. The two measures differ for few animals: in all three edits, ordering
+# the answers by the largest $\rho$ works better, mostly because of the word that contains the edited one: without it,
+# little of the advantage is left.
 #
-# ## How much harm does it do?
+# ## Where it breaks
 #
-# We know what reaches each key up to rounding. Does this predict whose *answer* suffers? The stored run uses ROME
-# to write three streams of 30 facts, one after another. After every edit it records, for each earlier fact, the
-# fraction of the edit that reached its key and the change in the log-probability of its answer.
+# We know what reaches each key up to rounding. Does this predict whose *answer* suffers? The stored run uses ROME to
+# write three streams of 30 facts, one after another. After every edit it records, for each earlier fact, the length
+# of what the edit added at its key and the loss of its answer's log-probability. We sort a stream's pairs by this
+# length and cut them into tenths.
 #
-# **Predict.** Typically, what fraction of an edit reaches an earlier fact? And if three times as much reaches one
-# fact as another, does it lose more?
+# **Predict.** Typically, what fraction of an edit reaches an earlier fact? In the tenth reached most, how much does
+# the middle fact lose?
 
 # %%
 rows = long_runs.rows("02_behind")
 long_runs.repeats(rows, lambda: islice(runs_02.stream(lm, 0), 1), ["lands", "change"], 0.05)
-points = {}
+drawn = {"the middle pair": {}, "one pair in ten loses more than this": {}}
 for stream, every in runs_02.earlier(rows).groupby("stream"):
-    size, change = every["lands"], every["change"]
-    r = runs_02.rank_correlation(size, change.abs())[0], runs_02.rank_correlation(size, -change)[0]
-    print(f"stream {stream + 1}: median share {100 * every['share'].median():.1f} %", end="; ")
-    print(f"where most lands the change is {change[size.idxmax()]:+.3f} nats,")
+    size, loss = every["lands"], -every["change"]
+    tenth = (10 * size.rank(pct=True) - 1e-9) // 1  # 0 … 9
+    lands, losses = size.groupby(tenth).median().tolist(), loss.groupby(tenth)
+    middle, large = losses.median().tolist(), losses.quantile(0.9).tolist()
+    for panel, y in zip(drawn, (middle, large), strict=True):
+        drawn[panel][f"stream {stream + 1}"] = [(lands, y)]
+    print(f"stream {stream + 1}: median share {100 * every['share'].median():.1f} %;", end=" ")
     print(
-        f"  the largest loss is {-change.min():.3f} nats; rank correlation of the length ", end=""
+        f"rank correlation of length and loss {runs_02.rank_correlation(size, loss)[0]:.2f};",
+        end=" ",
     )
-    print(f"with |change| {r[0]:.2f}, with the loss {r[1]:.2f}")
-    points[f"stream {stream + 1}"] = size, change
+    print(f"the most reached tenth gets {lands[-1] / lands[0]:.0f} times as much as the least,")
+    print(
+        f"  and loses {middle[-1]:.4f} nats in the middle, {loss[tenth == 9].max():.2f} at most;",
+        end=" ",
+    )
+    print(
+        f"where most lands the loss is {loss[size.idxmax()]:.3f}, the largest is {loss.max():.3f}"
+    )
 hand_ins.Editor("editor.py").grow(insert)
-axes = "length of what an edit puts on the key of an earlier fact", "change of its log p (nats)"
-plot.scatter(points, *axes)
+axes = "length of what an edit adds at a key", "loss of the fact's log p (nats)"
+lines_of(drawn, *axes, xlog=True)
 
 # %% [markdown]
-# Two or three percent of an edit reaches an earlier fact, and most answers do not noticeably change. When a fact has
-# just been written, its answer has a log-probability near 0, where it barely changes. If more reaches a fact, its
-# answer loses a little more often: the rank correlations with the loss are positive but small. In the second stream,
-# the fact receiving most also lost most, and that edit's subject begins its prompt ([notebook
-# 02b](02b_first_token.ipynb), with other settings of ROME, has smaller losses). So **we know in advance what reaches
-# each key, but barely know the harm that a single edit will do** ([notebook 07](07_superposition.ipynb) asks the same
-# about a hundred).
+# Two or three percent of an edit reaches an earlier fact. The most reached tenth gets about a hundred times as much
+# as the least, and its middle fact still loses almost nothing: when a fact has just been written, its answer has a
+# log-probability near 0, where it barely changes. Large losses are more frequent there in two streams. All three rank
+# correlations are positive, but chance gives three of one sign in one case of four. In the second stream, the fact
+# receiving most also lost most; that edit's subject begins its prompt ([notebook 02b](02b_first_token.ipynb)). So
+# **we know in advance what reaches each key, but barely the harm of a single edit** ([notebook
+# 07](07_superposition.ipynb) asks about a hundred).
+#
+# ## An editor of your own
+#
+# The functions from some pages accumulate in a single file, `my/editor.py`, which will edit the model at the end of
+# notebook 06. The last cell added your `insert` to it.
 #
 # ## What we know now
 #
@@ -789,15 +811,8 @@ plot.scatter(points, *axes)
 #   $\mathrm{triu}(\rho)^{-1}$, whereas writing all at once uses $\rho^{-1}$.
 # * In an early layer, subjects resemble each other in spelling and in kind, not in their answers.
 #
-# ## Your own editor
-#
-# The functions from some pages accumulate in a single file, `my/editor.py`, which will edit the model at the end of
-# notebook 06. The last cell added your `insert` to it.
-#
-# ## Where it breaks
-#
-# Every token of a prompt is a key, in every layer. We used one, the subject's last token in an early layer, without
-# saying why. **Where is the key, in a transformer?** [Notebook 03](03_where.ipynb) asks the model.
+# We used one key, the subject's last token in an early layer, without saying why. **Where is the key, in a
+# transformer?** [Notebook 03](03_where.ipynb) asks the model.
 #
 # ## References
 #

@@ -7,11 +7,11 @@
 # this page you will know what that token does for the memory, and what happens when editing without it.
 #
 # **You will** see first words turn into one key · find which edits then disturb which facts · try other tokens ·
-# compare edits fairly.
+# write a test of whether a difference between edits is chance.
 #
 # **Needs** [notebook 02](02_insert.ipynb): $\rho(i, j)$ and $q$.
 #
-# **Minutes** 8 for reading and 2 for guessing, at home after [session 3](../lessons/session_3.md), without an exercise.
+# **Minutes** 8 for reading and 12 for working: an exercise, at home after [session 3](../lessons/session_3.md).
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -54,6 +54,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a 
 SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
+import math
 from itertools import islice
 
 import torch
@@ -64,7 +65,7 @@ from lib.workbench import plot
 from notebooks.support import drawings_02, long_runs, models
 from notebooks.support import runs_02_insert as runs_02
 from notebooks.support.figures import dots, whiskers
-from notebooks.support.holes import guess
+from notebooks.support.holes import both, guess, use
 from notebooks.support.runs_02_insert import openers
 
 lm = models.load(SCALE, sink="own")  # the same as `lib.load()`
@@ -160,19 +161,18 @@ drawings_02.by_group(maps, names, "edit i …", "… and key j")
 # %%
 opening = torch.tensor([False] * len(others) + [True] * len(first))
 kinds = {"other subjects": ~opening, "openers": opening}
-medians, shares, found = (
-    {},
-    ~torch.eye(len(opening), dtype=torch.bool),
-    {},
-)  # an edit's effect on its own key is not interference
+medians, found = {}, {}
+apart = ~torch.eye(len(opening), dtype=torch.bool)  # an edit's effect on its own key doesn't count
 for front, model in fronts.items():
     K = model.keys(others + first, layer).cpu().double()
     rho, q = memory.interference(K, moments[model]), (K * moments[model].solve(K)).sum(0)
     medians[front] = {kind: q[writes].median().item() for kind, writes in kinds.items()}
     print(f"{front}, median q:", *(f"{kind} {size:,.0f};" for kind, size in medians[front].items()))
+    cosine = (rho * rho.T).clamp(min=0).sqrt()[opening][:, ~opening].median()  # notebook 02
+    print(f"  median |cosine| of an opener's and another subject's whitened key {cosine:.3f}")
     for kind, writes in kinds.items():
         for hit, hears in kinds.items():
-            size = runs_02.loudness(rho, shares & writes[:, None] & hears)
+            size = runs_02.loudness(rho, apart & writes[:, None] & hears)
             found.setdefault(f"{kind} on {hit}", {})[front] = size
 series = {front: [row[front] for row in found.values()] for front in fronts}
 fell = [found["openers on other subjects"][front][0] for front in reversed(fronts)]
@@ -188,9 +188,9 @@ whiskers([*found], series, "ρ (rms, and 95 % over subjects)")
 # Their rows have more color than the others because they affect all keys, and the columns above them are white. In the
 # right map they look like other subjects. The figure below shows the same for all subjects. Among subjects that are not
 # openers, almost nothing changes. The effect of openers on each other falls to about a quarter, and their effect on the
-# others to less than a half; they are now affected just as other subjects are. The first effect falls because their
-# keys are no longer the same. The second falls because $q$ grows twentyfold, but only about half as far as $1/\sqrt q$
-# on its own would allow, since the openers' keys now also overlap more with others.
+# others to .38 of what it was; they are now affected just as other subjects are. The first effect falls because their
+# keys are no longer the same. The second falls because $q$ grows twentyfold. On its own, $1/\sqrt q$ would give .21,
+# but the openers' keys now also overlap more with others.
 #
 # ## Does it have to be this token?
 #
@@ -218,10 +218,10 @@ print(f"the tokenizer's own begin-of-sequence token: {plain.tokenizer.bos_token}
 whiskers([*marks], {"ρ": values}, "ρ of openers on openers (rms, and 95 % over subjects)")
 
 # %% [markdown]
-# **Almost any token works.** Prepending a word, a full stop or a line break helps as much as prepending the document
-# separator. The exception here is `<|im_start|>`, which begins a chat. After it, the second token still has the common
-# key, as if nothing had been read. This tokenizer even lists it as its begin-of-sequence token, so the name doesn't
-# reveal which token occupies the position.
+# **Six of the seven prefixes work.** Prepending a word, a full stop or a line break helps as much as prepending the
+# document separator. The exception is `<|im_start|>`, which begins a chat. After it, the second token still has the
+# common key, as if nothing had been read. This tokenizer even lists it as its begin-of-sequence token, so the name
+# doesn't reveal which token occupies the position.
 #
 # ## The effect on edits
 #
@@ -231,10 +231,10 @@ whiskers([*marks], {"ρ": values}, "ρ of openers on openers (rms, and 95 % over
 # answer has changed.
 #
 # How do we compare edits of openers with the others? Comparing the *largest* loss would not be fair: the first stream
-# has one opener with 12 earlier facts, the second has four and the third three, and a maximum over hundreds of pairs is
-# larger than a maximum over 12 of the same kind. So we use the **mean loss per pair**. And could the gap be due to
-# chance? One edit contributes many pairs, so instead of shuffling pairs, we shuffle the label *opener* among the
-# **edits** of a stream two thousand times. $p$ is the fraction of these shuffles with a gap at least as large.
+# has one opener with 12 earlier facts, and a maximum over hundreds of pairs is larger than over 12 of the same kind.
+# So we use the **mean loss per pair**. And could the gap between openers and others be due to chance? If the label
+# *opener* meant nothing, shuffling it would often give a gap as large. $p$ is the fraction of shuffles that do,
+# counting the real labels as one.
 #
 # <details><summary>Settings of the first two runs</summary>
 #
@@ -243,13 +243,44 @@ whiskers([*marks], {"ρ": values}, "ρ of openers on openers (rms, and 95 % over
 #
 # </details>
 #
+# **Your turn · exercise 3.5 · ★★★ · 10 minutes.** Write `by_chance`, which returns $p$. `special` has a label for
+# every edit, and `shuffle(x)` returns the entries of $x$ in a random order.
+
+
+# %%
+def by_chance(losses, edit, special, shuffle, n):
+    """losses, edit (pairs,), special (T,) True or False, shuffle a function -> p of n shuffles."""
+    ...
+
+
+by_chance = use("3.5", by_chance)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# Which label is shuffled, and over what? The pairs of one edit share that edit.
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def by_chance(losses, edit, special, shuffle, n):
+#     def gap(special):
+#         ours = special[edit]  # a label for every pair
+#         return losses[ours].mean() - losses[~ours].mean()
+#
+#     real = gap(special)
+#     return (1 + sum((gap(shuffle(special)) >= real).item() for _ in range(n))) / (n + 1)
+# ```
+#
+# </details>
+#
 # **Predict.** With the token, in how many of the three streams do openers still do more harm per pair than the
 # others?
 #
 # <details><summary>Answer</summary>
 #
-# With the same settings, in one of three, and with a small $p$. With the library's settings, in all three, but each
-# of these gaps could be due to chance.
+# With the same settings, in one of three. With the library's settings, in all three.
 #
 # </details>
 
@@ -261,15 +292,8 @@ long_runs.repeats(
 )
 
 
-def gaps(losses, pairs, kinds):  # kinds (draws, edits) of 0, 1 -> mean loss per pair by 1 and by 0
-    return [(own @ losses) / (own @ pairs) for own in (kinds, 1 - kinds)]
-
-
-def by_chance(losses, pairs, opens, n=2000):  # labels shuffled over edits -> p
-    draw = torch.Generator().manual_seed(0)
-    kinds = [opens] + [opens[torch.randperm(len(opens), generator=draw)] for _ in range(n)]
-    ours, theirs = gaps(losses, pairs, torch.stack(kinds))
-    return (ours - theirs >= ours[0] - theirs[0] - 1e-12).double().mean().item()
+def shuffle(x):  # the same shuffles in every stream
+    return x[torch.randperm(len(x), generator=draw)]
 
 
 means, lands = {}, {}
@@ -279,13 +303,18 @@ for front, rows in runs.items():
         part = every[every["first word"] == (kind == "openers")].groupby("stream")
         means[f"{kind}, {front}"] = (-1000 * part["change"].mean()).tolist()
         lands[f"{kind}, {front}"] = part["lands"].median().tolist()
-    chances = []
-    for _, stream in every.groupby("stream"):
-        edits = stream.groupby("edit")  # one row per edit: its losses, its pairs, its label
-        columns = -edits["change"].sum(), edits["change"].count(), edits["first word"].first()
-        chances.append(by_chance(*(torch.tensor(one.to_numpy()).double() for one in columns)))
     worst = ", ".join(f"{-x:.2f}" for x in every.groupby("stream")["change"].min())
-    print(f"{front} in front: largest loss {worst} nats; p", *(f"{p:.3f}" for p in chances))
+    print(f"{front} in front: largest loss {worst} nats")
+    for whose, f in both(by_chance).items():
+        chances = []
+        for _, stream in every.groupby("stream"):
+            draw = torch.Generator().manual_seed(0)
+            loss, edit = torch.tensor(-stream["change"].values), torch.tensor(stream["edit"].values)
+            special = torch.tensor(stream.groupby("edit")["first word"].first().values)
+            chances.append(f(loss, edit - 1, special, shuffle, 2000))  # the first has no pair
+        x = -sum(math.log(p) for p in chances)  # Fisher: three independent p as one
+        fisher = math.exp(-x) * (1 + x + x * x / 2)
+        print(f"  p ({whose})", *(f"{p:.3f}" for p in chances), f"together {fisher:.3f}")
 panels = {"mean loss per pair (nats / 1000)": means, "length of what lands, median": lands}
 made = dots(panels, ["stream 1", "stream 2", "stream 3"], flat=True)
 made.axes[0].set_xscale("symlog", linthresh=1)
@@ -296,15 +325,15 @@ made
 
 # %% [markdown]
 # **With nothing prepended, one opener can cost other facts several nats**, as in the second stream, and per pair
-# openers do more harm than the others in all three, with a small $p$ in two. The first stream has a single opener:
-# shuffling assigns its label to only one edit, so its $p$ can't be very small.
+# openers do more harm than the others in all three, with a small $p$ in two. The first stream has a single opener, so
+# its $p$ can't be much smaller than $1/29$.
 #
-# **With the token, the same edits cost a small fraction of a nat.** In the second stream openers still do six times as
-# much harm per pair as the others, and this is not chance; in the other two they do none. With the library's settings,
-# where losses are larger, they do more in every stream, but each of these gaps could be due to chance. The vector that
-# openers add at earlier facts is still longer than the others', but less than half as long as before. Since the first
-# two runs differ only in the token, it is the token that protects these facts. The other edits also do less harm with
-# it.
+# **With the token, the same edits cost a small fraction of a nat.** In the second stream openers still do six times
+# as much harm per pair as the others, and this is not chance. In the other two they do none, though with one opener,
+# the first could barely have shown it. With the library's settings, where losses are larger, all three gaps go the
+# same way, but could be chance, even together (Fisher's $p$ is .09). The vector that openers add at earlier facts is
+# still longer than the others', but less than half as long as before. Since the first two runs differ only in the
+# token, it is the token that protects these facts. The other edits also do less harm with it.
 #
 # GPT-2 and GPT-J, the models used in most papers, read nothing before the text. Notebooks 03, 04 and 08 return to such
 # a model when showing the problems those papers encountered. The token has a price: the model answers some prompts
@@ -312,8 +341,7 @@ made
 #
 # ## A model of your own
 #
-# Before editing a model, check what it reads first and how similar its first positions are, using these lines on any
-# loaded model.
+# Before editing a model, check what it reads first and how similar its first positions are.
 
 # %%
 WORDS = "Water China Music London People Gold Winter Paris History Bread Japan Light".split()
@@ -338,13 +366,13 @@ for model in fronts.values():
 #
 # ## What we know now
 #
-# * The first position of a text becomes a position marker in the first layers. With nothing prepended, all single-token
-#   subjects starting their prompt have almost the same key there, with a small $q$.
-# * A key with small $q$ affects all other keys. Editing one opener edits all of them, disturbing the rest.
-# * A prepended token occupies the position, giving subjects separate keys. The same edits then do a small part of the
-#   harm, though in one stream of three, openers still did more than the others. Almost any token works, but not every
-#   one.
-# * `lib.load()` returns the model with the token. GPT-2 and GPT-J, which the papers used, have none.
+# * The first position of a text becomes a position marker in the first layers. With nothing prepended, all
+#   single-token subjects that begin their prompt have almost the same key there, with a small $q$.
+# * A key with small $q$ affects all other keys. Editing one opener edits all of them and disturbs the rest.
+# * A prepended token occupies the position, and subjects get separate keys. The same edits then do a small part of
+#   the harm, though in one stream of three, openers still did more than the others. Of seven prefixes tried, one
+#   doesn't work.
+# * `lib.load()` returns the model with the token.
 #
 # [Notebook 03](03_where.ipynb) looks at the other positions of a prompt.
 #

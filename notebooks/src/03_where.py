@@ -57,14 +57,18 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from statistics import mean, median
 
 import torch
+from IPython.display import display
 
 import lib
+from lib.keys_values.general_text import general_text
+from lib.keys_values.second_moment import windows
+from lib.model.activations import module_inputs
 from lib.workbench.interpret import causal_trace, corrupted_runs
-from notebooks.support import drawings_03, figures, long_runs, models, own_fact, show
+from notebooks.support import drawings_03, figures, long_runs, models, own_fact, show, tracing
 from notebooks.support import runs_03_where as runs_03
 from notebooks.support.holes import both, guess, use
 from notebooks.support.sliders import Slider
@@ -212,72 +216,16 @@ print(f"p of the answer, mean of {len(cases[::2])} facts, with noise of")
 print(", ".join(f"{size}σ: {mean(found):.3f}" for size, found in lost.items()))
 
 # %%
-names = {"states": [f"{lm.arch.blocks}.{n}" for n in layers], "MLPs": [*map(lm.mlp_out, layers)]}
-seen = lm.run(fact.text, watch=[*names["states"], *names["MLPs"]]).seen
-clean = {kind: [seen[name][1][0] for name in names[kind]] for kind in names}  # each (tokens, d)
-answer = lm.next_token(fact.text).argmax().item()
-
-
-blocks = [lm.model.get_submodule(name) for name in names["states"]]
-more = {}  # the other arguments of each block: masks, positions
-
-
-def remember(n, module, args, given):
-    more[n] = args, given
-
-
-@cache
-def start(noisy, seed):  # the states before block 0
-    noise = noise_for(first, last, seed=seed)
-    changes = [(lm.arch.embed, partial(corrupt, noise=noise, first=first))] if noisy else []
-    handles = [
-        one.register_forward_pre_hook(partial(remember, n), with_kwargs=True)
-        for n, one in enumerate(blocks)
-    ]
-    probability(fact.text, answer, changes)
-    for handle in handles:
-        handle.remove()
-    return more[0][0][0] if more[0][0] else more[0][1]["hidden_states"]
-
-
-def block(n, x):
-    args, given = more[n]
-    given = given | ({} if args else {"hidden_states": x})
-    with torch.no_grad():
-        out = blocks[n](*((x, *args[1:]) if args else ()), **given)
-    return out[0] if isinstance(out, tuple) else out
-
-
-def run(noisy, cells, kind="states", seed=1):  # a cell is (token, layer)
-    return (walked if kind == "states" else made)(noisy, tuple(cells), kind, seed)
-
-
-@cache
-def walked(noisy, cells, kind, seed, by=None):  # using your function
-    x = start(noisy, seed)
-    x = (by or restored)(block, lm.n_layers, x, clean[kind], list(cells))
-    with torch.no_grad():
-        ends = lm.head(lm.model.get_submodule(lm.arch.final_norm)(x[:, -1]))
-    return ends.softmax(-1)[:, answer].mean().item()
-
-
-@cache  # using hooks
-def made(noisy, cells, kind, seed):
-    noise = noise_for(first, last, seed=seed)
-    changes = [(lm.arch.embed, partial(corrupt, noise=noise, first=first))] if noisy else []
-    for token, n in cells:
-        changes.append((names[kind][n], partial(put_back, clean=clean[kind][n], token=token)))
-    return probability(fact.text, answer, changes)
-
-
+runs = tracing.Runs(lm, fact, probability, noise_for, corrupt, put_back, restored)
+run = runs.run  # run(noisy, [(token, layer), …]) -> p of the answer
 place = (first + 2, 1)  # the token "iffel", and block 1
 p, p_noisy, p_restored = run(False, []), run(True, []), run(True, [place])
-assert abs(p_restored - made(True, (place,), "states", 1)) < (1e-4 if SCALE != "full" else 0.02)
+assert abs(p_restored - runs.by_hooks(True, [place])) < (1e-4 if SCALE != "full" else 0.02)
 print(
     f"TE {p - p_noisy:.3f}, and IE of the state at {tokens[place[0]]!r}: {p_restored - p_noisy:.3f}"
 )
 for whose, f in both(restored).items():
-    print(f"{whose}: p of the restored run {walked(True, (place,), 'states', 1, f):.3f}")
+    print(f"{whose}: p of the restored run {run(True, [place], by=f):.3f}")
 drawings_03.three_runs(tokens, (first, last), place, (p, p_noisy, p_restored))
 
 # %% [markdown]
@@ -353,9 +301,8 @@ def around(layer, width, layers):  # 10 around 7 are 2 to 11; layers that do not
 # </details>
 
 # %%
-shown = range(1, lm.n_layers, 4)
-
-
+edited = lib.EDITORS["rome"](lm).config.layer
+shown = range(edited % 4, lm.n_layers, 4)
 NAMES = {"hidden": "states", "mlp": "MLPs", "attention": "attention"}
 asked = {"samples": 3, "deviation": sigma}
 mine = {whose: f(run, len(ids), [[n] for n in shown]) for whose, f in both(trace).items()}
@@ -367,8 +314,7 @@ for layer in layers:
 found = causal_trace.trace(lm, fact, kinds=["mlp", "attention"], layers=shown, **asked)
 beside = {} if not wrong else {"yours": wrong[0] + p_noisy}
 found = replace(found, table={"hidden": states + p_noisy} | beside | found.table)
-mark = last, lib.EDITORS["rome"](lm).config.layer
-drawings_03.trace(found, NAMES | {"yours": "states, yours"}, mark)
+drawings_03.trace(found, NAMES | {"yours": "states, yours"}, (last, edited))
 
 # %% [markdown]
 # The figure shows two sites. One is in the low layers, where the MLPs at "iffel" bring the answer back. The other
@@ -382,7 +328,7 @@ own = own_fact.read()
 if own is not None:
     traced = causal_trace.trace(lm, own, kinds=["hidden"], layers=shown, **asked)
     print(f"traced: {own.text} →{traced.answer}, TE {traced.total_effect:.3f}")
-own and drawings_03.trace(traced, NAMES, (traced.subject[1], mark[1]))
+own and drawings_03.trace(traced, NAMES, (traced.subject[1], edited))
 
 # %% [markdown]
 # ## What an indirect effect does and doesn't show
@@ -472,8 +418,8 @@ drawings_03.each_fact(dict(zip(titles, wide, strict=True)), NAMES)
 # ## How wide a window?
 #
 # We restored ten MLPs at once, naming their peak after the layer in the middle. Which of them is responsible? In
-# the left panel your function traces the tower, at the brightest piece of its name, and the slider sets the width
-# of the window. The right panel shows a wide and a narrow window for all six facts.
+# the figure your function traces the tower, at the brightest piece of its name, and the slider sets the width of the
+# window. The table has all six facts, at the subject's last token.
 #
 # **Predict.** Around layer 4, the wide window covers layers 0 to 8. When they are restored one by one, which layer
 # is it?
@@ -489,7 +435,7 @@ bright = first + states[first : last + 1].amax(1).argmax().item()  # the brighte
 
 
 def at_bright(noisy, cells):
-    return run(noisy, [(bright, n) for _, n in cells], "MLPs")
+    return runs.by_hooks(noisy, [(bright, n) for _, n in cells], "MLPs")
 
 
 low = layers[:16]
@@ -501,16 +447,28 @@ def figure(width):
         line = f"{width} at once" + (", yours" if whose == "yours" and len(both(trace)) > 1 else "")
         windows = [around(layer, int(width), len(low)) for layer in low]
         curves[line] = [(low, f(at_bright, 1, windows)[0].tolist())]
-    facts = {"10 at once": at("mlp", True), "1 at once": at("mlp", True, narrow)}
-    both_plots = {f"IE of MLPs at {tokens[bright].strip()!r}": curves}
-    return figures.curves(both_plots | {"IE, subject's last token": facts}, "layer", mean=True)
+    return figures.curves({f"IE of MLPs at {tokens[bright].strip()!r}": curves}, "layer")
 
 
+lines = []
+for name, (shown, single), (_, ten) in zip(
+    titles, at("mlp", True, narrow), at("mlp", True), strict=True
+):
+    line = {
+        "MLPs restored, IE": name,
+        "layer 0": single[0],
+        "another layer, at most": max(single[1:]),
+    }
+    for what, there in {"ten with layer 0": True, "ten without it": False}.items():
+        some = [x for n, x in zip(shown, ten, strict=True) if (0 in around(n, 10, 30)) == there]
+        line[f"{what}, at most"] = max(some)
+    lines.append(line)
+display(show.Table(lines))
 Slider(figure, "MLPs restored at once", [1, 2, 4, 6, 10, 16], 4)
 
 # %% [markdown]
 # It depends on the fact. For Las Vegas and iron, restoring just layer 0 brings the answer back, and the wide window
-# does so only when containing layer 0. For the other four, no single MLP does. For the zebras, the koalas and Michael
+# brings little back without layer 0. For the other four, no single MLP does. For the zebras, the koalas and Michael
 # Jordan, several MLPs do so together. So "the fact is in layer 4" would be a statement about the window.
 #
 # Is the fact stored in layer 0, then? There is a simpler explanation. The first MLP sees little more than the token
@@ -594,13 +552,12 @@ figures.curves(effects | written, "layer", mean=True)
 # high probability, at layer 28 only two. A trace shows where the model's own fact passes; when choosing a layer for
 # editing, test it.
 #
-# ## A key that is in every prompt
+# ## Where it breaks: a key that is in every prompt
 #
 # A layer can also be a bad choice for a reason that no trace of a fact shows. As derived in notebook 02, writing at
 # a key $k_i$ adds the fraction $\rho(i, j) = k_i^\top C^{-1} k_j / k_i^\top C^{-1} k_i$ of the residual at any
 # other key $k_j$. One key is in every prompt: the first token's key, $k_0$. An edit reaching it reaches every text.
-# If no token is prepended, it is, in some layers, hundreds of times as long as any later key. Layer 11 is one of
-# them. (With the token, later keys can also be long there, as the output below shows. In ROME's early layer $k_0$
+# In some layers, among them layer 11, it is hundreds of times as long as most later keys. (In ROME's early layer $k_0$
 # is short after whitening.)
 #
 # **Predict.** The models in the papers read no prepended token. Their first position is the first *word* of the
@@ -650,8 +607,16 @@ figures.curves(hole, "layer", log=[lands, moves], mean=True, mark=runs_03.LAYERS
 
 # %%
 for what, model in {"behind the token": lm, "without it": without}.items():
-    size = lib.second_moment(model, [worst], skip_first=True)[worst].C.diagonal().mean()
-    print(f"{what}: mean square of an entry of later keys {size:.2f}")
+    texts, name = windows(model, general_text(None), 2048), model.mlp_out(worst)
+    sizes = [module_inputs(model, [ids], [name])[name].norm(dim=1).tolist() for ids in texts]
+    every = [[*zip(ids, own, strict=True)] for ids, own in zip(texts, sizes, strict=True)]
+    later = [pair for pairs in every for pair in pairs[1:]]
+    middle = median(size for _, size in later)
+    long = [lm.tokenizer.decode([token]) for token, size in later if size > 10 * middle]
+    print(f"{what}, general text: ‖k₀‖ {median(own[0] for own in sizes):,.0f};", end=" ")
+    print(
+        f"later keys {middle:.1f} (median), {len(long)} of {len(later)} over ten times that: {long}"
+    )
 lines = []
 for what, found in {
     "C": [row for row in edits if row["moment"] == "C"],
@@ -684,8 +649,9 @@ show.Table(lines)
 # $$C^{-1} k_0 = \frac{A^{-1} k_0}{1 + \pi\, c}, \qquad c = k_0^\top A^{-1} k_0 ,$$
 #
 # so $k_i^\top C^{-1} k_0$, the numerator of $\rho$, is $1 + \pi c$ times smaller than with $A$. A long key in a
-# direction that other text rarely uses has a huge $c$. With the token, later positions also have long keys at layer
-# 11, as the output shows. So even $A$ represents the direction there, which it does not without the token.
+# direction that other text rarely uses has a huge $c$. With the token, a few later positions, here two hyphens and a
+# line break, also have long keys at layer 11: these are called **massive activations** (Sun et al., 2024). So even
+# $A$ represents the direction there, which it does not without the token.
 #
 # </details>
 #
@@ -701,8 +667,6 @@ show.Table(lines)
 # * Without the prepended token, an edit in one of these layers destroys the model, as predicted by $\rho$ with the
 #   key of the first token. With the token it does not.
 #
-# ## Where it breaks
-#
 # We know the place: the MLP's key at the subject's last token, before the fact is picked up. Restoring *Paris*
 # there was easy because the clean run had the state. No run has the state for *Rome*. **We know where to write;
 # what should we write?** [Notebook 04](04_rome.ipynb) searches for it.
@@ -716,5 +680,7 @@ show.Table(lines)
 #   almost nothing about the layer at which editing works best.
 # * McDougall et al.: *Copy Suppression*, 2023,
 #   [arXiv:2310.04625](https://arxiv.org/abs/2310.04625): the first MLP as an extended embedding.
+# * Sun, Chen, Kolter, Liu: *Massive Activations in Large Language Models*, 2024,
+#   [arXiv:2402.17762](https://arxiv.org/abs/2402.17762).
 # * Xiao et al.: *Efficient Streaming Language Models with Attention Sinks*, 2024,
 #   [arXiv:2309.17453](https://arxiv.org/abs/2309.17453).

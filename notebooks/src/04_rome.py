@@ -11,7 +11,7 @@
 #
 # **Needs** the insert and $\rho$ of [notebook 02](02_insert.ipynb), and the layer found in [03](03_where.ipynb).
 #
-# **Minutes** 25 to read and 25 to work: two exercises of [session 2](../lessons/session_2.md).
+# **Minutes** 25 for reading and 25 for working: two exercises from [session 2](../lessons/session_2.md).
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -54,9 +54,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall a 
 SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
+import math
 import time
 from dataclasses import replace
 from itertools import islice
+from statistics import mean, stdev
 
 import torch
 
@@ -69,6 +71,7 @@ from lib.workbench import plot
 from notebooks.support import drawings_04, figures, long_runs, models, own_fact, show
 from notebooks.support import runs_04_rome as runs_04
 from notebooks.support.holes import both, guess, use
+from notebooks.support.score_tables import by_stream
 
 lm = models.load(SCALE, sink="own")
 editor = lib.EDITORS["rome"](lm)
@@ -347,8 +350,8 @@ half = guess("Written at China's bare prompt: which fraction reaches another sen
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# Which of the two keys gives the direction, and which one determines the residual? Check what your new matrix outputs at
-# $k_0$.
+# Which of the two keys gives the direction, and which one determines the residual? Check what your new matrix outputs
+# at $k_0$.
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -474,8 +477,7 @@ show.Table([of(key) for key in ("unedited", *runs_04.KEYS)])
 #
 # The stored run edits six other facts, each on the unedited model, changing one part: removing the KL term, setting
 # $C = I$, using the bare prompt as the only template, or giving the KL term full weight. Each point is a fact, compared
-# with the same fact under unchanged ROME. By chance all six go the same way in one comparison of thirty-two, and the
-# figure makes eight comparisons. So in 22% of such figures chance alone produces at least one.
+# with the same fact under unchanged ROME.
 #
 # **Predict.** Which group of prompts suffers without which part: the edit itself, its rewordings, unrelated text?
 #
@@ -503,16 +505,23 @@ for column, shown in zip(("reworded", "kl"), drawn, strict=True):
     for part, values in parts:
         pairs = zip(values, as_set[1], strict=True)
         drawn[shown][part] = [a / b if column == "kl" else 100 * (a - b) for a, b in pairs]
-chance = 1 - (1 - 2 / 2**6) ** sum(map(len, drawn.values()))
-print(f"chance that all six go the same way in at least one comparison: {chance:.0%}")
-figure = figures.dots(drawn, (), log=[unrelated], flat=True)
+POWER = 1.37  # with six facts this times the half interval is detected with power .8
+for part, ratios in drawn[unrelated].items():
+    middle, low, high = by_stream([math.log(ratio) for ratio in ratios])
+    ends = "{:.2f} [{:.2f}, {:.2f}]".format(*map(math.exp, (middle, low, high)))
+    print(f"{part}: KL at unrelated prompts {ends} times;", end=" ")
+    print(f"{math.exp(POWER * (high - middle)):.1f} would be detected")
+subjects = [lib.classroom()[row["case"]].fact.subject for row in rows if row["part"] == "as set"]
+figure = figures.dots(drawn, subjects, log=[unrelated], flat=True)
+figure.set_figheight(4.6)
 figure.axes[1].axvline(1, color=plot.QUIET, linewidth=1, zorder=0)
 figure
 
 # %% [markdown]
-# **Only $C$ passes this test**: removing it changes unrelated text more for all six facts, and by factors, where a
-# chance result would also produce small ones. The edit's own prompt shows none of this: the same five facts are written
-# no matter what we remove. The KL term has no consistent effect here.
+# **Only $C$ has an effect that six facts can show**: without it unrelated text changes several times as much. Without
+# the KL term, with its full weight or without templates, the interval contains 1. The first two would have been
+# detected from about one and a half times on, the last only from sevenfold. The edit's own prompt shows none of this:
+# the same five facts are written no matter what we remove.
 #
 # ## One way only
 #
@@ -554,11 +563,11 @@ drawings_04.along(texts, list(asked))
 # rank-one change responds to one direction, so it cannot answer a question whose tokens barely contain it. Even in full
 # it would push "Rome", which the backward question already contains.
 #
-# ## In a row
+# ## Where it breaks
 #
 # The stored runs write twenty facts, each on top of the last, in three streams. Two have no fact in common; the third
-# overlaps with both, so the three aren't independent and get no interval. For comparison, we also write each fact
-# individually, starting from the unedited model.
+# overlaps with both, so the three aren't independent and get no interval. We also write each of the 53 facts
+# individually, on the unedited model, where the fact is the observation.
 #
 # <details><summary>Settings of the runs on this page</summary>
 #
@@ -572,46 +581,64 @@ drawings_04.along(texts, list(asked))
 #
 # <details><summary>Answer</summary>
 #
-# Neighbors and rewordings lose in every stream, but part of the neighbors' loss also occurs when each fact is written
-# individually. Most facts hold.
+# Neighbors and rewordings, but part of the neighbors' loss also occurs when each fact is written individually. Most
+# facts hold.
 #
 # </details>
 
 # %%
 rows = long_runs.rows("04_rows")
 single = {row["draw"]: row for row in long_runs.rows("04_alone")}
-names = {"held": "facts held (%)", "reworded": "rewordings (%)", "neighbors": "neighbors kept (%)"}
-drawn = {shown: {} for shown in names.values()}
-for what, shown in names.items():
-    for when, those in {
-        "unedited": [row for row in rows if row["edits"] == 0],
-        "individually": single.values(),
-        "in a row": [row for row in rows if row["edits"] == runs_04.POINTS[-1]],
-    }.items():
-        drawn[shown][when] = [100 * sum(row[what]) / len(row[what]) for row in those]
-for shown, more, less in (
-    ("neighbors kept (%)", "in a row", "unedited"),
-    ("neighbors kept (%)", "in a row", "individually"),
-    ("rewordings (%)", "in a row", "individually"),
+before = {row["draw"]: row for row in rows if row["edits"] == 0}
+after = {row["draw"]: row for row in rows if row["edits"] == runs_04.POINTS[-1]}
+print("held, in a row:", ", ".join(f"{sum(row['held']):.0f}" for row in after.values()), "of 20")
+
+
+def points(row, what):
+    return 100 * sum(row[what]) / len(row[what])
+
+
+for what, more, less in (
+    ("neighbors", "in a row", "unedited"),
+    ("neighbors", "in a row", "each alone"),
+    ("reworded", "in a row", "each alone"),
 ):
-    pairs = zip(drawn[shown][more], drawn[shown][less], strict=True)
-    streams = ", ".join(f"{a - b:+.1f}" for a, b in pairs)
-    print(f"{shown[:-4]}, {more} less {less}, by stream: {streams} points")
+    base = before if less == "unedited" else single
+    streams = ", ".join(f"{points(after[d], what) - points(base[d], what):+.1f}" for d in single)
+    print(f"{what}, {more} less {less}, by stream: {streams} points")
+change = {}  # of each distinct fact's neighbors when it is written alone
+for draw, row in single.items():
+    pairs = zip(row["neighbors"], before[draw]["neighbors"], strict=True)
+    change |= dict(zip(row["cases"], (100 * (a - b) for a, b in pairs), strict=True))
+n, middle = len(change), mean(change.values())
+half = 2.007 * stdev(change.values()) / n**0.5  # Student, 52 degrees of freedom
+print(f"neighbors, each alone less unedited: {middle:+.1f} points [{middle - half:+.1f},", end=" ")
+print(f"{middle + half:+.1f}], {n} facts, of which", end=" ")
+print(
+    f"{sum(x < 0 for x in change.values())} lost and {sum(x > 0 for x in change.values())} gained"
+)
+names = {"held": "facts held (%)", "reworded": "rewordings (%)"}
+drawn = {
+    shown: {when: [points(row, what) for row in those.values()]
+            for when, those in {"each alone": single, "in a row": after}.items()}
+    for what, shown in names.items()
+}  # fmt: skip
+drawn["neighbors kept, points above the unedited model's"] = {
+    when: [points(those[d], "neighbors") - points(before[d], "neighbors") for d in single]
+    for when, those in {"each alone": single, "in a row": after}.items()
+}
 first, second, mixed = (set(row["cases"]) for row in rows if row["edits"] == 0)
 print(
     f"the third stream has {len(mixed & first)} facts of the first and {len(mixed & second)} of the second"
 )
-for shown in list(drawn)[:2]:
-    del drawn[shown]["unedited"]  # almost nothing: it gives one of sixty facts
 figure = figures.dots(drawn, [f"{draw} stream" for draw in single], flat=True)
-for ax in figure.axes:
+for ax in figure.axes[:2]:
     ax.set_xlim(60, 102)
 figure
 
 # %%
 moment = lib.second_moment(lm, [layer])[layer]
-after = {row["draw"]: row for row in rows if row["edits"] == runs_04.POINTS[-1]}
-before = {row["draw"]: row for row in rows if row["edits"] == 0}
+own = {}  # of each distinct fact's change, the fraction that reaches its neighbors
 for draw, cases in runs_04.draws().items():
     K = lm.keys([case.fact for case in cases], layer, templates).mean(0).cpu().double()
     U = moment.solve(K)
@@ -622,25 +649,30 @@ for draw, cases in runs_04.draws().items():
         every = [module_inputs(lm, [ids], [name])[name].cpu().double() @ reach for ids in texts]
         lands[:, j] = torch.stack([share.abs().amax(0) for share in every]).mean(0)
     foreign = lands[~torch.eye(len(cases), dtype=torch.bool)].mean()
-    print(
-        f"{draw}: a neighbor gets {lands.diag().mean():.2f} of the change for its own fact,",
-        end=" ",
-    )
-    print(f"{foreign:.2f} of another fact's;", end=" ")
-    kept = (torch.tensor(when[draw]["neighbors"]) for when in (after, before))
-    lost = torch.sub(*kept) < 0  # facts of which a neighbor's answer is gone
-    own = ", ".join(f"{lands.diag()[those].mean():.2f}" for those in (lost, ~lost))
-    print(f"of its own where {lost.sum()} facts lost a neighbor, and where none: {own}")
+    print(f"{draw}: a neighbor gets {lands.diag().mean():.2f} of its own fact's change,", end=" ")
+    print(f"{foreign:.2f} of another fact's")
+    own |= dict(zip((case.id for case in cases), lands.diag().tolist(), strict=True))
+lost = torch.tensor([change[case] < 0 for case in own])
+share = torch.tensor([*own.values()])
+gap = share[lost].mean() - share[~lost].mean()
+draw = torch.Generator().manual_seed(0)
+orders = [torch.randperm(len(lost), generator=draw) for _ in range(2000)]
+p = sum(share[lost[i]].mean() - share[~lost[i]].mean() >= gap for i in orders) / len(orders)
+print(
+    f"{lost.sum()} facts that lost neighbors when written alone: {share[lost].mean():.2f} of their own;"
+)
+print(
+    f"the other {(~lost).sum()}: {share[~lost].mean():.2f}; labels shuffled over facts, p {p:.3f}"
+)
 
 # %% [markdown]
-# Almost all facts hold, whether written in a row or individually. **Neighbors suffer in every stream**: 7 to 9 points
-# fewer keep their answer than on the unedited model. Writing in a row accounts for 2 to 5 points of this; the rest also
-# occurs when each fact is written individually. Rewordings also lose in all three. Three streams agree by chance in one
-# of four cases, so for rewordings this is a hint, not a finding.
+# In a row, 19, 19 and 17 of 20 facts hold. **Neighbors suffer even if each fact is written individually**: 3.9 points
+# fewer keep their answer than on the unedited model. Writing in a row costs more neighbors and more rewordings in all
+# three streams. Three streams agree by chance in one of four cases, so this is a hint, not a finding.
 #
-# A neighbor asks the same question about a similar subject, so its key is close: at the token hit most it gets about an
-# eighth of the change for its fact and half as much of another fact's. In each stream, this fraction is larger for the
-# facts that lost a neighbor than for those that lost none. This is notebook 02's interference.
+# A neighbor asks the same question about a similar subject, so its key is close: at the token hit most it gets about
+# an eighth of the change for its fact and half as much of another fact's. Over all facts, this fraction is larger for
+# those that lost neighbors when written alone. This is notebook 02's interference.
 #
 # ## What we know now
 #

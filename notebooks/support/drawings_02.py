@@ -21,7 +21,7 @@ def by_group(
     groups, and the groups' names stand below.
     """
     names = [name for some in groups.values() for name in some]
-    figure, axes = panels(len(maps), height=5.2, sharey=True)
+    figure, axes = panels(len(maps), height=4.6, sharey=True)
     for ax, (title, rho) in zip(axes, maps.items(), strict=True):
         image = ax.imshow(rho.numpy(), cmap=DIVERGING, vmin=-1, vmax=1, interpolation="nearest")
         ax.set_title(title, fontsize=LABEL)

@@ -94,7 +94,7 @@ def trace(found: Trace, names: Mapping[str, str], mark: tuple[int, int]) -> Figu
         image = ax.imshow(np.clip(effect, 0, None), aspect="auto", extent=extent, **look)
         token, layer = mark
         ax.add_patch(Rectangle((layer - step / 2, token - 0.5), step, 1, **frame))
-        ax.set_xticks(range(found.layers[0], found.layers[-1] + 1, 5))
+        ax.set_xticks(found.layers[::2])
         bare(ax)
     figure.supxlabel("layer", fontsize=LABEL)
     token_ticks(axes[0].yaxis, found.tokens, numbered=True)

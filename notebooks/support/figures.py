@@ -210,7 +210,11 @@ def dots(
             look = {"color": CYCLE[i % len(CYCLE)] if labels else BASE, "linewidth": 1}
             aside = (i - (len(values.T) - 1) / 2) * bool(labels)  # marks side by side
             mark = "-" * joined + (MARKERS[i % len(MARKERS)] if labels else "o")
-            pair = (line, where + 0.16 * aside) if flat else (where + 0.06 * aside, line)
+            pair = (
+                (line, where + min(0.16, 0.8 / len(values.T)) * aside)
+                if flat
+                else (where + 0.06 * aside, line)
+            )
             ax.plot(*pair, mark, markersize=6, alpha=0.85, **look)
         scale = "log" if what in log else "linear"
         if flat:

@@ -176,12 +176,12 @@ def test_numbers_of_the_teachers_page_and_the_readme_are_counted():
 def test_the_teachers_example_is_an_exercise(sandbox, tmp_path):
     page = (ROOT / "lessons" / "EXERCISES.md").read_text(encoding="utf-8")
     text = re.search(r"```python\n(.*?)```", page, re.S).group(1)
-    path = tmp_path / "l3_5_name.py"
+    path = tmp_path / "l3_6_name.py"
     path.write_text(text, encoding="utf-8")
-    exercise, module = Exercise(path, 3, 5), ModuleType("example")
+    exercise, module = Exercise(path, 3, 6), ModuleType("example")
     exec(compile(text, str(path), "exec"), module.__dict__)
     exercise.__dict__["module"] = module
-    assert (exercise.number, exercise.stars, exercise.title) == ("3.5", 3, "Title of one line")
+    assert (exercise.number, exercise.stars, exercise.title) == ("3.6", 3, "Title of one line")
     assert grade(exercise, exercise.solution, sandbox).status == "solved"
     assert grade(exercise, exercise.stub, sandbox).status == "not attempted"
     for body, word in module.WRONG:

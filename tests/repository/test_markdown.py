@@ -44,7 +44,7 @@ ELSEWHERE = {
 TO_WRITE = {
     "lib/editors/nudge.py",
     "tests/reference/current/nudge.json",
-    "lessons/l3_5_name.py",
+    "lessons/l3_6_name.py",
     ".github/workflows/check.yml",  # in a repository of a student
 }
 

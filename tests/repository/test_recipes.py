@@ -42,7 +42,7 @@ RECIPES = [
         "tests/evaluation/test_empty_patch.py tests/lifelong/test_journal.py",
         "metric or table or event or measured",
     ),
-    ("Add a lesson", "tests/lessons/test_lessons.py", "l3_5 or course or session or teacher"),
+    ("Add a lesson", "tests/lessons/test_lessons.py", "l3_6 or course or session or teacher"),
 ]
 
 

@@ -203,14 +203,21 @@ def test_the_library_needs_no_ipywidgets_and_neither_do_static_panels():
 def test_edit_and_look_says_what_the_model_says(monkeypatch):
     lm, panel = model(), edit_and_look(editor="grace")
     prompts = [FACT.text, *ASKED]
-    assert [line["before"] for line in panel.rows] == lm.answer(prompts, 6)
+    assert [line["before"] for line in panel.rows] == [
+        " ".join(a.split()) for a in lm.answer(prompts, 6)
+    ]
     first = encode_target(lm.tokenizer, "xy")[0]
     base = lm.next_token(FACT.text).exp()[first]
     with lm.patched(lib.EDITORS["grace"](lm, **EDITORS["grace"]).edit([FACT])):
-        assert [line["after"] for line in panel.rows] == lm.answer(prompts, 6)
+        assert [line["after"] for line in panel.rows] == [
+            " ".join(a.split()) for a in lm.answer(prompts, 6)
+        ]
         edited = lm.next_token(FACT.text).exp()[first]
     assert edited > 2 * base
     assert f"{base:.3f} before the edit and {edited:.3f} after it" in panel.view.text
+    changed = {line["group"]: line["before"] != line["after"] for line in panel.rows[1:]}
+    counts = ", ".join(f"{group} {int(one)} of 1" for group, one in changed.items())
+    assert panel.view.text.endswith(f"Other answers that changed: {counts}.")
     bars = panel.view.figure.axes[0].containers
     assert any(abs(bar.get_width() - edited) < 1e-6 for bar in bars[1])
     assert set(panel.patch.routes) == {lm.mlp_out(1)}

@@ -110,14 +110,22 @@ class EditAndLook(Panel):
         bars = [list(zip(words, p[order].tolist(), strict=True)) for p in (base, edited)]
         figure = plot.token_bars(bars[0], bars[1], title=fact.text)
         rows = [
-            {"group": group, "prompt": p, "before": old, "after": new}
+            {
+                "group": group,
+                "prompt": p,
+                "before": " ".join(old.split()),
+                "after": " ".join(new.split()),
+            }
             for (p, group), old, new in zip(prompts.items(), before, after, strict=True)
         ]
-        changed = sum(row["before"] != row["after"] for row in rows[1:])
+        changed: dict[str, list[bool]] = {}
+        for row in rows[1:]:
+            changed.setdefault(row["group"], []).append(row["before"] != row["after"])
         text = (
             f"{name}: the first token of '{fact.target_new.strip()}' has the probability "
             f"{base[first]:.3f} before the edit and {edited[first]:.3f} after it."
         )
-        if len(rows) > 1:
-            text += f" {changed} of the {len(rows) - 1} other answers changed."
+        if changed:
+            counts = [f"{group} {sum(some)} of {len(some)}" for group, some in changed.items()]
+            text += f" Other answers that changed: {', '.join(counts)}."
         return patch, View(figure, " ".join([text, *notes]), rows)
