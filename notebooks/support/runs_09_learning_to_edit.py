@@ -1,7 +1,8 @@
 """The runs of notebook 09: trained networks, plain steps, and units without a network.
 
-Every way of editing writes the same facts, on three draws of them: each alone, and all in one update. A row keeps
-one share per fact. All answers are generated.
+Every way of editing writes the same facts: three draws of twenty, each fact alone and all in one
+update, and a hundred facts more, each alone. A row has one fraction per fact. All answers are
+generated.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from lib.keys_values import answer_gradients
 
 from . import runs_04_rome as runs_04
 from . import stored_runs
+from .dealt import dealt
 from .score_tables import by_case, by_stream
 
 SHOWN = {"mend": "MEND", "malmen": "MALMEN", "rledit": "RLEdit"}
@@ -34,8 +36,10 @@ TOYS = {"mend": {"accumulate": 2}, "malmen": {"batch": 4}, "rledit": {"batch": 2
 MEASURED = {"written": "efficacy", "reworded": "generalization", "neighbors": "specificity"}
 ASKED = 10  # of the twenty facts of a draw
 RATES = 0.01, 0.02, 0.03  # of plain steps
-POWER = 1.55  # three draws find a difference of so many half-widths in 80 % of experiments
-SIZES = 1e-4, 5e-5, 2e-5  # η of units without a network, beside their own
+SMALL_RATE = 0.005  # one more for the facts written alone
+SIZES = 2e-5, 5e-5, 1e-4  # η of units without a network, in addition to their own
+HUNDRED = 5, 20  # streams of facts that are written alone
+POWER = 1.43  # 60 facts or more show a gap of so many half-widths in 80% of experiments
 
 
 def trained(editor: str) -> list[Any]:
@@ -85,6 +89,17 @@ class Plain:
             )
         updates = {name: (-self.rate * pair.G, pair.K.T) for name, pair in found.items()}
         return lib.add_low_rank(self.lm, after, updates)
+
+
+class Unedited:
+    """No edit at all."""
+
+    def __init__(self, lm: lib.LM) -> None:
+        self.lm = lm
+
+    def edit(self, facts: Sequence[lib.Fact], after: lib.Patch = lib.EMPTY) -> lib.Patch:
+        """The patch as it was."""
+        return after
 
 
 class Units(lib.EDITORS["mend"]):
@@ -137,32 +152,35 @@ def told(lm: lib.LM, prompts: list[str], answer: str, patch: lib.Patch) -> list[
 
 
 class Shares:
-    """What the stored rows say of a way: called, its share in every draw, in %."""
+    """The stored rows of each way: when called, the percentage in every draw."""
 
     def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
         self.rows = rows
 
     def __call__(self, way: str, when: str, what: str) -> list[float]:
-        own = [row[what] for row in self.rows if (row["way"], row["when"]) == (way, when)]
-        return [100 * sum(some) / len(some) for some in own]
+        return [100 * sum(some) / len(some) for some in self.facts(way, when, what)]
+
+    def facts(self, way: str, when: str, what: str) -> list[list[float]]:
+        """One number from 0 to 1 per fact, in every draw; the unedited model has one row for all."""
+        wanted = {(way, when), (way, "–")}
+        return [row[what] for row in self.rows if (row["way"], row["when"]) in wanted]
 
     def places(self, ways: Mapping[str, list[str]], when: str) -> dict[str, dict[str, list]]:
-        """{what: {line: settings}}, each with (neighbors, what) of every draw."""
+        """{what: {line: settings}}, each with (neighbors, what) in every draw."""
         places: dict[str, dict[str, list]] = {}
         for say, what in {"facts written": "written", "rewordings that follow": "reworded"}.items():
             for line, some in ways.items():
-                places.setdefault(say, {})[line] = [self.each(way, when, what) for way in some]
+                both = [(self(way, when, "neighbors"), self(way, when, what)) for way in some]
+                places.setdefault(say, {})[line] = [list(zip(*x, strict=True)) for x in both]
         return places
 
     def less(self, one: str, other: str, when: str, what: str) -> str:
         """The mean difference of the draws and its interval, as text.
 
-        At either end it is the wider of Student's and of one that takes all facts as independent,
-        which has a width also where all draws agree.
+        At either end, the interval is the wider of Student's and the interval that assumes that all
+        facts are independent. The second has a nonzero width even if all draws agree.
         """
-        two = [
-            [r[what] for r in self.rows if (r["way"], r["when"]) == (w, when)] for w in (one, other)
-        ]
+        two = [self.facts(way, when, what) for way in (one, other)]
         gaps = [
             [100 * (a - b) for a, b in zip(*pair, strict=True)] for pair in zip(*two, strict=True)
         ]
@@ -170,22 +188,37 @@ class Shares:
         pooled = interval([gap for some in gaps for gap in some], (-100.0, 100.0))
         return ranged(middle, min(student[0], pooled[0]), max(student[1], pooled[1]))
 
-    def beyond(self, way: str, curve: Sequence[str], what: str) -> str:
-        """How far a way stands above the line through others where it keeps as many neighbors.
+    def beyond(self, way: str, curve: Sequence[str], what: str) -> tuple[str, float]:
+        """How far facts written alone in one way are `above` the line through other ways."""
+        own, *others = (
+            [100 * np.concatenate(self.facts(one, "alone", x)) for x in ("neighbors", what)]
+            for one in (way, *curve)
+        )
+        return above(own, others)
 
-        The mean of the draws, Student's interval, and from which size on a difference would have
-        been detected in 80 % of such experiments, all as text.
-        """
-        gaps = []
-        lines = zip(*(self.each(other, "alone", what) for other in curve), strict=True)
-        for (x, y), line in zip(self.each(way, "alone", what), lines, strict=True):
-            gaps.append(y - np.interp(x, *np.array(sorted(line)).T))
-        middle, low, high = by_stream(gaps)
-        return f"{ranged(middle, low, high)}, detects {POWER * (middle - low):.0f}"
 
-    def each(self, way: str, when: str, what: str) -> list[tuple[float, float]]:
-        """Neighbors kept and another share, in every draw."""
-        return list(zip(self(way, when, "neighbors"), self(way, when, what), strict=True))
+def above(own: Sequence[np.ndarray], curve: Iterable[Sequence[np.ndarray]]) -> tuple[str, float]:
+    """How far a way of writing is above the line through others, where they keep as many neighbors.
+
+    own, curve  Neighbors kept and facts written in %, a number per fact each; in `curve` for every
+                setting.
+
+    Tossing a coin for each fact to choose one of two settings reaches any point on the line between
+    them. Every fact's gap to this mix is reduced by the part that its neighbors explain, using the
+    slope of the line. Facts written alone are independent, so the interval goes over facts. Returns
+    the mean with its interval, as text, and the smallest gap that 80% of such experiments detect.
+    """
+    line = sorted(curve, key=lambda setting: setting[0].mean())
+    places = [x.mean() for x, _ in line]
+    x, y = own
+    at = min(max(int(np.searchsorted(places, x.mean())), 1), len(line) - 1)
+    (x0, y0), (x1, y1) = line[at - 1 : at + 1]
+    run = places[at] - places[at - 1]
+    part = (x.mean() - x0.mean()) / run if run else 0.0
+    slope = (y1.mean() - y0.mean()) / run if run else 0.0
+    gaps = y - (1 - part) * y0 - part * y1 - slope * (x - (1 - part) * x0 - part * x1)
+    low, high = interval(gaps, (min(-100.0, gaps.min()), max(100.0, gaps.max())))
+    return ranged(gaps.mean(), low, high), POWER * (high - low) / 2
 
 
 def ranged(middle: float, low: float, high: float) -> str:
@@ -201,26 +234,34 @@ def drawn(make: Any, way: str, draw: str, cases: Sequence[lib.Case]) -> Iterator
     editor, head, asked = make(), {"draw": draw, "way": way}, cases[:ASKED]
     if "solved" not in way:
         yield head | {"when": "alone"} | alone(editor, asked)
-    if not way.startswith("units") and way not in [f"plain step, α = {a:g}" for a in RATES[1:]]:
+    if way not in ("units alone", *(f"plain step, α = {rate:g}" for rate in RATES[1:])):
         patch = editor.edit([case.fact for case in cases])
         yield head | {"when": "together"} | shares(editor.lm, asked, patch)
 
 
-def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
-    """One run per trained network, so that a network that is trained again makes its own rows again.
+def one_by_one(make: Any, way: str, draw: str, cases: Sequence[lib.Case]) -> Iterator[dict]:
+    """The row of one way on the facts of a draw, each of which is written alone."""
+    yield {"draw": draw, "way": way, "when": "alone"} | alone(make(), cases)
 
-    MEND's also has what needs no other network: plain steps, UltraEdit, and parts of MEND. The units
-    at further sizes are one run more.
+
+def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
+    """One run per trained network, so retraining a network only makes its own rows again.
+
+    MEND's run includes the ways that need no other network: plain steps, UltraEdit, and parts of
+    MEND. The last run writes a hundred facts alone, in all ways and at more sizes of the step.
     """
     kinds: dict[str, Any] = {SHOWN[name]: (lib.EDITORS[name], {}) for name in SHOWN}
     kinds["UltraEdit"] = lib.EDITORS["ultraedit"], stored_runs.OURS
     kinds["units alone"] = Units, {}
+    kinds |= {f"units, η = {eta:g}": (Units, {"eta": eta}) for eta in SIZES}
     made = cache(lambda name: kinds[name][0](lm, **kinds[name][1]))
-    ways = {
+    every: dict[str, Any] = {
         f"plain step, α = {rate:g}": lambda rate=rate: Plain(lm, made("MEND").modules(), rate)
-        for rate in RATES
+        for rate in (*RATES, SMALL_RATE)
     }
-    ways |= {name: partial(made, name) for name in kinds}
+    every |= {name: partial(made, name) for name in kinds}
+    further = [f"plain step, α = {SMALL_RATE:g}", *(f"units, η = {eta:g}" for eta in SIZES)]
+    ways = {way: make for way, make in every.items() if way not in further}
     ways["MEND, solved"] = lambda: Solved(made("MEND"))
     some = {draw: short(cases) for draw, cases in runs_04.draws().items()}
 
@@ -242,11 +283,11 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
         settings["cases"] = {draw: [case.id for case in cases] for draw, cases in some.items()}
         lines = {way: kinds[way] for way in own if way in kinds}
         found.append(stored_runs.long_run(lm, f"09_{name}", lines, jobs, **settings))
-    sizes = {f"units, η = {eta:g}": (Units, {"eta": eta}) for eta in SIZES}
-    jobs = {
-        f"{draw}, {way}": partial(drawn, partial(kind, lm, **more), way, draw, cases)
-        for way, (kind, more) in sizes.items()
-        for draw, cases in some.items()
-    }
-    settings |= {"network": trained("mend")[2], "asked": [ASKED]}
-    return [*found, stored_runs.long_run(lm, "09_units", sizes, jobs, **settings)]
+    hundred = {f"stream {i + 1}": short(cases) for i, cases in enumerate(dealt(*HUNDRED))}
+    jobs = {}
+    for draw, cases in hundred.items():  # a run stopped early has whole streams
+        for way, make in {"unedited": lambda: Unedited(lm), **every}.items():
+            jobs[f"{draw}, {way}"] = partial(one_by_one, make, way, draw, cases)
+    settings = {"networks": [trained(name)[2] for name in SHOWN], "rates": [*RATES, SMALL_RATE]}
+    settings["cases"] = {draw: [case.id for case in cases] for draw, cases in hundred.items()}
+    return [*found, stored_runs.long_run(lm, "09_alone", kinds, jobs, **settings)]
