@@ -520,7 +520,7 @@ def nll(k, h, wanted, change=None):
 
 
 # %%
-def outcome(facts):  # phase one: what `learn` may call once
+def outcome(facts):  # phase one: `learn` may call it once
     _, reworded, (k, h, _) = facts
     before = log_p(k, h)
 

@@ -1,8 +1,8 @@
 """The runs of notebook 09: trained networks, plain steps, and units without a network.
 
-Every way of editing writes the same facts: three draws of twenty, each fact alone and all in one
-update, and a hundred facts more, each alone. A row has one fraction per fact. All answers are
-generated.
+Every way of editing writes the same facts. There are three draws of twenty facts, written one by one
+and in a single update, and five streams of twenty that are only written one by one, always into the
+unedited model. A row has one fraction per fact. All answers are generated.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def shares(lm: lib.LM, cases: Sequence[lib.Case], patch: lib.Patch) -> dict[str,
 
 
 def alone(editor: Any, cases: Sequence[lib.Case]) -> dict[str, list[float]]:
-    """`shares` of each case right after an edit of its own, of the unedited model."""
+    """`shares` of each case right after an edit of the unedited model that writes only this case."""
     found = [shares(editor.lm, [case], editor.edit([case.fact])) for case in cases]
     return {what: [one for own in found for one in own[what]] for what in MEASURED}
 
@@ -189,7 +189,7 @@ class Shares:
         return ranged(middle, min(student[0], pooled[0]), max(student[1], pooled[1]))
 
     def beyond(self, way: str, curve: Sequence[str], what: str) -> tuple[str, float]:
-        """How far facts written alone in one way are `above` the line through other ways."""
+        """Compare facts written alone in one way with the line through other ways, using `above`."""
         own, *others = (
             [100 * np.concatenate(self.facts(one, "alone", x)) for x in ("neighbors", what)]
             for one in (way, *curve)
@@ -198,10 +198,10 @@ class Shares:
 
 
 def above(own: Sequence[np.ndarray], curve: Iterable[Sequence[np.ndarray]]) -> tuple[str, float]:
-    """How far a way of writing is above the line through others, where they keep as many neighbors.
+    """Return the height of a way of writing above the line through others, at equal neighbors.
 
-    own, curve  Neighbors kept and facts written in %, a number per fact each; in `curve` for every
-                setting.
+    own    Neighbors kept and facts written, in %: two arrays with one number per fact.
+    curve  The same for each setting of the others.
 
     Tossing a coin for each fact to choose one of two settings reaches any point on the line between
     them. Every fact's gap to this mix is reduced by the part that its neighbors explain, using the
@@ -227,7 +227,7 @@ def ranged(middle: float, low: float, high: float) -> str:
 
 
 def drawn(make: Any, way: str, draw: str, cases: Sequence[lib.Case]) -> Iterator[dict]:
-    """The rows of one way on one draw: its first facts each alone, and all in one update.
+    """The rows of one way on one draw: its first facts one by one, and all facts in one update.
 
     Larger rates and the untrained sum are written alone only, the regression together only.
     """
@@ -240,7 +240,7 @@ def drawn(make: Any, way: str, draw: str, cases: Sequence[lib.Case]) -> Iterator
 
 
 def one_by_one(make: Any, way: str, draw: str, cases: Sequence[lib.Case]) -> Iterator[dict]:
-    """The row of one way on the facts of a draw, each of which is written alone."""
+    """The row of one way on the facts of a stream, written one by one into the unedited model."""
     yield {"draw": draw, "way": way, "when": "alone"} | alone(make(), cases)
 
 
@@ -248,7 +248,7 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
     """One run per trained network, so retraining a network only makes its own rows again.
 
     MEND's run includes the ways that need no other network: plain steps, UltraEdit, and parts of
-    MEND. The last run writes a hundred facts alone, in all ways and at more sizes of the step.
+    MEND. The last run writes a hundred facts one by one, in all ways and at more sizes of the step.
     """
     kinds: dict[str, Any] = {SHOWN[name]: (lib.EDITORS[name], {}) for name in SHOWN}
     kinds["UltraEdit"] = lib.EDITORS["ultraedit"], stored_runs.OURS
