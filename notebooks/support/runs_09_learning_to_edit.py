@@ -1,8 +1,7 @@
 """The runs of notebook 09: trained networks, plain steps, and units without a network.
 
-Every way of editing writes the same facts. There are three draws of twenty facts, written one by one
-and in a single update, and five streams of twenty that are only written one by one, always into the
-unedited model. A row has one fraction per fact. All answers are generated.
+Every way of editing writes the same facts, in three draws: some one by one, each into the unedited
+model, and all of them in one update. A row has one fraction per fact. All answers are generated.
 """
 
 from __future__ import annotations
@@ -27,7 +26,6 @@ from lib.keys_values import answer_gradients
 
 from . import runs_04_rome as runs_04
 from . import stored_runs
-from .dealt import dealt
 from .score_tables import by_case, by_stream
 
 SHOWN = {"mend": "MEND", "malmen": "MALMEN", "rledit": "RLEdit"}
@@ -36,10 +34,8 @@ TOYS = {"mend": {"accumulate": 2}, "malmen": {"batch": 4}, "rledit": {"batch": 2
 MEASURED = {"written": "efficacy", "reworded": "generalization", "neighbors": "specificity"}
 ASKED = 10  # of the twenty facts of a draw
 RATES = 0.01, 0.02, 0.03  # of plain steps
-SMALL_RATE = 0.005  # one more for the facts written alone
-SIZES = 2e-5, 5e-5, 1e-4  # η of units without a network, in addition to their own
-HUNDRED = 5, 20  # streams of facts that are written alone
-POWER = 1.43  # 60 facts or more show a gap of so many half-widths in 80% of experiments
+SIZES = 1e-4, 5e-5, 2e-5  # η of units without a network, in addition to their own
+POWER = 1.43  # 26 facts or more show a gap of so many half-widths in 80% of experiments
 
 
 def trained(editor: str) -> list[Any]:
@@ -89,17 +85,6 @@ class Plain:
             )
         updates = {name: (-self.rate * pair.G, pair.K.T) for name, pair in found.items()}
         return lib.add_low_rank(self.lm, after, updates)
-
-
-class Unedited:
-    """No edit at all."""
-
-    def __init__(self, lm: lib.LM) -> None:
-        self.lm = lm
-
-    def edit(self, facts: Sequence[lib.Fact], after: lib.Patch = lib.EMPTY) -> lib.Patch:
-        """The patch as it was."""
-        return after
 
 
 class Units(lib.EDITORS["mend"]):
@@ -189,9 +174,11 @@ class Shares:
         return ranged(middle, min(student[0], pooled[0]), max(student[1], pooled[1]))
 
     def beyond(self, way: str, curve: Sequence[str], what: str) -> tuple[str, float]:
-        """Compare facts written alone in one way with the line through other ways, using `above`."""
+        """Compare facts written one by one with the line through other ways, using `above`."""
+        ids = [case.id for cases in runs_04.draws().values() for case in cases[:ASKED]]
+        first = [ids.index(one) for one in dict.fromkeys(ids)]  # a fact of two draws counts once
         own, *others = (
-            [100 * np.concatenate(self.facts(one, "alone", x)) for x in ("neighbors", what)]
+            [100 * np.concatenate(self.facts(one, "alone", x))[first] for x in ("neighbors", what)]
             for one in (way, *curve)
         )
         return above(own, others)
@@ -234,34 +221,26 @@ def drawn(make: Any, way: str, draw: str, cases: Sequence[lib.Case]) -> Iterator
     editor, head, asked = make(), {"draw": draw, "way": way}, cases[:ASKED]
     if "solved" not in way:
         yield head | {"when": "alone"} | alone(editor, asked)
-    if way not in ("units alone", *(f"plain step, α = {rate:g}" for rate in RATES[1:])):
+    if not way.startswith("units") and way not in [f"plain step, α = {a:g}" for a in RATES[1:]]:
         patch = editor.edit([case.fact for case in cases])
         yield head | {"when": "together"} | shares(editor.lm, asked, patch)
-
-
-def one_by_one(make: Any, way: str, draw: str, cases: Sequence[lib.Case]) -> Iterator[dict]:
-    """The row of one way on the facts of a stream, written one by one into the unedited model."""
-    yield {"draw": draw, "way": way, "when": "alone"} | alone(make(), cases)
 
 
 def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
     """One run per trained network, so retraining a network only makes its own rows again.
 
     MEND's run includes the ways that need no other network: plain steps, UltraEdit, and parts of
-    MEND. The last run writes a hundred facts one by one, in all ways and at more sizes of the step.
+    MEND. The last run has the units at more sizes of the step.
     """
     kinds: dict[str, Any] = {SHOWN[name]: (lib.EDITORS[name], {}) for name in SHOWN}
     kinds["UltraEdit"] = lib.EDITORS["ultraedit"], stored_runs.OURS
     kinds["units alone"] = Units, {}
-    kinds |= {f"units, η = {eta:g}": (Units, {"eta": eta}) for eta in SIZES}
     made = cache(lambda name: kinds[name][0](lm, **kinds[name][1]))
-    every: dict[str, Any] = {
+    ways = {
         f"plain step, α = {rate:g}": lambda rate=rate: Plain(lm, made("MEND").modules(), rate)
-        for rate in (*RATES, SMALL_RATE)
+        for rate in RATES
     }
-    every |= {name: partial(made, name) for name in kinds}
-    further = [f"plain step, α = {SMALL_RATE:g}", *(f"units, η = {eta:g}" for eta in SIZES)]
-    ways = {way: make for way, make in every.items() if way not in further}
+    ways |= {name: partial(made, name) for name in kinds}
     ways["MEND, solved"] = lambda: Solved(made("MEND"))
     some = {draw: short(cases) for draw, cases in runs_04.draws().items()}
 
@@ -283,11 +262,11 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
         settings["cases"] = {draw: [case.id for case in cases] for draw, cases in some.items()}
         lines = {way: kinds[way] for way in own if way in kinds}
         found.append(stored_runs.long_run(lm, f"09_{name}", lines, jobs, **settings))
-    hundred = {f"stream {i + 1}": short(cases) for i, cases in enumerate(dealt(*HUNDRED))}
-    jobs = {}
-    for draw, cases in hundred.items():  # a run stopped early has whole streams
-        for way, make in {"unedited": lambda: Unedited(lm), **every}.items():
-            jobs[f"{draw}, {way}"] = partial(one_by_one, make, way, draw, cases)
-    settings = {"networks": [trained(name)[2] for name in SHOWN], "rates": [*RATES, SMALL_RATE]}
-    settings["cases"] = {draw: [case.id for case in cases] for draw, cases in hundred.items()}
-    return [*found, stored_runs.long_run(lm, "09_alone", kinds, jobs, **settings)]
+    sizes = {f"units, η = {eta:g}": (Units, {"eta": eta}) for eta in SIZES}
+    jobs = {
+        f"{draw}, {way}": partial(drawn, partial(kind, lm, **more), way, draw, cases)
+        for way, (kind, more) in sizes.items()
+        for draw, cases in some.items()
+    }
+    settings |= {"network": trained("mend")[2], "asked": [ASKED]}
+    return [*found, stored_runs.long_run(lm, "09_units", sizes, jobs, **settings)]
