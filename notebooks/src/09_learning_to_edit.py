@@ -238,7 +238,7 @@ print(f"{fact.text} …\nbefore: {lm.answer(fact.text, 5)!r}\nafter:  {after!r}"
 #
 # You can choose the size of a step without any training. So a network gains something only if it is above the *curve*
 # of all sizes. (Any point between two sizes can be reached by tossing a coin for each fact.) The table gives each
-# network's height above both curves at the same percentage of neighbors, with its 95% interval over the 26 facts, and the
+# network's height above both curves at the same percentage of neighbors, with its 95% interval over these facts, and the
 # smallest gain that this design would have detected (power .8). In the figure, better edits are farther to the right and
 # closer to the top. Large marks are means, and small marks are draws.
 
@@ -609,7 +609,7 @@ figures.tradeoff({"": toy}, KEPT, "facts written (%)", *look)
 # gains**: five networks, trained on five orders of the facts, are all far above this curve, by 32 points on average (18
 # to 47). But they keep only a third of the neighbors. Because the regression uses $K$ itself, $a$ only sets the length
 # of each fact's shift, by $\langle k, \tilde k\rangle$, while $b$ can turn it. *Lengths alone* trains only $a$, and we
-# see no gain (+1 point, −6 to 8; 10 points would have been detected). **The gain comes from turning.** All five networks
+# see no gain (+1 point, −6 to 8; 10 points would have been detected). **So the gain needs $b$.** All five networks
 # have the same layer and the same facts, and only the first token is tested.
 #
 # ## What we know now
