@@ -3,18 +3,18 @@
 #
 # # 09 · Learning to edit: MEND, MALMEN, RLEdit
 #
-# ROME and WilKE search for seconds to find one vector for one fact. A gradient costs one pass forward and one backward,
-# and it says in which direction every weight should go. What can a network be trained to do with it?
+# ROME and WilKE search for seconds to find a single vector for a single fact. A gradient takes one forward and one
+# backward pass, and it gives a direction for every weight. What can a network be trained to make of it?
 #
-# **You will** take the gradient of a layer apart into keys and demands · find out what a step for one fact does at
-# other prompts · see why such a network begins as the identity · train a small one on the model, without ever
-# backpropagating through the model and the network at once.
+# **You will** split a layer's gradient into keys and demands · see how a step for one fact affects other prompts · find
+# out why such a network starts as the identity · train a small one on the model, without ever backpropagating through
+# both at once.
 #
-# **Needs** [notebook 04](04_rome.ipynb) for keys, [notebook 05](05_memit.ipynb) for ridge.
+# **Needs** [notebook 04](04_rome.ipynb) for keys, [notebook 05](05_memit.ipynb) for ridge regression.
 #
-# **Minutes** 30 to read and 20 to work: two exercises of [session 6](../lessons/session_6.md).
+# **Minutes** 35 to read and 30 to work: two exercises of [session 6](../lessons/session_6.md).
 #
-# Run the folded cell below, and read on.
+# Run the folded cell below, then continue reading.
 
 # %% tags=["setup"]
 # @title Setup: finds the library, or fetches it where this notebook was opened alone
@@ -69,7 +69,7 @@ from lib.editors.hypernetwork import losses, network
 from lib.keys_values import answer_gradients
 from lib.model import activations
 from lib.workbench import plot
-from notebooks.support import figures, long_runs, models, own_fact, sliders
+from notebooks.support import figures, long_runs, models, own_fact, show, sliders
 from notebooks.support import runs_09_learning_to_edit as runs_09
 from notebooks.support.holes import both, guess, use
 
@@ -79,45 +79,44 @@ case = next(case for case in lib.classroom() if case.id == 0)
 asked = {"the fact": tower.text, "reworded": case.paraphrases[0]}
 asked |= {"Notre-Dame": case.neighborhood[0].prompt, "the Reichstag": case.neighborhood[3].prompt}
 asked |= {"another question": "The capital of Japan is", "unrelated": case.locality[0]}
-editors = runs_09.editors(lm, train=SCALE == "tiny")  # with the networks that are shipped
+editors = runs_09.editors(lm, train=SCALE == "tiny")  # with the library's trained networks
 mend, draw = editors["mend"], torch.Generator().manual_seed(0)
 COLORS = {"plain step": plot.BASE, "units alone": plot.QUIET, "MEND, solved": plot.EDITED}
 COLORS |= {"unedited": plot.QUIET, "last layer": plot.EDITED, "two layers below": plot.NEIGHBOR}
 NETWORKS = "MEND", "MALMEN", "RLEdit"
-WAYS = "plain step", "units alone", *NETWORKS, "UltraEdit", "MEND, solved"
-MARKS = dict(zip(WAYS, "osD^vPX", strict=True))  # of every figure
-KEPT, NEW = "neighbors kept (%)", "prompts that say the new answer (%)"
+WAYS = "plain step", "units alone", *NETWORKS, "UltraEdit", "MEND, solved", "unedited"
+MARKS = dict(zip(WAYS, "osD^vPX*", strict=True))  # of every figure
+KEPT, NEW = "neighbors kept (%)", "prompts with the new answer (%)"
 
 
 def normal(*shape):
     return torch.randn(*shape, generator=draw, dtype=torch.float64)
 
 
-def each(line, function):  # {line: function}; a wrong one has a line beside the solution's
+def each(line, function):  # {line: function}; a wrong function gets a line next to the solution's
     return {line + i * ", yours": f for i, f in enumerate(both(function).values())}
 
 
 # %% [markdown]
 # ## What a gradient consists of
 #
-# A *hypernetwork* reads something about the fact and writes a change of a matrix. The gradient of
-# the fact's loss is natural to read, but as large as the matrix. What does it consist of?
+# A *hypernetwork* reads something about the fact and outputs a change to a matrix. The gradient of the fact's loss is a
+# natural input, but it is as large as the matrix itself. What is it made of?
 #
-# A linear layer takes the key $k_t$ of each token to $y_t = Wk_t$. Let $g_t = \partial L/\partial y_t$ be
-# the gradient at the output at token $t$; the loss demands that $y_t$ move along $-g_t$. Change $W$ by
-# $dW$. The keys come from below and stay, and every $y_t$ moves by $dW\,k_t$, so $dL = \sum_t g_t^\top
-# dW\,k_t = \big\langle \sum_t g_t k_t^\top, dW \big\rangle$. With all $g_t$ as the columns of $G$ and all
-# $k_t$ as those of $K$,
+# A linear layer maps the key $k_t$ of each token to $y_t = Wk_t$. Let $g_t = \partial L/\partial y_t$ be the gradient
+# at the output for token $t$; the loss demands that $y_t$ move along $-g_t$. Now change $W$ by $dW$. The keys come from
+# the layers below and don't change, so each $y_t$ moves by $dW\,k_t$, and $dL = \sum_t g_t^\top dW\,k_t = \big\langle
+# \sum_t g_t k_t^\top, dW \big\rangle$. If the $g_t$ are the columns of $G$ and the $k_t$ the columns of $K$, then
 #
 # $$\frac{\partial L}{\partial W} = \sum_t g_t\,k_t^\top = G K^\top .$$
 #
-# **Predict.** "The Eiffel Tower is located in the city of" with the answer "Rome": what rank has
+# **Predict.** For the prompt "The Eiffel Tower is located in the city of" and the answer "Rome", what is the rank of
 # the gradient of a matrix with 576 rows?
 #
 # <details><summary>Answer</summary>
 #
-# At most as many as there are tokens that go in. The matrix has 884,736 entries, but each token brings
-# only $d_\text{in} + d_\text{out} = 2{,}112$ numbers. A network can read these.
+# At most the number of tokens that the layer reads. The matrix has 884,736 entries, but each token brings only
+# $d_\text{in} + d_\text{out} = 2{,}112$ numbers. A network can read these.
 #
 # </details>
 
@@ -135,24 +134,24 @@ for name, pair in pairs.items():
     rest = (theirs - few.G @ few.K.T).norm() / theirs.norm()
     rank = torch.linalg.matrix_rank(theirs, rtol=1e-4).item()
     where = "the last layer" if name == top else "two layers below"
-    print(f"{where}: {pair.K.shape[1]} tokens go in, rank {rank};", end=" ")
-    print(f"without the answer's position {rest:.2f} ‖∂L/∂W‖ is left")
+    print(f"{where}: {pair.K.shape[1]} tokens, rank {rank};", end=" ")
+    print(f"without the answer's position, {rest:.2f} ‖∂L/∂W‖ remains")
 
 # %% [markdown]
-# Two layers below the top the attention above reads the outputs at all tokens, and each adds 1 to the rank. But the
-# position that predicts the answer carries most of the length. Above the last layer nothing looks at other tokens any
-# more, and "Rome" is one token, so there the gradient is one outer product. MALMEN as published reads only positions
-# that predict an answer token. MEND reads all tokens, and so do all networks of this library.
+# Two layers below the top, the attention above reads the outputs at all tokens, and each token adds 1 to the rank. But
+# most of the gradient's length comes from the position that predicts the answer. Above the last layer, nothing looks at
+# other tokens anymore, and "Rome" is a single token, so the gradient there is one outer product. As published, MALMEN
+# reads only the positions that predict an answer token. MEND reads all tokens, and so do all networks of this library.
 #
 # ## A plain step
 #
-# The simplest edit is one step of gradient descent with a rate $\alpha$, $\Delta = -\alpha\,GK^\top$. It was made for one prompt,
-# but every prompt meets the new matrix. To the output at the key $q$ of another prompt it adds
+# The simplest edit is one step of gradient descent using a rate $\alpha$, $\Delta = -\alpha\,GK^\top$. It is made for
+# one prompt, but every prompt meets the new matrix. At the key $q$ of another prompt, it changes the output by
 #
 # $$\Delta q = -\alpha \sum_t g_t\,\langle k_t, q\rangle .$$
 #
-# **Your turn · exercise 6.1 · ★ · 4 minutes.** Write `moved`: what the step adds at $q$, without forming
-# the large matrix $GK^\top$.
+# **Your turn · exercise 6.1 · ★ · 5 minutes.** Write `moved`, which returns this change without forming the large
+# matrix $GK^\top$.
 
 
 # %%
@@ -162,12 +161,12 @@ def moved(K, G, q, alpha):
 
 
 moved = use("6.1", moved)
-share = guess("How many % of the tower's own shift arrive at Notre-Dame's prompt?", 0, 100)
+share = guess("What percentage of the tower's own shift reaches Notre-Dame's prompt?", 0, 100)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# $GK^\top q$ can be put in brackets in two ways. Which one has only short vectors?
+# There are two ways to put brackets in $GK^\top q$. Which way needs only short vectors?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -179,19 +178,17 @@ share = guess("How many % of the tower's own shift arrive at Notre-Dame's prompt
 #
 # </details>
 #
-# The left panel shows a step for the tower: how much of $\Delta q$, at the last token of each
-# prompt, lies along the tower's own shift. On the right is p(Rome) after such a step on all
-# matrices that MEND edits. Where widgets work, move the rate $\alpha$; MEND's own edit stands
-# beside it.
+# The left panel shows a step for the tower: at the last token of each prompt, the part of $\Delta q$ that points along
+# the tower's own shift. The right panel shows p(Rome) after such a step on all matrices that MEND edits, compared with
+# MEND's own edit. Where widgets work, move the rate $\alpha$.
 #
-# **Predict.** For which of the prompts is the share large? Is there a rate that writes the fact and spares its
-# neighbors?
+# **Predict.** For which prompts is this part large? Is there a rate that writes the fact and spares its neighbors?
 #
 # <details><summary>Answer</summary>
 #
-# It is large where the key is like the fact's key. The rate is a factor of the whole step: it scales what the fact
-# gets and what the neighbor gets alike. So it separates them only where the neighbor's smaller share is too little to
-# change its answer.
+# It is large if the prompt's key is similar to the fact's key. The rate multiplies the whole step, scaling the shifts
+# of the fact and of the neighbor by the same factor. So it separates them only if the neighbor's smaller part is too
+# small to change its answer.
 #
 # </details>
 
@@ -205,26 +202,24 @@ for where, name in {"last layer": top, "two layers below": lower}.items():
         own = shifts[0]  # what the step adds at the fact's own prompt
         arrives[line] = [100 * (shift @ own / own.square().sum()).item() for shift in shifts]
 share.against(arrives["last layer"][2])
-rome = partial(
-    runs_09.told, lm, list(asked.values()), "Rome"
-)  # its probability under a patch, in %
+rome = partial(runs_09.told, lm, list(asked.values()), "Rome")  # {patch: p(Rome) in %}
 fixed = {"unedited": rome(lib.EMPTY), "MEND": rome(mend.edit([tower]))}
 
 
 def step(rate):
     plain = runs_09.Plain(lm, mend.modules(), rate).edit([tower])
     says = {f"plain step, α = {rate:g}": rome(plain)}
-    panels = {"share of the tower's shift (%)": arrives, "p(Rome) (%)": fixed | says}
+    panels = {"part of the tower's shift (%)": arrives, "p(Rome) (%)": fixed | says}
     return figures.bars(list(asked), panels, COLORS)
 
 
 sliders.Slider(step, "α", (0.003, 0.01, 0.02, 0.03, 0.06), 0.02)
 
 # %% [markdown]
-# In the last layer more than half of the shift arrives at a neighbor, and more than that at another question whose
-# answer is a city. The key of a neighbor, which asks for the same kind of word, is like the fact's, and no rate
-# changes these shares in one layer. On the right the step at the rate first shown makes both neighbors say "Rome".
-# MEND spares the other question, the Reichstag in part, and Notre-Dame not.
+# In the last layer, more than half of the shift reaches a neighbor, and even more reaches another question whose answer
+# is a city. A neighbor asks for the same kind of word, so its key is similar to the fact's key, and no rate can change
+# these proportions within a layer. On the right, the step with the rate first shown makes both neighbors say "Rome".
+# MEND spares the other question and, in part, the Reichstag, but not Notre-Dame.
 #
 # The next cell writes your own fact with MEND.
 
@@ -235,59 +230,72 @@ with lm.patched(mend.edit([fact])):
 print(f"{fact.text} …\nbefore: {lm.answer(fact.text, 5)!r}\nafter:  {after!r}")
 
 # %% [markdown]
-# One fact is an example. The stored runs take three draws of twenty facts, which no network was trained on, and ask for
-# each the edit itself, one rewording, and two neighbors. All answers are generated. First, ten of each draw are written
-# one by one. Beside the plain step stand networks that were trained for one fact (MEND), for batches (MALMEN) and for
-# streams (RLEdit), which are explained below, and what a network begins with: *units alone* is MEND with its network not
-# yet trained (see below), and **UltraEdit**, the editor of the next page, has no network at all. In the figure an edit
-# is better the farther it stands to the right and to the top. Small marks are draws, large ones are means.
+# One fact is just an example. The stored runs take three draws of twenty facts that no network was trained on. First, ten
+# facts of each draw, 26 different ones in all, are written one by one, each into the unedited model. We test the fact
+# itself, one rewording, and two neighbors, and all answers are generated. We compare the plain step with the three
+# networks of this library: MEND was trained on single facts, MALMEN on batches, RLEdit on streams. *Units alone* is MEND
+# before its training, at four sizes of its step. **UltraEdit**, the editor of the next page, has no network.
+#
+# You can choose the size of a step without any training. So a network gains something only if it is above the *curve*
+# of all sizes. (Any point between two sizes can be reached by tossing a coin for each fact.) The table gives each
+# network's height above both curves at the same percentage of neighbors, with its 95% interval over these facts, and the
+# smallest gain that this design would have detected (power .8). In the figure, better edits are farther to the right and
+# closer to the top. Large marks are means, and small marks are draws.
 
 # %%
-rows = [x for run in ("09_mend", "09_malmen", "09_rledit") for x in long_runs.rows(run)]
-shares = runs_09.Shares(rows)  # in %, one per draw
-single = {"plain step": [f"plain step, α = {rate:g}" for rate in runs_09.RATES]}
-single |= {way: [way] for way in ("units alone", *NETWORKS, "UltraEdit")}
-print("alone, less the plain step with α = 0.02, mean of three draws [95 %]:")
-for way in (*NETWORKS, "UltraEdit"):
-    said = {
-        what: shares.less(way, "plain step, α = 0.02", "alone", what) for what in runs_09.MEASURED
-    }
-    print(f"{way}:", ", ".join(f"{what} {gap}" for what, gap in said.items()))
+names = "09_mend", "09_units", "09_malmen", "09_rledit"
+shares = runs_09.Shares([row for run in names for row in long_runs.rows(run)])
+curves = {"plain step": [f"plain step, α = {rate:g}" for rate in runs_09.RATES]}
+curves["units alone"] = ["units alone"] + [f"units, η = {eta:g}" for eta in runs_09.SIZES]
+table = []
+for way in NETWORKS:
+    for curve, ways in curves.items():
+        row = {"network": way, "curve": curve}
+        for what in ("written", "reworded"):
+            gap, detects = shares.beyond(way, ways, what)
+            row |= {f"{what}: above by": gap, f"{what}: detectable": round(detects)}
+        table.append(row)
+show.Table(table)
+
+# %%
+print("UltraEdit less the plain step with α = 0.02:", end=" ")
+for what in runs_09.MEASURED:
+    print(what, shares.less("UltraEdit", "plain step, α = 0.02", "alone", what), end="; ")
+single = curves | {way: [way] for way in (*NETWORKS, "UltraEdit", "unedited")}
 figures.tradeoff(shares.places(single, "alone"), KEPT, NEW, COLORS, MARKS)
 
 # %% [markdown]
-# **The plain step can only trade.** Each rate that writes more keeps fewer neighbors, and the units alone do as a
-# very long step does: they write all and keep next to nothing. The trained networks stand a little off this curve.
-# But all printed intervals of what they gain over its middle step contain 0: most are wide, and the three of width
-# zero, whose draws came out equal, say nothing. So no gain by training is shown here; the small network at the end of
-# this page has one.
+# **The plain step can only trade**: every rate that writes more keeps fewer neighbors. The networks are some points above
+# its curve, and some points below the curve of the units, but every interval contains 0. The units, using a third of
+# their first step, write every fact and keep about as many neighbors as the networks do. **So we see no gain by training
+# here.** A gain of 18 to 22 points over the units would have been detected, or of 23 to 28 points over the plain step; a
+# smaller gain could have been missed. And each network was trained only once.
 #
-# UltraEdit, for which nothing is trained, writes nine of ten facts in each draw and keeps far more of the
-# neighbors. But hardly any of its rewordings follow. **Who looks at neighbors alone would take a narrow edit for a
-# good one.** UltraEdit differs from the trained networks in more than the training, since it edits lower layers
-# and reads only the tokens of the answer.
+# UltraEdit, which isn't trained at all, writes nine of ten facts in each draw and keeps far more of the neighbors. But
+# very few of its rewordings follow. **If you look only at neighbors, a narrow edit seems to be a good edit.** Training
+# isn't the only difference between UltraEdit and the networks: it edits lower layers and reads only the answer's tokens.
 #
 # ## A network that begins as the identity
 #
-# **MEND** trains a network to exchange each pair for a better one. The edit is made of the new pairs as the plain
-# step was made of the old ones. The network reads $x = [\hat k; \hat g]$, the key and the gradient of one token,
-# both standardized to mean 0 and deviation 1 over its training, and returns $[\tilde k; \tilde g]$. It has two
-# layers, each with matrices $A$ and $B$ of rank $r$ and a vector $b$ that all edited matrices share, and with a
-# scale $s$ and an offset $t$ for every edited matrix. With $\odot$ for a product coordinate by coordinate,
+# **MEND** trains a network to replace each pair with a better one. The edit is made from the new pairs, just as the
+# plain step is made from the old ones. The network reads $x = [\hat k; \hat g]$, the key and the gradient of one token,
+# both standardized to mean 0 and deviation 1 over the training data, and returns $[\tilde k; \tilde g]$. It has two
+# layers. Each has matrices $A$ and $B$ of rank $r$ and a vector $b$, which all edited matrices share, and a scale $s$
+# and an offset $t$ for each edited matrix. Using $\odot$ for multiplication coordinate by coordinate,
 #
 # $$x \leftarrow x + \max\big(0,\ s \odot (B A x + b) + t\big), \qquad
 # \Delta = -\eta \sum_i \tilde g_i\,\tilde k_i^\top .$$
 #
-# $B$, $b$ and $t$ are zero at first. So the network returns what it was given, and the untrained editor is
-# a plain step in standardized units: the *units alone* of the figure.
+# At first, $B$, $b$ and $t$ are zero. So the network returns its input, and the untrained editor is a plain step in
+# standardized units: *units alone* in the figure.
 #
-# **Predict.** $A$ is drawn at random and $B = 0$: which of the two moves in the first training step?
+# **Predict.** $A$ is drawn at random, and $B = 0$. Which of the two changes in the first training step?
 #
 # <details><summary>Work it out</summary>
 #
-# The derivative of $BAx$ with respect to $A$ has $B = 0$ as a factor. So of the two only $B$ moves, and $A$
-# follows from the second step on. At 0 the derivative of $\max(0, \cdot)$ is taken to be 1, or nothing would
-# ever move.
+# The derivative of $BAx$ with respect to $A$ contains the factor $B = 0$. So only $B$ changes at first, and $A$ follows
+# from the second step on. At 0, the derivative of $\max(0, \cdot)$ is taken to be 1, because otherwise nothing would
+# ever change.
 #
 # </details>
 
@@ -319,24 +327,23 @@ for slow, fast in zip(slow_net(net, k, g), net(k, g, "a"), strict=True):
 # %% [markdown]
 # ## Many facts: ask, then grant
 #
-# MEND adds up outer products. With $n$ facts each key hears the demands of all others,
-# $\Delta k_j = -\eta\sum_i \tilde g_i\,\langle \tilde k_i, k_j\rangle$, and the sum grows with the
-# number of facts. **MALMEN** asks first and then solves. Every
-# token asks for a shift $v_i$ of the output at its own key: what its own outer product alone would add
-# there. The ridge regression of notebook 01 then grants
-# all shifts $V$ at all keys $K$ together, as well as it can:
+# MEND adds up outer products. With $n$ facts, each key also receives the demands of all other facts,
+# $\Delta k_j = -\eta\sum_i \tilde g_i\,\langle \tilde k_i, k_j\rangle$, and the sum grows with the number of facts.
+# **MALMEN** asks first, then solves. Every token asks for a shift $v_i$ of the output at its own key: the shift that its
+# outer product would cause there by itself. The ridge regression of notebook 01 then grants all shifts $V$ at all keys
+# $K$ together, as well as it can:
 #
 # $$v_i = -\eta\,\langle k_i, \tilde k_i\rangle\,\tilde g_i, \qquad
 # \Delta = V K^\top (K K^\top + \lambda I)^{-1} = V (K^\top K + \lambda I)^{-1} K^\top .$$
 #
-# The right form is the push-through identity of notebook 05. The $K$ of the regression are the model's keys as
-# published. The networks of this library put $\tilde k$ in their place.
+# The form on the right is the push-through identity of notebook 05. As published, $K$ contains the model's keys. The
+# networks of this library use $\tilde k$ instead.
 #
-# We take a very small network: one factor for every coordinate, $\tilde k = a \odot \hat k$ and
-# $\tilde g = b \odot \hat g$. At $a = b = 1$ it is the identity.
+# We take a very small network, with one factor for each coordinate: $\tilde k = a \odot \hat k$ and
+# $\tilde g = b \odot \hat g$. If $a = b = 1$, it is the identity.
 #
-# **Your turn · exercise 6.4, first two steps · ★★★ · 6 minutes.** Write `shifts`, what the pairs ask for, and
-# `granted`, what the regression makes of it.
+# **Your turn · exercise 6.4, first two steps · ★★★ · 10 minutes.** Write `shifts`, which returns the shifts that the
+# pairs ask for, and `granted`, which returns the change that the regression makes of them.
 
 
 # %%
@@ -356,7 +363,8 @@ granted = use("6.4", granted)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# Each pair has one number $\langle k_i, \tilde k_i\rangle$ of its own. And the matrix to invert is as wide as there are pairs.
+# Each pair has its own number $\langle k_i, \tilde k_i\rangle$. And the matrix to invert is only as wide as there are
+# pairs.
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -374,11 +382,11 @@ granted = use("6.4", granted)
 #
 # </details>
 #
-# The figure has made-up keys with a part that all of them share, in units in which $\hat k = k$. *Summed* adds
-# the outer products up, *granted* is your regression. Where widgets work, move the length of the shared part.
+# The figure uses made-up keys with a common part, in units in which $\hat k = k$. *Summed* adds up the outer products,
+# *granted* is your regression. Where widgets work, move the length of the common part.
 #
-# **Predict.** With a shared part as long as what each key has of its own, how many times what was asked for does the
-# sum of a hundred facts miss?
+# **Predict.** Suppose that the common part is as long as the rest of each key. For a hundred facts, how many times as
+# large as the requested shifts is the error of the sum?
 
 # %%
 d, sizes = 256, (1, 3, 10, 30, 100)
@@ -399,57 +407,63 @@ def misses(part):
             changes[line] = granted(f(K, K, G_hat, *ones, eta), K, 1.0)
         for line, change in changes.items():
             found.setdefault(line, []).append(((change @ K - V).norm() / V.norm()).item())
-    return plot.lines(sizes, found, "facts in one update", "error / what was asked", xlog=True)
+    return plot.lines(sizes, found, "facts in one update", "error / requested shifts", xlog=True)
 
 
-sliders.Slider(misses, "shared part", (0.0, 0.3, 1.0, 2.0), 1.0)
+sliders.Slider(misses, "common part", (0.0, 0.3, 1.0, 2.0), 1.0)
 
 # %% [markdown]
-# With keys that share a part the sum misses by several times what was asked for; the regression
-# misses by next to nothing up to its hundred keys of 256 coordinates. How do real facts take it?
-# The stored runs write all twenty of a draw in one update and ask ten of them. *MEND, solved* takes
-# the pairs of MEND's trained network and joins them by the regression on $k$.
+# If the keys have a common part, the error of the sum is several times as large as the requested shifts; the regression
+# misses by almost nothing for up to 100 keys of 256 coordinates. What about real facts? The stored runs write all
+# twenty facts of a draw in one update and test ten of them. There are three draws, and the third shares facts with the
+# other two. *MEND, solved* takes the pairs of MEND's trained network and combines them using the regression on $k$.
 
 # %%
 many = {"plain step": ["plain step, α = 0.01"]}
-many |= {way: [way] for way in (*NETWORKS, "MEND, solved", "UltraEdit")}
+many |= {way: [way] for way in (*NETWORKS, "MEND, solved", "UltraEdit", "unedited")}
+for way in (*NETWORKS, "MEND, solved", "UltraEdit"):
+    written = ", ".join(f"{x:.0f}" for x in shares(way, "together", "written"))
+    print(f"{way}: {written} % written, draw by draw")
 print("neighbors kept after twenty in one update, mean of three draws [95 %]:")
 for one, other in (("MEND, solved", "MEND"), ("MALMEN", "MEND, solved"), ("MALMEN", "UltraEdit")):
     print(f"{one} less {other}:", shares.less(one, other, "together", "neighbors"))
 figures.tradeoff(shares.places(many, "together"), KEPT, NEW, COLORS, MARKS)
 
 # %% [markdown]
-# **The sum breaks down.** With twenty facts MEND, which was trained on single facts, writes none of those asked, and
-# its neighbors are gone. The same pairs of the same network, joined by the regression on $k$, write half of them and
-# keep most of the neighbors.
+# **The sum breaks down.** With twenty facts, MEND, which was trained on single facts, writes none of the ten tested, and
+# its neighbors are gone. If the same pairs of the same network are combined by the regression on $k$, about half of the
+# facts are written, and most of the neighbors are kept.
 #
-# MALMEN and RLEdit solve, too, but on their own keys $\tilde k$. RLEdit writes most of them and MALMEN half, and so
-# many rewordings follow, but MALMEN keeps next to no neighbors and RLEdit few. Whether that comes from $\tilde k$ or
-# from the networks the figure does not tell; MALMEN was trained on updates of ten at most. UltraEdit again keeps
-# neighbors and not rewordings. **No edit of this figure makes most rewordings follow and keeps most neighbors.**
+# MALMEN and RLEdit also solve a regression, but in this library they read all tokens and solve on their own keys
+# $\tilde k$, so this MALMEN is not the published one. RLEdit writes most facts, while MALMEN writes many or few of them,
+# depending on the draw. Rewordings follow, but very few neighbors are kept. The figure can't show whether this is due to
+# $\tilde k$ or to the networks; MALMEN was trained on updates of ten facts at most. UltraEdit again keeps neighbors but
+# loses rewordings. **No edit in this figure keeps most neighbors and makes most rewordings follow.**
 #
 # ## Two phases
 #
-# How is such a network trained? It is judged by what the *edited* model says: $L$ is the loss of
-# rewordings with $W + \Delta$, plus the KL divergence of other texts from the model before. By the chain
-# rule the gradient goes from $L$ through the language model to $\Delta$, and on through the regression to
-# the network. One graph of all this would have to hold the language model and the network at once, for
-# all texts. But the chain can be cut at $\Delta$. Let $D = \partial L/\partial W$ at $W + \Delta$, one
-# whole matrix per edited layer. Then for every parameter $\varphi$ of the network
+# How is such a network trained? Its loss $L$ depends on the answers of the *edited* model: the loss of rewordings with
+# $W + \Delta$, plus the KL divergence of other texts from the unedited model. By the chain rule, the gradient flows from
+# $L$ through the language model to $\Delta$, then through the regression to the network. A single graph for all this
+# would have to include the language model and the network at once, for all texts. But the chain can be cut at $\Delta$.
+# Let $D = \partial L/\partial W$ at $W + \Delta$, a full matrix for each edited layer. Then for every parameter
+# $\varphi$ of the network,
 #
 # $$\frac{\partial L}{\partial \varphi} =
 # \Big\langle D, \frac{\partial \Delta}{\partial \varphi} \Big\rangle
 # = \frac{\partial}{\partial \varphi} \langle D, \Delta(\varphi) \rangle
 # \quad\text{with } D \text{ held fixed.}$$
 #
-# **Phase one**: the language model, text by text, adds up $D$ and is done. **Phase two**: the
-# network alone, on the graph of $\langle D, \Delta(\varphi) \rangle$. The keys come from the language model, so they
-# are constants.
+# **Phase one** runs the language model, adding up $D$ text by text. **Phase two** uses only the network, on the graph of
+# $\langle D, \Delta(\varphi) \rangle$. The keys come from the language model, so they are constants. **RLEdit** trains on
+# streams, because in a stream an editor meets a model that has been edited many times. Each of its training steps is a
+# whole stream: turn $i$ edits the model left by turn $i - 1$, and its loss includes its own facts and, with weights
+# $0.95^j$, the facts from $j$ turns earlier.
 #
-# **Your turn · exercise 6.4, last step · ★★★ · 8 minutes.** Write `learn`: the loss of an update, and its
-# gradients with respect to $a$ and $b$, with the two functions above. You get the model as a
-# function `outcome`, from the change $\Delta$ to the loss with $W + \Delta$ and the matrix $D$, and you may
-# call it once. Your function trains a network on the model below.
+# **Your turn · exercise 6.4, last step · ★★★ · 15 minutes.** Write `learn`, which returns the loss of an update and its
+# gradients with respect to $a$ and $b$, using the two functions above. You get the model as a function `outcome`, which
+# maps a change $\Delta$ to the loss with $W + \Delta$ and the matrix $D$. You may call it once. Your function will train
+# a network on the model below.
 
 
 # %%
@@ -466,8 +480,8 @@ learn = use("6.4", learn)
 # %% [markdown]
 # <details><summary>Hint</summary>
 #
-# Which parts of the way from $a$ and $b$ to $L$ need a graph? At which matrix has the model to be asked
-# for $D$, before anything is backpropagated?
+# Which parts of the path from $a$ and $b$ to $L$ need a graph? And at which matrix do you need $D$ before anything can
+# be backpropagated?
 #
 # </details>
 # <details><summary>Solution</summary>
@@ -482,11 +496,10 @@ learn = use("6.4", learn)
 #
 # </details>
 #
-# Now the model. We edit the output matrix of the last MLP, and ask for the first token of an answer.
-# Nothing stands above this layer but the norm and the head, so that the whole language model, as far as
-# the edit is concerned, is one line: `log_p`. What the matrix reads, $k$, and what leaves the block, $h$,
-# are read once. The network learns from a hundred facts of the classroom, ten of them in each update; its
-# $L$ asks one rewording and one neighbor of each.
+# Now for the model. We edit the output matrix of the last MLP and test the first token of an answer. The only parts
+# above this layer are the norm and the head, so as far as the edit is concerned, the whole language model is one line:
+# `log_p`. We read the matrix's input $k$ and the block's output $h$ only once. The network learns from a hundred facts
+# of the classroom, using ten in each update; its $L$ includes one rewording and one neighbor of each.
 
 
 # %%
@@ -516,7 +529,7 @@ def nll(k, h, wanted, change=None):
 
 
 # %%
-def outcome(facts):  # phase one: what `learn` may call once
+def outcome(facts):  # phase one: `learn` may call it once
     _, reworded, (k, h, _) = facts
     before = log_p(k, h)
 
@@ -553,74 +566,67 @@ def standardized(facts):  # K, K̂ and Ĝ
 taught, examined = standardized(lesson), standardized(exam)  # no edit changes them
 
 
-def trained(learn, seed):  # a and b, after updates whose facts are drawn with this seed
+def trained(learn, seed, turns=True):  # a and b; the seed decides the order
     a, b = (torch.ones(len(mean), device=lm.device) for mean, _ in units)
     adam, order = torch.optim.Adam([a, b], lr=0.05), torch.Generator().manual_seed(seed)
     for _ in range(12 if SCALE == "tiny" else 60):
         some = torch.randperm(100, generator=order)[:10]
         parts = (x[:, some] for x in taught)
         _, a.grad, b.grad = learn(outcome(take(lesson, some)), *parts, a, b, 0.001, 10.0)
+        b.grad = b.grad if turns else None  # if b stays 1, only lengths are learned
         adam.step()
     return a, b
 
 
 # %%
-def examine(a, b, eta=0.001):  # (neighbors kept, facts written) in % of facts that no step has seen
+def examine(a, b, eta=0.001):  # neighbors kept and facts written, in % of facts not trained on
     found = {"neighbors": [], "written": []}
     for some in torch.arange(60).split(10):
         facts, (K, K_hat, G_hat) = take(exam, some), (x[:, some] for x in examined)
         change = granted(shifts(K, K_hat, G_hat, a, b, eta), K, 10.0)
         for what, part in {"written": facts[0], "neighbors": facts[2]}.items():
             k, h, wanted = part
-            found[what] += (log_p(k, h, change).argmax(1) == wanted).float().tolist()
-    return [100 * sum(some) / len(some) for some in found.values()]
+            found[what] += (100.0 * (log_p(k, h, change).argmax(1) == wanted)).tolist()
+    return np.array([*found.values()])
 
 
 ones = [torch.ones(len(mean), device=lm.device) for mean, _ in units]
 curve = [examine(*ones, eta) for eta in (3e-3, 2e-3, 1e-3, 3e-4)]  # from few neighbors to many
-toy = {"units alone": [[place] for place in curve]}
-for line, f in each("trained", learn).items():
-    toy[line] = [[examine(*trained(f, seed)) for seed in range(2 if SCALE == "tiny" else 5)]]
-    over = [round(y - np.interp(x, *zip(*curve, strict=True))) for x, y in toy[line][0]]
-    print(f"{line}: written above the curve of the units, points in each order: {over}")
-figures.tradeoff({"": toy}, KEPT, "facts written (%)", COLORS, {"trained": "D"})
+toy = {"units alone": [[place.mean(1)] for place in curve]}
+seeds = range(2 if SCALE == "tiny" else 5)
+learned = {line: partial(trained, f) for line, f in each("trained", learn).items()}
+learned["lengths alone"] = partial(trained, learn, turns=False)
+for line, f in learned.items():
+    orders = [examine(*f(seed)) for seed in seeds]
+    toy[line] = [[place.mean(1) for place in orders]]
+    gap, detects = runs_09.above(sum(orders) / len(orders), curve)
+    print(f"{line}: written {gap} above the curve of the units (detects {detects:.0f})")
+look = COLORS | {"lengths alone": plot.NEIGHBOR}, {"trained": "D", "lengths alone": "s"}
+figures.tradeoff({"": toy}, KEPT, "facts written (%)", *look)
 
 # %% [markdown]
-# The figure asks facts that no update has seen. The units alone make a curve over four values of $\eta$, as the plain
-# step did over its rates, and a network gains only if it lies beyond this curve. **Here training gains**: five
-# networks, which have seen their facts in five orders, all write far more than the curve does where as many neighbors
-# are kept. But only a third of the neighbors are kept there. They learn $a$ and $b$ alone. As the regression stands on
-# $K$ itself, $a$ only sets how long the shift of each fact is, by $\langle k, \tilde k\rangle$; $b$ can turn it. The
-# layer and the facts are the same in all five, and what is asked is the first token.
-#
-# ## The networks of this library
-#
-# The library brings three networks for its model, trained on rows of CounterFact.
-#
-# **RLEdit** trains on streams. The others learn from edits of the untouched model, but in a stream
-# they meet a model that has been edited many times. So one training step is a whole stream: turn
-# $i$ edits what turn $i - 1$ left, and is judged by its own facts and, with weights $0.95^j$, by
-# those of $j$ turns before, up to a window.
+# The figure tests 60 facts that no update has seen. The units give a curve for four values of $\eta$. **Here, training
+# gains**: five networks, trained on five orders of the facts, are all far above this curve, by 32 points on average (18
+# to 47). But they keep only a third of the neighbors. Because the regression uses $K$ itself, $a$ only sets the length
+# of each fact's shift, by $\langle k, \tilde k\rangle$, while $b$ can turn it. *Lengths alone* trains only $a$, and we
+# see no gain (+1 point, −6 to 8; 10 points would have been detected). **So the gain needs $b$.** All five networks
+# have the same layer and the same facts, and only the first token is tested.
 #
 # ## What we know now
 #
-# * A gradient of a linear layer is $\sum g k^\top$: one pair per token. At another key $q$ its step
-#   arrives by $\langle k, q\rangle$.
-# * A network that begins as the identity makes, before its training, a plain step on standardized
-#   pairs. MEND adds up outer products; MALMEN asks for shifts and lets a regression grant them.
-# * The network's gradient needs one matrix per edited layer of the language model, $D = \partial
-#   L/\partial W$. Model and network never share a graph.
-# * A trained network has to be compared with a plain step of the best size and with units without a network. A
-#   network of two vectors wrote far more than those of its units that spare as many neighbors, in each of five
-#   orders. For the networks of the library no gain over a plain step is shown, and a small one would not have been
-#   seen. UltraEdit kept many more neighbors, and lost the rewordings.
-# * With twenty facts in one update the sum of MEND's pairs wrote nothing. With a regression in its place the same pairs
-#   wrote half of the facts and spared most neighbors. No editor kept most neighbors and carried most rewordings.
+# * A gradient of a linear layer is $\sum g k^\top$, one pair per token. At another key $q$, each $g$ arrives multiplied
+#   by $\langle k, q\rangle$.
+# * A network that begins as the identity is at first a plain step on standardized pairs. MEND adds up outer products;
+#   MALMEN asks for shifts and lets a regression grant them. Training needs one matrix per edited layer of the language
+#   model, $D = \partial L/\partial W$, so the model and the network never share a graph.
+# * A trained network has to be compared with a plain step and with its own units before training, at every size of the
+#   step. Compared in this way, a network of two vectors gained much, but for the library's networks we see no gain; 22
+#   points or more over the units would have been detected. UltraEdit kept many more neighbors, and lost the rewordings.
+# * With twenty facts in one update, the sum of MEND's pairs wrote nothing. Using a regression instead, the same pairs
+#   wrote about half of the facts and spared most neighbors. No editor kept most neighbors and carried most rewordings.
 #
-# ## Where it breaks
-#
-# Editing takes one gradient now, but the training came first: **a network needs training, per model.** UltraEdit, which
-# needs none, has stood in the figures already. How does it work? That is [notebook 10](10_ultraedit.ipynb).
+# An edit now takes only one gradient, but a network has to be trained first, separately for each model. UltraEdit needs
+# no training. How does it work? That is [notebook 10](10_ultraedit.ipynb).
 #
 # ## References
 #

@@ -1,7 +1,7 @@
 """The runs of notebook 09: trained networks, plain steps, and units without a network.
 
-Every way of editing writes the same facts, on three draws of them: each alone, and all in one update. A row keeps
-one share per fact. All answers are generated.
+Every way of editing writes the same facts, in three draws: some one by one, each into the unedited
+model, and all of them in one update. A row has one fraction per fact. All answers are generated.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import lib
 from lib import associative_memory as memory
 from lib.editors.hypernetwork import network_file
+from lib.evaluation.intervals import interval
 from lib.keys_values import answer_gradients
 
 from . import runs_04_rome as runs_04
@@ -32,6 +34,8 @@ TOYS = {"mend": {"accumulate": 2}, "malmen": {"batch": 4}, "rledit": {"batch": 2
 MEASURED = {"written": "efficacy", "reworded": "generalization", "neighbors": "specificity"}
 ASKED = 10  # of the twenty facts of a draw
 RATES = 0.01, 0.02, 0.03  # of plain steps
+SIZES = 1e-4, 5e-5, 2e-5  # η of units without a network, in addition to their own
+POWER = 1.43  # 26 facts or more show a gap of so many half-widths in 80% of experiments
 
 
 def trained(editor: str) -> list[Any]:
@@ -121,7 +125,7 @@ def shares(lm: lib.LM, cases: Sequence[lib.Case], patch: lib.Patch) -> dict[str,
 
 
 def alone(editor: Any, cases: Sequence[lib.Case]) -> dict[str, list[float]]:
-    """`shares` of each case right after an edit of its own, of the unedited model."""
+    """`shares` of each case right after an edit of the unedited model that writes only this case."""
     found = [shares(editor.lm, [case], editor.edit([case.fact])) for case in cases]
     return {what: [one for own in found for one in own[what]] for what in MEASURED}
 
@@ -133,49 +137,100 @@ def told(lm: lib.LM, prompts: list[str], answer: str, patch: lib.Patch) -> list[
 
 
 class Shares:
-    """What the stored rows say of a way: called, its share in every draw, in %."""
+    """The stored rows of each way: when called, the percentage in every draw."""
 
     def __init__(self, rows: Sequence[Mapping[str, Any]]) -> None:
         self.rows = rows
 
     def __call__(self, way: str, when: str, what: str) -> list[float]:
-        own = [row[what] for row in self.rows if (row["way"], row["when"]) == (way, when)]
-        return [100 * sum(some) / len(some) for some in own]
+        return [100 * sum(some) / len(some) for some in self.facts(way, when, what)]
+
+    def facts(self, way: str, when: str, what: str) -> list[list[float]]:
+        """One number from 0 to 1 per fact, in every draw; the unedited model has one row for all."""
+        wanted = {(way, when), (way, "–")}
+        return [row[what] for row in self.rows if (row["way"], row["when"]) in wanted]
 
     def places(self, ways: Mapping[str, list[str]], when: str) -> dict[str, dict[str, list]]:
-        """{what: {line: settings}}, each with (neighbors, what) of every draw."""
+        """{what: {line: settings}}, each with (neighbors, what) in every draw."""
         places: dict[str, dict[str, list]] = {}
         for say, what in {"facts written": "written", "rewordings that follow": "reworded"}.items():
             for line, some in ways.items():
-                each = [(self(way, when, "neighbors"), self(way, when, what)) for way in some]
-                pairs = [list(zip(*two, strict=True)) for two in each]
-                places.setdefault(say, {})[line] = pairs
+                both = [(self(way, when, "neighbors"), self(way, when, what)) for way in some]
+                places.setdefault(say, {})[line] = [list(zip(*x, strict=True)) for x in both]
         return places
 
     def less(self, one: str, other: str, when: str, what: str) -> str:
-        """The mean difference of the draws and Student's interval, as text."""
-        gaps = zip(self(one, when, what), self(other, when, what), strict=True)
-        gap = by_stream([a - b for a, b in gaps])
-        return "{:+.0f} points [{:+.0f}, {:+.0f}]".format(*gap)
+        """The mean difference of the draws and its interval, as text.
+
+        At either end, the interval is the wider of Student's and the interval that assumes that all
+        facts are independent. The second has a nonzero width even if all draws agree.
+        """
+        two = [self.facts(way, when, what) for way in (one, other)]
+        gaps = [
+            [100 * (a - b) for a, b in zip(*pair, strict=True)] for pair in zip(*two, strict=True)
+        ]
+        middle, *student = by_stream([sum(some) / len(some) for some in gaps])
+        pooled = interval([gap for some in gaps for gap in some], (-100.0, 100.0))
+        return ranged(middle, min(student[0], pooled[0]), max(student[1], pooled[1]))
+
+    def beyond(self, way: str, curve: Sequence[str], what: str) -> tuple[str, float]:
+        """Compare facts written one by one with the line through other ways, using `above`."""
+        ids = [case.id for cases in runs_04.draws().values() for case in cases[:ASKED]]
+        first = [ids.index(one) for one in dict.fromkeys(ids)]  # a fact of two draws counts once
+        own, *others = (
+            [100 * np.concatenate(self.facts(one, "alone", x))[first] for x in ("neighbors", what)]
+            for one in (way, *curve)
+        )
+        return above(own, others)
+
+
+def above(own: Sequence[np.ndarray], curve: Iterable[Sequence[np.ndarray]]) -> tuple[str, float]:
+    """Return the height of a way of writing above the line through others, at equal neighbors.
+
+    own    Neighbors kept and facts written, in %: two arrays with one number per fact.
+    curve  The same for each setting of the others.
+
+    Tossing a coin for each fact to choose one of two settings reaches any point on the line between
+    them. Every fact's gap to this mix is reduced by the part that its neighbors explain, using the
+    slope of the line. Facts written alone are independent, so the interval goes over facts. Returns
+    the mean with its interval, as text, and the smallest gap that 80% of such experiments detect.
+    """
+    line = sorted(curve, key=lambda setting: setting[0].mean())
+    places = [x.mean() for x, _ in line]
+    x, y = own
+    at = min(max(int(np.searchsorted(places, x.mean())), 1), len(line) - 1)
+    (x0, y0), (x1, y1) = line[at - 1 : at + 1]
+    run = places[at] - places[at - 1]
+    part = (x.mean() - x0.mean()) / run if run else 0.0
+    slope = (y1.mean() - y0.mean()) / run if run else 0.0
+    gaps = y - (1 - part) * y0 - part * y1 - slope * (x - (1 - part) * x0 - part * x1)
+    low, high = interval(gaps, (min(-100.0, gaps.min()), max(100.0, gaps.max())))
+    return ranged(gaps.mean(), low, high), POWER * (high - low) / 2
+
+
+def ranged(middle: float, low: float, high: float) -> str:
+    """A mean and its interval as text, in points."""
+    return f"{middle:+.0f} points [{low:+.0f}, {high:+.0f}]"
 
 
 def drawn(make: Any, way: str, draw: str, cases: Sequence[lib.Case]) -> Iterator[dict]:
-    """The rows of one way on one draw: its first facts each alone, and all in one update.
+    """The rows of one way on one draw: its first facts one by one, and all facts in one update.
 
     Larger rates and the untrained sum are written alone only, the regression together only.
     """
     editor, head, asked = make(), {"draw": draw, "way": way}, cases[:ASKED]
     if "solved" not in way:
         yield head | {"when": "alone"} | alone(editor, asked)
-    if way not in ("units alone", *(f"plain step, α = {rate:g}" for rate in RATES[1:])):
+    if not way.startswith("units") and way not in [f"plain step, α = {a:g}" for a in RATES[1:]]:
         patch = editor.edit([case.fact for case in cases])
         yield head | {"when": "together"} | shares(editor.lm, asked, patch)
 
 
 def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
-    """One run per trained network, so that a network that is trained again makes its own rows again.
+    """One run per trained network, so retraining a network only makes its own rows again.
 
-    MEND's also has what needs no other network: plain steps, UltraEdit, and parts of MEND.
+    MEND's run includes the ways that need no other network: plain steps, UltraEdit, and parts of
+    MEND. The last run has the units at more sizes of the step.
     """
     kinds: dict[str, Any] = {SHOWN[name]: (lib.EDITORS[name], {}) for name in SHOWN}
     kinds["UltraEdit"] = lib.EDITORS["ultraedit"], stored_runs.OURS
@@ -207,4 +262,11 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
         settings["cases"] = {draw: [case.id for case in cases] for draw, cases in some.items()}
         lines = {way: kinds[way] for way in own if way in kinds}
         found.append(stored_runs.long_run(lm, f"09_{name}", lines, jobs, **settings))
-    return found
+    sizes = {f"units, η = {eta:g}": (Units, {"eta": eta}) for eta in SIZES}
+    jobs = {
+        f"{draw}, {way}": partial(drawn, partial(kind, lm, **more), way, draw, cases)
+        for way, (kind, more) in sizes.items()
+        for draw, cases in some.items()
+    }
+    settings |= {"network": trained("mend")[2], "asked": [ASKED]}
+    return [*found, stored_runs.long_run(lm, "09_units", sizes, jobs, **settings)]

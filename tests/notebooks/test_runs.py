@@ -13,6 +13,7 @@ from lib.workbench.forensics.matched_filter import Filtered
 from notebooks.support import models
 from notebooks.support import runs_06_null_space as runs_06
 from notebooks.support import runs_07_superposition as runs_07
+from notebooks.support import runs_09_learning_to_edit as runs_09
 from notebooks.support import runs_14_lifelong as runs_14
 from notebooks.support import runs_17_was_it_edited as runs_17
 from notebooks.support.runs_10_ultraedit import UltraEdit, editor
@@ -53,6 +54,15 @@ def _target(lm, seed):
     d_out, d_in = lm.weight(lm.mlp_out(0)).shape
     v = torch.randn(d_out, generator=draw)
     return v, v, v, v, torch.randn(1, d_in, generator=draw), ()
+
+
+def test_09_a_coin_between_two_settings_is_on_their_line_and_more_facts_are_above_it():
+    full, none, mixed = np.full(40, 100.0), np.zeros(40), np.tile([0.0, 100.0], 20)
+    line = [(none, full), (full, none)]  # neighbors, facts: all of one kind are kept
+    text, detects = runs_09.above((mixed, 100 - mixed), line)
+    assert text.startswith("+0 points [-") and 0 < detects < 10
+    text, _ = runs_09.above((np.full(40, 50.0), np.full(40, 80.0)), line)
+    assert text.startswith("+30 points [")
 
 
 def test_10_moments_of_the_first_turn_stay_frozen_and_lifelong_ones_do_not(lm):

@@ -194,7 +194,7 @@ def named(editor: str) -> list[float]:
 
 
 def less_in_each_draw(one: str, other: str, what: str) -> list[float]:
-    """Of each draw of page 09 by how much one way of writing single facts is ahead of another."""
+    """By how much one way of writing single facts is ahead of another, in each draw of page 09."""
     found = (rows_of("09_mend", way=way, when="alone") for way in (one, other))
     return [share(a[what]) - share(b[what]) for a, b in zip(*found, strict=True)]
 
