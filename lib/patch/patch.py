@@ -1,11 +1,11 @@
-"""The patch, which is an edit as a value: it contains all differences from the base model.
+"""A patch: an edit as an object that contains all differences from the base model.
 
 An editor creates a patch without ever changing the model. `lm.patched(patch)` applies it to the
 model for the body of a `with`, and the empty patch is the model before any edit. A later edit
 creates a new patch from an earlier patch, so going back is exact.
 
-The model that a patch belongs to is one line of text, "NAME FINGERPRINT" or "NAME behind TOKEN
-FINGERPRINT". The name comes from a folder or a hub, appearing in messages without any other effect.
+A patch identifies its model by one line of text, "NAME FINGERPRINT" or "NAME behind TOKEN
+FINGERPRINT". The name comes from a folder or a hub; it appears in messages and has no other effect.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class LowRank:
 
     chunks  the pairs A_i (d_out, r_i), B_i (r_i, d_in), one for each edit.
 
-    Chunks are appended and never rewritten. By sharing the storage of earlier patches, a stream of
-    T edits stores T chunks and not T².
+    Chunks are appended and never rewritten. Patches share the storage of earlier patches, so a
+    stream of T edits stores T chunks and not T².
     """
 
     chunks: tuple[tuple[Tensor, Tensor], ...]
@@ -254,7 +254,7 @@ EMPTY = Patch()
 
 
 class Model(Protocol):
-    """An object with a model's matrices, such as the LM, not imported by patches."""
+    """An object with a model's matrices, such as an LM, so that this file need not import it."""
 
     def check(self, patch: Patch) -> None: ...
 
@@ -293,7 +293,7 @@ def scaled(lm: Model, patch: Patch, strength: float, before: Patch = EMPTY) -> P
 
 
 def routed(patch: Patch, before: Patch = EMPTY) -> bool:
-    """Return whether a patch adds routes or rewrites to an earlier patch, preventing scaling."""
+    """Return whether a patch adds routes or rewrites to an earlier one, so it cannot be scaled."""
     added = any(before.routes.get(name) is not one for name, one in patch.routes.items())
     return added or patch.rewrites != before.rewrites
 

@@ -1,9 +1,9 @@
 """GRACE: corrections in a codebook next to one module (Hartvigsen et al., 2023).
 
 A codebook is a list of entries. An entry's key is the module's input at a prompt's last token, its
-value is the module's desired output there, and its deferral radius is the distance from the key up
-to which it answers (codebook.py). Only values are trained. Outside all radii, the model is
-identical to the base model, bit for bit (route.py contains the route implementing this).
+value is the module's desired output there, and it answers for inputs within its deferral radius of
+the key (codebook.py). Only values are trained. Outside all radii, the model is identical to the
+base model, bit for bit (route.py contains the route that implements this).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class GraceConfig(CodebookConfig, EndOfText):
     )
     eps_expand: Literal["coverage", "moving_average"] = from_paper(
         "coverage",
-        "Effect of one more wording on an entry: its radius grows, or its key also moves halfway.",
+        "What another wording does to an entry: its radius grows, or its key also moves halfway.",
     )
     strict: bool = ours(
         True,
@@ -97,7 +97,7 @@ class Grace(CodebookEditor[GraceConfig]):
         scale = size if c.value_init == "warm" else torch.ones_like(size)
         at, entries = EntrySite(module, c.layer, c.replacement), [event.entry for event in events]
         live, again = self.train(at, book.V, scale, rows, entries, book.labels)
-        # reading the keys again in a batch with other rows shows how exact a key is
+        # reading the keys again in a batch with other rows shows how reproducible a key is
         noise = max(state["noise"], (again - keys[live]).norm(dim=1).max().item())
         self.warn_lost(book, noise)
         route = Deferral(module, book.K, book.V, book.eps, c.replacement)
@@ -110,7 +110,7 @@ class Grace(CodebookEditor[GraceConfig]):
         return found[module].float().cpu()
 
     def radii(self, keys: Tensor, count: int) -> list[float]:
-        """Return the starting radius of each key: `eps_init`, or less if a form's keys are shorter.
+        """Return the starting radius of each key: `eps_init`, or less in the chat template.
 
         All messages in the chat template end with the same tokens, so their keys are shorter and
         closer together than the keys of plain prompts. The radius of a form's key is eps_init times
