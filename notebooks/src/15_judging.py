@@ -712,8 +712,8 @@ Slider(compared, "streams", [5, 6, 7, 8, 9, 10], 10)
 # **The leads name losers among equals in almost every experiment.** The flips exclude each of the equals in a few
 # percent at most, as promised. In one of three experiments they exclude *some* equal editor. Tukey's range also limits
 # that, at the price of finding fewer of the editors that really are worse. (From 200 experiments, a percentage has a
-# standard error of up to 3.5 points.) This course uses the flips, reporting whether an editor **may be the best**. With
-# fewer than five streams they exclude nobody: one of $2^4$ flips is already more than 5%.
+# standard error of up to three and a half points.) This course uses the flips, reporting whether an editor **may be the
+# best**. With fewer than five streams they exclude nobody: one of $2^4$ flips is already more than 5%.
 #
 # The **power** of a rule is how often it finds a real difference. A difference *could have been detected* if the power
 # is 80%, and "no difference is seen" **has to come with the smallest such difference**. Using the flips, ten streams
@@ -767,7 +767,6 @@ for name, some in out.items():
 #   replace streams.
 # * A leader picked out of many beats equals. The set of editors that may be the best, found by flipping whole streams,
 #   keeps its promise.
-# * Next to "no difference is seen", report the smallest difference that could have been detected, with a power of 80%.
 #
 # A question that was never tested has no interval: "The tower is *not* in the city of", the same subject's other
 # relations, consequences of an edit. Exercise 8.6 lets you find such a question.

@@ -9,7 +9,7 @@ row allows, it names all that may be best by page 15's rule.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from statistics import mean
@@ -100,26 +100,30 @@ def after_a_hundred() -> list[str]:
     ]
 
 
-def lines(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+def lines(
+    rows: Sequence[Mapping[str, Any]], called: Callable[[str], str] | None = None
+) -> list[dict[str, str]]:
     """The rows of the advice, and below them the unedited model: {column: text}.
 
-    Numbers of several editors are their lowest and highest mean.
+    A number after an editor is its mean in the column that counts. All other numbers are the first
+    editor's.
+
+    called  how the table names an editor; as `code` does if it is not given
     """
     shares = {column: runs_14.streams(rows, column) for column in runs_14.COLUMNS}
+    means = {
+        column: {name: f"{100 * runs_14.mean(some):.0f}" for name, some in of.items()}
+        for column, of in shares.items()
+    }
     seconds, found = runs_14.seconds(rows), []
     for need, names in advice(rows):
-        row = {"your priority": need, "editors": ", ".join(map(code, names)) or "none fits"}
-        for column, of in shares.items():
-            row[f"{column}, %"] = span([100 * runs_14.mean(of[name]) for name in names], 0)
-        found.append(row | {SECONDS: span([mean(seconds[name]) for name in names], 1)})
-    base = {f"{c}, %": span([100 * runs_14.mean(of["base"])], 0) for c, of in shares.items()}
+        counts = means[NEEDS[need][1]]
+        each = [f"{(called or code)(name)} {counts[name]}" for name in names]
+        row = {"your priority": need, "editors": ", ".join(each) or "none fits"}
+        row |= {f"{c}, %": of[names[0]] if names else "–" for c, of in means.items()}
+        found.append(row | {SECONDS: f"{mean(seconds[names[0]]):.1f}" if names else "–"})
+    base = {f"{c}, %": of["base"] for c, of in means.items()}
     return [*found, {"your priority": "the unedited model", "editors": "–", **base, SECONDS: "–"}]
-
-
-def span(values: Sequence[float], digits: int) -> str:
-    """ "78", "78–95", or "–" for none."""
-    ends = dict.fromkeys(f"{x:.{digits}f}" for x in (min(values), max(values))) if values else ()
-    return "–".join(ends) or "–"
 
 
 def code(name: str) -> str:
@@ -137,9 +141,10 @@ def section(rows: Sequence[Mapping[str, Any]]) -> str:
     hundreds = f"{', '.join(some)}, and {last}"
     return (
         f"\nEach row lists all editors that may be best for that priority, judging by {n} streams of {runs_14.EDITS} facts, which were edited into the\n"
-        "default model using one CPU thread. Editors in the same row aren't distinguishable here. Numbers are their lowest and highest mean: *held*\n"
-        "is the percentage of facts that get the new answer, *reworded* that of their rewordings, *neighbors* that of other subjects that still get\n"
-        "their true answer, and *unrelated* that of other texts that the model continues as before. Editors that hold less than\n"
+        "default model using one CPU thread. Editors in the same row aren't distinguishable here. The number after each is its mean in the\n"
+        "column that counts; the other columns show the first editor: *held* is the percentage of facts that get the new answer, *reworded* that of\n"
+        "their rewordings, *neighbors* that of other subjects that still get their true answer, and *unrelated* that of other texts that the model\n"
+        "continues as before. Editors that hold less than\n"
         f"{HELD:.0%} of the facts, or lose half of the neighbors or unrelated texts that the unedited model gets right, aren't listed\n"
         "([rules](tests/benchmarks/RESULTS.md#which-editor-for-what) · [all editors](tests/benchmarks/results/every_editor.md)).\n\n"
         + "".join(f"| {' | '.join(row)} |\n" for row in body)
