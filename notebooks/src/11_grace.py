@@ -663,7 +663,7 @@ show.Table(rows)
 # The answers agree with the keys. GRACE holds almost all facts, and a third of the rewordings follow. A codebook of
 # twelve facts has fewer splits than a codebook of thirty, so its balls are larger, catching some neighbors in two of
 # the three streams. UltraEdit leaves fewer neighbors in each of the streams, but every interval reaches 0, and only
-# differences of 33 to 42 points would have been detected. So this does not rank the two.
+# differences of 33 to 41 points would have been detected. So this does not rank the two.
 #
 # Both **miss two of three rewordings**, or more. With the preset's radius of 8, as in notebooks 12 and 14, GRACE
 # reaches barely any rewordings, losing barely any neighbors; and UltraEdit, which gets all twelve facts in one call
