@@ -374,16 +374,16 @@ figures.legend(figure, marks.values(), marks)
 # In the middle the three agree. At both ends the bootstrap claims to know the proportion exactly, unlike the other two.
 # The library's tables use the Bayesian interval.
 #
-# On the right the dotted line is ± 3 points. Using 24 facts, a proportion near one half is known to some twenty points
-# either way. Paired differences, case by case, need fewer cases, as far as the same cases are hard for both editors.
+# On the right the dotted line is ± 3 points. Paired differences, case by case, need fewer cases, as far as the same
+# cases are hard for both editors.
 #
 # ## How often does it contain the truth?
 #
 # Every interval assumes independent observations. Ten rewordings of one fact succeed or fail together, so they are
 # *one* observation. In a stream, an edit can break the model for all facts at once, so there the **stream** is the
 # observation. For the means $x_1 \dots x_m$ of $m$ streams, Student's interval is $\bar x \pm t\,s/\sqrt m$ with their
-# standard deviation $s$. If all means agree, it has no width. So at either end our pages use whichever extends further,
-# this interval or the Bayesian interval treating all facts of all streams as independent.
+# standard deviation $s$. If all means agree, it has no width. So at either end our tables use whichever extends
+# further, this interval or the Bayesian interval treating all facts of all streams as independent.
 #
 # Does that rule keep its promise? We test it in a simulated world whose truth we know. Every fact has a **difficulty**,
 # a standard normal number, and an editor whose true mean is $p$ gets it right if the difficulty is below the quantile
