@@ -364,7 +364,7 @@ def test_a_long_run_ends_in_time_and_refuses_rows_of_other_settings(tmp_path):
         stored_runs.make(run, minutes=0, folder=tmp_path)
     assert len(made) <= 1
     other = stored_runs.LongRun("01_run", SETTINGS | {"eps": 1}, run.jobs)
-    with pytest.raises(stored_runs.StoredError, match="begun with other settings"):
+    with pytest.raises(stored_runs.StoredError, match="started with other settings"):
         stored_runs.make(other, folder=tmp_path)
 
 
