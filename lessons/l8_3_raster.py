@@ -12,9 +12,19 @@ three fractions of all the facts:
     texts       a list of texts, each beginning with the facts of the texts before it
     returns (written, held, forgotten)
 
+Some stream has broken the model, and the patch after each turn was kept. `first_broken` finds the
+first turn whose patch is broken, assuming that damage never heals. A test is expensive, so use at
+most ⌈log₂ turns⌉ of them.
+
+    broken(t)   tests the patch after turn t, from 1 to turns; it is true for the last turn
+    turns       a number
+    returns a number from 1 to turns
+
 Hint: which characters of a turn's text belong to the facts of this turn? Is forgotten the same as
-written minus held?
+written minus held? And what do you know about all later turns if a turn is broken?
 """
+
+from collections.abc import Callable
 
 import torch
 
@@ -28,8 +38,19 @@ def shares(texts: list[str]) -> tuple[float, float, float]:
     return first.count("1") / n, last.count("1") / n, lost / n
 
 
+def first_broken(broken: Callable[[int], bool], turns: int) -> int:
+    # solution
+    intact, bad = 0, turns  # the last turn known to be intact, the first known to be broken
+    while bad - intact > 1:
+        middle = (intact + bad) // 2
+        intact, bad = (intact, middle) if broken(middle) else (middle, bad)
+    return bad
+
+
 # --- checks
-from lessons.marking import agree, numbers
+import math
+
+from lessons.marking import Wrong, agree, numbers, short
 
 WRONG = [
     ({"lost / n": '(first.count("1") - last.count("1")) / n'}, "came back"),
@@ -40,7 +61,42 @@ WRONG = [
      "at any time"),
     ({'first.count("1") / n': "sum(t.count('1') / len(t) for t in texts) / len(texts)"},
      "count old facts again"),
+    ({"first_broken": "return next(t for t in range(1, turns + 1) if broken(t))"}, "Halve"),
+    ({"return bad": "return intact"}, "still intact"),
+    ({"intact, bad = 0, turns": "intact, bad = 1, turns"}, "turn 1 may"),
+    ({"intact, bad = (intact, middle) if broken(middle) else (middle, bad)":
+      "intact, bad = (middle, bad) if broken(middle) else (intact, middle)"}, "wrong half"),
 ]  # fmt: skip
+
+
+def found_turn(ask, draw):
+    """Streams of which every turn may be the first broken one, also the first and the last."""
+    some = [(60, int(torch.randint(2, 60, (), generator=draw))), (60, 1), (60, 60), (13, 4), (1, 1)]
+    for turns, first in some:
+        most, tested = math.ceil(math.log2(turns)), []
+
+        def broken(t, turns=turns, first=first, most=most, tested=tested):
+            if t not in range(1, turns + 1):
+                raise Wrong(f"first_broken: there is no turn {short(t)}, only 1 to {turns}.")
+            tested.append(t)
+            if len(tested) > most:
+                raise Wrong(
+                    f"first_broken: {most} tests are enough for {turns} turns. Halve the turns "
+                    "that are still in question."
+                )
+            return t >= first
+
+        found = ask("first_broken", broken, turns)
+        if found == first:
+            continue
+        if first == 1 and found == 2:
+            raise Wrong("first_broken: the patch after turn 1 may already be broken.")
+        if found == first - 1:
+            raise Wrong(f"first_broken: turn {found} is still intact; return the first broken one.")
+        raise Wrong(
+            f"first_broken: turn {first} of {turns} breaks the model, but you returned "
+            f"{short(found)}. Do you continue in the wrong half?"
+        )
 
 
 def check(ask, draw):
@@ -96,4 +152,5 @@ def check(ask, draw):
         ),
     }
     agree(found, wanted, "(written, held, forgotten)", likely)
+    found_turn(ask, draw)
     return f"solved: {written:.0%} were written, {held:.0%} are held, {lost:.0%} were forgotten."

@@ -66,7 +66,7 @@ from lib.workbench import plot
 from notebooks.support import drawings_05, figures, long_runs, models, own_fact, show
 from notebooks.support import runs_05_memit as runs_05
 from notebooks.support.holes import both, guess, use
-from notebooks.support.score_tables import by_stream
+from notebooks.support.score_tables import by_stream, detects
 from notebooks.support.sliders import Slider
 
 lm = models.load(SCALE, sink="own")
@@ -365,7 +365,6 @@ for way in ("unedited", "row", "row, λ", "batch, λ", "part of the batch"):
     if way != "unedited":
         pairs = zip(own[way], own["batch"], strict=True)
         drawn[moved][way] = [a["kl"] / b["kl"] for a, b in pairs]
-POWER = 1.35  # with five streams this times the half interval is detected with power .8
 for one, other in (
     ("row", "batch"),
     ("row, λ", "batch, λ"),
@@ -374,14 +373,15 @@ for one, other in (
     ("batch, λ", "part of the batch"),
 ):
     pairs = list(zip(own[one], own[other], strict=True))
-    middle, low, high = by_stream([a - b for a, b in zip(kept[one], kept[other], strict=True)])
-    seen = POWER * (high - middle)
-    print(f"{one} less {other}: neighbors {middle:+.1f} [{low:+.1f}, {high:+.1f}] points,", end=" ")
-    print(f"{seen:.1f} would be detected;", end=" ")
-    logs = by_stream([math.log(a["kl"] / b["kl"]) for a, b in pairs])
-    seen = math.exp(-POWER * (logs[2] - logs[0]))
-    ends = "{:.2f} [{:.2f}, {:.2f}]".format(*map(math.exp, logs))
-    print(f"KL {ends} times, {seen:.2f} would be")
+    gaps = [a - b for a, b in zip(kept[one], kept[other], strict=True)]
+    ends = "{:+.1f} [{:+.1f}, {:+.1f}]".format(*by_stream(gaps))
+    print(
+        f"{one} less {other}: neighbors {ends} points, {detects(gaps):.1f} would be detected;",
+        end=" ",
+    )
+    logs = [math.log(a["kl"] / b["kl"]) for a, b in pairs]
+    ends = "{:.2f} [{:.2f}, {:.2f}]".format(*map(math.exp, by_stream(logs)))
+    print(f"KL {ends} times, {math.exp(-detects(logs)):.2f} would be")
 figure = figures.dots(drawn, [f"{row['draw']} stream" for row in own["row"]], flat=True)
 for ax, same in zip(figure.axes, (0, 1), strict=True):
     ax.axvline(same, color=plot.QUIET, linewidth=1, zorder=0)
@@ -633,11 +633,11 @@ for what, lam in (("neighbors", 1000), ("written", 1000), ("written", 10_000)):
         {f"layer {every[2]}": other[what]} if lam == 1000 else {}
     )
     for place, those in pairs.items():
-        ends = by_stream([a - b for a, b in zip(five, those, strict=True)])
-        seen, said = POWER * (ends[2] - ends[0]), "{:+.1f} [{:+.1f}, {:+.1f}]".format(*ends)
-        print(
-            f"{what}, λ = {lam:,}: five layers less {place} alone {said} points, {seen:.1f} would be detected"
-        )
+        gaps = [a - b for a, b in zip(five, those, strict=True)]
+        said = "{:+.1f} [{:+.1f}, {:+.1f}] points, ".format(*by_stream(gaps))
+        said += f"{detects(gaps):.1f} would be detected"
+        said = said if any(gaps) else "no difference in any stream"
+        print(f"{what}, λ = {lam:,}: five layers less {place} alone: {said}")
 y = {line: [sum(some) / len(some) for some in shares] for line, shares in found.items()}
 bands = {
     line: ([*map(min, s)], [*map(max, s)]) for line, s in found.items() if "unedited" not in line
@@ -661,8 +661,8 @@ plot.lines(x, y, *axes, bands=bands, colors=colors, dashes=dashes, xlog=True, yl
 # * A row of edits takes half of the overlaps into account, a batch all of them. Neither facts nor neighbors show it.
 # * Leaving part of $R$ unwritten spares neighbors and unrelated text. $\lambda$ does that, but we couldn't distinguish
 #   it from scaling the whole change.
-# * Spreading over $L$ layers costs about $1/L$, if each layer supplies the part missing now, divided by the number of
-#   layers left. Five layers still write facts at a $\lambda$ where one layer fails.
+# * On paper, spreading over $L$ layers costs about $1/L$, if each layer supplies the part missing now, divided by the
+#   number of layers left. Five layers still write facts at a $\lambda$ where one layer fails.
 #
 # ## Where it breaks
 #

@@ -7,12 +7,12 @@
 # are tested on the same questions. At the end you will find a table of advice, and an answer for one product.
 #
 # **You will** choose an editor before seeing a number · count what a stream of edits has written, held and forgotten
-# · write the test showing which differences are more than luck · set the price of a changed neighbor and watch the
-# winner change.
+# · find the edit that broke a stream · write the test showing which differences are more than luck · set the price of a
+# changed neighbor and watch the winner change.
 #
 # **Needs** notebooks [04](04_rome.ipynb) to [13](13_lemoe.ipynb), the main idea of each.
 #
-# **Minutes** 20 to read and 20 to work: two exercises of [session 8](../lessons/session_8.md).
+# **Minutes** 20 to read and 25 to work: two exercises of [session 8](../lessons/session_8.md).
 #
 # Run the folded cell below first.
 
@@ -58,15 +58,26 @@ SCALE = os.environ.get("EDIT_SCALE", "small")  # "tiny", "small" or "full"
 
 # %%
 import time
+from collections import Counter
 
 import torch
 
 import lib
-from notebooks.support import drawings_14, figures, long_runs, models, own_fact, show, which_editor
+from lib.workbench import plot
+from notebooks.support import (
+    drawings_14,
+    figures,
+    long_runs,
+    models,
+    moved,
+    own_fact,
+    show,
+    which_editor,
+)
 from notebooks.support import runs_14_lifelong as runs_14
 from notebooks.support.holes import both, guess, use
 from notebooks.support.runs_14_lifelong import EDITS, FAMILIES, TURN
-from notebooks.support.score_tables import STUDENT, by_stream
+from notebooks.support.score_tables import STUDENT, by_stream, detects, may_be_best
 from notebooks.support.sliders import Slider
 
 lm = models.load(SCALE, sink="own")
@@ -169,7 +180,7 @@ for T in (6, 60):
 # ## One set of streams for all editors
 #
 # Each stream begins with the Eiffel Tower. The other facts are drawn, using a separate seed for each stream, from the
-# classroom, the library's 200 well-known facts: only from facts with odd numbers, because the presets were tuned on
+# classroom, the library's well-known facts: only from facts with odd numbers, because the presets were tuned on
 # the even-numbered facts. The tower is the same in every stream, so we leave it out of all scores. Each turn has four
 # facts. All editors use the library's settings, with WISE, LEMoE, UltraEdit and WilKE using the settings of our forms
 # (`preset="ours"`; their defaults are the papers' algorithms), and two settings are chosen for streams: ROME uses its
@@ -193,6 +204,21 @@ fates = {  # {editor: written, held, forgotten, a mean over the streams}
     name: torch.tensor([shares(row["right"]) for row in lines[name]]).mean(0).tolist()
     for name in editors
 }
+missed = {}  # {facts that are not held, and in how many streams: editors}
+for name in editors:
+    lacks = Counter(
+        f"{case.fact.subject} → {case.fact.target_new}"
+        for row in lines[name]
+        for case, value in zip(
+            runs_14.cases(EDITS, row["seed"])[1:], runs_14.values(row, "held"), strict=True
+        )
+        if value < 1
+    )
+    missed.setdefault(tuple(lacks.items()), []).append(name)
+((fact, count),), same = max(
+    (pair for pair in missed.items() if len(pair[0]) == 1), key=lambda pair: len(pair[1])
+)
+print(f"{len(same)} editors miss only {fact}, in {count} streams: {', '.join(same)}")
 some = ["UltraEdit", max(fates, key=lambda name: fates[name][2]), "RLEdit", "FT-L"]
 x = range(TURN, EDITS + 1, TURN)
 rights = {name: lines[name][0]["right"] for name in dict.fromkeys(some)}
@@ -201,7 +227,8 @@ figures.rasters(list(x), rights, "edits so far", "number of the edit")
 # %% [markdown]
 # These rasters show the first stream. **There are two possible reasons for a low percentage held**: facts that were
 # never written, whose rows are dark from the beginning, or facts that were written and are gone, whose rows turn dark
-# along the way.
+# along the way. And equal percentages may be a single fact: the editors in the printed line miss only this one, in all
+# streams that drew it.
 #
 # ## Is the triangle impossible?
 #
@@ -242,11 +269,10 @@ drawings_14.by_editor(
 )
 
 # %% [markdown]
-# **In short streams of well-known facts, the searches come near all of the corners**, and the printed line names an
-# editor whose four means exceed 80%; with the long answers of ZsRE, further below, they do not. Lists and side
-# memories leave almost all unrelated texts unchanged, because such a text rarely finds an entry. Steering acts on
-# every prompt, showing that leaving the weights unchanged protects nothing. The seconds only indicate orders of
-# magnitude, because other programs were using the machine.
+# **In short streams of well-known facts, the searches come near all of the corners.** Lists and side memories leave
+# almost all unrelated texts unchanged, because such a text rarely finds an entry. Steering acts on every prompt,
+# showing that leaving the weights unchanged protects nothing. The seconds only indicate orders of magnitude, because
+# other programs were using the machine.
 #
 # ## What breaks over the turns?
 #
@@ -255,7 +281,7 @@ drawings_14.by_editor(
 # the left edge means that there is no change that counts, and the dotted line gives a scale, a tenth of a nat.
 
 # %%
-moved = {
+shifts = {
     group: {
         f"after {edits} edits": {
             name: [max(row["moved"][group][i], 1e-5) for row in lines[name]] for name in editors
@@ -265,17 +291,16 @@ moved = {
     for group in ("neighbors", "unrelated")
 }
 drawings_14.by_editor(
-    moved,
+    shifts,
     FAMILIES,
     "KL from the unedited model (nats), mean of the streams",
-    log=[*moved],
-    dotted=dict.fromkeys(moved, 0.1),
+    log=[*shifts],
+    dotted=dict.fromkeys(shifts, 0.1),
 )
 
 # %% [markdown]
 # Almost all editors add to the harm in every turn. After the last turn, the searches, except WilKE, are still to the
-# left of the line; we can't see how far more turns would take them. The table below shows how much language is left
-# in MEND and MALMEN.
+# left of the line.
 #
 # The prompt below is about a neighbor of the tower which should stay in Paris, in the first stream. Editors giving
 # the same answers are combined in one row.
@@ -295,8 +320,90 @@ show.Table(
 )
 
 # %% [markdown]
-# "Rome" is the new answer for the tower, given for a subject that was not edited. If a text keeps repeating a word,
-# or has no words, the model has lost the language.
+# If a text keeps repeating a word, or has no words, the model has lost the language.
+#
+# Which of $T$ turns broke a stream, if the patch after each turn was kept? As long as damage never heals, all turns
+# after the first broken one are broken as well. So each test halves the turns in question, and
+# $\lceil\log_2 T\rceil$ tests are enough.
+#
+# **Your turn · exercise 8.3, second step · ★★ · 5 minutes.** Write `first_broken`, which finds the first broken turn.
+
+
+# %%
+def first_broken(broken, turns):
+    """broken(t): tests the patch after turn t, from 1 to turns; true for the last -> the first."""
+    ...
+
+
+first_broken = use("8.3", first_broken)
+
+# %% [markdown]
+# <details><summary>Hint</summary>
+#
+# Keep two numbers: the last turn known to be intact, and the first known to be broken.
+#
+# </details>
+# <details><summary>Solution</summary>
+#
+# ```python
+# def first_broken(broken, turns):
+#     intact, bad = 0, turns
+#     while bad - intact > 1:
+#         middle = (intact + bad) // 2
+#         intact, bad = (intact, middle) if broken(middle) else (middle, bad)
+#     return bad
+# ```
+#
+# </details>
+#
+# Here RLEdit writes sixteen facts, one per turn. A turn is broken if the KL divergence at unrelated prompts exceeds a
+# limit, a tenth of a nat or a whole nat.
+#
+# **Predict.** Two limits give two turns. Do the facts of these turns also exceed their limits if they are written
+# alone?
+
+# %%
+some = [case for case in lib.classroom() if case.id % 2][: 4 if SCALE == "tiny" else 16]
+known = SCALE == "small" and not models.another()  # a model for which a network was trained
+editor = lib.EDITORS["rledit" if known else "ultraedit"](lm)
+kl, patches = moved.next_token(lm, runs_14.asked(some)["unrelated"]), [lib.EMPTY]
+for case in some:
+    patches.append(editor.edit([case.fact], after=patches[-1], check=False))
+alone = [kl(editor.edit([case.fact], check=False)) for case in some]
+tested = {}  # {turn: KL}
+
+
+def test(limit):
+    def broken(t):
+        tested[t] = kl(patches[t])
+        return tested[t] > limit
+
+    return broken
+
+
+for limit in (0.1, 1.0):
+    for whose, f in both(first_broken).items():
+        tested.clear()
+        turn = f(test(limit), len(some))
+        print(f"limit {limit:g}, {whose}: turn {turn} of {len(some)}, after testing {[*tested]}")
+    turn = first_broken(test(limit), len(some))
+    print(
+        f"  {some[turn - 1].fact.text}: {kl(patches[turn]):.2f} nats, alone {alone[turn - 1]:.2f}"
+    )
+x, line = range(1, len(some) + 1), [kl(patch) for patch in patches[1:]]
+figure, (ax,) = figures.panels(height=3.4)
+ax.plot(x, line, "-o", color=plot.BASE, label="the stream so far")
+ax.plot(x, alone, "D", color=plot.EDITED, label="the fact of the turn, alone")
+for limit in (0.1, 1.0):
+    ax.axhline(limit, color=plot.QUIET, linestyle=":")
+ax.set(yscale="log", xlabel="turn", ylabel="KL at unrelated prompts (nats)")
+figures.legend(figure, *ax.get_legend_handles_labels(), 2)
+
+# %% [markdown]
+# Four tests find either turn. The fact that takes the stream over a tenth of a nat exceeds this limit by itself. **The
+# fact that takes it over a whole nat does almost nothing by itself**: it breaks a model that the edits before it have
+# changed. And bisection needs damage that never heals; otherwise it finds *a* turn where the limit is crossed, which
+# need not be the first.
 #
 # ## Which differences are more than luck?
 #
@@ -377,8 +484,10 @@ def lead(one, other, column, test=paired):  # mean, low, high in points
 gap = lead("retrieval", "MEMIT", "neighbors")
 neighbors.against(gap[0])
 gaps = zip(streams["neighbors"]["retrieval"], streams["neighbors"]["MEMIT"], strict=True)
-theirs = by_stream([100 * float((a - b).mean()) for a, b in gaps])  # the library's interval
-assert all(abs(a - b) < 1e-6 for a, b in zip(gap, theirs, strict=True))
+gaps = [100 * float((a - b).mean()) for a, b in gaps]
+assert all(abs(a - b) < 1e-6 for a, b in zip(gap, by_stream(gaps), strict=True))
+ends = "{:+.1f} [{:+.1f}, {:+.1f}]".format(*gap)
+print(f"neighbors, retrieval less MEMIT: {ends} points, {detects(gaps):.0f} would be detected")
 held = {name: runs_14.mean(shown["held"][name]) for name in editors}
 good = [name for name in which_editor.WRITTEN if held[name] >= which_editor.HELD]
 first = max(good, key=lambda name: runs_14.mean(shown["reworded"][name]))
@@ -388,13 +497,13 @@ print(f"of the editors that write weights and hold at least {which_editor.HELD:.
 figures.whiskers(others, found, f"points by which {first} is ahead in rewordings, 95 % interval")
 
 # %% [markdown]
-# The streams show no lead of retrieval over MEMIT in neighbors. In the figure, which is about rewordings, two editors
-# are not distinguishable here if a line crosses 0. The other lines are a little too confident, because the leader was
-# picked using the same streams. **So a table of means with a best number in bold claims more than its rows support.**
+# The printed interval shows no lead of retrieval over MEMIT in neighbors, and how small a lead would have been
+# detected. In the figure, which is about rewordings, two editors are not distinguishable here if a line crosses 0. The
+# other lines claim far too much: with 27 equal editors, this rule calls one of them beaten in almost every experiment
+# ([notebook 15](15_judging.ipynb)). **So a table of means with a best number in bold claims more than its rows
+# support.**
 #
-# If all $x_j$ agree, $s = 0$, and Student's interval would claim to know the mean exactly. So for the advice below,
-# we also compute the interval treating all facts as independent, and at each end we use the one reaching further.
-# [Notebook 15](15_judging.ipynb) tests by simulation how far you can trust the result.
+# If all $x_j$ agree, this interval has no width, so the advice below uses flips of whole streams (notebook 15).
 #
 # ## How much is a changed neighbor worth to you?
 #
@@ -403,8 +512,8 @@ figures.whiskers(others, found, f"points by which {first} is ahead in rewordings
 #
 # $$\tfrac12(\text{held} + \text{reworded}) - w\cdot\big(1 - \tfrac12(\text{neighbors} + \text{unrelated})\big) .$$
 #
-# **Move the price.** Which editor leads if damage is free? Which if it costs twice as much as the gain? Your
-# `unbeaten` colors the dots.
+# **Move the price.** Which editor leads if damage is free? Which if it costs twice as much as the gain? The dots of all
+# editors that may be best by those flips are filled, and your `unbeaten` draws the rings.
 
 
 # %%
@@ -423,17 +532,77 @@ def kept_at(w):  # {whose function: the names of the unbeaten}
 
 def at_price(w):
     scores = {name: score(name, w) for name in editors}
-    return drawings_14.ranking(scores, kept_at(w), f"score in points, at a price of {w:g}")
+    best, said = may_be_best(scores), f"score in points, at a price of {w:g}"
+    return drawings_14.ranking(scores, best, kept_at(w), said)
 
 
 Slider(at_price, "price", [0.0, 0.25, 0.5, 1.0, 2.0, 4.0], 1.0)
 
 # %% [markdown]
-# **The best editor depends on the price.** Free damage favors the editors with the most facts held and rewordings,
-# and a high price favors the editors leaving almost everything unchanged. An editor may also be beaten even when
-# another with a lower mean is not: a lead counts if it is steady from stream to stream.
+# **The best editor depends on the price.** A high price favors the editors leaving almost everything unchanged. The
+# rings depend on which editor happens to lead, the filled dots do not.
 #
-# ## Is the order the same elsewhere?
+# ## Which editor for which purpose?
+#
+# The advice follows from stored rows by one rule. First, an editor must not be ruinous: it holds at least 80% of the
+# facts here and half of the two hundred further below, and leaves at least half of the neighbors and unrelated texts
+# that the unedited model gets right (unrelated texts also in the hundred of ZsRE). Among the editors that your priority
+# allows, the table then lists **all that may be best** in the column that counts, determined by flipping the signs of
+# whole streams. [Notebook 15](15_judging.ipynb) shows how often this rule is wrong. The number after an editor is its
+# mean in this column, and the other columns show the first editor. Fine-tuning and WISE, which have the most
+# rewordings, lose too many neighbors to be listed.
+
+# %%
+advice = which_editor.advice(rows)
+scene = may_be_best({name: score(name, 1.0) for name in editors if name != "retrieval"})  # no note
+print("the product at the top, may be best at a price of 1:", "; ".join(scene))
+if choice.number:
+    yours = editors[int(choice.number) - 1]
+    where = [one.need for one in advice if yours in one.names]
+    print(
+        f"your choice, {yours}, is", "one of these" if yours in scene else "none of these", end=""
+    )
+    print("; in these rows of the table:", "; ".join(where) or "none")
+show.Table(which_editor.lines(rows, str))
+
+# %% [markdown]
+# Each row is about one column. **The product at the top needs all four**, without a note. The printed line lists all
+# editors that may be best at a price of 1. Of these, only MEMIT has means of 80% or more in all four columns, which is
+# a reason for using it, but does not show that it is best.
+#
+# And your own fact? The first editor of each row writes it, or the tower if you haven't typed one.
+
+# %%
+fact = mine or lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome")
+said = [{"editor": "unedited", "says": lm.answer(fact.text, 6), "CPU s": "–"}]
+for name in dict.fromkeys(one.names[0] for one in advice if one.names):
+    kind, settings = runs_14.LINES[name]
+    begun = time.process_time()
+    try:
+        patch = lib.EDITORS[kind](lm, **settings).edit([fact], check=False)
+    except lib.Error as refused:  # another model may lack what this editor needs
+        said.append({"editor": name, "says": str(refused), "CPU s": "–"})
+        continue
+    spent = time.process_time() - begun
+    with lm.patched(patch):
+        said.append({"editor": name, "says": lm.answer(fact.text, 6), "CPU s": f"{spent:.1f}"})
+print(fact.text, "→", fact.target_new)
+show.Table(said)
+
+# %% [markdown]
+# With the tower, it is retrieval that fails: it holds almost all facts of the streams, but not this one.
+#
+# ## What we know now
+#
+# * Only *written* and *held* together show whether an editor cannot write or cannot keep.
+# * If something happens in a stream, it happens to all of its facts. So the stream is the observation, two editors
+#   are compared using the same streams, and the result is a group of unbeaten editors.
+# * Rewordings, neighbors, unrelated texts, untouched weights and cost are traded against each other. Naming a winner
+#   means having set their prices.
+# * Retrieval, which edits nothing, must be compared with every editor.
+#
+#
+# ## Where it breaks: is the order the same elsewhere?
 #
 # Everything so far uses one small set of facts with answers of one or two tokens. The library has also written a
 # hundred facts of CounterFact and a hundred of ZsRE using each editor, one by one, testing all of them after the
@@ -467,75 +636,11 @@ drawings_14.by_editor(
 # The searches, writing one value at the subject, hold most of the short answers (except PMET) and fewer than half of
 # the long ones (except AlphaEdit), while the list of GRACE and the experts of LEMoE hold almost all of both.
 #
-# A hundred facts of one data set are one stream, and by the rule of this page this is one observation. So these
-# percentages come without intervals, and the choice based on them below is a preference, not a finding.
+# A hundred facts of one data set are one stream, so these percentages come without intervals, and using them in the
+# rule above is a preference, not a finding.
 #
-# ## Which editor for which purpose?
-#
-# The advice follows from stored rows by one rule. First, an editor must not be ruinous: it holds at least 80% of the
-# facts here and half of the two hundred above, and leaves at least half of the neighbors and unrelated texts that the
-# unedited model gets right (unrelated texts also in the hundred of ZsRE). Among the editors that your priority
-# allows, the table then lists **all that may be best** in the column that counts, determined by flipping the signs of
-# whole streams. [Notebook 15](15_judging.ipynb) shows how often this rule is wrong. Numbers are the lowest and the
-# highest mean of the editors in a row. Fine-tuning and WISE, which have the most rewordings, lose too many neighbors
-# to be listed.
-
-# %%
-advice = which_editor.advice(rows)
-scene, *_ = kept_at(1.0).values()  # no note is allowed there, so retrieval is left out
-print("the product at the top, unbeaten at a price of 1:", end=" ")
-print("; ".join(name for name in scene if name != "retrieval"))
-if choice.number:
-    yours = editors[int(choice.number) - 1]
-    where = [one.need for one in advice if yours in one.names]
-    print(
-        f"your choice, {yours}, is", "one of these" if yours in scene else "none of these", end=""
-    )
-    print("; in these rows of the table:", "; ".join(where) or "none")
-show.Table(which_editor.lines(rows))
-
-# %% [markdown]
-# Each row is about one column. **The product at the top needs all four**, without a note. At a price of 1, MEMIT and
-# the norm anchor lead, and the printed line lists the unbeaten editors. Of these, only MEMIT has means of 80% or more
-# in all four columns, which is a reason for using it, but does not show that it is best.
-#
-# And your own fact? The first editor of each row writes it, or the tower if you haven't typed one.
-
-# %%
-fact = mine or lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome")
-said = [{"editor": "unedited", "says": lm.answer(fact.text, 6), "CPU s": "–"}]
-for name in dict.fromkeys(one.names[0] for one in advice if one.names):
-    kind, settings = runs_14.LINES[name]
-    begun = time.process_time()
-    try:
-        patch = lib.EDITORS[kind](lm, **settings).edit([fact], check=False)
-    except lib.Error as refused:  # another model may lack what this editor needs
-        said.append({"editor": name, "says": str(refused), "CPU s": "–"})
-        continue
-    spent = time.process_time() - begun
-    with lm.patched(patch):
-        said.append({"editor": name, "says": lm.answer(fact.text, 6), "CPU s": f"{spent:.1f}"})
-print(fact.text, "→", fact.target_new)
-show.Table(said)
-
-# %% [markdown]
-# With the tower, it is retrieval that fails: it holds almost all facts of the streams, but not this one.
-#
-# ## What we know now
-#
-# * Only *written* and *held* together show whether an editor cannot write or cannot keep.
-# * If something happens in a stream, it happens to all of its facts. So the stream is the observation, two editors
-#   are compared using the same streams, and the result is a group of unbeaten editors.
-# * Rewordings, neighbors, unrelated texts, untouched weights and cost are traded against each other. Naming a winner
-#   means having set their prices.
-# * Retrieval, which edits nothing, must be compared with every editor. And the order was different on other facts, so
-#   choosing an editor requires a second set.
-#
-# ## Where it breaks
-#
-# Everything here was judged by free generation, using few streams, on one model with 135 million weights. Would using
-# another success criterion have named another winner? And how often does an interval from a few streams contain the
-# truth? **Are these scores honest?** That is the topic of [notebook 15](15_judging.ipynb).
+# Everything here was judged by free generation, on one model with 135 million weights. **Are these scores honest?**
+# That is the topic of [notebook 15](15_judging.ipynb).
 #
 # ## References
 #

@@ -69,7 +69,7 @@ from notebooks.support import drawings_15, figures, models, own_fact, show
 from notebooks.support import runs_14_lifelong as runs_14
 from notebooks.support.drawings_15 import EVENTS, LONG  # {event: its name}, and facts
 from notebooks.support.holes import both, guess, use
-from notebooks.support.score_tables import STUDENT, may_be_best
+from notebooks.support.score_tables import DETECTED, STUDENT, by_stream, may_be_best
 from notebooks.support.sliders import Slider
 
 lm = models.load(SCALE, sink="own")
@@ -195,17 +195,22 @@ show.Table(rows)
 stored = runs_14.stored()
 
 
-def follow(name, event):  # the rewordings that follow, in %, mean of the streams
+def follow(name, event):  # the rewordings that follow, in %, for each stream
     some = [runs_14.values(row, "reworded", event) for row in stored if row["line"] == name]
-    return f"{100 * runs_14.mean(some):.0f}"
+    return [100 * np.mean(one) for one in some]
 
 
-named = "MALMEN", "HoReN", "retrieval", "MEND"
-show.Table([{"editor": n, **{say: follow(n, e) for e, say in EVENTS.items()}} for n in named])
+for event in ("probability", "generation"):
+    gaps = np.subtract(follow("MALMEN", event), follow("retrieval", event)).tolist()
+    ends = "{:+.0f} [{:+.0f}, {:+.0f}]".format(*by_stream(gaps))
+    print(f"MALMEN less retrieval, by {event}: {ends} points")
+named = "MALMEN", "retrieval", "MEND"
+shown = {n: {say: f"{np.mean(follow(n, e)):.0f}" for e, say in EVENTS.items()} for n in named}
+show.Table([{"editor": n, **of} for n, of in shown.items()])
 
 # %% [markdown]
-# **The criterion changes the ranking** of the first three. MEND, which has destroyed the model and gives none of its
-# facts, still gets many of its rewordings by *probability*.
+# **The criterion reverses the ranking**: MALMEN leads retrieval by probability, and retrieval leads by generation.
+# MEND, which has destroyed the model and gives none of its facts, still gets many of its rewordings by *probability*.
 #
 # ## What does teacher forcing give away?
 #
@@ -246,7 +251,7 @@ figures.legend(figure, (plot.BASE, plot.EDITED), shown)
 # The unedited model, without being taught anything, gets two thirds of the tokens right, almost all of them at later
 # positions: the first token is right for one answer of twelve. **So you cannot interpret a score without the unedited
 # model's score next to it.** After the edit, teacher forcing shows most of the answers to be there, while the model
-# generates one in three.
+# generates four of the twelve.
 #
 # If the first token is right with chance $a$ and each later token with $b$ given the truth, an answer of $n$ tokens
 # scores $(a + (n - 1)b)/n$ teacher-forced, and about $a\,b^{n-1}$ in generation. So for $a = 0$ the first grows with
@@ -254,8 +259,9 @@ figures.legend(figure, (plot.BASE, plot.EDITED), shown)
 #
 # ## How certain is a proportion?
 #
-# Of 24 facts, 23 are held. How well do we know the proportion $p$ that *all* facts of this kind would give? We have $h$
-# hits out of $n$ cases, $\hat p = h/n$, and want an interval that contains $p$ in about 95% of all such experiments.
+# Four of twelve are generated. How well do we know the proportion $p$ that *all* facts of this kind would give? We have
+# $h$ hits out of $n$ cases, $\hat p = h/n$, and want an interval that contains $p$ in about 95% of all such
+# experiments.
 #
 # $\hat p$ has the variance $p(1-p)/n$ and is roughly normal, so in 95% of the experiments it is within $z = 1.959964$
 # standard deviations of $p$. We keep every $p$ for which this holds given our $\hat p$: those with
@@ -331,6 +337,7 @@ def bayesian(values, seed=0, draws=4000):
     return min(low, np.mean(values)), max(high, np.mean(values))
 
 
+print("four of twelve: [{:.0f}, {:.0f}] %".format(*(100 * float(end) for end in wilson(4, 12))))
 n, ends_of = 24, {}
 for hits in range(n + 1):
     values = [1.0] * hits + [0.0] * (n - hits)
@@ -367,16 +374,16 @@ figures.legend(figure, marks.values(), marks)
 # In the middle the three agree. At both ends the bootstrap claims to know the proportion exactly, unlike the other two.
 # The library's tables use the Bayesian interval.
 #
-# On the right the dotted line is ± 3 points. Using 24 facts, a proportion near one half is known to some twenty points
-# either way. Paired differences, case by case, need fewer cases, as far as the same cases are hard for both editors.
+# On the right the dotted line is ± 3 points. Paired differences, case by case, need fewer cases, as far as the same
+# cases are hard for both editors.
 #
 # ## How often does it contain the truth?
 #
 # Every interval assumes independent observations. Ten rewordings of one fact succeed or fail together, so they are
 # *one* observation. In a stream, an edit can break the model for all facts at once, so there the **stream** is the
 # observation. For the means $x_1 \dots x_m$ of $m$ streams, Student's interval is $\bar x \pm t\,s/\sqrt m$ with their
-# standard deviation $s$. If all means agree, it has no width. So at either end our pages use whichever extends further,
-# this interval or the Bayesian interval treating all facts of all streams as independent.
+# standard deviation $s$. If all means agree, it has no width. So at either end our tables use whichever extends
+# further, this interval or the Bayesian interval treating all facts of all streams as independent.
 #
 # Does that rule keep its promise? We test it in a simulated world whose truth we know. Every fact has a **difficulty**,
 # a standard normal number, and an editor whose true mean is $p$ gets it right if the difficulty is below the quantile
@@ -487,12 +494,12 @@ def pooled(x):  # (R, m, facts), all facts as independent
     return torch.tensor([over_facts(one, x[0].numel()) for one in hits], dtype=torch.float64).T
 
 
-def contained(facts):  # {interval: how often it contains each true mean, in %}
+def contained(facts, m):  # {interval: how often it contains each true mean, in %}
     found, each = {}, torch.ones(200 if SCALE == "tiny" else 1000).double()
     for mean in AT:
-        numbers = [normal(len(each), STREAMS), normal(len(each), STREAMS, int(facts))]
+        numbers = [normal(len(each), m), normal(len(each), m, facts)]
         for i, f in enumerate(both(world).values()):
-            x = f(mean * each, normal(STREAMS), *numbers, 0.2 * each, 0.0)
+            x = f(mean * each, normal(m), *numbers, 0.2 * each, 0.0)
             two, all_facts = student(x.mean(2)), pooled(x.nan_to_num())
             wider = torch.minimum(two[0], all_facts[0]), torch.maximum(two[1], all_facts[1])
             ways = {"all facts as independent": all_facts, "Student": two, "the wider": wider}
@@ -503,23 +510,34 @@ def contained(facts):  # {interval: how often it contains each true mean, in %}
 
 
 # %%
-def trials(facts):
-    axes = "true mean (%)", "intervals that contain it (%)"
-    x, colors = [100 * mean for mean in AT], {"the wider": plot.EDITED}
-    made = plot.lines(x, contained(facts), *axes, colors=colors, ylim=(0, 103))
-    made.axes[0].axhline(95, color=plot.QUIET, linestyle="--")
-    made.axes[0].set(xlim=(48, 100), xticks=[50, 60, 70, 80, 90, 95, 98])
-    return made
+def trials(m):
+    made, axes = figures.panels(2, height=3.8, sharey=True)
+    for ax, facts in zip(axes, (10, 80), strict=True):
+        for name, y in contained(facts, int(m)).items():
+            color = INTERVALS[name.removesuffix(", yours")]
+            ax.plot([100 * mean for mean in AT], y, "-:"["yours" in name], color=color, label=name)
+        ax.axhline(95, color=plot.QUIET, linestyle="--")
+        ax.set(xlabel="true mean (%)", title=f"{facts} facts per stream", ylim=(0, 103))
+        ax.set(xlim=(48, 100), xticks=[50, 60, 70, 80, 90, 98])
+    axes[0].set_ylabel("intervals that contain it (%)")
+    return figures.legend(made, *axes[0].get_legend_handles_labels(), 3)
 
 
-eighty = contained(80)
+INTERVALS = dict(
+    zip(
+        ("all facts as independent", "Student", "the wider"),
+        (plot.BASE, plot.NEIGHBOR, plot.EDITED),
+        strict=True,
+    )
+)
+eighty = contained(80, STREAMS)
 often.against(eighty["all facts as independent"][AT.index(0.8)])
 print(f"the wider, 80 facts: {eighty['the wider'][AT.index(0.95)]:.0f} % contain a mean of 95 %")
-Slider(trials, "facts per stream", [5, 10, 20, 40, 80], 10)
+Slider(trials, "streams", [3, 5, 10], 5)
 
 # %% [markdown]
 # With ten facts per stream, the wider of the two roughly keeps its promise. Student's interval by itself doesn't near
-# 100%: ten streams often contain none of the rare accidents, and then all agree. **Adding facts to a stream doesn't
+# 100%: a few streams often contain none of the rare accidents, and then all agree. **Adding facts to a stream doesn't
 # help.** The interval of all facts gets shorter without adding streams, and can no longer make up for Student's.
 #
 # ## Which of 27 editors is the best?
@@ -693,16 +711,26 @@ Slider(compared, "streams", [5, 6, 7, 8, 9, 10], 10)
 # %% [markdown]
 # **The leads name losers among equals in almost every experiment.** The flips exclude each of the equals in a few
 # percent at most, as promised. In one of three experiments they exclude *some* equal editor. Tukey's range also limits
-# that, at the price of finding fewer of the editors that really are worse. This course uses the flips, reporting
-# whether an editor **may be the best**.
+# that, at the price of finding fewer of the editors that really are worse. (From 200 experiments, a percentage has a
+# standard error of up to three and a half points.) This course uses the flips, reporting whether an editor **may be the
+# best**. With fewer than five streams they exclude nobody: one of $2^4$ flips is already more than 5%.
 #
 # The **power** of a rule is how often it finds a real difference. A difference *could have been detected* if the power
 # is 80%, and "no difference is seen" **has to come with the smallest such difference**. Using the flips, ten streams
 # detect a lead of some 30 points. Move the slider: what can five detect?
 #
+# Two editors are compared by their differences in $m$ streams. A true difference $d$ is detected if $\bar x >
+# t\,s/\sqrt m$, where $\bar x$ is $d$ plus noise of the deviation $\sigma/\sqrt m$. So $d$ has to exceed half of the
+# interval by a factor, printed for a power of 80% with the observed $s$ for $\sigma$. All pages use it.
+#
 # How far do notebook 14's own streams narrow the choice?
 
 # %%
+for m in (3, 5, 10):
+    x, half = normal(100_000, m), STUDENT[m] / m**0.5  # σ = 1
+    found = (x.mean(1) + DETECTED[m] * half > half * x.std(1)).double().mean().item()
+    print(f"{m} streams: {DETECTED[m]} times half of the interval is detected in {found:.0%}")
+    assert abs(found - 0.8) < 0.01
 rows = []
 for column in runs_14.COLUMNS:
     streams = runs_14.streams(stored, column)
@@ -739,7 +767,6 @@ for name, some in out.items():
 #   replace streams.
 # * A leader picked out of many beats equals. The set of editors that may be the best, found by flipping whole streams,
 #   keeps its promise.
-# * Next to "no difference is seen", report the smallest difference that could have been detected, with a power of 80%.
 #
 # A question that was never tested has no interval: "The tower is *not* in the city of", the same subject's other
 # relations, consequences of an edit. Exercise 8.6 lets you find such a question.

@@ -218,7 +218,7 @@ show.Table(table)
 # <details><summary>Work it out</summary>
 #
 # After subtracting the mean, let one number be $x$. The other $n - 1$ numbers add up to $-x$. The sum of their squares
-# is smallest if all are equal, giving $x^2/(n-1)$. So the deviation $s$ satisfies
+# is smallest if all are equal, giving $x^2/(n-1)$, which also gives equality below. So the deviation $s$ satisfies
 #
 # $$(n-1)\,s^2 \ge x^2 + \frac{x^2}{n-1} = \frac{n}{n-1}\,x^2, \qquad\text{and}\qquad
 # \frac xs \le \frac{n-1}{\sqrt n}.$$
@@ -418,9 +418,6 @@ print("MEMIT, summed over up to five layers:", *several)
 hits = [hit for draw in runs_17.DRAWS for hit in named_in("ROME", draw, THRESHOLD)]
 ends = "{:.0f}, {:.0f}".format(*(100 * end for end in wilson(sum(hits), len(hits))))
 print(f"ROME's edits named: {sum(hits)} of {len(hits)}, interval [{ends}] %")
-calm = sum(z < THRESHOLD for z in innocent)
-fours = math.comb(sum(hits), 3) * calm, math.comb(len(hits), 3) * len(innocent)
-print("three of them and an unedited model, all four judged correctly: {:,} of {:,}".format(*fours))
 kin = [one["other"] for one in looked("ROME", *runs_17.DRAWS)]
 kin = [one["name"] for one in kin if one["z"] >= THRESHOLD]
 print(f"models in which another candidate also passes: {len(kin)} ({', '.join(kin)})")
@@ -458,9 +455,8 @@ def judged(threshold):
 Slider(judged, "threshold", [2, 3, 4, 5, 6, 8, 10, 15, 20, 30], THRESHOLD)
 
 # %% [markdown]
-# Every edit by ROME is named, in all three draws, while no unedited model reaches the threshold. So any four models
-# drawn from these, as above, would all be judged correctly; the interval shows how much 18 edits can prove. The even
-# draw would also have allowed the threshold of 8.
+# Every edit by ROME is named, in all three draws, while no unedited model reaches the threshold; the interval shows how
+# much 18 edits can prove. The even draw would also have allowed the threshold of 8.
 #
 # Two conclusions do not follow. First, **a relative of the subject may also pass the threshold**, as Paris does for
 # Rome and Poland for Hungary: its $\hat u$ has a component along the subject's. If the edited subject were not on the
@@ -553,14 +549,20 @@ for i, title in enumerate(
         ]
         each = [[one for one in some if one is not None] for some in each]
         shares[title][way] = [100 * sum(some) / len(some) for some in each]
+    if not i:
+        for way in ways[:2]:
+            back = [
+                row["out"][way][i] for row in rows if row["draw"] in runs_17.DRAWS and "out" in row
+            ]
+            print(f"{way}: the old token is back in {sum(back):g} of {len(back)}")
 made = figures.dots(shares, [f"{draw} draw" for draw in runs_17.DRAWS], joined=False)
 for ax in made.axes:
     ax.set_ylim(-4, 104)
 made
 
 # %% [markdown]
-# Removing 11 components brings the old token back almost always, removing the space of the 16 prefixes does so in
-# about two of three cases, and most neighbors are unchanged. **Both controls hold: when we remove the space of
+# Removing 11 components brings the old token back in 16 of 18 cases, removing the space of the 16 prefixes in 12, and
+# most neighbors are unchanged. **Both controls hold: when we remove the space of
 # another subject or the components of another model, the edited token stays in place, every time.** So the edit does
 # not break when just any space of this size is removed. We get an answer back, not the matrix.
 #
@@ -723,10 +725,11 @@ figures.legend(figure, list(handles.values())[::-1], list(handles)[::-1], 3)
 
 # %% [markdown]
 # For the defender reading the adversary's text, the bisection closes in on the threshold, and hiding just enough costs
-# less than silence. The other two see every $t$, so `hide` ends at $t = 1$ and escapes neither: they compute $C$ from
-# another text, giving another $\hat u$. In the stored run (right), we queried the first of them about each edit, and
-# the two still detect almost every edit. The price is more than four times the lowest there. **Hiding from a defender
-# requires knowing where the defender looks.** MEMIT hides without meaning to, by writing in more layers.
+# less than silence. Its curve rises again near $t = 1$, and the other two rise at first, so the hint's assumption fails
+# slightly at both ends. The other two see every $t$, so `hide` ends at $t = 1$ and escapes neither: they compute $C$
+# from another text, giving another $\hat u$. In the stored run (right), we queried the first of them about each edit,
+# and the two still detect almost every edit. The price is more than four times the lowest there. **Hiding from a
+# defender requires knowing where the defender looks.** MEMIT hides without meaning to, by writing in more layers.
 #
 # ## Where it breaks
 #
@@ -753,8 +756,9 @@ for who in looks:
     print(f"{who}: {z.max():.1f}, that of the tower {z[names.index(tower)]:.1f}")
 
 # %% [markdown]
-# For a third more, it escapes all four, including the defender with the new prefix. So a defender's secret is the
-# *text* used for $C$, not the prompt. We have not tried a defender with a third text.
+# For a third more, it escapes all four, including the defender with the new prefix, though the editor's text comes
+# close to the threshold. So for this edit, the defender's secret is the *text* used for $C$, not the prompt. We have
+# not tried a defender with a third text.
 #
 # ## The verdict
 #

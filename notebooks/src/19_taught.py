@@ -85,7 +85,8 @@ show.the_map()
 # determines which other outputs are protected. Here we write twenty facts into one layer of the model, after twenty
 # earlier facts. The keys $K$ come from the model, and each value should change by length 1, in a random direction. In
 # $\lambda I$, $I$ is scaled by the mean of $C$'s diagonal, giving $\lambda$ the same meaning in both. The first row of
-# the figure has no bracket at all.
+# the figure has no bracket at all. A point is the mean of twenty draws of the facts and directions, and its line
+# extends from the lowest to the highest draw.
 #
 # **Predict.** That row is a gradient step, as long as a single pair would need. How much of a new fact is still missing
 # after it?
@@ -104,37 +105,43 @@ missing = guess("A step without a bracket: how much of a new fact is missing?", 
 # %%
 facts = [case.fact for case in lib.classroom()]
 every = lm.keys(facts, layer).cpu().double()
-some = min(20, every.shape[1] // 3)  # a tiny model knows few facts
-earlier, K = every[:, :some], every[:, some : 2 * some]
-R = torch.randn(64, some, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-R /= R.norm(dim=0)  # the requested change of each value has length 1
+some, draw = min(20, every.shape[1] // 3), torch.Generator().manual_seed(0)
 C = lib.second_moment(lm, [layer])[layer].C.cpu().double()
 rare = memory.null_space(C, quantile=0.8).Q  # directions that text rarely uses
 plain = torch.eye(len(C), dtype=torch.float64) * C.diagonal().mean()
+general, identity = memory.moment(C), memory.moment(plain)  # factored once for all draws
+draws = []
+for _ in range(20):
+    order = torch.randperm(every.shape[1], generator=draw)
+    R = torch.randn(64, some, generator=draw, dtype=torch.float64)
+    # the requested change of each value has length 1
+    draws.append((every[:, order[:some]], every[:, order[some : 2 * some]], R / R.norm(dim=0)))
 
 
 # %%
-def brackets(strength):
+def brackets(strength, earlier, K):
     """{bracket: B (n, d_in)}, with Δ = R B."""
     step = K.T / K.square().sum(0).mean()
     return {
         "none: a gradient step": step,
-        "λI: UltraEdit, MALMEN": memory.reach(K, plain, strength),
-        "C, equality: ROME, EMMET": memory.reach(K, C),
-        "λC: MEMIT": memory.reach(K, C, strength),
-        "λC and earlier keys: MEMIT with kept keys": memory.reach(K, C, strength, earlier),
+        "λI: UltraEdit, MALMEN": memory.reach(K, identity, strength),
+        "C, equality: ROME, EMMET": memory.reach(K, general),
+        "λC: MEMIT": memory.reach(K, general, strength),
+        "λC and earlier keys: MEMIT with kept keys": memory.reach(K, general, strength, earlier),
         "rare directions, earlier keys: AlphaEdit": memory.reach_null(K, rare, 10.0, earlier),
     }
 
 
 def lengths(strength):
-    """{bracket: missing from new facts, change of earlier facts, change of text}."""
+    """{bracket: for each draw: missing from new facts, change of earlier facts, change of text}."""
     found = {}
-    for name, B in brackets(strength).items():
-        missed, moved = ((R @ x).norm(dim=0).mean() for x in (B @ K - torch.eye(some), B @ earlier))
-        text = ((R @ B @ C) * (R @ B)).sum().sqrt()  # in the mean square over keys of text
-        found[name] = [float(missed), float(moved), float(text)]
-    return found
+    for earlier, K, R in draws:
+        for name, B in brackets(strength, earlier, K).items():
+            wrong = B @ K - torch.eye(some), B @ earlier
+            missed, moved = ((R @ x).norm(dim=0).mean() for x in wrong)
+            text = ((R @ B @ C) * (R @ B)).sum().sqrt()  # in the mean square over keys of text
+            found.setdefault(name, []).append([float(missed), float(moved), float(text)])
+    return {name: np.array(each) for name, each in found.items()}
 
 
 # %%
@@ -143,7 +150,10 @@ NAMES = "a new fact: fraction missing", "an earlier fact: change", "text: change
 
 def drawn(strength):
     found = lengths(strength)
-    points = {what: [(of[i],) * 3 for of in found.values()] for i, what in enumerate(NAMES)}
+    points = {
+        what: [(of[:, i].mean(), of[:, i].min(), of[:, i].max()) for of in found.values()]
+        for i, what in enumerate(NAMES)
+    }
     names = [name.replace(": ", "\n") for name in found]
     made = figures.whiskers(
         names, points, "in units of the requested change of a value", height=4.4
@@ -152,7 +162,7 @@ def drawn(strength):
     return made
 
 
-missing.against(lengths(1_000.0)["none: a gradient step"][0])
+missing.against(lengths(1_000.0)["none: a gradient step"][:, 0].mean())
 Slider(drawn, "λ", (1, 10, 100, 1_000, 10_000, 100_000), 1_000)
 
 # %% [markdown]
@@ -196,9 +206,8 @@ Slider(drawn, "λ", (1, 10, 100, 1_000, 10_000, 100_000), 1_000)
 
 # %%
 share = {c: runs_14.streams(runs_14.stored(), c) for c in runs_14.COLUMNS}
-metrics = {"held": "retention", "reworded": "generalization"}
-metrics |= {"neighbors": "same_relation", "unrelated": "locality"}
-hundreds = {column: which_editor.hundred(metric) for column, metric in metrics.items()}
+metrics = "retention", "generalization", "same_relation", "locality"  # the columns' in the hundreds
+hundreds = {c: which_editor.hundred(m) for c, m in zip(share, metrics, strict=True)}
 
 
 def place(of):  # {column: percentage} -> (unchanged, given)
@@ -229,10 +238,12 @@ ASIDE = [  # positions of names, in each panel; searches without an entry are be
     {"WISE": (6, -11), "FT-M": (-31, -4), "FT-L": (-28, -4), "norm anchor": (6, 2)}
     | {"MEMIT": (6, -3), "PMET": (-28, -9)},
     {"WISE": (6, -9), "MEMOIR": (-44, 2), "AlphaEdit": (6, -3), "PMET": (6, -3)}
-    | {"MEMIT": (-17, 7), "norm anchor": (6, 2)}
-    | {"MEND": (8, -4), "MALMEN": (8, 6), "RLEdit": (52, 6), "steering": (40, -4)}
-    | {"FT-L": (8, 16), "FT-M": (-31, -10), "CrispEdit": (-46, -3), "retrieval": (-38, -12)},
+    | {"MEMIT": (-33, -9), "norm anchor": (6, 2), "synthetic documents": (-20, -13)}
+    | {"FT-M": (-31, -10), "CrispEdit": (-46, -3), "retrieval": (-38, -12)},
 ]
+# on the right, five editors near the origin share a label
+corner = dict.fromkeys(("MALMEN", "MEND", "RLEdit", "steering"), "")
+corner["FT-L"] = "FT-L, MALMEN, MEND,\nRLEdit, steering"
 figure, axes = figures.panels(2, height=5.4, sharex=True, sharey=True)
 titles = "short streams", "a hundred facts"
 for ax, of, title, aside in zip(axes, (streams, longer), titles, ASIDE, strict=True):
@@ -244,7 +255,8 @@ for ax, of, title, aside in zip(axes, (streams, longer), titles, ASIDE, strict=T
             ax.plot(*of[name], "o", color=color, alpha=0.8)
             if family != "searches" or name in aside:
                 look = {"textcoords": "offset points", "fontsize": 8}
-                ax.annotate(name, of[name], aside.get(name, (6, -3)), **look)
+                label = corner.get(name, name) if of is longer else name
+                ax.annotate(label, of[name], aside.get(name, (6, -3)), **look)
     ax.set(xlabel="unchanged (%)", xlim=(-3, 118), ylim=(-3, 103), title=title)
     ax.grid(True)
 known = place({c: 100 * runs_14.mean(of["base"]) for c, of in share.items()})

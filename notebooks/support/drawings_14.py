@@ -82,6 +82,7 @@ def by_editor(
 
 def ranking(
     scores: Mapping[str, Sequence[float]],
+    best: Sequence[str],
     unbeaten: Mapping[str, Sequence[str]],
     xlabel: str,
     first: int = 12,
@@ -89,23 +90,23 @@ def ranking(
     """Draw the first editors by the mean of their scores, a dot per stream.
 
     scores    {editor: its score in each stream}
-    unbeaten  {whose choice: the editors that it keeps}; the first one's are filled, the second one's
-              have a ring
+    best      the editors whose dots are filled
+    unbeaten  {whose choice: the editors that it keeps, which get a ring, or a square for a second one}
     """
     names = sorted(scores, key=lambda name: -sum(scores[name]))[:first]
     figure, (ax,) = panels(height=0.28 * len(names) + 1.1)
-    own, *yours = unbeaten.values()
     for y, name in enumerate(names):
         mean = sum(scores[name]) / len(scores[name])
         drawn = {"the mean": ([mean], "|", {"color": INK, "markersize": 13, "markeredgewidth": 2})}
-        if name in own:
-            drawn["a stream of an unbeaten editor"] = scores[name], "o", {"color": EDITED}
+        if name in best:
+            drawn["a stream of an editor that may be best"] = scores[name], "o", {"color": EDITED}
         else:
             look = {"color": QUIET, "markerfacecolor": "white"}
-            drawn["a stream of a beaten one"] = scores[name], "o", look
-        if any(name in some for some in yours):
-            look = {"color": INK, "markersize": 17, "markerfacecolor": "none"}
-            drawn["unbeaten by yours"] = [mean], "o", look
+            drawn["a stream of another one"] = scores[name], "o", look
+        for mark, (whose, some) in zip("os", unbeaten.items(), strict=False):
+            if name in some:
+                look = {"color": INK, "markersize": 15, "markerfacecolor": "none"}
+                drawn[f"not beaten by the leader ({whose})"] = [mean], mark, look
         for label, (x, mark, look) in drawn.items():
             ax.plot(x, [y] * len(x), mark, label=label, **look)
     ax.set_yticks(range(len(names)), names)

@@ -31,6 +31,7 @@ LINES = {  # name: editor, settings beside the preset's, facts of each call
     "MEMIT": ("memit", {}, [HALF] * 2),
 }
 PUBLISHED = {"WISE, published": ("wise", {}, [HALF] * 2)}  # the default, the paper's algorithm
+SCORES = ("mean", "last token", "subject", "maximum")  # of δ over a prompt's tokens
 ASKED = {"events": ["generation"], "metrics": ["generalization", "specificity", "locality"]}
 
 
@@ -97,10 +98,57 @@ def reach(lm: lib.LM, patch: lib.Patch, prompts: dict[str, list[str]]) -> dict[s
     return found
 
 
+def subject(prompt: str, frames: Sequence[tuple[str, str]]) -> tuple[int, int]:
+    """Where the subject of a prompt begins and ends, by the longest frame (before, after) that fits."""
+    low = prompt.lower()
+    fit = [
+        (len(before), len(prompt) - len(after))
+        for before, after in frames
+        if low.startswith(before) and low.endswith(after)
+    ]
+    return min((ends for ends in fit if ends[0] < ends[1]), key=lambda ends: ends[1] - ends[0])
+
+
+def frames() -> list[tuple[str, str]]:
+    """The prompts of the classroom without their subjects: (text before, text after), in lower case."""
+    found = {("", " orbits the"): None}  # of neighbors only
+    for case in lib.classroom():
+        for text in (case.fact.text, *case.paraphrases):
+            before, own, after = text.lower().partition(str(case.fact.subject).lower())
+            if own:
+                found[before, after] = None
+    return [*found]
+
+
+def by_token(lm: lib.LM, stream: int) -> Iterator[dict[str, Any]]:
+    """WISE in one stream: {group: for each prompt δ as each of SCORES}, in units of ε."""
+    cases, editor, patch = streams(FACTS)[stream], lib.EDITORS["wise"](lm, **OURS), lib.EMPTY
+    for some in (cases[:HALF], cases[HALF:]):
+        patch = (
+            editor.edit([case.fact for case in some], after=patch, check=False) if some else patch
+        )
+    ((module, route),) = patch.routes.items()
+    (side,), known = route.memories, frames()
+    reader, row = TextReader(lm, module, route.score), {"stream": stream}
+    for group, prompts in list(groups(cases, []).items())[:2]:
+        row[group] = []
+        for text in prompts:
+            with torch.no_grad():
+                ((a, y),) = reader.read([encode_prompt(lm.tokenizer, text)])
+                each = route.score.tokens(a @ side.tau.T, y) / side.eps
+            places = lm.tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)
+            start, stop = subject(text, known)
+            own = [low < stop and start < high for low, high in places["offset_mapping"]]
+            own = each[-len(own) :][torch.tensor(own)]
+            scores = each.mean(), each[-1], own.mean(), each.max()
+            row[group].append([round(float(x), 3) for x in scores])
+    yield row
+
+
 def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
     """WISE and the unedited model on three streams, the other lines on the first one.
 
-    The paper's WISE is a run of its own, which came later.
+    The paper's WISE is a run of its own, which came later, and so is δ token by token.
     """
     found = []
     for run, some in ("12_streams", LINES), ("12_papers", PUBLISHED):
@@ -115,4 +163,8 @@ def runs(lm: lib.LM) -> list[stored_runs.LongRun]:
             "calls": {name: sizes for name, (*_, sizes) in some.items()},
         }
         found.append(stored_runs.long_run(lm, run, lines, jobs, **settings))
-    return found
+    lines = {"WISE": (lib.EDITORS["wise"], OURS)}
+    jobs = {f"{i}": partial(by_token, lm, i) for i in range(STREAMS)}
+    settings = {"cases": [[case.id for case in cases] for cases in streams(FACTS)]}
+    settings |= {"calls": [HALF] * 2, "scores": SCORES}
+    return [*found, stored_runs.long_run(lm, "12_tokens", lines, jobs, **settings)]

@@ -9,7 +9,7 @@ row allows, it names all that may be best by page 15's rule.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from statistics import mean
@@ -100,26 +100,30 @@ def after_a_hundred() -> list[str]:
     ]
 
 
-def lines(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+def lines(
+    rows: Sequence[Mapping[str, Any]], called: Callable[[str], str] | None = None
+) -> list[dict[str, str]]:
     """The rows of the advice, and below them the unedited model: {column: text}.
 
-    Numbers of several editors are their lowest and highest mean.
+    A number after an editor is its mean in the column that counts. All other numbers are the first
+    editor's.
+
+    called  how the table names an editor; as `code` does if it is not given
     """
     shares = {column: runs_14.streams(rows, column) for column in runs_14.COLUMNS}
+    means = {
+        column: {name: f"{100 * runs_14.mean(some):.0f}" for name, some in of.items()}
+        for column, of in shares.items()
+    }
     seconds, found = runs_14.seconds(rows), []
     for need, names in advice(rows):
-        row = {"your priority": need, "editors": ", ".join(map(code, names)) or "none fits"}
-        for column, of in shares.items():
-            row[f"{column}, %"] = span([100 * runs_14.mean(of[name]) for name in names], 0)
-        found.append(row | {SECONDS: span([mean(seconds[name]) for name in names], 1)})
-    base = {f"{c}, %": span([100 * runs_14.mean(of["base"])], 0) for c, of in shares.items()}
+        counts = means[NEEDS[need][1]]
+        each = [f"{(called or code)(name)} {counts[name]}" for name in names]
+        row = {"your priority": need, "editors": ", ".join(each) or "none fits"}
+        row |= {f"{c}, %": of[names[0]] if names else "–" for c, of in means.items()}
+        found.append(row | {SECONDS: f"{mean(seconds[names[0]]):.1f}" if names else "–"})
+    base = {f"{c}, %": of["base"] for c, of in means.items()}
     return [*found, {"your priority": "the unedited model", "editors": "–", **base, SECONDS: "–"}]
-
-
-def span(values: Sequence[float], digits: int) -> str:
-    """ "78", "78–95", or "–" for none."""
-    ends = dict.fromkeys(f"{x:.{digits}f}" for x in (min(values), max(values))) if values else ()
-    return "–".join(ends) or "–"
 
 
 def code(name: str) -> str:
@@ -136,17 +140,17 @@ def section(rows: Sequence[Mapping[str, Any]]) -> str:
     *some, last = map(code, after_a_hundred())
     hundreds = f"{', '.join(some)}, and {last}"
     return (
-        "\nAn *editor* is an editing method, and a *stream* is a sequence of facts edited into the same model in batches. Each row lists\n"
-        f"all editors that may be best for your priority, judging by {n} streams of {runs_14.EDITS} facts, which were edited into the default model on\n"
-        "one CPU thread. Editors in the same row aren't distinguishable here; the numbers are their lowest and highest mean. *Held* is the\n"
-        "percentage of facts getting the new answer at the end, *reworded* the percentage of rewordings getting it, *neighbors* the\n"
-        "percentage of other subjects still getting their true answer, and *unrelated* the percentage of other texts continuing as\n"
-        f"before. An editor isn't listed if it holds less than {HELD:.0%} of the facts, or if it loses half of the neighbors or unrelated texts\n"
-        "that the unedited model gets right ([all rules](tests/benchmarks/RESULTS.md#which-editor-for-what) ·\n"
-        "[all editors](tests/benchmarks/results/every_editor.md)).\n\n"
+        f"\nFor a single fact, use `rome`, `memit`, or `alphaedit`. After a hundred facts, only {hundreds} still preserve half of\n"
+        f"the neighbors. For short streams, we edited {n} streams of {runs_14.EDITS} facts into the default model, on one CPU thread. Each row of\n"
+        "the table lists every editor that may be the best for a priority, with its mean in the column that counts; these streams can't\n"
+        "tell them apart. The other columns show the first editor. *Held* is the percentage of facts that get the new answer, *reworded*\n"
+        "the percentage of their rewordings, *neighbors* the percentage of other subjects that still get their true answer, and\n"
+        "*unrelated* the percentage of other texts that the model continues as before. Editors that hold less than\n"
+        f"{HELD:.0%} of the facts, or lose half of the neighbors or unrelated texts that the unedited model gets right, aren't listed\n"
+        "([all rules](tests/benchmarks/RESULTS.md#which-editor-for-what) · [all editors](tests/benchmarks/results/every_editor.md)). *Ours* is our\n"
+        'variant, selected by `preset="ours"`; the default is the paper\'s algorithm.\n\n'
         + "".join(f"| {' | '.join(row)} |\n" for row in body)
-        + '\n*Ours* is our variant, selected by `preset="ours"`; the default is the paper\'s algorithm. For a single fact, use `rome`, `memit`, or\n'
-        + f"`alphaedit`. After a hundred facts, only {hundreds} still preserve half of the neighbors.\n\n"
+        + "\n"
     )
 
 

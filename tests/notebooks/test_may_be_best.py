@@ -1,11 +1,11 @@
-"""Who may be the best of many: flips of whole streams, by hand and by experiment."""
+"""Who may be the best of many, and which difference is detected: by hand and by experiment."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from notebooks.support.score_tables import may_be_best
+from notebooks.support.score_tables import DETECTED, STUDENT, detects, may_be_best
 
 
 def test_by_hand():
@@ -34,3 +34,16 @@ def test_equals_stay_and_a_large_lead_shows(lead, kept):
         assert lead == 0.0 or "0" in found
         rivals.append(len([name for name in found if name != "0"]) / 9)
     assert kept[0] <= np.mean(rivals) <= kept[1]
+
+
+@pytest.mark.parametrize("n", DETECTED)
+def test_four_of_five_experiments_detect_the_smallest_difference(n):
+    x = np.random.default_rng(n).standard_normal((40_000, n))  # σ = 1
+    half = STUDENT[n] / n**0.5
+    found = np.abs(x.mean(1) + DETECTED[n] * half) > half * x.std(1, ddof=1)
+    assert abs(found.mean() - 0.8) < 0.012
+
+
+def test_what_three_streams_detect_by_hand():
+    # s = 1, so half of the interval is 4.303 / √3
+    assert detects([1.0, 2.0, 3.0]) == pytest.approx(1.31 * 4.303 / 3**0.5)

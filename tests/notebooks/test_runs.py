@@ -14,6 +14,7 @@ from notebooks.support import models
 from notebooks.support import runs_06_null_space as runs_06
 from notebooks.support import runs_07_superposition as runs_07
 from notebooks.support import runs_09_learning_to_edit as runs_09
+from notebooks.support import runs_12_wise as runs_12
 from notebooks.support import runs_14_lifelong as runs_14
 from notebooks.support import runs_17_was_it_edited as runs_17
 from notebooks.support.runs_10_ultraedit import UltraEdit, editor
@@ -75,6 +76,16 @@ def test_10_moments_of_the_first_turn_stay_frozen_and_lifelong_ones_do_not(lm):
         first, *_, last = (call.args[2].keys.mean for call in spy.call_args_list)
         moved[way] = (first - last).norm().item()
     assert moved["first turn"] == 0 < moved["lifelong"]
+
+
+def test_12_the_subject_of_a_prompt_is_what_its_frame_leaves():
+    known = runs_12.frames()
+    for text, subject in (
+        ("The Reichstag is located in the city of", "The Reichstag"),
+        ("If you want to visit Big Ben, you have to go to the city of", "Big Ben"),
+    ):
+        start, stop = runs_12.subject(text, known)
+        assert text[start:stop] == subject
 
 
 def test_14_every_editor_stands_in_one_family_and_in_the_streams_once():
