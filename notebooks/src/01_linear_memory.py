@@ -251,11 +251,11 @@ fit = use("1.1", fit)
 #
 # </details>
 #
-# With fewer independent keys than dimensions, $KK^\top$ has no inverse, and many matrices answer all keys
-# perfectly. Which should we choose? The shortest, that is, the matrix with the smallest $\|W\|^2$, because it adds
-# nothing that the pairs do not require. It is called the **minimum-norm solution**. Its rows are combinations of
-# the keys, $W = M K^\top$: any part of a row that is orthogonal to every key would make the row longer without
-# changing an answer. From $M K^\top K = V$ follows the formula for few keys,
+# With fewer independent keys than dimensions, $KK^\top$ has no inverse, and many matrices answer all keys perfectly.
+# Which should we choose? The shortest, that is, the matrix with the smallest $\|W\|^2$, because it adds nothing that
+# the pairs do not require. It is called the **minimum-norm solution**. Its rows are combinations of the keys, $W = M
+# K^\top$: any part of a row that is orthogonal to every key would make the row longer without changing an answer.
+# Solving $M K^\top K = V$ for $M$ gives the formula for few keys,
 #
 # $$W = V (K^\top K)^{-1} K^\top .$$
 #
@@ -316,9 +316,9 @@ colors = {name: plot.CYCLE[i] for name, i in colors.items()}
 plot.lines(x, found | theory, *RECALL, colors=colors, dashes=dict.fromkeys(found, " "))
 
 # %% [markdown]
-# Dots are measurements; lines are the two formulas. Outer products make errors from the second pair on. Least
-# squares stores up to $d$ pairs exactly. Above that, it loses a fraction of $1 - d/n$, without collapsing as long
-# as it is queried using the keys as they were written.
+# Dots are measurements; lines are the two formulas. Outer products make errors from the second pair on. Least squares
+# stores up to $d$ pairs exactly. Above that, it loses a fraction $1 - d/n$ but doesn't collapse, as long as it is
+# queried with exactly the keys that were written.
 #
 # ## Correlated keys
 #
@@ -383,8 +383,8 @@ even[:, 0], even[:, 1] = torch.tensor([[1.9, 0.9], [1.2, -1.6]])
 drawings_01.whitening(flat @ even, flat, (0, 1))
 
 # %% [markdown]
-# The ellipse is the set of keys with $k^\top C^{-1} k = 4$, and whitening makes it round. The two arrows have in common
-# only the direction that all keys have in common.
+# The ellipse is the set of keys with $k^\top C^{-1} k = 4$, and whitening makes it round. All that the two arrows
+# share is the direction that all keys share.
 #
 # ## Ridge
 #
@@ -405,9 +405,9 @@ drawings_01.whitening(flat @ even, flat, (0, 1))
 # For $\lambda \to 0$, the first form becomes the formula for many keys, and the second the formula for few.
 #
 # How large should $\lambda$ be? A subject's key is a little different in every sentence. Suppose that each of the $n$
-# keys arrives as $k_i + \varepsilon$, with noise of mean 0 and covariance $\sigma^2 I$. In the expected error the mixed
-# term vanishes, adding $\mathbb{E}\|W\varepsilon\|^2 = \sigma^2\|W\|^2$ for every pair. So the matrix with the smallest
-# expected error is ridge with $\lambda = n \sigma^2$.
+# keys arrives as $k_i + \varepsilon$, with noise of mean 0 and covariance $\sigma^2 I$. In the expected error the
+# mixed term vanishes, and each pair adds $\mathbb{E}\|W\varepsilon\|^2 = \sigma^2\|W\|^2$. So the matrix with the
+# smallest expected error is ridge with $\lambda = n \sigma^2$.
 #
 # **Exercise 1.1, third step · ★ · 6 minutes.** Write `ridge` as one call of `fit`, adding the $d$ extra pairs. The
 # next figure is drawn from it.
@@ -491,9 +491,9 @@ Slider(figure, "λ, in units of n σ²", [10 ** (i / 2) for i in range(-6, 5)], 
 #
 # ## A layer of a real model
 #
-# The matrix edited in notebook 00 is the output projection of an MLP. Its input at a token is the key, its output
-# the value. We read the keys at the last token of the classroom's subjects, and of your own subject if you entered
-# a fact.
+# The matrix edited in notebook 00 is the output projection of an MLP. Its input at a token is the key, its output the
+# value. We read the keys at the last token of the built-in facts' subjects, and of your own subject if you entered a
+# fact.
 #
 # If the layer's keys were spread evenly, all eigenvalues of $C$, a mean over tokens of general text, would be
 # equal. However, we have only $\hat C$, estimated from $n$ tokens. Even if $C = I$, its eigenvalues spread from
@@ -537,8 +537,8 @@ plot.lines(range(1, width + 1), curves, *axes, ylog=True)
 #
 # <details><summary>Answer</summary>
 #
-# Raw cosines lean toward the positive side, because keys have a component in common. Whitening draws the bulk toward 0,
-# though not as close as random vectors, leaving a tail of pairs that look similar to this layer.
+# Raw cosines lean toward the positive side, because keys have a component in common. Whitening draws the bulk toward
+# 0, though not as close as for random vectors, and leaves a tail of pairs that this layer can hardly tell apart.
 #
 # </details>
 #
@@ -607,8 +607,7 @@ figure
 # $EK^\top(KK^\top)^{-1}$, where $E$ is the noise. For independent keys, the error at a new key is $d/(n - d)$ times
 # the square of the noise: almost nothing with many pairs, and unbounded at $n = d$.
 #
-# Ridge should help, but the thief cannot use $W$ to find the right $\lambda$. He sets some pairs aside, using them for
-# testing.
+# Ridge should help, but the thief cannot use $W$ to find the right $\lambda$. He sets some pairs aside for testing.
 #
 # **Your turn · exercise 1.6 · ★★ · 15 minutes, in three steps.** `excess` is the squared error of ridge at new
 # pairs for each $\lambda$ in a list, as a fraction of $\|V_\text{new}\|^2$. `choose` returns the $\lambda$ that is

@@ -148,11 +148,11 @@ def scores(Ws, ks, deltas, Cs, size=size):  # of all layers
 #
 # <details><summary>Work it out</summary>
 #
-# Along either axis, $u$ is parallel to $k$, so $\|\Delta\|_F = \|\delta\|/\|k\|$ at *both* ends. The output at a
-# key $x$ of general text changes, in the mean square, by
+# Along either axis, $u$ is parallel to $k$, so $\|\Delta\|_F = \|\delta\|/\|k\|$ at *both* ends. The output at a key
+# $x$ of general text changes, in the mean square, by
 # $\mathbb{E}\|\Delta x\|^2 = \mathrm{tr}(\Delta C \Delta^\top) = \|\delta\|^2\,u^\top C u/q^2 = \|\delta\|^2/q$,
-# since $u^\top C u = u^\top k = q$. For the common direction $q$ is a hundred times smaller, making the harm as
-# many times larger.
+# since $u^\top C u = u^\top k = q$. For the common direction, $q$ is
+# a hundred times smaller, so the harm is a hundred times larger.
 #
 # </details>
 
@@ -317,15 +317,14 @@ figures.curves(shown, "layer", what, log=shown, best=True, colors=COLORS)
 # %% [markdown]
 # More than half of the edits go into layer 0, and the others are spread over five more layers. The three openers have
 # large scores in most layers, but never twice the largest of the others. **No change in this figure is long**: the
-# largest is a seventh of its matrix. What, then, did the paper gain so much by avoiding?
+# largest is a seventh of its matrix. So which changes did WilKE avoid in the paper to gain so much?
 #
 # ## The edits that ruin a model
 #
-# WilKE's authors saw two ways in which sequential editing with ROME fails: slowly, or through a **flash**, one
-# single edit that ruins the model. Almost all of their flash facts have a short subject at the beginning of the
-# prompt, and the authors say that the layer doesn't fit these facts. Notebook 04 has encountered another
-# explanation. *Published* ROME takes its direction from the mean key $\bar k$, and its length from the bare
-# prompt's key $k_0$:
+# WilKE's authors saw two ways in which sequential editing with ROME fails: slowly, or through a **flash**, one single
+# edit that ruins the model. Almost all of their flash facts have a short subject at the beginning of the prompt, and
+# the authors say that the layer doesn't fit these facts. In notebook 04 we met another explanation. *Published* ROME
+# takes its direction from the mean key $\bar k$, and its length from the bare prompt's key $k_0$:
 #
 # $$\Delta = (v^\star - Wk_0)\,\frac{u^\top}{u^\top k_0}, \qquad u = C^{-1}\bar k .$$
 #
@@ -340,9 +339,9 @@ figures.curves(shown, "layer", what, log=shown, best=True, colors=COLORS)
 #
 # <details><summary>Answer</summary>
 #
-# Without the token, an opener is the very first thing that the model reads. There it remains at the attention sink,
-# with a key that is almost the same for every subject, as notebook 02b has shown. After a template the subject is
-# an ordinary word. So the two keys have little in common, in all layers from the beginning of the sink on.
+# Without the token, an opener is the very first thing that the model reads. Its position is the attention sink, where
+# the key is almost the same for every subject, as we saw in notebook 02b. After a template the subject is an ordinary
+# word. So from the layer where the sink begins, the two keys have little in common.
 #
 # </details>
 
@@ -369,15 +368,15 @@ longer = "times longer under the published key"
 figures.curves(shown, "layer", longer, log=shown, colors=COLORS)
 
 # %% [markdown]
-# **Without the token** the changes for the three openers are about twenty times too long, and up to eighty, from layer
-# 3 on, where ROME writes in this model. In layer 1 they are less than half as long as they should be, helping to make
-# the scores small there. The other nine facts show nothing of the kind anywhere. **With the token** the three are like
-# the others.
+# **Without the token** the changes for the three openers are about twenty times too long, and up to eighty, from
+# layer 3 on, where ROME writes in this model. In layer 1 they are less than half as long as they should be, which
+# helps make the scores small there. The other nine facts don't show this in any layer. **With the token** the three
+# are like the others.
 #
 # So if a method looks for a small change, it will avoid layer 3 for just these facts. The next cell shows this by
 # running the library's WilKE with the published key and nothing prepended. It tries the three layers in which the
-# factor is small, and ROME's layer. We also write each candidate edit individually, measuring how far unrelated
-# text shifts, by the KL divergence of the next token, and the probability of the new answer.
+# factor is small, and ROME's layer. We also write each candidate edit on its own and measure two things: the
+# probability of the new answer, and how far unrelated text shifts (the KL divergence of the next token).
 
 # %%
 few = tuple(range(min(4, lm.n_layers)))
@@ -488,11 +487,11 @@ for ax, front in zip(made.axes, FRONTS, strict=True):
 made
 
 # %% [markdown]
-# **With nothing prepended, published ROME's curve is flat except for steps.** Each step is the edit of an opener (gray
-# dots), and these two edits cause 99% of all increases. The keys identified them in advance. Published WilKE has the
-# same steps, at an eighth and a thirtieth of the height. Using the mean key, nothing happens, whichever editor is
-# choosing the layer, and when the token is prepended, nothing happens at openers with either key. We don't see a slow
-# build-up in ten edits.
+# **With nothing prepended, published ROME's curve is flat except for steps.** Each step is the edit of an opener
+# (gray dots), and these two edits cause 99% of all increases. The keys identified them in advance. Published WilKE
+# has the same steps, at an eighth and a thirtieth of the height. With the mean key, nothing happens, whichever editor
+# chooses the layer. With the token prepended, nothing happens at openers with either key. Ten edits show no slow
+# build-up.
 #
 # ## A guard
 #
@@ -612,21 +611,23 @@ for arm, front in [(arm, front) for front in FRONTS for arm in [*arms, "careful"
 show.Table(table[:-1])  # the guard was not run with the token, where it has nothing to do
 
 # %% [markdown]
-# Each table cell shows both streams. **The guard achieves most of the gain while keeping the layer fixed**: it spares
-# as many neighbors as published WilKE and holds one fact fewer in each stream, with the larger KL in the second. The mean
-# key misses all four openers, as notebook 04 has shown, so it spares most and holds fewer facts. The guard misses two,
-# among them Rome, and published WilKE one. With the token, every editor holds three of four.
+# Each table cell shows both streams. **The guard achieves most of the gain while keeping the layer fixed**: it
+# preserves as many neighbors as published WilKE, but holds one fact fewer in each stream, and its KL is larger in the
+# second. The mean key fails on all four openers, as in notebook 04, so it preserves the most neighbors but holds
+# fewer facts. The guard misses two, among them Rome, and published WilKE one. With the token, every editor holds
+# three of four.
 #
-# What does choosing the layer do by itself? Give both editors the *same* key, the mean key. With nothing prepended, WilKE
-# then preserves fewer neighbors than ROME in both streams. With the token, we add the three streams written above,
-# which share some facts: the five point in both directions, and a gain below 18 points would not have been detected.
+# What does choosing the layer do by itself? Give both editors the *same* key, the mean key. With nothing prepended,
+# WilKE then preserves fewer neighbors than ROME in both streams. With the token, we add the three streams written
+# above, giving five; some facts occur in more than one. Some streams favor WilKE and others ROME, and a gain of less
+# than 18 points would not have been detected.
 #
 # ## The published measure
 #
-# The paper uses a different protocol. Every fact is edited, tested, and then **rolled back**: the same editor edits
-# the old answer in again. Five proportions are counted: the edited facts (ES), rewordings (GS) and neighbors (LS)
-# that are right at that point; and after rolling back, the edited facts (ERS) and other facts (ORS) that still have
-# their old answer. $S$ is their harmonic mean.
+# The paper uses a different protocol. Every fact is edited, tested, and then **rolled back**: the same editor writes
+# the old answer back. Five proportions are counted: the edited facts (ES), rewordings (GS) and neighbors (LS) that
+# are right at that point; and after rolling back, the edited facts (ERS) and other facts (ORS) that still have their
+# old answer. $S$ is their harmonic mean.
 #
 # **Your turn · exercise 4.5, last step · ★ · 3 minutes.** Write `S`, for a list of proportions from 0 to 1. A
 # proportion of 0 counts as 0.0001, as in the authors' program.
@@ -655,8 +656,8 @@ S = use("4.5", S)
 #
 # </details>
 #
-# The values below were published for GPT-2 XL, which reads nothing before a text, after 64 edits. ROME and WilKE use
-# the published key.
+# The values below were published for GPT-2 XL after 64 edits. Nothing is prepended to the texts it reads. ROME and
+# WilKE use the published key.
 #
 # **Predict.** Which proportion determines ROME's $S$?
 #
@@ -681,10 +682,10 @@ print(f"WilKE is {ahead:.0%} ahead of MEMIT after 1,024 edits")
 show.Table(table)
 
 # %% [markdown]
-# ROME's $S$ is close to its smallest proportion: it has lost facts without editing them. The 46% is a true number,
-# measured at one point of a curve. After 1,024 edits all three editors have almost completely failed, WilKE having the
-# largest of three small values of $S$; after 256 MEMIT is well ahead of it. And the table contains neither a ROME with
-# another key nor a guard, so we don't know how much of the curve comes from the layer.
+# ROME's $S$ is close to its smallest proportion: it has lost facts that it never edited. The 46% is correct, but
+# describes a single point of a curve. After 1,024 edits, all three editors have almost completely failed, and WilKE
+# has the largest of three small values of $S$; after 256, MEMIT is well ahead. And the table contains neither a ROME
+# with another key nor a guard, so we don't know how much of the curve comes from the layer.
 #
 # ## What we know now
 #

@@ -6,8 +6,8 @@
 # A table shows that one editor holds 95% and another 90. What was counted, and does the difference mean anything?
 #
 # **You will** write three success criteria · make a model that learned nothing look as if it knew most facts · derive
-# an interval from a counting argument · simulate experiments whose true means are known, finding out which rule for the
-# best editor keeps its promise, and which differences it can detect.
+# an interval from a counting argument · simulate experiments with known true means, to see which rule for finding the
+# best editor has the error rate it claims, and how small a difference it can detect.
 #
 # **Needs** a stream of edits as in [notebook 14](14_lifelong.ipynb).
 #
@@ -210,7 +210,8 @@ show.Table([{"editor": n, **of} for n, of in shown.items()])
 
 # %% [markdown]
 # **The criterion reverses the ranking**: MALMEN leads retrieval by probability, and retrieval leads by generation.
-# MEND, which has destroyed the model and gives none of its facts, still gets many of its rewordings by *probability*.
+# MEND has destroyed the model, which then gives none of the new answers, but by *probability* many rewordings still
+# count as successes.
 #
 # ## What does teacher forcing give away?
 #
@@ -426,11 +427,11 @@ world = use("8.5", world)
 #
 # </details>
 #
-# What is a likely $r$? The mean of a stream varies for two reasons: its chance varies, with a standard deviation
-# $\sigma$ that we call the editor's **spread**, and of $n$ facts with a chance $p$ some are right by luck. So
-# $\operatorname{var}(x_j) = \sigma^2 + \mathbb E[p(1-p)/n]$, and subtracting the part due to luck from the variance of
-# the means estimates $\sigma^2$. A point of the figure is an editor of [notebook 14](14_lifelong.ipynb), with lines
-# showing the spreads in our simulation.
+# What value of $r$ is realistic? The mean of a stream varies for two reasons: the chance that a fact is right varies
+# from stream to stream, with a standard deviation $\sigma$ that we call the editor's **spread**, and of $n$ facts
+# with a chance $p$ some are right by luck. So $\operatorname{var}(x_j) = \sigma^2 + \mathbb E[p(1-p)/n]$, and
+# subtracting the part due to luck from the variance of the means estimates $\sigma^2$. Each point in the figure is an
+# editor from [notebook 14](14_lifelong.ipynb), with lines showing the spreads in our simulation.
 
 
 # %%
@@ -547,9 +548,9 @@ Slider(trials, "streams", [3, 5, 10], 5)
 # streams happen to favor.
 #
 # Here is another rule. Suppose that $b$ is the best. Then an equally good rival leads in a stream as often as it
-# trails. So flip the signs of whole streams, in all $2^m$ ways, each time recording the largest of the rivals' mean
-# leads. If at most 5% of the flips make it as large as it was, $b$ is excluded. That should happen to the best editor
-# in about 5% of experiments, however many rivals it has.
+# trails. So flip the signs of whole streams, in all $2^m$ ways, and record the rivals' largest mean lead each time.
+# If it reaches its actual value in at most 5% of the flips, $b$ is excluded. That should happen to the best editor in
+# about 5% of experiments, however many rivals it has.
 #
 # One trap remains: flipping the leads of a rival that trails badly turns its deficit into a huge lead, which would hide
 # every real lead. So each rival that trails on average is first set level with $b$: its leads minus their mean, times
@@ -612,8 +613,8 @@ promise = use("8.5", promise)
 #
 # The editors in the figure have the spreads from notebook 14 on unrelated texts, and half of the stream's part is the
 # same for all. On the left all are equal, at 80%. On the right one editor is better than 26 equal others. For
-# comparison, we add **Tukey's** rule: an editor is worse if it trails the leader by more than the range of equal
-# editors in 95% of experiments.
+# comparison, we add **Tukey's** rule: an editor is called worse if it trails the leader by more than a margin; in 95%
+# of experiments, the range of equal editors stays within this margin.
 #
 # **Predict.** All 27 editors are equal. In how many of 100 experiments is at least one called beaten?
 
@@ -763,15 +764,16 @@ for name, some in out.items():
 #
 # * The criterion determines the level of a score. Teacher forcing gives the beginning of the answer and counts tokens,
 #   flattering a model that was taught nothing. We judge generated text, next to the unedited model's.
-# * An interval should resample whatever varies: facts, or streams if facts share a model. More facts in a stream don't
-#   replace streams.
-# * A leader picked out of many beats equals. The set of editors that may be the best, found by flipping whole streams,
-#   keeps its promise.
+# * An interval should resample whatever varies: facts, or streams if facts share a model. More facts per stream are
+#   no substitute for more streams.
+# * A leader picked from many seems to beat even its equals. The set of editors that may be the best, found by
+#   flipping whole streams, keeps its promise.
 #
 # A question that was never tested has no interval: "The tower is *not* in the city of", the same subject's other
 # relations, consequences of an edit. Exercise 8.6 lets you find such a question.
 #
-# How long does an edit take, where, and what happens to it **at scale**? [Notebook 16](16_at_scale.ipynb) answers this.
+# How long does an edit take, which step takes the time, and what changes **at scale**? [Notebook
+# 16](16_at_scale.ipynb) answers this.
 #
 # ## References
 #
