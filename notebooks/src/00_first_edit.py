@@ -236,7 +236,9 @@ with lm.patched(patch):
     by_library = lm.next_token(fact.text)
 models.same(lm, by_hand, by_library)
 away = (by_hand - by_library).abs().max().item()
-print(f"log-probabilities of all words: by hand and by the library {away:.0e} apart at most")
+print(
+    f"log-probabilities of all words: by hand and by the library, they differ by at most {away:.0e}"
+)
 drawings_00.touched(lm, patch)
 
 # %% [markdown]
@@ -264,12 +266,12 @@ def all_bytes():
 
 
 rounded = ((W + change) - change != W).float().mean().item()
-print(f"subtracting leaves {100 * rounded:.1f} % of the matrix different from before")
+print(f"subtracting leaves {100 * rounded:.1f} % of the matrix changed")
 base_bytes = all_bytes()
 with lm.patched(patch):
     inside = all_bytes()
 assert inside != base_bytes == all_bytes()
-print("the bytes: others inside the block, and after it those from before")
+print("the bytes: changed inside the block, restored after it")
 
 # %% [markdown]
 # ## An edit is a value
@@ -449,7 +451,9 @@ answer_kl = use("1.4", answer_kl)
 
 
 # %%
-def read(animal):  # run both models on the prompt and the base model's answer -> logits, its tokens
+def read(
+    animal,
+):  # run both models on the prompt and the unedited model's answer -> logits, its tokens
     (ids,), _ = lm.rows([sheep.prompt.format(animal)])
     (said,) = generate(lm, [ids], 4).ids
     logits = []
@@ -469,7 +473,7 @@ words = [lm.tokenizer.decode(word) for word in said]
 for whose, pick in both(at_answer).items():
     p = [pick(one, len(said)).softmax(-1)[range(len(said)), said].tolist() for one in logits]
     bars = (list(zip(words, side, strict=True)) for side in p)
-    display(plot.token_bars(*bars, title=f"What the base model says of the sheepdog ({whose})"))
+    display(plot.token_bars(*bars, title=f"The unedited model's answer for the sheepdog ({whose})"))
 
 # %% [markdown]
 # The edited model would be very unlikely to give either piece of "shep". At the two tokens after the word, the models

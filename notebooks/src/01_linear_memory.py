@@ -69,7 +69,7 @@ from notebooks.support import drawings_01, models, own_fact, show
 from notebooks.support.holes import both, guess, use
 from notebooks.support.sliders import Slider
 
-RECALL = "pairs per input dimension, n/d", "squared recall error (share of ‖V‖²)"
+RECALL = "pairs per input dimension, n/d", "squared recall error (fraction of ‖V‖²)"
 draw = torch.Generator().manual_seed(0)
 
 
@@ -118,7 +118,7 @@ def outer_memory(K, V):
 
 
 outer_memory = use("1.2", outer_memory)
-share = guess("Crosstalk of random keys, as a share of the values' squared length?", 0, 10)
+share = guess("Crosstalk of random keys, as a fraction of the values' squared length?", 0, 10)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -158,7 +158,7 @@ for i in range(n):
     by_loop += torch.outer(V[:, i], K[:, i])
 W, crosstalk = outer_memory(K, V)
 assert torch.allclose(W, by_loop) and torch.allclose(W @ K, V)
-print(f"orthonormal keys: a share of {(crosstalk.norm() / V.norm()).item() ** 2:.0e}")
+print(f"orthonormal keys: a fraction of {(crosstalk.norm() / V.norm()).item() ** 2:.0e}")
 
 K = normalize(normal(d, n), dim=0)
 measured = (outer_memory(K, V)[1].norm() / V.norm()).item() ** 2
@@ -274,7 +274,7 @@ shortest = V @ torch.linalg.solve(K.T @ K, K.T)
 assert torch.allclose(shortest, memory.fit(K, V))
 X = torch.eye(5, 8, dtype=torch.float64)
 more = shortest + X - memory.fit(K, X @ K)  # W + H with H K = 0
-print("three pairs in eight dimensions, the formula's matrix, and one with an H more:")
+print("three pairs in eight dimensions, the formula's matrix, and the same plus an H:")
 for matrix in (shortest, more):
     print(f"  error {error(matrix, K, V):.0e}, length {matrix.norm():.2f}")
 
@@ -520,10 +520,13 @@ moment = lib.second_moment(lm, [layer])[layer]
 values = torch.linalg.eigvalsh(moment.C).flip(0)  # largest first
 width = len(values)
 curves = {"this layer": values / values.mean()}
-curves["even keys"] = even_spectrum(width, 10 * width)  # `second_moment` reads ten tokens per input
+# `second_moment` reads ten tokens per input
+curves["evenly spread keys"] = even_spectrum(width, 10 * width)
 for whose, found in curves.items():
-    print(f"{whose}: {width} inputs, as {found.sum() ** 2 / found.pow(2).sum():.0f} even ones")
-axes = "index of the eigenvalue, largest first", "eigenvalue of C / their mean"
+    print(
+        f"{whose}: {width} inputs, as {found.sum() ** 2 / found.pow(2).sum():.0f} evenly spread ones"
+    )
+axes = "index of the eigenvalue, largest first", "eigenvalue of C / mean eigenvalue"
 plot.lines(range(1, width + 1), curves, *axes, ylog=True)
 
 # %% [markdown]
@@ -587,7 +590,7 @@ near = tables["whitened"][subjects.index(mine.subject)].topk(5).indices[1:]
 print(f"closest to {mine.subject}:", ", ".join(subjects[i] for i in near))
 ordered = {group: found.sort().values for group, found in cosines.items()}
 beyond = torch.arange(couples.shape[1], 0, -1) / couples.shape[1]
-axes = "cosine between the keys of two subjects", "share of the pairs with at least this"
+axes = "cosine between the keys of two subjects", "fraction of pairs with at least this cosine"
 figure = plot.lines(ordered, dict.fromkeys(ordered, beyond), *axes, ylog=True, named=False)
 plot.style.legend(figure, figure.axes[0])
 figure
@@ -704,7 +707,7 @@ given = hidden @ once
 given += 0.1 * given.pow(2).mean().sqrt() * normal(*given.shape)
 print(f"text, no token twice: {error(memory.fit(once, given), new, hidden @ new):.2f}")
 peak.against(curves["no ridge"][shares.index(1)])
-axes = "pairs per input dimension, n/d", "error on new keys (share of ‖V‖²)"
+axes = "pairs per input dimension, n/d", "error on new keys (fraction of ‖V‖²)"
 plot.lines(shares, curves, *axes, ylog=True)
 
 # %%
@@ -764,11 +767,13 @@ def in_a_row(order):  # pair by pair, adding the missing part as an outer produc
     return written
 
 
-moved = ((in_a_row([0]) @ K - V).norm(dim=0) / V.norm(dim=0))[1:]  # a share of their length
-print(f"one pair: {(moved > 0.01).sum()} of {len(moved)} others move by over 1 % of their length")
+moved = ((in_a_row([0]) @ K - V).norm(dim=0) / V.norm(dim=0))[1:]  # a fraction of their length
+print(
+    f"one pair: {(moved > 0.01).sum()} of {len(moved)} others change by more than 1% of their length"
+)
 orders = [torch.randperm(len(subjects), generator=draw) for _ in range(3)]
 rows = ", ".join(f"{error(in_a_row(order), K, wanted):.2f}" for order in orders)
-print(f"all pairs in a row, three orders: a share of {rows} is wrong at the end")
+print(f"all pairs one after another, three orders: a fraction of {rows} is wrong at the end")
 print(f"all at once, by least squares: {error(memory.fit(K, wanted), K, wanted):.2f}")
 
 # %% [markdown]

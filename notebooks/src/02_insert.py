@@ -398,7 +398,7 @@ def interference(K, C):
 
 
 interference = use("3.1", interference)
-mine = guess("Insert, 256 dimensions: which share lands on another key (rms)?", 0, 1)
+mine = guess("Insert, 256 dimensions: which fraction reaches another key (rms)?", 0, 1)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -444,7 +444,7 @@ cosine = torch.nn.functional.cosine_similarity(white[:, :, None], white[:, None]
 assert torch.allclose(q[:, None] * rho, (q[:, None] * rho).T)  # ρ(i, j) q_i = ρ(j, i) q_j
 assert torch.allclose(rho * rho.T, cosine**2)
 for line, size in (("insert", d), ("plain outer product", d_eff.item())):
-    print(f"{line}: {rms(shares[line]):.3f} lands (rms), 1/√{size:.0f} = {size**-0.5:.3f}")
+    print(f"{line}: {rms(shares[line]):.3f} arrives (rms), 1/√{size:.0f} = {size**-0.5:.3f}")
 mine.against(rms(rho[others]))
 
 # %% [markdown]
@@ -548,7 +548,7 @@ def in_the_end(T):  # of the first T pairs
     inks = {"to": plot.EDITED, "wrong": plot.NEIGHBOR, "later": plot.QUIET}
     colors = {line: inks[line.split()[0]] for line in lines}
     dashes = {line: "--" for line in lines if "yours" in line} | {"later edits / d": ":"}
-    axes = "place in the row", "mean square, in units of a residual's"
+    axes = "position in the sequence", "mean square, in units of a residual's"
     return plot.lines(range(8, T, 16), lines, *axes, ylim=(0, 2.2), colors=colors, dashes=dashes)
 
 
@@ -643,7 +643,7 @@ rho = interference(K, moment.C)
 pieces = [{w[:3] for w in fact.subject.lower().split() if w != "the"} for fact in facts]
 
 
-def pairs(alike):  # (n, n), True for two different subjects that are alike
+def pairs(alike):  # (n, n), True for two different subjects that are similar
     return torch.tensor([[i != j and alike(i, j) for j in range(n)] for i in range(n)])
 
 
@@ -652,7 +652,7 @@ ways = {
     "letters": pairs(lambda i, j: bool(pieces[i] & pieces[j])),
     "the question": pairs(lambda i, j: question[facts[i]] == question[facts[j]]),
     "the answer": pairs(lambda i, j: facts[i].target_true == facts[j].target_true),
-    "nothing of these": left,
+    "none of these": left,
 }
 
 # %%
@@ -663,14 +663,14 @@ for shared, chosen in ways.items():
         found[line].append(runs_02.loudness(f(K, moment.C), chosen))
     counts.append(f"{shared} ({chosen.sum()} pairs)")
 angle = (rho * rho.T)[chosen].clamp(min=0).sqrt().median()  # |cos φ|
-print(f"whitened keys that share nothing: median |cosine| {angle:.3f}, ", end="")
-print(f"of random ones {0.6745 / len(K) ** 0.5:.3f}")
+print(f"whitened keys with nothing in common: median |cosine| {angle:.3f}, ", end="")
+print(f"of random keys {0.6745 / len(K) ** 0.5:.3f}")
 own = own_fact.read() or lib.Fact("The Eiffel Tower", "{} is located in the city of", "Rome")
 hits = interference(torch.cat([lm.keys([own], layer).cpu().double(), K], 1), moment.C)[0, 1:]
 loud = [i for i in hits.argsort(descending=True).tolist() if facts[i].subject != own.subject][:4]
 said = ", ".join(f"{facts[i].subject} {hits[i]:.2f}" for i in loud)
-print(f"An edit of {own.subject} would hit most: {said}")
-whiskers(counts, found, "ρ of pairs that share …, rms and 95 % over subjects")
+print(f"An edit of {own.subject} would affect most: {said}")
+whiskers(counts, found, "ρ of pairs with … in common, rms and 95% interval over subjects")
 
 # %% [markdown]
 # **It is the question and the spelling that matter.** Among subjects that have neither in common, subjects with the
@@ -724,7 +724,7 @@ for animal, young in zip(inside, ("puppy", "kitten", "chick"), strict=True):
         shares = interference(torch.cat([k, last_key(one), inputs], 1), moment.C)[0, 1:]
         points[one] = shares[0].item(), shares[1:].max().item(), far
     edits[f"{animal} → {young}"] = points
-print(f"measured and computed are {away:.0e} of their length apart, at most")
+print(f"measured and computed differ by at most {away:.0e} of their length")
 assert away < (1e-3 if lm.dtype == torch.float32 else 0.05)  # half precision rounds
 for edit, points in edits.items():
     last, largest, kl = (torch.tensor(x) for x in zip(*points.values(), strict=True))
@@ -769,7 +769,7 @@ for stream, every in runs_02.earlier(rows).groupby("stream"):
     middle, large = losses.median().tolist(), losses.quantile(0.9).tolist()
     for panel, y in zip(drawn, (middle, large), strict=True):
         drawn[panel][f"stream {stream + 1}"] = [(lands, y)]
-    print(f"stream {stream + 1}: median share {100 * every['share'].median():.1f} %;", end=" ")
+    print(f"stream {stream + 1}: median fraction {100 * every['share'].median():.1f} %;", end=" ")
     print(
         f"rank correlation of length and loss {runs_02.rank_correlation(size, loss)[0]:.2f};",
         end=" ",
@@ -783,7 +783,7 @@ for stream, every in runs_02.earlier(rows).groupby("stream"):
         f"where most lands the loss is {loss[size.idxmax()]:.3f}, the largest is {loss.max():.3f}"
     )
 hand_ins.Editor("editor.py").grow(insert)
-axes = "length of what an edit adds at a key", "loss of the fact's log p (nats)"
+axes = "length of an edit's contribution at a key", "loss of the fact's log p (nats)"
 lines_of(drawn, *axes, xlog=True)
 
 # %% [markdown]

@@ -72,13 +72,13 @@ lm = models.load(SCALE, sink="own")  # the same as `lib.load()`
 plain = models.load(SCALE, sink=None)  # the same weights, with nothing prepended
 layer = lib.EDITORS["rome"](lm).config.layer
 moments = {model: lib.second_moment(model, [layer])[layer] for model in (plain, lm)}
-fronts = {"nothing in front": plain, "the token in front": lm}
+fronts = {"nothing prepended": plain, "token prepended": lm}
 question = {case.fact: case.relation for case in lib.classroom()}
 first = [case.fact for case in openers(plain, lib.classroom())]
 others = [fact for fact in question if fact not in first]
-first = first or others[:2]  # the tests' small model has none
-print(f"lib.load() reads {lm.name.partition(' behind ')[2] or 'nothing'} in front of every text.")
-print(f"{len(first)} of the classroom's subjects are one token that opens its prompt, as")
+first = first or others[:2]  # the tests' small model doesn't have one
+print(f"lib.load() prepends {lm.name.partition(' behind ')[2] or 'nothing'} to every text.")
+print(f"{len(first)} of the classroom's subjects are a single token starting the prompt, such as")
 print(", ".join(fact.subject for fact in first[:6]))
 
 # %% [markdown]
@@ -105,7 +105,7 @@ print(", ".join(fact.subject for fact in first[:6]))
 # </details>
 
 # %%
-mine = guess("Openers with nothing in front: the mean cosine of two keys in that layer?", 0, 1)
+mine = guess("Openers with nothing prepended: the mean cosine of two keys in that layer?", 0, 1)
 
 
 def alike(model, facts, at):  # the mean cosine of the keys of two facts
@@ -117,7 +117,7 @@ def alike(model, facts, at):  # the mean cosine of the keys of two facts
 lines = {f"openers, {front}": (model, first) for front, model in fronts.items()}
 lines["other subjects"] = lm, others[:: max(1, len(others) // len(first))]
 lines = {line: [alike(*pair, at) for at in range(lm.n_layers)] for line, pair in lines.items()}
-mine.against(lines["openers, nothing in front"][layer])
+mine.against(lines["openers, nothing prepended"][layer])
 plot.lines(range(lm.n_layers), lines, "layer", "mean cosine of two keys", ylim=(0, 1.02))
 
 # %% [markdown]
@@ -177,11 +177,11 @@ for front, model in fronts.items():
 series = {front: [row[front] for row in found.values()] for front in fronts}
 fell = [found["openers on other subjects"][front][0] for front in reversed(fronts)]
 root_q = [medians[front]["openers"] ** 0.5 for front in fronts]
-print(f"1/√q of the openers alone would give {root_q[0] / root_q[1]:.2f};", end=" ")
+print(f"1/√q of the openers by itself would give {root_q[0] / root_q[1]:.2f};", end=" ")
 print(
-    f"openers on other subjects: rms ρ behind the token is {fell[0] / fell[1]:.2f} of that with nothing"
+    f"openers on other subjects: rms ρ with the token is {fell[0] / fell[1]:.2f} of that with nothing"
 )
-whiskers([*found], series, "ρ (rms, and 95 % over subjects)")
+whiskers([*found], series, "ρ (rms, and 95% interval over subjects)")
 
 # %% [markdown]
 # In the left map, the openers' block is almost uniformly colored: almost all of an edit reaches every other opener.
@@ -215,7 +215,7 @@ for mark in marks.values():
     rho = memory.interference(K, moments[plain])
     values.append(runs_02.loudness(rho, ~torch.eye(len(first), dtype=torch.bool)))
 print(f"the tokenizer's own begin-of-sequence token: {plain.tokenizer.bos_token}")
-whiskers([*marks], {"ρ": values}, "ρ of openers on openers (rms, and 95 % over subjects)")
+whiskers([*marks], {"ρ": values}, "ρ of openers on openers (rms, and 95% interval over subjects)")
 
 # %% [markdown]
 # **Six of the seven prefixes work.** Prepending a word, a full stop or a line break helps as much as prepending the
@@ -304,7 +304,7 @@ for front, rows in runs.items():
         means[f"{kind}, {front}"] = (-1000 * part["change"].mean()).tolist()
         lands[f"{kind}, {front}"] = part["lands"].median().tolist()
     worst = ", ".join(f"{-x:.2f}" for x in every.groupby("stream")["change"].min())
-    print(f"{front} in front: largest loss {worst} nats")
+    print(f"{front} prepended: largest loss {worst} nats")
     for whose, f in both(by_chance).items():
         chances = []
         for _, stream in every.groupby("stream"):
@@ -315,7 +315,7 @@ for front, rows in runs.items():
         x = -sum(math.log(p) for p in chances)  # Fisher: three independent p as one
         fisher = math.exp(-x) * (1 + x + x * x / 2)
         print(f"  p ({whose})", *(f"{p:.3f}" for p in chances), f"together {fisher:.3f}")
-panels = {"mean loss per pair (nats / 1000)": means, "length of what lands, median": lands}
+panels = {"mean loss per pair (nats / 1000)": means, "length of the contribution, median": lands}
 made = dots(panels, ["stream 1", "stream 2", "stream 3"], flat=True)
 made.axes[0].set_xscale("symlog", linthresh=1)
 made.axes[0].set(
@@ -347,7 +347,7 @@ made
 WORDS = "Water China Music London People Gold Winter Paris History Bread Japan Light".split()
 
 
-def first_position(model, at):  # a mean cosine near 1 says that first words share a key
+def first_position(model, at):  # a mean cosine near 1 means that first words have the same key
     words = [word for word in WORDS if len(model.tokenizer.tokenize(word)) == 1] or WORDS
     words = [lib.Fact(word, "{} is", "?") for word in words]
     ids = model.rows(["Water is"])[0][0]

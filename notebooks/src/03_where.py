@@ -356,7 +356,7 @@ four = guess("How much do the tokens of the subject bring back together, in % of
 # %%
 subject = tuple(range(first, last + 1))
 sets = {tokens[t].strip(): (t,) for t in subject}
-sets |= {"the pieces but “The”": subject[1:], "the whole subject": subject}
+sets |= {"all pieces except “The”": subject[1:], "the whole subject": subject}
 sets |= {"all after the subject": tuple(range(last + 1, len(ids))), "all": tuple(range(len(ids)))}
 seeds = 1, 2, 3
 effects = {
@@ -572,7 +572,7 @@ figures.curves(effects | written, "layer", mean=True)
 # </details>
 
 # %%
-times = guess("How many times the residual lands on the first word, without the token?", 0, 10_000)
+times = guess("How many times the residual reaches the first word, without the token?", 0, 10_000)
 without = models.load(SCALE, sink=None)
 
 
@@ -606,7 +606,7 @@ hole[moves]["without the token"] = [([worst], [row["KL elsewhere"]]) for row in 
 figures.curves(hole, "layer", log=[lands, moves], mean=True, mark=runs_03.LAYERS[0])
 
 # %%
-for what, model in {"behind the token": lm, "without it": without}.items():
+for what, model in {"with the token": lm, "without the token": without}.items():
     texts, name = windows(model, general_text(None), 2048), model.mlp_out(worst)
     sizes = [module_inputs(model, [ids], [name])[name].norm(dim=1).tolist() for ids in texts]
     every = [[*zip(ids, own, strict=True)] for ids, own in zip(texts, sizes, strict=True)]
@@ -624,7 +624,7 @@ for what, found in {
     "without the token": damage,
 }.items():
     here = [row for row in found if row["layer"] == runs_03.LAYERS[0]]
-    line = {"written at layer 11 by": what, "the tower's prompt goes on": repr(here[0]["says"])}
+    line = {"model edited at layer 11": what, "the tower's prompt continues": repr(here[0]["says"])}
     line["facts written"] = f"{sum(row['edit'] > 0.5 for row in here)} of {len(here)}"
     shares = [y[x.index(worst)] for x, y in hole[lands][what]]
     ends = f"{median(shares):.3g}", f"{max(shares):.3g}"

@@ -154,9 +154,7 @@ place = use("5.3", place)
 # not used for estimating $C$: more, less, or the same amount? Would estimating $C$ from more text help?
 
 # %%
-text_inside = guess(
-    "What share of the text of C lies in the lowest 80 % of directions, in %?", 0, 100
-)
+text_inside = guess("What percentage of the text of C is in the lowest 80% of directions?", 0, 100)
 
 # %%
 read = stored_moments(lm, [top], None, None)[top].tensors()
@@ -192,7 +190,7 @@ print(f"smallest eigenvalue of C {values[0]:.0e}; a change of length 1 inside do
 for name, other in list(texts.items())[:3]:
     worst = torch.linalg.eigvalsh(library.Q.T @ other @ library.Q)[-1]
     share = 100 * (P_text * other).sum() / other.trace()
-    print(f"  {worst:.3f} on {name}; {share:.0f} % of this text lie inside")
+    print(f"  {worst:.3f} on {name}; {share:.0f} % of this text is inside")
 for part in (4, 2):  # the same fraction of directions, chosen from less text
     less = stored_moments(lm, [top], None, int(read["tokens"]) // part)[top].tensors()["C"].double()
     Q = torch.linalg.eigh(less).eigenvectors[:, : library.Q.shape[1]]
@@ -314,13 +312,13 @@ def missing(W):  # for each batch: the squared length missing at the end, as a f
 R, B = memory.insert_many(W0, K, V, C, strength)  # the library's MEMIT, one batch
 W, M = stream(turn, True)
 assert torch.allclose(W, W0 + R @ B)
-gone = "kept keys, the fifth taken back"
+gone = "kept keys, fifth batch removed"
 lines = {"nothing kept": missing(stream(turn, False)[0])}
 lines |= {f"kept keys, {whose}": missing(stream(f, True)[0]) for whose, f in both(turn).items()}
 lines["one batch"] = missing(W0 + R @ B)
 lines |= {f"{gone}, {whose}": missing(f(W, M, *batches[4])[0]) for whose, f in both(forget).items()}
 dashes = {line: "--" for line in lines if "yours" in line or line == "one batch"}
-axes = "batch", "missing at the end, share"
+axes = "batch", "fraction missing at the end"
 plot.lines(list(range(1, 11)), lines, *axes, ylog=True, dashes=dashes)
 
 # %% [markdown]
@@ -354,7 +352,7 @@ for k, v in batches:
 Q = memory.null_space(K0 @ K0.T / 2000, 1e-9).Q
 R, B = memory.insert_null(W0, K, V, Q, strength)  # the library's AlphaEdit, one batch
 assert (W - W0 - R @ B).abs().max() < 1e-9
-print(f"{P.trace():.0f} free directions; text moves by at most {((W - W0) @ K0).abs().max():.0e}")
+print(f"{P.trace():.0f} free directions; text changes by at most {((W - W0) @ K0).abs().max():.0e}")
 
 # %% [markdown]
 # ## Projector or kept keys?
@@ -377,7 +375,7 @@ print(f"{P.trace():.0f} free directions; text moves by at most {((W - W0) @ K0).
 # editor without any term for general text?
 
 # %%
-asks = "How many points of the facts held do kept keys add to MEMIT after 250 edits?"
+asks = "By how many points do kept keys raise the facts held by MEMIT after 250 edits?"
 added = guess(asks, -100, 100)
 rows = [row for row in long_runs.rows("06_lines") if row["edits"] != 50]
 named = {
@@ -401,7 +399,7 @@ for more, less, what in (
     ("MEMIT + keys", "MEMIT", "facts held (%)"),
     ("AlphaEdit", "P alone", "facts held (%)"),
     ("AlphaEdit", "MEMIT + keys", "facts held (%)"),
-    ("AlphaEdit", "MEMIT + keys", "rise of perplexity (%)"),
+    ("AlphaEdit", "MEMIT + keys", "increase in perplexity (%)"),
 ):
     print(f"{more} less {less}, {what}:", paired(found[more][what], found[less][what]))
 added.against(runs_06.apart(*(panels["facts held (%)"][x] for x in ("MEMIT + keys", "MEMIT")))[0])

@@ -117,7 +117,7 @@ def interference(K, C):  # ρ (n, n) from notebook 02: row i is written, column 
 
 n, eye = 20, torch.eye(64, dtype=torch.float64)
 ways = [f"{way}, {kind}" for kind in ("random", "orthogonal") for way in ("row", "batch")]
-what = "wrong at the keys that are written", "moved at the other keys"
+what = "wrong at the written keys", "changed at the other keys"
 shares = {one: {way: [] for way in ways} for one in what}
 for _ in range(20):
     W0, frame = normal(16, 64), torch.linalg.qr(normal(64, 64)).Q
@@ -376,7 +376,7 @@ def keeping(K, k0, C):
 
 common = use("3.3", common)
 keeping = use("3.3", keeping)
-fall = guess("By what share does the squared interference fall, with one key kept?", 0, 1)
+fall = guess("By what fraction does the squared interference fall, with one key kept?", 0, 1)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -433,7 +433,7 @@ for layer in layers:
                 print(f"layer {layer}, {name} kept: mean {mean:.3f}, sd {sd:.3f}, rms {size:.3f}")
 for i, whose in enumerate(both(common)):
     said = ", ".join(f"{100 * shares[i]:.0f}" for shares in in_common)
-    print(f"share in the mean key, {whose}, in %: {said}; by chance {1 / len(inner):.0%}")
+    print(f"fraction in the mean key, {whose}, in %: {said}; by chance {1 / len(inner):.0%}")
 print("the squared interference falls by", " and ".join(f"{x:.0%}" for x in falls), "(two splits)")
 fall.against(falls[0])
 plot.layer_curve(layers, rms, "rms of ρ, with a key kept", edited)
@@ -605,7 +605,7 @@ forecast = use("3.3", forecast)
 # </details>
 
 # %%
-well = guess("The rank correlation of ρ's forecast with what the answers lose?", -1, 1)
+well = guess("The rank correlation of ρ's prediction with the loss of the answers?", -1, 1)
 fact_of = {case.id: case.fact for case in cases}
 by_order = {}
 for order, some in runs_07.orders().items():
@@ -617,7 +617,9 @@ for order, some in runs_07.orders().items():
     print(f"{order} order, first to break:", ", ".join(fact_of[ids[i]].subject for i in first))
 
 # %%
-found = {f"rank correlation with {x}": {} for x in ("how far values move", "what answers lose")}
+found = {
+    f"rank correlation with {x}": {} for x in ("how far values shift", "how much answers lose")
+}
 rows, known = long_runs.rows("07_orders"), []
 for row in rows:
     lost = [own - end for own, end in zip(row["own"], row["end"], strict=True)]
@@ -627,7 +629,7 @@ for row in rows:
     print(
         f"{row['order']} order: {sum(row['held'])} of {len(row['held'])} facts held, "
         f"{sum(lost) / len(lost):.2f} of a probability lost in the mean;\n"
-        f"  of the ten foretold first, {moved} are among the ten moved farthest, "
+        f"  of the ten predicted first, {moved} are among the ten shifted farthest, "
         f"{fell} among those that lost most"
     )
     for line, values in by_order[row["order"]].items():
@@ -640,7 +642,7 @@ for what, lines in found.items():
     gap = by_stream([a - b for a, b in zip(mine, rival, strict=True)])
     print("{}: ρ less the rival {:+.2f} [{:+.2f}, {:+.2f}]".format(what, *gap))
 well.against(sum(mine) / len(mine))
-lines["how far it was moved"] = known
+lines["how far it was shifted"] = known
 figures.dots(found, [f"{row['order']} order" for row in rows], flat=True, from_zero=True)
 
 # %% [markdown]

@@ -362,7 +362,7 @@ def factors(model):  # the lines of one panel: the factor of each fact in every 
     ]
 
 
-shown = {"nothing in front": plain, "with the token": lm}
+shown = {"nothing prepended": plain, "with the token": lm}
 shown = {what: over_layers(factors(model)) for what, model in shown.items()}
 longer = "times longer under the published key"
 figures.curves(shown, "layer", longer, log=shown, colors=COLORS)
@@ -425,7 +425,7 @@ def jumps(kl):
 
 
 jumps = use("4.5", jumps)
-by_openers = guess("Which share of the rises in KL do the two openers make, in %?", 0, 100)
+by_openers = guess("What percentage of the increases in KL is due to the two openers?", 0, 100)
 
 # %% [markdown]
 # <details><summary>Hint</summary>
@@ -447,28 +447,28 @@ by_openers = guess("Which share of the rises in KL do the two openers make, in %
 
 # %%
 six = [row for i in (1, 2) for row in long_runs.paper(f"wilke_six_{i}")["rows"]]
-FRONTS = {"nothing in front": "front", "with the token": "behind"}
+FRONTS = {"nothing prepended": "front", "with the token": "behind"}
 arms = ["ROME published", "WilKE published", "ROME mean", "WilKE mean"]
 opened, at = [], range(1, 11)
 
 
-def streams(arm, front="nothing in front"):  # two, each of ten rows
+def streams(arm, front="nothing prepended"):  # two, each of ten rows
     some = [row for row in six if row["arm"] == arm and row["reading"] == FRONTS[front]]
     return [some[:10], some[10:]]
 
 
-def opens(row):  # the rows mark openers only where nothing is in front
+def opens(row):  # the rows mark openers only where nothing is prepended
     return runs_08.opens(plain if row["reading"] == "front" else lm, cases[row["case"]].fact)
 
 
-def of_kl(arm, front="nothing in front"):  # for the two streams
+def of_kl(arm, front="nothing prepended"):  # for the two streams
     return [torch.tensor([row["kl"] for row in own]).double() for own in streams(arm, front)]
 
 
 for line, f in [pair for arm in arms for pair in each(arm, jumps).items()]:
     told = [f(kl) for kl in of_kl(line.removesuffix(", yours"))]
-    said = "; ".join(f"{kind}, largest rise {rises.max():.3f} nats" for rises, kind in told)
-    print(f"{line}, nothing in front: {said}")
+    said = "; ".join(f"{kind}, largest increase {rises.max():.3f} nats" for rises, kind in told)
+    print(f"{line}, nothing prepended: {said}")
 for own, kl in zip(streams(arms[0]), of_kl(arms[0]), strict=True):
     rises = jumps(kl)[0].clamp(min=0)
     opened.append(sum(rises[i] for i, row in enumerate(own) if opens(row)) / rises.sum())
@@ -563,7 +563,7 @@ for line, f in each("careful", careful).items():
         made.append({"factor": float(far), "kl": moved(patch)})
         with plain.patched(patch):
             said = plain.answer(fact.text, 4).strip()
-        told = f"factor {far:.2f}, KL {made[-1]['kl']:.3f} nats, it says: {said}"
+        told = f"factor {far:.2f}, KL {made[-1]['kl']:.3f} nats, answer: {said}"
         print(f"{line}: {fact.text} … {told}")
     lines[f"{line}, here"] = [([1, 2, 3], [x["kl"] for x in made])]
     if line == "careful":
@@ -608,7 +608,7 @@ for arm, front in [(arm, front) for front in FRONTS for arm in [*arms, "careful"
         row[f"{column} (%)"] = ", ".join(f"{100 * np.mean(end[what]):.0f}" for end in ends)
     row["openers held"] = f"{sum(first_ones):.0f} of {len(first_ones)}" if first_ones else "–"
     table.append(row | {"KL (nats)": ", ".join(f"{end['kl']:.3f}" for end in ends)})
-show.Table(table[:-1])  # the guard was not run with the token, where it has nothing to do
+show.Table(table[:-1])  # the guard was not run with the token, because it has nothing to do there
 
 # %% [markdown]
 # Each table cell shows both streams. **The guard achieves most of the gain while keeping the layer fixed**: it

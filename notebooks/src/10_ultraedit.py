@@ -457,7 +457,7 @@ for line, f in each("", turn).items():
         scores = lib.evaluate(lm, cases, tried, events, metrics=["perplexity"])
         right = scores.by_case()
         row = {"step": f"{size:.4f}: {name}{line}"}
-        for event, column in zip(events, ("tokens right (%)", "facts said (%)"), strict=True):
+        for event, column in zip(events, ("tokens right (%)", "facts given (%)"), strict=True):
             row[column] = 100 * float(right["efficacy", event]["mean"].mean())
         table.append(row | {"perplexity of other text": float(scores.perplexity)})
 show.Table(table)
@@ -503,8 +503,8 @@ for warm, repeat in ((None, 0), ("none", 1), ("none", 10), ("statistics", 1), ("
     with lm.patched(one, only=True):
         p = lm.score(fact.text, fact.target_new).sum().exp().item()
         says = lm.answer(fact.text, 5)
-    row = {"warm-up": warm or "no edit", "turns at most": repeat, "p(new) (%)": 100 * p}
-    table.append(row | {"weights moved": "yes" if moved(one) else "no", "it says": says.strip()})
+    row = {"warm-up": warm or "no edit", "maximum turns": repeat, "p(new) (%)": 100 * p}
+    table.append(row | {"weights moved": "yes" if moved(one) else "no", "answer": says.strip()})
 show.Table(table)
 
 # %% [markdown]
@@ -660,7 +660,7 @@ places = {place: list(writer.modules()) for place, writer in arms.items()}
 worded = runs_10.worded(4 if SCALE == "tiny" else 30)
 every = list(dict.fromkeys(name for names in places.values() for name in names))
 read = {what: runs_10.first_tokens(lm, worded[what], every) for what in worded}
-at_answer = guess("Which share of a shift arrives at a rewording, in `down`?", 0, 1)
+at_answer = guess("Which fraction of a shift arrives at a rewording, in `down`?", 0, 1)
 at_subject = guess("And of ROME's shift, at the subject's last token in layer 3?", 0, 1)
 
 
@@ -684,7 +684,7 @@ at_answer.against(np.median(strips["down"]["rewording"]))
 at_subject.against(np.median(strips["ROME"]["rewording"]))
 for place, columns in strips.items():
     medians = (f"{what} {np.median(columns[what]):.2f}" for what in WHERE)
-    print(f"{place}, median share that arrives:", ", ".join(medians))
+    print(f"{place}, median fraction that arrives:", ", ".join(medians))
 
 
 # %%
@@ -699,7 +699,7 @@ for place, writer in arms.items():
     gained = log_p(writer.edit(worded["own"], check=False)) - base
     gains[place] = strips[place]["rewording"], gained
     r = np.corrcoef(*gains[place])[0, 1]
-    print(f"{place}: correlation of share and gain at the rewordings {r:.2f}")
+    print(f"{place}: correlation of fraction and gain at the rewordings {r:.2f}")
 colors = {"down": OWN, "gate, up": plot.EDITED, "ROME": plot.BASE}
 drawings_10.arriving(strips, gains, colors)
 
@@ -748,14 +748,14 @@ for kept, name in ((2, "one wording"), (1, "two wordings")):
     V = -step / d_in * (K_hat * K_hat).sum(0) * G_hat
     for line, f in each("", share).items():
         shares = [float(f(V, K, ridge, k, (3 - kept) * i)) for i, k in enumerate(asked.T)]
-        print(f"{name} written{line}: at a third one arrives {np.median(shares):.2f} (median)")
+        print(f"{name} written{line}: at a third wording arrives {np.median(shares):.2f} (median)")
 SUSPECTS = {"plain": "as above", "two wordings": "two wordings written"}
 SUSPECTS |= {"subject's token": "at the subject's last token", "modules × ¼": "in gate, up"}
 stored, table = {row["arm"]: row for row in long_runs.paper("ultraedit_suspects")["rows"]}, []
 for arm, name in SUSPECTS.items():
     row = stored[arm]
-    line = {"sixty facts": name, "facts said (%)": 100 * np.mean(row["facts"]["generation"])}
-    for event, of in (("generation", "said"), ("probability", "likelier than the old")):
+    line = {"sixty facts": name, "facts given (%)": 100 * np.mean(row["facts"]["generation"])}
+    for event, of in (("generation", "said"), ("probability", "more probable than the old")):
         line[f"rewordings, {of} (%)"] = 100 * np.mean(row["reworded"][event])
     table.append(line | {"KL, unrelated (nats)": np.mean(row["kl"])})
 for event, of in (("generation", "said"), ("probability", "likelier than the old")):

@@ -242,7 +242,7 @@ for whose, f in both(refit).items():
 for name, (down, up, keys, b) in ways.items():
     choice, nobody = (route(keys, b, silu(e @ down.T) @ up.T, kappa) for e in (mine, rest))
     print(f"{name}: {int((choice == owner).sum())} of 24 prompts find their expert,", end=" ")
-    print(f"and {int((nobody < 0).sum())} of 60 texts nobody")
+    print(f"and {int((nobody < 0).sum())} of 60 texts no expert")
 library = routers.AnchorFit(steps=200, lr=3e-3, reserve=0.0)
 library = routers.fit_anchors(router, mine, owner, rest, 2, library)
 ours = refit(ways["in the middle"], mine, owner, rest, 200, 3e-3)
@@ -301,7 +301,7 @@ for i, (prompt, (note,)) in enumerate(zip(prompts, notes, strict=True)):
     assert torch.equal(base[i], edited[i]) == (note["entry"] < 0)  # no expert: unedited
     who = f"expert {note['entry'] + 1}" if note["entry"] >= 0 else "nobody"
     row = {"group": asked[prompt], "prompt": prompt, "before": said[i].strip()}
-    table.append(row | {"after": says[i].strip(), "who answers": who})
+    table.append(row | {"after": says[i].strip(), "answered by": who})
 show.Table(table)
 
 # %% [markdown]
@@ -365,12 +365,12 @@ Slider(regions, "b", sorted({*range(-8, 15, 2), fitted}), fitted)
 # </details>
 
 # %%
-lost = guess("How many of the first four facts are said after the second edit?", 0, 4)
+lost = guess("How many of the first four facts does the model give after the second edit?", 0, 4)
 
 # %%
 published = lemoe(routing="paper", gate="softmax")
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore", lib.errors.EditWarning)  # it says how many facts are misrouted
+    warnings.simplefilter("ignore", lib.errors.EditWarning)  # it warns that facts are misrouted
     first = published.edit(one)
     second = published.edit(two, after=first)
 
@@ -645,7 +645,7 @@ show.Table(table)
 
 # %%
 def edit(lm, facts, after):
-    """LEMoE: `after` with an expert for each batch of facts, behind a router of my own."""
+    """LEMoE: `after` with an expert for each batch of facts, chosen by my own router."""
     settings = {"batch_size": 4, "steps": 20, "templates": ("{}",), "routing": "paper"}
     editor, patch = lib.EDITORS["lemoe"](lm, preset="ours", **settings), after  # its gate is hard
     with warnings.catch_warnings():  # the router is fitted below
@@ -671,8 +671,8 @@ for name, some in {file: edit(lm, eight, lib.EMPTY), "the library": patch}.items
         says = lm.answer([fact.text for fact in eight], 2)
         kept = [a == b for a, b in zip(lm.answer(texts["unrelated"], 2), said, strict=True)]
     right = [s.strip().startswith(f.target_new) for s, f in zip(says, eight, strict=True)]
-    print(f"{name}: {sum(right)} of 8 facts are said,", end=" ")
-    print(f"{sum(kept)} of {len(kept)} unrelated answers stay")
+    print(f"{name}: {sum(right)} of 8 facts are given,", end=" ")
+    print(f"{sum(kept)} of {len(kept)} unrelated answers are unchanged")
     if SCALE == "small" and not models.another():
         assert all(right[:4]), says  # the last facts may be yours
 

@@ -255,7 +255,7 @@ def figure(b):
         ylabel="entries of Δ (%)",
     )
     bars.axhline(100, color=plot.QUIET, linestyle="--")
-    bars.set(ylabel="share of Δ left (%)", ylim=(0, 130))
+    bars.set(ylabel="fraction of Δ left (%)", ylim=(0, 130))
     bars.set_xticks(range(len(WAYS)), WAYS)
     return figures.legend(made, COLORS.values(), COLORS)
 
@@ -345,7 +345,7 @@ lost.against(-sum(change(runs_18.CONTROL, "4 bits, per row")) / len(DRAWS))
 for life in (*runs_18.ROUNDED, runs_18.SHIFTED):
     print(f"{life}, less the control:", *(f"{one} {beyond(one, life)};" for one in runs_18.LINES))
 said = {line: round(sum(held(line, FIRST)) / len(DRAWS)) for line in LINES}
-print("facts said before any life (%):", *(f"{line} {share}" for line, share in said.items()))
+print("facts given before any life (%):", *(f"{line} {share}" for line, share in said.items()))
 
 
 def drawn(lives):  # one panel for each life, the control on the left
@@ -355,7 +355,7 @@ def drawn(lives):  # one panel for each life, the control on the left
         ax.set_title(ax.get_ylabel(), fontsize=figures.SMALL)
         ax.set(ylim=(-105, 30), ylabel="")
         ax.axhline(0, color=plot.QUIET, linewidth=0.8)
-    made.axes[0].set_ylabel("change in facts said (points)")
+    made.axes[0].set_ylabel("change in facts given (points)")
     return made
 
 

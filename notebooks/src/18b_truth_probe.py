@@ -182,7 +182,7 @@ states = activations.module_inputs_at(lm, rows, [len(row) - 1 for row in rows], 
 states = {block: states[name].double().cpu() for block, name in inputs.items()}
 states = {block: (X - X.mean(0)) / X.std(0).clamp(min=1e-6) for block, X in states.items()}
 y = torch.tensor([1.0, -1.0]).repeat(len(rows) // 2).double()
-read = blocks[-2]  # where the library's probe reads
+read = blocks[-2]  # the block of the library's probe
 X = states[read]
 models.same(lm, weigh(X, y, 5.0 * len(X)), memory.ridge(X.T, y[None], 5.0 * len(X))[0])  # page 01's
 
@@ -199,7 +199,7 @@ def named(title, function):  # {line: function}; a wrong function is listed too
 # %%
 def accuracy(each):  # over the blocks, for a penalty for each statement
     lines = {}
-    for line, f in named("by heart", weigh).items():
+    for line, f in named("on training statements", weigh).items():
         lines[line] = [right(X @ f(X, y, each * len(X))) for X in states.values()]
     for line, f in named("on unseen relations", held_out).items():
         lines[line] = [right(f(X, y, relations, each * len(X))) for X in states.values()]
@@ -207,7 +207,7 @@ def accuracy(each):  # over the blocks, for a penalty for each statement
         {line: blocks for line in lines},
         lines,
         "the probe reads before block",
-        "statements judged rightly (%)",
+        "statements judged correctly (%)",
         colors={line: plot.QUIET if "heart" in line else plot.EDITED for line in lines},
         dashes={line: "--" for line in lines if "yours" in line},
     )
@@ -220,11 +220,11 @@ Slider(accuracy, "λ for each statement", [0.0001, 0.01, 0.1, 1, 5, 50, 500], 5)
 # %%
 found = right(held_out(X, y, relations, 5.0 * len(X)))
 print(
-    f"before block {read}: by heart {right(X @ weigh(X, y, 5.0 * len(X))):.0f} %, on unseen relations {found:.0f} %"
+    f"before block {read}: on training statements {right(X @ weigh(X, y, 5.0 * len(X))):.0f} %, on unseen relations {found:.0f} %"
 )
 tiny = right(held_out(X, y, relations, 1e-4 * len(X)))
 print(
-    f"with the smallest λ: by heart {right(X @ weigh(X, y, 1e-4 * len(X))):.0f} %, on unseen relations {tiny:.0f} %"
+    f"with the smallest λ: on training statements {right(X @ weigh(X, y, 1e-4 * len(X))):.0f} %, on unseen relations {tiny:.0f} %"
 )
 
 # %% [markdown]
@@ -288,7 +288,7 @@ for ax, line in zip(axes, LINES[1:], strict=True):
         color = plot.EDITED if turns else plot.NEIGHBOR
         figures.arrow(ax, (x1, y1), color, (x0, y0), linewidth=1.2, alpha=0.7)
     ax.scatter(*start, 12, color=plot.BASE, zorder=3)
-    ax.scatter(*end, alpha=0)  # the axes reach to where the arrows end
+    ax.scatter(*end, alpha=0)  # the axes extend to the ends of the arrows
     ax.axhline(0, color=plot.QUIET, linewidth=0.8)
     ax.axvline(0, color=plot.QUIET, linewidth=0.8)
     ax.axline((0, 0), slope=1, color=plot.QUIET, linestyle="--", linewidth=0.8)

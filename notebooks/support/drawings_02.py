@@ -37,7 +37,7 @@ def by_group(
                 line(start - 0.5, color=INK, linewidth=0.8)
         ax.set_xticks(middles, list(groups), rotation=35, ha="right")
     axes[0].set_ylabel(writers)
-    label = "ρ(i, j), the share of the residual that lands (beyond ±1: as ±1)"
+    label = "ρ(i, j), the fraction of the residual that arrives (clipped to ±1)"
     colorbar(figure, image, axes, label, orientation="horizontal", aspect=40, shrink=0.7)
     return figure
 

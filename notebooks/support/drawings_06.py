@@ -76,11 +76,11 @@ def inside(
     for (name, part), line in zip(parts.items(), ("-", "--", "-.", "-"), strict=True):
         color = EDITED if name == "keys of subjects" else UNRELATED
         right.plot(x, 100 * np.cumsum(part) / sum(part), line, color=color, label=name)
-    right.plot(x, x, ":", color=QUIET, linewidth=1, label="all directions alike")
+    right.plot(x, x, ":", color=QUIET, linewidth=1, label="all directions equal")
     for (whose, one), mark in zip(found.items(), "ox", strict=False):
         label = f"place, {whose}"
         right.plot([100 * share], [100 * one], mark, color=INK, markersize=7, label=label)
-    right.set_ylabel("share inside (%)")
+    right.set_ylabel("inside the null space (%)")
     right.legend(loc="upper left", fontsize="small", labelspacing=0.2)
     for ax in (left, right):
         ax.axvspan(0, 100 * share, color=BASE, alpha=0.13, linewidth=0)

@@ -13,9 +13,9 @@ from lib.workbench.plot.style import BASE, CYCLE, INK, LABEL, SMALL, UNRELATED
 from .figures import panels, plain
 
 MEASURES = {
-    "mean/sd": "mean of ρ, over its sd",
+    "mean/sd": "mean of ρ / its sd",
     "kurtosis": "kurtosis of ρ",
-    "common": "share in the mean key, %",
+    "common": "fraction in the mean key (%)",
 }
 SETS = {  # of each set of keys: how it is called, and its color
     "facts": ("known facts", CYCLE[0]),
@@ -23,7 +23,7 @@ SETS = {  # of each set of keys: how it is called, and its color
     "text": ("tokens of text", UNRELATED),
     "once": ("tokens, none twice", INK),
     "random weights": ("facts, random weights", CYCLE[1]),
-    "Gaussian": ("draws from N(0, C)", BASE),
+    "Gaussian": ("samples from N(0, C)", BASE),
 }
 
 

@@ -22,7 +22,7 @@ def standardized(raw: np.ndarray, scaled: np.ndarray) -> Figure:
     mean, deviation = raw.mean(1) / unit, raw.std(1, ddof=1) / unit
     zero = -mean / deviation  # where a gradient of zero comes to lie
     drawn = {
-        "g, over the larger deviation": (raw / unit, mean, deviation, np.zeros(2), BASE),
+        "g / the larger deviation": (raw / unit, mean, deviation, np.zeros(2), BASE),
         "standardized: ĝ": (scaled, np.zeros(2), np.ones(2), zero, editor_color("ultraedit")),
     }
     figure, axes = panels(2, height=3.5, titles=drawn)
@@ -36,7 +36,7 @@ def standardized(raw: np.ndarray, scaled: np.ndarray) -> Figure:
         ax.set(xlim=(-3.3, 3.3), ylim=(-3.3, 3.3), aspect="equal")
         ax.set_xlabel("the coordinate that varies most")
         plain(ax)
-    axes[0].set_ylabel("the one that varies least")
+    axes[0].set_ylabel("the coordinate that varies least")
     axes[1].legend(loc="upper right")
     return figure
 
@@ -64,13 +64,13 @@ def arriving(
         ax.set_xticks(range(len(columns)), columns, rotation=35, ha="right", rotation_mode="anchor")
         ax.set(ylim=(-0.3, 1.3), xlim=(-0.6, len(columns) - 0.4))
         plain(ax)
-    axes[0].set_ylabel("share of a shift that arrives")
+    axes[0].set_ylabel("fraction of a shift that arrives")
     for ax in axes[1:-1]:
         ax.tick_params(labelleft=False)
     for place, (shares, gained) in gains.items():
         axes[-1].plot(shares, gained, "o", color=colors[place], markersize=4.5, alpha=0.7)
     axes[-1].axhline(0, color=QUIET, linewidth=1)
-    axes[-1].set(xlabel="share at a rewording")
+    axes[-1].set(xlabel="fraction at a rewording")
     axes[-1].set_title("gain of log p (nats)", fontsize=LABEL)
     plain(axes[-1])
     return figure

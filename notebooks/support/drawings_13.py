@@ -46,7 +46,7 @@ def block(experts: int = 3) -> Figure:
     ax.text(0.2, 0.75, "$e$", **text)
     ax.text(0.2, 0.25, "mean of the prompt's\ninput embeddings", **left)
     box(ax, (end + 0.15, 0.55), (0.8, 0.42), NULL, "$b$", INK)
-    ax.text(end + 1.15, 0.77, "nobody:\n$\\mathrm{MLP}(x)$ alone", **left)
+    ax.text(end + 1.15, 0.77, "no expert:\n$\\mathrm{MLP}(x)$ alone", **left)
     ax.text(end + 1.0, 0.15, "the highest score wins", **small)
     ax.set(xlim=(-0.2, 10.6), ylim=(-0.1, 3.95), xticks=[], yticks=[])
     bare(ax)
@@ -82,7 +82,7 @@ def regions(
         shift, side = ((0, -14), "center") if y > null else ((-8, 0), "right")
         place = {"textcoords": "offset points", "ha": side, "va": "center", "zorder": 5}
         ax.annotate(name, (x, y), shift, **place)
-    ax.text(low + 0.3, low + 0.3, "nobody answers", ha="left", va="bottom", color=QUIET)
+    ax.text(low + 0.3, low + 0.3, "no expert answers", ha="left", va="bottom", color=QUIET)
     ax.text(high - 0.3, low + 0.3, "expert 1 answers", ha="right", va="bottom", color=QUIET)
     ax.text(low + 0.3, high - 0.3, "expert 2 answers", ha="left", va="top", color=QUIET)
     ax.text(null + 0.2, low + 2, "$b$", ha="left", fontsize=LABEL)

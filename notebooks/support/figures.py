@@ -300,7 +300,7 @@ def curves(
         plain(ax)
     axes[0].set_ylabel(ylabel or axes[0].get_ylabel())
     if best:
-        handles["the smallest of a line"] = Line2D([], [], color=QUIET, **ring)
+        handles["minimum of each line"] = Line2D([], [], color=QUIET, **ring)
     return legend(figure, handles.values(), handles)
 
 

@@ -159,10 +159,10 @@ def ends(rows: Sequence[Mapping[str, Any]], line: str) -> dict[str, list[float]]
     same = [[x for x in row["unchanged"] if x is not None] for row in own]
     return {
         "facts held (%)": [100 * mean(row["held"]) for row in own],
-        "rise of perplexity (%)": [
+        "increase in perplexity (%)": [
             100 * math.expm1(mean(row["losses"]) - base[row["draw"]]) for row in own
         ],
-        "neighbors as before (%)": [100 * mean(shares) for shares in same],
+        "neighbors unchanged (%)": [100 * mean(shares) for shares in same],
     }
 
 
