@@ -47,6 +47,7 @@ def show(verdicts: Sequence[Verdict]) -> str:
     lines = []
     for v in verdicts:
         lines.append(f"{MARKS[v.status]} {v.exercise} {'★' * v.stars:<3} {v.title}: {v.message}")
+        lines += [f"      {message}" for message in v.others]
         if v.right:
             lines.append(f"      right by themselves: {', '.join(v.right)} ({v.points:g} points)")
         lines += [f"      your file printed │ {line}" for line in v.printed.splitlines()[:5]]

@@ -60,13 +60,14 @@ def mistakes(found: Mapping[str, Verdict]) -> list[tuple[str, list[str]]]:
 
     Messages that differ only in their numbers are one mistake.
     """
-    groups: dict[str, list[str]] = {}
+    groups: dict[str, dict[str, str]] = {}
     for student, verdict in found.items():
-        if kind(verdict) == "wrong" and not verdict.message.endswith(UNNAMED):
-            told = re.sub(r"-?\d+(\.\d+)?(e[-+]\d+)?", "#", verdict.message)
-            groups.setdefault(told, []).append(student)
+        for message in (verdict.message, *verdict.others) if kind(verdict) == "wrong" else ():
+            if not message.endswith((UNNAMED, f"{STUB}.")):
+                told = re.sub(r"-?\d+(\.\d+)?(e[-+]\d+)?", "#", message)
+                groups.setdefault(told, {}).setdefault(student, message)
     ranked = sorted(groups.values(), key=len, reverse=True)
-    return [(found[students[0]].message, students) for students in ranked]
+    return [(next(iter(said.values())), [*said]) for said in ranked]
 
 
 def page(
@@ -98,8 +99,9 @@ def page(
     lines += [
         "",
         f"At most {SHOWN} mistakes of each exercise are listed below, the most frequent first,",
-        "in the words that the students saw. The last table shows who left out an exercise. A",
-        "file that *stopped* did not give an answer.",
+        "in the words that the students saw. *Wrong* includes exercises that are partly solved.",
+        "The last table shows who left out an exercise. A file that *stopped* did not give an",
+        "answer.",
         "",
         f"{counted(len(whole))} solved everything{': ' if whole else ''}{listed(whole)}.",
         "",
@@ -147,11 +149,15 @@ def _wrong(found: Mapping[str, Verdict]) -> list[str]:
     lines, named = [], mistakes(found)
     for message, students in named[:SHOWN]:
         lines += [f"* {counted(len(students))}: {listed(students)}", "", quoted(message, 6), ""]
-    rest = [student for _, students in named[SHOWN:] for student in students]
+    rest = [*dict.fromkeys(student for _, students in named[SHOWN:] for student in students)]
     if rest:
         more = "with other mistakes, which are listed in their feedback"
         lines += [f"* {counted(len(rest))} {more}: {listed(rest)}", ""]
-    other = [s for s, v in found.items() if kind(v) == "wrong" and v.message.endswith(UNNAMED)]
+    other = [
+        s
+        for s, v in found.items()
+        if kind(v) == "wrong" and any(m.endswith(UNNAMED) for m in (v.message, *v.others))
+    ]
     if other:
         differ = "whose numbers differ in a way that the check can't explain"
         lines += [f"* {counted(len(other))} {differ}: {listed(other)}", ""]
@@ -203,8 +209,8 @@ def feedback(student: str, verdicts: Sequence[Verdict], notes: Sequence[str] = (
     if notes:
         lines += ["", *(f"* {plain(note)}" for note in notes)]
     for v in verdicts:
-        lines += ["", f"## {v.exercise} {'★' * v.stars} {v.title}: {v.status}", ""]
-        lines.append(quoted(v.message))
+        lines += ["", f"## {v.exercise} {'★' * v.stars} {v.title}: {v.result}", ""]
+        lines.append(quoted("\n".join([v.message, *v.others])))
         if v.right:
             gives = f"That gives {v.points:g} of {v.stars} points."
             lines += ["", f"Already right, of {v.parts} functions: {_code(v.right)}. {gives}"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
+import symtable
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from typing import NamedTuple
 import msgspec
 
 from lessons.grading import files
-from lessons.grading.exercise_source import UNREADABLE, Exercise, is_empty
+from lessons.grading.exercise_source import OURS, UNREADABLE, Exercise, is_empty
 
 LARGEST = 10_000_000  # bytes of a notebook, with its figures
 CODE = 300_000  # letters in all of its cells of code
@@ -92,8 +93,14 @@ def written(exercise: Exercise, notebooks: Sequence[tuple[str, Sequence[str]]]) 
 
 
 def imported(function: ast.FunctionDef, cells: Sequence[str]) -> Iterator[str]:
-    """The notebook's import lines for the names that a function uses."""
-    used = {one.id for one in ast.walk(function) if isinstance(one, ast.Name)}
+    """The notebook's import lines for the names that a function takes from outside.
+
+    A hand-in doesn't have this repository's packages, so their names are left out.
+    """
+    try:
+        used = {*outside(symtable.symtable(ast.unparse(function), "cell", "exec"))}
+    except UNREADABLE:  # such as `nonlocal` without an outer function; running it shows the error
+        return
     for cell in cells:
         try:
             parts = ast.parse(cell).body
@@ -101,9 +108,24 @@ def imported(function: ast.FunctionDef, cells: Sequence[str]) -> Iterator[str]:
             continue
         for part in parts:
             if isinstance(part, ast.Import | ast.ImportFrom):
-                part.names = [n for n in part.names if (n.asname or n.name.split(".")[0]) in used]
+                module = getattr(part, "module", None)
+                part.names = [
+                    n
+                    for n in part.names
+                    if (n.asname or n.name.split(".")[0]) in used
+                    and (module or n.name).split(".")[0] not in OURS
+                ]
                 if part.names:
                     yield ast.unparse(part)
+
+
+def outside(table: symtable.SymbolTable) -> Iterator[str]:
+    """The names that a piece of a program reads and doesn't bind itself."""
+    for name in table.get_symbols():
+        if name.is_referenced() and (name.is_global() or table.get_type() == "module"):
+            yield name.get_name()
+    for part in table.get_children():
+        yield from outside(part)
 
 
 def collected(

@@ -7,6 +7,7 @@ the exercise are right. `summary` adds up verdicts.
 
 from __future__ import annotations
 
+import ast
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,7 +17,7 @@ from typing import Any
 import torch
 
 from lessons.grading import wire
-from lessons.grading.exercise_source import Exercise
+from lessons.grading.exercise_source import LINE, UNREADABLE, Exercise
 from lessons.grading.files import Missing, text_of
 from lessons.grading.sandbox import Sandbox
 from lessons.grading.slips import slip
@@ -34,6 +35,7 @@ class Verdict:
 
     status is "solved", "wrong", "not attempted" or "missing"; message gives the reason. `right`
     lists the functions that are right by themselves, in an exercise with `parts` functions.
+    `others` are the messages on further functions that are not right.
     `stopped` means that the file did not answer: it broke off, or did something that is not
     allowed. `broke` lists the functions that ran when a limit was exceeded, and `unread` means that
     the grader could not read a hand-in: because of a wrong name, because it is not text, or because
@@ -50,14 +52,20 @@ class Verdict:
     seconds: float = 0.0
     right: tuple[str, ...] = ()
     parts: int = 1
+    others: tuple[str, ...] = ()
     stopped: bool = False
     broke: tuple[str, ...] = ()
     unread: bool = False
 
     @property
+    def result(self) -> str:
+        """The status in words."""
+        return "partly solved" if self.right and self.status == "wrong" else self.status
+
+    @property
     def tried(self) -> bool:
         """Return whether there was a readable answer."""
-        return (self.status in ("solved", "wrong") and not self.unread) or bool(self.right)
+        return self.status in ("solved", "wrong") and not self.unread
 
     @property
     def points(self) -> float:
@@ -112,7 +120,8 @@ def grade(
 ) -> Verdict:
     """One answer to one exercise, with inputs drawn from the seed.
 
-    With `only`, the name of a function, the solution replaces all other functions.
+    With `only`, the name of a function, the solution replaces all other functions, even if the
+    file calls them.
     """
     start, printed, broke = time.monotonic(), "", set[str]()
 
@@ -128,7 +137,7 @@ def grade(
             return wire.unpack(wire.pack(getattr(exercise.module, function)(*args)))
 
         with sandbox.open(
-            source,
+            source if only is None else with_others(exercise, source, only),
             f"{exercise.name}.py",
             seconds=exercise.option("SECONDS"),
             library=bool(exercise.option("LIB")),
@@ -146,27 +155,65 @@ def grade(
     return replace(found, broke=tuple(sorted(broke & {*exercise.blocks})))
 
 
+def with_others(exercise: Exercise, source: str, only: str) -> str:
+    """A file in which the solution replaces all functions but one; its own lines stay in place.
+
+    The file doesn't get the solution of the function that is judged.
+    """
+    try:
+        ast.parse(source)
+    except UNREADABLE:
+        return source
+    solution = exercise.with_bodies({only: LINE})
+    others = [name for name in exercise.blocks if name != only]
+    return f"""{source}
+_others = {{}}
+exec({solution!r}, _others)
+_others[{only!r}] = globals().get({only!r})
+globals().update({{name: _others[name] for name in {others!r}}})
+"""
+
+
 def in_parts(
     exercise: Exercise, source: str, verdict: Verdict, sandbox: Sandbox, seed: int = 0
 ) -> Verdict:
-    """The verdict on a wrong answer, including its correct parts.
+    """The verdict on a wrong answer, including its correct parts, and a message for each other.
 
-    Each function is judged using the solution for the other functions. If it calls one of them
-    directly, it calls the student's version, so a function that builds on a wrong function is not
-    right. A function that ran when the whole file exceeded a limit is not right either, even if it
-    stays within the limit by itself. Anything after an endless loop is not checked.
+    Each function is judged using the solution for the other functions. A function that ran when the
+    whole file exceeded a limit is not right, even if it stays within the limit by itself. Anything
+    after an endless loop is not checked.
     """
     tried = verdict.status in ("wrong", STUB) and source.strip() != exercise.stub.strip()
     if not tried or len(exercise.blocks) == 1:
         return verdict
-    right = []
+    right, wrong, said = [], [], []
     for name in (one for one in exercise.blocks if one not in verdict.broke):
         one = grade(exercise, source, sandbox, seed, only=name)
         if one.message.endswith(ENDLESS):
             break  # the file may do so in every call, which takes seconds each
         if one.status == "solved":
             right.append(name)
-    return replace(verdict, right=tuple(right), parts=len(exercise.blocks))
+        elif one.status == STUB:
+            said.append(f"{name}: {STUB}.")
+        else:
+            named = one.stopped or name in one.message
+            wrong.append(one if named else replace(one, message=f"{name}: {one.message}"))
+    verdict = replace(verdict, right=tuple(right), parts=len(exercise.blocks))
+    if not right and not wrong:
+        return verdict
+    first = verdict
+    if wrong and not verdict.stopped:
+        first = wrong[0]  # the message on the whole file may be about a function that calls it
+    elif verdict.status == STUB:
+        first = replace(verdict, message=said.pop(0))
+    others = dict.fromkeys(one.message for one in wrong if one.message != first.message)
+    return replace(
+        verdict,
+        status="wrong",
+        message=first.message,
+        others=(*others, *said),
+        stopped=first.stopped,
+    )
 
 
 def missing(exercise: Exercise, message: str = "nothing was handed in.") -> Verdict:

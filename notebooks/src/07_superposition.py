@@ -110,12 +110,7 @@ def normal(*shape):
 
 
 # %%
-def interference(K, C):  # ρ (n, n) from notebook 02: row i is written, column j is disturbed
-    D = K.T @ torch.linalg.solve(C, K)
-    return D / D.diagonal()[:, None]
-
-
-n, eye = 20, torch.eye(64, dtype=torch.float64)
+n = 20
 ways = [f"{way}, {kind}" for kind in ("random", "orthogonal") for way in ("row", "batch")]
 what = "wrong at the written keys", "changed at the other keys"
 shares = {one: {way: [] for way in ways} for one in what}
@@ -129,8 +124,8 @@ for _ in range(20):
         R, B = memory.insert_many(W0, known, V)  # all at once
         for way, change in {"row": residuals @ reach, "batch": R @ B}.items():
             wrong, moved = (W0 + change) @ known - V, change @ unknown
-            if way == "row":  # the sum above
-                assert torch.allclose(wrong, residuals @ interference(known, eye).tril(-1))
+            if way == "row":  # the sum above, where ρ (n, n) has written keys as rows
+                assert torch.allclose(wrong, residuals @ memory.interference(known).tril(-1))
             for column, x in zip(shares.values(), (wrong, moved), strict=True):
                 column[f"{way}, {kind}"].append((x.norm() / R.norm()).item())
 figures.dots(shares, (), flat=True)
@@ -262,7 +257,7 @@ def of_keys(keys):  # {layer: K (d_in, n)} -> {layer: ρ (n, n)}
     found = {}
     for layer, K in keys.items():
         C = lib.second_moment(lm, [layer], among=layers)[layer].C
-        found[layer] = interference(K.cpu().double(), C.cpu().double())
+        found[layer] = memory.interference(K.cpu().double(), C.cpu().double())
     return found
 
 
@@ -410,7 +405,7 @@ def ways(layer, K, rest):  # {kept key: ρ} for the keys K, and their C
     C = lib.second_moment(lm, [layer], among=layers)[layer].C.cpu().double()
     kept = {"the mean of other subjects": rest.mean(1), "one other subject": rest[:, 0]}
     kept["a random direction"] = torch.linalg.cholesky(C) @ normal(width)
-    found = {"nothing": interference(K, C)}
+    found = {"nothing": memory.interference(K, C)}
     for name, k0 in kept.items():
         for i, f in enumerate(both(keeping).values()):
             found[name + i * ", yours"] = f(K, k0, C)

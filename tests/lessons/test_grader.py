@@ -12,9 +12,10 @@ import torch
 
 from lessons import grader
 from lessons.grading import class_folder, files, wire
+from lessons.grading.diagnosis import feedback, mistakes
 from lessons.grading.exercise_source import exercises
 from lessons.grading.sandbox import Sandbox
-from lessons.grading.verdict import grade, grade_file
+from lessons.grading.verdict import grade, grade_file, with_others
 from lessons.marking import Wrong
 
 INSERT = exercises("2.1")[0]
@@ -324,7 +325,9 @@ def test_each_student_has_feedback_in_the_words_of_the_check(report):
     "number, wrong, right",
     [
         ("1.1", {"ridge": "return W"}, ("slope", "fit")),
-        ("3.2", {"asks": "return R"}, ()),  # the other two call it
+        ("3.2", {"asks": "return R"}, ("after_all", "in_a_row")),  # which call it
+        ("2.5", {"nll": "...", "drift": "...", "descend": "..."}, ("search_loss",)),
+        ("2.5", {"nll": "return logits[0]"}, ("drift", "search_loss", "descend")),
         ("7.2", {"lookup": "..."}, ("nearest", "rule", "write")),
     ],
 )
@@ -336,6 +339,33 @@ def test_what_is_right_in_an_answer_that_is_not(number, wrong, right, sandbox):
     assert verdict.points == round(exercise.stars * len(right) / verdict.parts, 2)
     if right:
         assert f"right by themselves: {', '.join(right)}" in grader.show([verdict])
+
+
+def test_each_function_that_is_not_right_has_its_message(sandbox):
+    price = exercises("2.2")[0]
+    kept = {"(1 - r) * C + r * target": "C"}
+    both = grade_file(price, price.with_bodies(kept | {"harm": "return C[0]"}), sandbox)
+    assert both.message.startswith("harm: the shape is"), both
+    assert len(both.others) == 1 and both.others[0].startswith("shrink: This is Ĉ"), both
+    for hole in ("...", 'return "not attempted"'):
+        half = grade_file(price, price.with_bodies(kept | {"harm": hole}), sandbox)
+        assert (half.status, half.result, half.points) == ("wrong", "wrong", 0)
+        assert half.message == both.others[0] and half.others == ("harm: not attempted.",)
+        part = grade_file(price, price.with_bodies({"harm": hole}), sandbox)
+        assert (part.result, part.points, part.tried) == ("partly solved", 1, True)
+        assert (part.message, part.others) == ("harm: not attempted.", ())
+    assert "shrink: This is Ĉ" in grader.show([both]) and len(mistakes({"a": both, "b": half})) == 2
+    assert "2.2 ★★ The price of an estimate: partly solved" in feedback("ada", [part])
+    none = grade_file(price, price.with_bodies(dict.fromkeys(price.blocks, "...")), sandbox)
+    assert (none.status, none.message) == ("not attempted", "not attempted.")
+
+
+def test_a_file_judged_by_one_function_never_has_that_solution(sandbox):
+    price = exercises("2.2")[0]
+    thief = price.with_bodies({"harm": "return _others['harm'](U, K, C)", "shrink": "..."})
+    assert grade_file(price, thief, sandbox).points == 0
+    text = with_others(price, price.stub, "harm")
+    assert "1/q is the least price" not in text and "(1 - r) * C" in text
 
 
 def test_a_linked_folder_hands_in_nothing_of_a_neighbor(two, capsys):

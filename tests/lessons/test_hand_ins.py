@@ -24,7 +24,10 @@ import torch
 
 from lessons import grader, leaderboard, printing
 from lessons.grading import archives, course, diagnosis, files, hand_ins, notebook_files, verdict
-from lessons.grading.exercise_source import exercises
+from lessons.grading.exercise_source import OURS, exercises
+from notebooks import student as edition
+from notebooks.build import HERE, Tree
+from notebooks.support.holes import tried
 
 (INSERT,) = exercises("2.1")
 NAME = INSERT.path.name
@@ -110,6 +113,40 @@ def test_a_hole_becomes_a_file_that_is_right(student):
     exec(text, module)
     draw = torch.Generator().manual_seed(0)
     assert WEIGH.module.check(lambda name, *given: module[name](*given), draw)
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory) -> dict[str, str]:
+    """The file of every exercise, collected from pages whose holes contain their solutions."""
+    place = tmp_path_factory.mktemp("filled")
+    edition.edition(
+        [Tree(HERE).notebook(source) for source in Tree(HERE).sources()], place / "in", True
+    )
+    (place / "ada").mkdir()
+    for path in place.glob("in/source/*/*.ipynb"):
+        path.rename(place / "ada" / path.name)
+    found, _, odd = notebook_files.collected(exercises(), [place / "ada"])
+    assert not odd and len(found) >= 46
+    return {name: one.text for name, one in found.items()}
+
+
+def test_a_page_whose_holes_contain_the_solutions_is_right(filled):
+    for exercise in exercises():
+        if text := filled.get(exercise.path.name):
+            assert not re.search(rf"^(from|import) ({'|'.join(OURS)})\b", text, re.MULTILINE)
+            assert tried(exercise, text)[0] == "solved", (exercise.number, tried(exercise, text))
+
+
+def test_names_that_a_function_binds_itself_are_not_imported():
+    cells = ["from math import pi, e, tau\nimport lib, torch\nfrom torch import Tensor as X, nn"]
+    text = (
+        "def f(e: X, *, k=pi):\n    tau = [lib for lib in e]\n    return lambda nn: torch.sum(nn)"
+    )
+    (part,) = notebook_files.ast.parse(text).body
+    said = ["from math import pi", "import torch", "from torch import Tensor as X"]
+    assert [*notebook_files.imported(part, cells)] == said
+    (part,) = notebook_files.ast.parse("def f():\n    nonlocal pi\n    return pi").body
+    assert [*notebook_files.imported(part, cells)] == []
 
 
 def test_a_file_goes_before_a_notebook_and_a_stub_does_not(student):

@@ -6,6 +6,7 @@ Each of these texts is tried in this process as well, as a page tries it: it has
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import time
 import tomllib
@@ -19,6 +20,8 @@ from lessons.grading.exercise_source import Exercise, exercises
 from lessons.grading.sandbox import SECONDS, WALL, Sandbox
 from lessons.grading.verdict import grade
 from lessons.marking import UNNAMED
+from notebooks import student
+from notebooks.build import HERE, Tree, assemble
 from notebooks.support.holes import tried
 
 from ..support.usual import few
@@ -100,6 +103,28 @@ def test_the_file_is_as_students_can_read_it(exercise):
             names = [a.name for a in node.names] + [getattr(node, "module", None) or ""]
             given = "lessons", *(() if exercise.option("LIB") else ("lib",))
             assert not any(name.split(".")[0] in given for name in names)
+
+
+def lines(text: str) -> list[str]:
+    """Lines of code without their spaces and comments."""
+    return [x for line in text.splitlines() if (x := re.sub(r"(^ *|  )#.*|\s", "", line))]
+
+
+def test_no_page_for_students_has_two_lines_of_a_solution():
+    tree, pages = Tree(HERE), {}
+    for source in tree.sources():
+        page = assemble(source, tree.repository())
+        student.stripped(page)
+        pages[source.stem] = lines("\n".join("".join(cell["source"]) for cell in page["cells"]))
+    pairs = {name: {*itertools.pairwise(page)} for name, page in pages.items()}
+    for exercise in ALL:
+        given = {*itertools.pairwise(lines(exercise.stub))}
+        for part in ast.parse(exercise.solution).body:
+            if getattr(part, "name", "") in exercise.blocks:
+                first = part.body[ast.get_docstring(part) is not None].lineno - 1
+                body = lines("\n".join(exercise.solution.splitlines()[first : part.end_lineno]))
+                own = {*itertools.pairwise(body)} - given
+                assert not [name for name, page in pairs.items() if own & page], exercise.number
 
 
 def test_the_course_is_whole():
