@@ -100,6 +100,18 @@ def test_of_two_notebooks_or_archives_the_one_that_is_graded_is_named(student):
     assert versions(student) == ["Not unpacked, and not graded: my.zip."]
 
 
+def test_every_program_and_notebook_that_is_not_read_is_named(student):
+    (student / WEIGH.path.name).write_text("x = 1")
+    (student / "old").mkdir()
+    for name in ("aufgabe5_größe.py", "old/page.ipynb", "editor.py", INSERT.path.name, "a.txt"):
+        (student / name).write_text("x = 2")
+    said = ["Not read: aufgabe5_größe.py, old/page.ipynb; no exercise has this name."]
+    assert versions(student) == said
+    (student / WEIGH.path.name).unlink()
+    text, (told,) = taken(student)
+    assert text.status == "missing" and "aufgabe5_größe.py" in told and "old/page.ipynb" in told
+
+
 def test_a_hole_becomes_a_file_that_is_right(student):
     (student / "05_memit.ipynb").write_text(notebook(IMPORTS, USED, FILLED))
     (student / "01_x.ipynb").write_text(notebook(EMPTY))
@@ -314,7 +326,8 @@ def test_an_archive_that_is_none_is_refused_and_writes_nothing_outside(name, tmp
     assert outside == [path]
     assert sum(p.stat().st_size for p in room.rglob("*")) <= archives.UNPACKED
     ((one,), _) = hand_ins.read([INSERT], path.parent)
-    assert one.texts[0].unread and not one.texts[0].points and why in one.odd[0]
+    assert one.texts[0].unread and not one.texts[0].points
+    assert len(one.odd) == 1 and why in one.odd[0]
 
 
 @pytest.mark.parametrize(
@@ -428,7 +441,7 @@ def test_the_page_opens_with_the_hand_ins_to_look_at(folder):
         f"eve: eve.zip was not unpacked, so nothing was graded: '../{NAME}' in it leads out of",
         f"fay: 2.1: L2_1-Insert (1).py should be {NAME} or my/{NAME}.",
         f"jo: 2.1: insert.py should be {NAME} or my/{NAME}.",
-        "gil: No file of these exercises is there: it is empty.",
+        "gil: The folder is empty.",
         "hal: No file of these exercises is there: only report.docx.",
         "ida: 2.1: taken from a notebook.",
         f"lea: 2.1: {NAME} is not UTF-8 text",
