@@ -455,7 +455,11 @@ def test_the_page_opens_with_the_hand_ins_to_look_at(folder):
     ):
         assert sum(line.startswith(f"* {said}") for line in lines) == 1, (said, first)
     late = [line for line in lines if line.startswith("* Late in session 2: ada (")]
-    assert len(late) == 1 and re.search(r"cleo \(\d+ h\)", late[0]) and "eve" not in late[0], late
+    assert (
+        len(late) == 1
+        and re.search(r"cleo \((\d+ d ?)?(\d+ h)?\)", late[0])
+        and "eve" not in late[0]
+    ), late
     assert late[0].endswith("Were the files copied? A copied file may have the date of the copy.")
     kim = f"2.1: {NAME}, which is as it was handed out, was graded; not graded: l2"
     assert kim in say(folder / "feedback" / "kim.md").replace("\\", "")
@@ -548,12 +552,13 @@ def test_the_weeks_of_a_course_are_one_page(weeks):
     heads = [f"{n} (of {of[n - 1]}, due )" for n in (1, 2, 3)]
     assert [re.sub(r"\d+ [A-Z][a-z]{2}", "", cell) for cell in found["student"][1:4]] == heads
     assert [re.sub(r"\d+ [A-Z][a-z]{2}", "", cell) for cell in found["cem"][1:4]] == [
-        "2.4 (, 2 d late)", "4 (, 2 d late)", "2.4 (, 2 d late)",
+        "2.4 (, 1 d 4 h late)", "4 (, 1 d 4 h late)", "2.4 (, 1 d 4 h late)",
     ]  # fmt: skip
     assert "late" not in "".join(found["ada"]) + "".join(found["dan"])  # ten minutes are no matter
     assert [cell.strip() for cell in found["ben"][2:4]] == ["", ""]
     behind = page.partition("## Who falls behind")[2].partition("##")[0]
-    assert behind.strip().startswith("ben (less than half") and "dan" not in behind
+    said = "This student has less than half the median in both of the last two graded sessions"
+    assert behind.strip() == f"{said} (2 and 3): ben."
     assert "| 2 | 1 | 5 of 28 | 21 of 28 |" in page and "quiz.csv cannot be read further" in page
     often = page.partition("missed most often")[2].splitlines()[4]
     assert re.match(r"\| \d\.\d .+ \| 0 \| 0 \| 4 \|", often), often
@@ -569,13 +574,29 @@ def test_a_week_without_anybody_is_told_and_two_of_one_session_are_refused(weeks
     assert grader.main(call) == 2 and "belong to session 2" in capsys.readouterr().err
 
 
+def test_a_time_late_is_not_rounded_up_to_days():
+    spans = {61: "2 min", 3600: "1 h", 27 * 3600: "1 d 3 h", 48 * 3600: "2 d", 86399: "1 d"}
+    assert {seconds: course.span(seconds) for seconds in spans} == spans
+
+
+def test_the_class_and_the_course_count_the_same_exercises_as_tried():
+    one = exercises("2.2")[0]
+    head = one.number, one.name, one.title, one.stars
+    some = [verdict.Verdict(*head, "wrong", "harm: not attempted.", right=("shrink",), parts=2)]
+    some += [verdict.Verdict(*head, status, "") for status in ("wrong", "not attempted", "solved")]
+    graded = {f"s{i}": [v] for i, v in enumerate(some)}
+    assert course.often(graded)[0].endswith("| 1 | 2 | 1 |")
+    assert "| 1 | 2 | 0 | 1 |" in diagnosis.page(graded, {}, [])
+
+
 def test_what_is_late_is_deducted_only_where_the_file_says_so(weeks, folder):
     assert rows(weeks / "moodle.csv")["cem"] == ["2.4", "4", "2.4", ""]
     assert rows(weeks / "marks.csv")["cem"][:2] == ["1", "2"]
-    assert "Late in session 1, with 10% less a day: cem (2 d).\n" in say(weeks / "class.md")
+    each = "10% is deducted for each day or part of a day"
+    assert f"Late in session 1 ({each}): cem (1 d 4 h).\n" in say(weeks / "class.md")
     assert rows(folder / "moodle.csv")["ben"] == ["1"]
     said = say(weeks / "feedback" / "cem.md")
-    assert "* Session 2 was 2 d late, so 20% is deducted: 4 of 5 points count." in said
+    assert "* Session 2 was 1 d 4 h late (2 days begun), so 20% is deducted: 4 of 5" in said
     assert "2.4 of 3 points count." in said and said.count("deducted") == 3
     assert "deducted" not in say(weeks / "feedback" / "ada.md")
     assert "deducted" not in say(folder / "feedback" / "ben.md")
