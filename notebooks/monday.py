@@ -67,7 +67,7 @@ def sheet(number: int, seed: int, new: Sequence[str]) -> str:
     told = slides.lesson(number)
     pages = f"page{'s' * (len(new) > 1)} {', '.join(new)}" if new else "no page that is new"
     parts = [told.about, TODAY.format(pages=pages, number=number, seed=seed), told.plan]
-    parts += ["## Answers, and how many had them right", told.answers, COUNTED]
+    parts += ["## Answers, and how many students got them right", told.answers, COUNTED]
     parts += [f"## {name}\n\n{text}" for name, text in told.parts.items() if name != "Questions"]
     return printing.page(f"Session {number}, for the teacher", ["\n\n".join(parts)], size=8.5)
 

@@ -79,13 +79,16 @@ class Deadlines:
         for n, some in by_session(verdicts).items():
             share, points = kept.get((one.student, n), 1), summary(some)["points"]
             if share < 1 and points and marked(some):
-                late = f"Session {n} was {span(self.late(n, saved[n]))} late"
+                seconds = self.late(n, saved[n])
+                days = counted(math.ceil(seconds / DAY), "day")
+                late = f"Session {n} was {span(seconds)} late ({days} begun)"
                 count = f"{plain(points * share):g} of {points:g} points count"
                 yield f"{late}, so {1 - share:.0%} is deducted: {count}."
 
     def told(self, chosen: Sequence[Exercise], some: Sequence[HandIn]) -> Iterator[str]:
         """Sentences for the teacher on each session with late work."""
-        lost = f", with {self.deducted:.0%} less a day" * bool(self.deducted)
+        each = f" ({self.deducted:.0%} is deducted for each day or part of a day)"
+        lost = each * bool(self.deducted)
         saved = {one.student: sessions(chosen, one) for one in some}
         for n in self.due:
             late = {who: self.late(n, when[n]) for who, when in saved.items() if when.get(n)}
@@ -109,11 +112,11 @@ def day(seconds: float) -> str:
 
 
 def span(seconds: float) -> str:
-    """A time in its largest unit, rounded up."""
-    size, unit = next(
-        (s, u) for s, u in ((DAY, "d"), (3600, "h"), (60, "min")) if seconds >= s or s == 60
-    )
-    return f"{math.ceil(seconds / size)} {unit}"
+    """A time in minutes, in hours, or in days and hours, rounded up."""
+    if seconds < 3600:
+        return f"{math.ceil(seconds / 60)} min"
+    days, hours = divmod(math.ceil(seconds / 3600), 24)
+    return " ".join([f"{days} d"] * bool(days) + [f"{hours} h"] * bool(hours))
 
 
 def sessions(chosen: Sequence[Exercise], one: HandIn) -> dict[str, float]:
@@ -225,10 +228,12 @@ def behind(points: Mapping[str, Mapping[str, float]]) -> list[str]:
     last = given[-2:]
     half = {n: median(mine[n] for mine in points.values()) / 2 for n in last}
     names = [shown(s) for s, mine in points.items() if all(mine[n] < half[n] for n in last)]
-    rule = "less than half of the median's points in each of the last two sessions with any"
     if len(last) < 2:
         return ["This needs two sessions with points."]
-    return [f"{', '.join(names) or 'No one'} ({rule}: {' and '.join(last)})."]
+    who = {0: "No student has", 1: "This student has"}.get(len(names), "These students have")
+    two = f"both of the last two graded sessions ({' and '.join(last)})"
+    end = f": {', '.join(names)}." if names else "."
+    return [f"{who} less than half the median in {two}{end}"]
 
 
 def often(graded: Mapping[str, Sequence[Verdict]]) -> list[str]:

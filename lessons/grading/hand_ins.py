@@ -18,7 +18,7 @@ from itertools import chain
 from pathlib import Path
 
 from lessons.grading import archives, downloads, files, notebook_files
-from lessons.grading.exercise_source import UNREADABLE, Exercise
+from lessons.grading.exercise_source import UNREADABLE, Exercise, exercises
 from lessons.grading.verdict import Verdict, hand_in
 from lessons.marking import clean
 
@@ -149,10 +149,25 @@ def _one(name: str, path: Path, chosen: Sequence[Exercise], room: Path) -> HandI
         found.saved.append(saved)
     if taken:
         odd.append(f"{', '.join(taken)}: taken from a notebook.")
+    foreign = [*_foreign(chosen, names)]
     if not unread and all(isinstance(t, Verdict) and not t.unread for t in found.texts):
-        there = f"only {', '.join(names[:5])}" if names else "it is empty"
-        odd.append(f"No file of these exercises is there: {there}.")
+        there = ", ".join(dict.fromkeys([*names[:5], *foreign]))
+        none = f"No file of these exercises is there: only {there}."
+        odd.append(none if names else "The folder is empty.")
+    elif foreign:
+        found.versions.append(f"Not read: {clean(', '.join(foreign))}; no exercise has this name.")
     return found
+
+
+def _foreign(chosen: Sequence[Exercise], names: Sequence[str]) -> Iterator[str]:
+    """Programs and notebooks that no exercise is read from, and that no other sentence names."""
+    known = {one.path.name for one in exercises()} | {"editor.py"}  # the project's
+    for name in names:
+        place, file = os.path.split(name)
+        like = any(files.is_like(file, one.path.name) for one in chosen)
+        program = file.casefold().endswith(".py") and not (file in known or like)
+        if program or (file.casefold().endswith(".ipynb") and place not in ("", "my")):
+            yield name
 
 
 def _left(

@@ -100,6 +100,18 @@ def test_of_two_notebooks_or_archives_the_one_that_is_graded_is_named(student):
     assert versions(student) == ["Not unpacked, and not graded: my.zip."]
 
 
+def test_every_program_and_notebook_that_is_not_read_is_named(student):
+    (student / WEIGH.path.name).write_text("x = 1")
+    (student / "old").mkdir()
+    for name in ("aufgabe5_größe.py", "old/page.ipynb", "editor.py", INSERT.path.name, "a.txt"):
+        (student / name).write_text("x = 2")
+    said = ["Not read: aufgabe5_größe.py, old/page.ipynb; no exercise has this name."]
+    assert versions(student) == said
+    (student / WEIGH.path.name).unlink()
+    text, (told,) = taken(student)
+    assert text.status == "missing" and "aufgabe5_größe.py" in told and "old/page.ipynb" in told
+
+
 def test_a_hole_becomes_a_file_that_is_right(student):
     (student / "05_memit.ipynb").write_text(notebook(IMPORTS, USED, FILLED))
     (student / "01_x.ipynb").write_text(notebook(EMPTY))
@@ -126,7 +138,7 @@ def filled(tmp_path_factory) -> dict[str, str]:
     for path in place.glob("in/source/*/*.ipynb"):
         path.rename(place / "ada" / path.name)
     found, _, odd = notebook_files.collected(exercises(), [place / "ada"])
-    assert not odd and len(found) >= 46
+    assert not odd and len(found) >= 47
     return {name: one.text for name, one in found.items()}
 
 
@@ -314,7 +326,8 @@ def test_an_archive_that_is_none_is_refused_and_writes_nothing_outside(name, tmp
     assert outside == [path]
     assert sum(p.stat().st_size for p in room.rglob("*")) <= archives.UNPACKED
     ((one,), _) = hand_ins.read([INSERT], path.parent)
-    assert one.texts[0].unread and not one.texts[0].points and why in one.odd[0]
+    assert one.texts[0].unread and not one.texts[0].points
+    assert len(one.odd) == 1 and why in one.odd[0]
 
 
 @pytest.mark.parametrize(
@@ -428,7 +441,7 @@ def test_the_page_opens_with_the_hand_ins_to_look_at(folder):
         f"eve: eve.zip was not unpacked, so nothing was graded: '../{NAME}' in it leads out of",
         f"fay: 2.1: L2_1-Insert (1).py should be {NAME} or my/{NAME}.",
         f"jo: 2.1: insert.py should be {NAME} or my/{NAME}.",
-        "gil: No file of these exercises is there: it is empty.",
+        "gil: The folder is empty.",
         "hal: No file of these exercises is there: only report.docx.",
         "ida: 2.1: taken from a notebook.",
         f"lea: 2.1: {NAME} is not UTF-8 text",
@@ -442,7 +455,11 @@ def test_the_page_opens_with_the_hand_ins_to_look_at(folder):
     ):
         assert sum(line.startswith(f"* {said}") for line in lines) == 1, (said, first)
     late = [line for line in lines if line.startswith("* Late in session 2: ada (")]
-    assert len(late) == 1 and re.search(r"cleo \(\d+ h\)", late[0]) and "eve" not in late[0], late
+    assert (
+        len(late) == 1
+        and re.search(r"cleo \((\d+ d ?)?(\d+ h)?\)", late[0])
+        and "eve" not in late[0]
+    ), late
     assert late[0].endswith("Were the files copied? A copied file may have the date of the copy.")
     kim = f"2.1: {NAME}, which is as it was handed out, was graded; not graded: l2"
     assert kim in say(folder / "feedback" / "kim.md").replace("\\", "")
@@ -535,12 +552,13 @@ def test_the_weeks_of_a_course_are_one_page(weeks):
     heads = [f"{n} (of {of[n - 1]}, due )" for n in (1, 2, 3)]
     assert [re.sub(r"\d+ [A-Z][a-z]{2}", "", cell) for cell in found["student"][1:4]] == heads
     assert [re.sub(r"\d+ [A-Z][a-z]{2}", "", cell) for cell in found["cem"][1:4]] == [
-        "2.4 (, 2 d late)", "4 (, 2 d late)", "2.4 (, 2 d late)",
+        "2.4 (, 1 d 4 h late)", "4 (, 1 d 4 h late)", "2.4 (, 1 d 4 h late)",
     ]  # fmt: skip
     assert "late" not in "".join(found["ada"]) + "".join(found["dan"])  # ten minutes are no matter
     assert [cell.strip() for cell in found["ben"][2:4]] == ["", ""]
     behind = page.partition("## Who falls behind")[2].partition("##")[0]
-    assert behind.strip().startswith("ben (less than half") and "dan" not in behind
+    said = "This student has less than half the median in both of the last two graded sessions"
+    assert behind.strip() == f"{said} (2 and 3): ben."
     assert "| 2 | 1 | 5 of 28 | 21 of 28 |" in page and "quiz.csv cannot be read further" in page
     often = page.partition("missed most often")[2].splitlines()[4]
     assert re.match(r"\| \d\.\d .+ \| 0 \| 0 \| 4 \|", often), often
@@ -556,13 +574,29 @@ def test_a_week_without_anybody_is_told_and_two_of_one_session_are_refused(weeks
     assert grader.main(call) == 2 and "belong to session 2" in capsys.readouterr().err
 
 
+def test_a_time_late_is_not_rounded_up_to_days():
+    spans = {61: "2 min", 3600: "1 h", 27 * 3600: "1 d 3 h", 48 * 3600: "2 d", 86399: "1 d"}
+    assert {seconds: course.span(seconds) for seconds in spans} == spans
+
+
+def test_the_class_and_the_course_count_the_same_exercises_as_tried():
+    one = exercises("2.2")[0]
+    head = one.number, one.name, one.title, one.stars
+    some = [verdict.Verdict(*head, "wrong", "harm: not attempted.", right=("shrink",), parts=2)]
+    some += [verdict.Verdict(*head, status, "") for status in ("wrong", "not attempted", "solved")]
+    graded = {f"s{i}": [v] for i, v in enumerate(some)}
+    assert course.often(graded)[0].endswith("| 1 | 2 | 1 |")
+    assert "| 1 | 2 | 0 | 1 |" in diagnosis.page(graded, {}, [])
+
+
 def test_what_is_late_is_deducted_only_where_the_file_says_so(weeks, folder):
     assert rows(weeks / "moodle.csv")["cem"] == ["2.4", "4", "2.4", ""]
     assert rows(weeks / "marks.csv")["cem"][:2] == ["1", "2"]
-    assert "Late in session 1, with 10% less a day: cem (2 d).\n" in say(weeks / "class.md")
+    each = "10% is deducted for each day or part of a day"
+    assert f"Late in session 1 ({each}): cem (1 d 4 h).\n" in say(weeks / "class.md")
     assert rows(folder / "moodle.csv")["ben"] == ["1"]
     said = say(weeks / "feedback" / "cem.md")
-    assert "* Session 2 was 2 d late, so 20% is deducted: 4 of 5 points count." in said
+    assert "* Session 2 was 1 d 4 h late (2 days begun), so 20% is deducted: 4 of 5" in said
     assert "2.4 of 3 points count." in said and said.count("deducted") == 3
     assert "deducted" not in say(weeks / "feedback" / "ada.md")
     assert "deducted" not in say(folder / "feedback" / "ben.md")
