@@ -221,7 +221,7 @@ def _pip(folder: Path) -> list[str]:
     except subprocess.CalledProcessError:
         raise FetchError(
             "Downloading a model needs pip, which neither this environment nor its Python has. "
-            "Install pip"
+            "Install pip."
         ) from None
     return [str(folder / ("Scripts" if os.name == "nt" else "bin") / "python"), "-m", "pip"]
 

@@ -163,7 +163,7 @@ def test_what_does_not_fit_is_a_sentence(lm):
     with pytest.raises(lib.errors.EditError, match="paraphrases and unrelated"):
         editor(lm).calibrate([lib.Case(FACTS[0])])
     tuned = lib.EDITORS["ft"](lm, layer=2, lr=0.01, epochs=2).edit(FACTS[:1])
-    with pytest.raises(lib.errors.EditError, match="both need"):
+    with pytest.raises(lib.errors.EditError, match="Both need"):
         editor(lm).edit(FACTS[:1], after=tuned)
 
 

@@ -105,7 +105,7 @@ def test_what_cannot_be_is_one_sentence():
     first = editor(lm).edit([PAIR])
     with pytest.raises(lib.errors.EditError, match="is at 'prompt_end', not 'all'"):
         editor(lm, positions="all").edit([B], after=first)
-    with pytest.raises(lib.errors.EditError, match="both need"):
+    with pytest.raises(lib.errors.EditError, match="Both need"):
         ft = lib.EDITORS["ft"](lm, layer=2, epochs=1).edit([A])
         editor(lm).edit([A], after=ft)
     with pytest.raises(ValueError, match="layer 99 does not exist"):

