@@ -39,9 +39,8 @@ HUB = {  # transformers' arguments for locating a model and its tokenizer
     *("revision", "code_revision", "token", "trust_remote_code", "subfolder", "gguf_file"),
     *("cache_dir", "force_download", "local_files_only", "proxies"),
 }
-START = (
-    1 << 26
-)  # bytes of each file checked at every start: part of the weights, all of the other files
+# bytes of each file checked at every start: part of the weights, all of the other files
+START = 1 << 26
 
 
 @dataclass(frozen=True)

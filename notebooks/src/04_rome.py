@@ -71,7 +71,7 @@ from lib.workbench import plot
 from notebooks.support import drawings_04, figures, long_runs, models, own_fact, show
 from notebooks.support import runs_04_rome as runs_04
 from notebooks.support.holes import both, guess, use
-from notebooks.support.score_tables import by_stream
+from notebooks.support.score_tables import by_stream, detects
 
 lm = models.load(SCALE, sink="own")
 editor = lib.EDITORS["rome"](lm)
@@ -505,12 +505,12 @@ for column, shown in zip(("reworded", "kl"), drawn, strict=True):
     for part, values in parts:
         pairs = zip(values, as_set[1], strict=True)
         drawn[shown][part] = [a / b if column == "kl" else 100 * (a - b) for a, b in pairs]
-POWER = 1.37  # with six facts this times the half interval is detected with power .8
 for part, ratios in drawn[unrelated].items():
-    middle, low, high = by_stream([math.log(ratio) for ratio in ratios])
+    gaps = [math.log(ratio) for ratio in ratios]
+    middle, low, high = by_stream(gaps)
     ends = "{:.2f} [{:.2f}, {:.2f}]".format(*map(math.exp, (middle, low, high)))
     print(f"{part}: KL at unrelated prompts {ends} times;", end=" ")
-    print(f"{math.exp(POWER * (high - middle)):.1f} would be detected")
+    print(f"{math.exp(detects(gaps)):.1f} would be detected")
 subjects = [lib.classroom()[row["case"]].fact.subject for row in rows if row["part"] == "as set"]
 figure = figures.dots(drawn, subjects, log=[unrelated], flat=True)
 figure.set_figheight(4.6)

@@ -69,7 +69,7 @@ from lib.workbench import plot
 from notebooks.support import drawings_10, figures, long_runs, models, own_fact, show
 from notebooks.support import runs_10_ultraedit as runs_10
 from notebooks.support.holes import both, guess, use
-from notebooks.support.score_tables import by_stream
+from notebooks.support.score_tables import by_stream, detects
 
 draw = torch.Generator().manual_seed(0)
 RUNS = "10_draws", "10_mend", "10_malmen", "10_rledit"
@@ -536,9 +536,10 @@ show.Table(table)
 # %%
 def apart(name, one, less):  # (damage, held) of each stream
     (kl, held), (kl_0, held_0) = np.transpose(one), np.transpose(less)
-    middle, low, high = by_stream(list(held - held_0))
+    gaps = list(held - held_0)
+    middle, low, high = by_stream(gaps)
     print(f"{name}: held {middle:+.0f} points [{low:+.0f}, {high:+.0f}],", end=" ")
-    print(f"detects {1.31 * (high - middle):.0f}; damage", *(f"{x:.1f} ×" for x in kl / kl_0))
+    print(f"detects {detects(gaps):.0f}; damage", *(f"{x:.1f} ×" for x in kl / kl_0))
 
 
 SHOWN = {"ultraedit": "UltraEdit, preset", "mend": "MEND", "malmen": "MALMEN", "rledit": "RLEdit"}

@@ -84,7 +84,7 @@ from notebooks.support import drawings_13, figures, hand_ins, long_runs, models,
 from notebooks.support import runs_13_lemoe as runs_13
 from notebooks.support.holes import both, guess, use
 from notebooks.support.runs_11_grace import streams
-from notebooks.support.score_tables import by_stream
+from notebooks.support.score_tables import by_stream, detects
 from notebooks.support.sliders import Slider
 
 _ = torch.manual_seed(0)
@@ -486,7 +486,7 @@ def means(line, key):  # for each stream, in %
 def less(line, other, key):
     gaps = [a - b for a, b in zip(means(line, key), means(other, key), strict=True)]
     middle, low, high = by_stream(gaps)
-    gap = f"{middle:+.0f} [{low:+.0f}, {high:+.0f}] points, detects {1.31 * (high - middle):.0f}"
+    gap = f"{middle:+.0f} [{low:+.0f}, {high:+.0f}] points, detects {detects(gaps):.0f}"
     print(f"{columns[key]}, {line} less {other}: {gap if high > low else 'no difference'}")
 
 

@@ -69,7 +69,7 @@ from lib.workbench import plot
 from notebooks.support import figures, long_runs, models
 from notebooks.support import runs_18_does_it_last as runs_18
 from notebooks.support.holes import both, guess, use
-from notebooks.support.score_tables import by_stream
+from notebooks.support.score_tables import by_stream, detects
 from notebooks.support.sliders import Slider
 
 lm = models.load(SCALE, sink="own")
@@ -392,7 +392,7 @@ same_now.against(sum(shares("ROME", "same")) / len(DRAWS))
 for line in LINES[1:]:
     gaps = [a - b for a, b in zip(shares(line, "same"), shares("unedited", "same"), strict=True)]
     middle, low, high = by_stream(gaps)
-    ends = f"{middle:+.0f} points [{low:+.0f}, {high:+.0f}], detects {1.31 * (high - middle):.0f}"
+    ends = f"{middle:+.0f} points [{low:+.0f}, {high:+.0f}], detects {detects(gaps):.0f}"
     print(f"same verdict, {line} less unedited: {ends}")
 found = {panels[what]: {line: shares(line, what) for line in LINES} for what in panels}
 made = figures.dots(found, DRAWS, joined=False)
