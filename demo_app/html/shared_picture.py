@@ -22,6 +22,7 @@ from .comparison import short_answers
 SIZE = (1200, 630)
 LEFT, RIGHT = 60, 1140
 LISTED = 3  # maximum number of rows
+WIDEST = 330  # maximum width of an answer in a row, in pixels
 INK, QUIET, LINE, ACCENT, GOOD, BAD, GUESS = (
     "#1f2933", "#52606d", "#dfe3e8", "#b34404", "#1d6b3e", "#a11d2b", "#1d4f91",
 )  # fmt: skip
@@ -202,6 +203,15 @@ def _write(draw, x: float, y: float, line: Sequence[Part], size: int, whole: str
         x += wide + gap
 
 
+def _fitting(answer: str, whole: str) -> str:
+    """An answer without the last letters that do not fit into a row."""
+    font, text = _font(28, True, answer, whole), answer.removesuffix("…")
+    while text and font.getlength(answer) > WIDEST:
+        text = text[:-1].rstrip()
+        answer = f"{text}…"
+    return answer
+
+
 def _rows(draw, rows: Sequence[Row], new: str, y: int) -> None:
     """The other prompts with their answers, those that moved in red."""
     bottom = y + 64 + 65 * len(rows)
@@ -211,7 +221,7 @@ def _rows(draw, rows: Sequence[Row], new: str, y: int) -> None:
         top = y + 63 + 65 * i
         answers = short_answers(row, new)
         whole = "".join((row.prompt, *answers))
-        before, after = (short(one, 24) for one in answers)
+        before, after = (_fitting(short(one, 24), whole) for one in answers)
         lost = row.good is False
         if lost and row.group == "neighbor":
             last = i == len(rows) - 1
@@ -228,8 +238,8 @@ def _rows(draw, rows: Sequence[Row], new: str, y: int) -> None:
         parts += [("✗", BAD, True, False)] * lost
         wide = _wide(parts, 28, whole)
         _write(draw, RIGHT - 29 - wide, top + 13, parts, 28, whole)
-        prompt, room = f"{row.prompt} …", RIGHT - LEFT - 88 - wide
-        font = _font(28, False, prompt, whole)
-        while font.getlength(prompt) > room:
-            prompt = f"{prompt.removesuffix(' …')[:-1].rstrip()} …"
+        prompt, font = row.prompt, _font(28, False, row.prompt, whole)
+        while prompt and font.getlength(f"{prompt} …") > RIGHT - LEFT - 88 - wide:
+            prompt = prompt[:-1].rstrip()
+        prompt = f"{prompt} …"
         draw.text((LEFT + 29, top + 41), prompt, INK, font, anchor="ls")

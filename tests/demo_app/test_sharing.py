@@ -56,6 +56,10 @@ def test_any_text_has_a_picture(text):
     pixels(shared_picture.drawn([Row("edit", text, text, None)], text, text[:40], None))
 
 
+def test_wide_answers_are_cut():
+    pixels(drawn(ROWS[0], replace(ROWS[3], before="M" * 60, after="W" * 60)))
+
+
 @pytest.fixture
 def installed(monkeypatch):
     """Sets the fonts of this machine."""
